@@ -1,0 +1,98 @@
+"""Writing results so that an interrupted or failed write never leaves half a file."""
+
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pipelines.errors import OutputError
+
+
+def output_folder(path: Path) -> Path:
+    """Folder that exists and can be written to.
+
+    Args:
+        path: Folder to make, with its parents, if it does not exist.
+
+    Raises:
+        OutputError: If it is a file, cannot be made, or cannot be written to.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise OutputError(
+            f"expected an output folder that can be written, found {path}: {error.strerror}; "
+            "choose another folder or change its permissions"
+        ) from error
+    return path
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Temporary sibling of `path` that takes its name when the block ends well.
+
+    The sibling keeps all suffixes (`.nii.gz`), since writers choose the format
+    by them. It may be written as a file or made as a folder; what was at `path`
+    before is replaced, and stays as it was if the block fails.
+
+    Args:
+        path: Final path; its folder is made if it does not exist.
+
+    Raises:
+        OutputError: If the folder is read-only, the disk is full, or any other `OSError`.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".part-{os.getpid()}-{path.name}")
+        try:
+            yield temporary
+            if temporary.is_dir() and path.is_dir():
+                shutil.rmtree(path)
+            temporary.replace(path)
+        finally:
+            if temporary.is_dir():
+                shutil.rmtree(temporary, ignore_errors=True)
+            else:
+                temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {path}: {error.strerror or error}; free some space or choose another folder"
+        ) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text file, whole or not at all.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON with two-space indent, whole or not at all; NaN and infinity become null.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
+    write_text(path, json.dumps(_finite(content), indent=2, default=str) + "\n")
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {str(key): _finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
+    if hasattr(content, "tolist"):
+        return _finite(content.tolist())
+    if isinstance(content, float) and not math.isfinite(content):
+        return None
+    return content
