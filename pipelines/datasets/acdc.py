@@ -1,0 +1,183 @@
+"""Reader of the ACDC release: patient folders with `Info.cfg`, frames, labels and cine.
+
+References:
+    Bernard et al., IEEE TMI 37(11), 2018, doi:10.1109/TMI.2018.2837502.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+
+from pipelines.datasets.nifti import UNREADABLE
+from pipelines.datasets.records import PatientRecord, Phase, VolumeRecord
+from pipelines.errors import DataError
+
+PARTS = ("training", "testing")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something put aside, and why.
+
+    Attributes:
+        patient: Patient it belongs to.
+        path: File or folder it was found in.
+        reason: What was expected and what was found.
+    """
+
+    patient: str
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AcdcDataset:
+    """What an ACDC folder holds.
+
+    Attributes:
+        patients: Patients with at least one usable volume, by name.
+        problems: What was put aside, and why.
+    """
+
+    patients: list[PatientRecord]
+    problems: list[Problem]
+
+    @property
+    def volumes(self) -> list[VolumeRecord]:
+        """All volumes, ED before ES, patient by patient."""
+        return [volume for patient in self.patients for volume in patient.volumes]
+
+
+def read_acdc(root: Path) -> AcdcDataset:
+    """Patients of an ACDC folder; voxels are not read, only headers.
+
+    Args:
+        root: Existing folder: the release with `training` and `testing`, one of
+            the two, or any folder of patient folders.
+
+    Returns:
+        Patients and problems. A patient with a fault is among the problems; one
+        whose other phase is sound is among both.
+
+    Raises:
+        DataError: If there is no such folder or no usable patient in it.
+    """
+    if not root.is_dir():
+        raise DataError(f"expected the folder of the ACDC release, found nothing at {root}")
+    patients: list[PatientRecord] = []
+    problems: list[Problem] = []
+    for folder in patient_folders(root):
+        try:
+            patient, faults = _read_patient(folder)
+        except DataError as error:
+            problems.append(Problem(folder.name, folder, str(error)))
+            continue
+        problems += faults
+        if patient.volumes:
+            patients.append(patient)
+    if not patients:
+        reasons = "; ".join(problem.reason for problem in problems[:3]) or "no patient folders"
+        raise DataError(
+            f"expected patient folders with Info.cfg and patientNNN_frameFF.nii.gz below {root}, found {reasons}"
+        )
+    return AcdcDataset(patients, problems)
+
+
+def patient_folders(root: Path) -> list[Path]:
+    """Patient folders in name order: folders named `patient*` or with an `Info.cfg`."""
+    parents = [root / part for part in PARTS if (root / part).is_dir()] or [root]
+    folders = [folder for parent in parents for folder in sorted(parent.iterdir()) if folder.is_dir()]
+    return [
+        folder for folder in folders if folder.name.startswith("patient") or (folder / "Info.cfg").is_file()
+    ]
+
+
+def read_info(path: Path) -> dict[str, str]:
+    """Keys and values of an `Info.cfg`, e.g. `{"ED": "1", "ES": "12", "Group": "DCM"}`.
+
+    Raises:
+        DataError: If it is missing, or a line is not `key: value`.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"expected a readable Info.cfg, found {path}: {error}") from error
+    info: dict[str, str] = {}
+    for line in filter(None, (line.strip() for line in lines)):
+        key, colon, value = line.partition(":")
+        if not colon:
+            raise DataError(f"expected lines of 'key: value', found {line!r} in {path}")
+        info[key.strip()] = value.strip()
+    return info
+
+
+def _read_patient(folder: Path) -> tuple[PatientRecord, list[Problem]]:
+    name = folder.name
+    info = read_info(folder / "Info.cfg")
+    group = info.get("Group", "unknown")
+    frames = int(_number(info, "NbFrame", folder)) if "NbFrame" in info else None
+    volumes: list[VolumeRecord] = []
+    problems: list[Problem] = []
+    for phase in Phase:
+        try:
+            volumes.append(_read_phase(folder, info, phase, group, frames))
+        except DataError as error:
+            problems.append(Problem(name, folder, str(error)))
+    cine = _first(folder, f"{name}_4d")
+    patient = PatientRecord(
+        patient=name,
+        group=group,
+        volumes=tuple(volumes),
+        cine=cine,
+        height_cm=_number(info, "Height", folder) if "Height" in info else None,
+        weight_kg=_number(info, "Weight", folder) if "Weight" in info else None,
+        frames=frames,
+    )
+    return patient, problems
+
+
+def _read_phase(
+    folder: Path, info: dict[str, str], phase: Phase, group: str, frames: int | None
+) -> VolumeRecord:
+    if phase not in info:
+        raise DataError(f"expected the frame number of {phase} in Info.cfg, found {sorted(info)}")
+    frame = int(_number(info, phase, folder))
+    if frame < 1 or (frames is not None and frame > frames):
+        raise DataError(
+            f"expected {phase} between frame 1 and {frames or 'the last'}, found {frame} in Info.cfg"
+        )
+    stem = f"{folder.name}_frame{frame:02d}"
+    image = _first(folder, stem)
+    if image is None:
+        raise DataError(f"expected {stem}.nii.gz for {phase}, found no such file in {folder}")
+    try:
+        zooms = nib.load(image).header.get_zooms()
+    except UNREADABLE as error:
+        raise DataError(f"expected a readable NIfTI file, found {image.name}: {error}") from error
+    spacing = tuple(float(value) for value in (*zooms[:3], 0.0, 0.0, 0.0))
+    return VolumeRecord(
+        patient=folder.name,
+        group=group,
+        phase=phase,
+        frame=frame,
+        spacing_mm=(spacing[0], spacing[1], spacing[2]),
+        image=image,
+        label=_first(folder, f"{stem}_gt"),
+    )
+
+
+def _first(folder: Path, stem: str) -> Path | None:
+    paths = (folder / f"{stem}{suffix}" for suffix in (".nii.gz", ".nii"))
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _number(info: dict[str, str], key: str, folder: Path) -> float:
+    try:
+        value = float(info[key])
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise DataError(f"expected a number for {key} in {folder / 'Info.cfg'}, found {info[key]!r}")
+    return value

@@ -1,0 +1,22 @@
+"""Folders of the preprocessing cache, one for each combination of settings."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import monai
+
+
+def cache_folder(root: Path, settings: Any) -> Path:
+    """Folder below `root` that belongs to these settings alone.
+
+    Data is told apart by the fingerprint in each item, which MONAI hashes into
+    the file name; settings and the MONAI version are told apart here.
+
+    Args:
+        root: Folder of all caches.
+        settings: Anything that JSON can hold.
+    """
+    text = json.dumps([monai.__version__, settings], sort_keys=True, default=str)
+    return root / hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,205 @@
+"""From a dataset folder to a checked datalist with a patient-wise split."""
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pipelines.datasets.acdc import Problem, read_acdc
+from pipelines.datasets.checks import check_patient
+from pipelines.datasets.records import PatientRecord, Phase, VolumeRecord
+from pipelines.datasets.split import split_hash, split_patients
+from pipelines.errors import DataError
+from pipelines.files import output_folder, write_json
+
+DATALIST_NAME = "datalist.json"
+ALL_PATIENTS = -1
+"""Fold number that trains on every patient, the hold-out included."""
+
+Progress = Callable[[int, int, str], None]
+"""Called with the number done, the number in all, and the name of what is next."""
+
+Section = Literal["training", "validation", "test"]
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """What `prepare_acdc` found.
+
+    Attributes:
+        datalist: Path of the file written.
+        patients: Number of usable patients.
+        volumes: Number of usable volumes.
+        problems: What was put aside, and why.
+    """
+
+    datalist: Path
+    patients: int
+    volumes: int
+    problems: list[Problem]
+
+
+def prepare_acdc(
+    root: Path,
+    output: Path,
+    *,
+    seed: int = 0,
+    test_patients: Iterable[str] | None = None,
+    progress: Progress | None = None,
+) -> Preparation:
+    """Check every patient of an ACDC folder and write its datalist.
+
+    The datalist (`datalist.json`) lists each sound volume with its patient,
+    group, phase, spacing, a fingerprint of its files, and its part: `"test"` or
+    a fold, 0 to 4.
+
+    Args:
+        root: Existing folder in ACDC's layout.
+        output: Folder to write to; made if it does not exist.
+        seed: Seed of the split.
+        test_patients: Published hold-out that replaces the drawn one.
+        progress: Told of each patient.
+
+    Raises:
+        DataError: If nothing usable is found, or too little to train and validate.
+        OutputError: If `output` cannot be written.
+    """
+    output_folder(output)
+    dataset = read_acdc(root)
+    problems = list(dataset.problems)
+    patients: list[PatientRecord] = []
+    for index, patient in enumerate(dataset.patients):
+        if progress:
+            progress(index, len(dataset.patients), patient.patient)
+        checked, faults = check_patient(patient)
+        problems += faults
+        if checked.volumes:
+            patients.append(checked)
+    if not patients:
+        reasons = "; ".join(f"{problem.patient}: {problem.reason}" for problem in problems[:3])
+        raise DataError(f"expected at least one sound, labelled patient below {root}, found none: {reasons}")
+    groups = {patient.patient: patient.group for patient in patients}
+    parts = split_patients(groups, seed=seed, test_patients=test_patients)
+    volumes = [_item(volume, parts) for patient in patients for volume in patient.volumes]
+    path = output / DATALIST_NAME
+    content = {
+        "format": 1,
+        "root": root.resolve(),
+        "seed": seed,
+        "split_hash": split_hash(parts),
+        "fingerprint": hashlib.sha256("".join(item["fingerprint"] for item in volumes).encode()).hexdigest()[
+            :16
+        ],
+        "volumes": volumes,
+        "put_aside": [asdict(problem) for problem in problems],
+    }
+    write_json(path, content)
+    return Preparation(path, len(patients), len(volumes), problems)
+
+
+def read_datalist(path: Path) -> dict[str, Any]:
+    """Content of a datalist.
+
+    Args:
+        path: The file, or the folder that holds it.
+
+    Raises:
+        DataError: If it is missing or is no datalist.
+    """
+    file = path / DATALIST_NAME if path.is_dir() else path
+    try:
+        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        content["volumes"][0]["fingerprint"]
+    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+        raise DataError(
+            f"expected a datalist, found {file}: {error}; make one with 'thorax prepare acdc'"
+        ) from error
+    return content
+
+
+def load_or_prepare(dataset_dir: str | Path, output: str | Path, *, seed: int = 0) -> dict[str, Any]:
+    """Datalist of a prepared folder, or of a raw ACDC folder, which is prepared first.
+
+    Args:
+        dataset_dir: Folder with a `datalist.json`, or in ACDC's layout.
+        output: Folder that takes the datalist of a raw folder; it is made again on each call.
+        seed: Seed of the split of a raw folder.
+
+    Raises:
+        DataError: As for `prepare_acdc` and `read_datalist`.
+    """
+    folder = Path(dataset_dir)
+    if not (folder / DATALIST_NAME).is_file():
+        folder = prepare_acdc(folder, Path(output), seed=seed).datalist.parent
+    return read_datalist(folder)
+
+
+def select(datalist: dict[str, Any], section: Section, fold: int) -> list[dict[str, Any]]:
+    """Items `{"image", "label", "patient", ...}` of one section of a datalist.
+
+    Args:
+        datalist: As from `read_datalist`.
+        section: `"training"` is every fold but `fold`, `"validation"` is `fold`, `"test"` the hold-out.
+        fold: 0 to 4; `ALL_PATIENTS` trains on every patient, and still validates on fold 0,
+            whose figures are then no estimate of anything but progress.
+
+    Raises:
+        DataError: If the section is empty.
+    """
+    everything = fold == ALL_PATIENTS
+    wanted = {
+        "training": lambda part: everything or part not in ("test", fold),
+        "validation": lambda part: part == (0 if everything else fold),
+        "test": lambda part: part == "test",
+    }[section]
+    items = [item for item in datalist["volumes"] if wanted(item["part"])]
+    if not items:
+        raise DataError(
+            f"expected volumes in the {section} section of fold {fold}, found none; use folds 0 to 4"
+        )
+    return items
+
+
+def patient_records(items: Iterable[Mapping[str, Any]]) -> list[PatientRecord]:
+    """Patients, in name order, with the volumes that items of a datalist describe."""
+    volumes: dict[str, list[VolumeRecord]] = defaultdict(list)
+    for item in items:
+        volumes[item["patient"]].append(
+            VolumeRecord(
+                patient=item["patient"],
+                group=item["group"],
+                phase=Phase(item["phase"]),
+                frame=item["frame"],
+                spacing_mm=tuple(item["spacing_mm"]),
+                image=Path(item["image"]),
+                label=Path(item["label"]),
+            )
+        )
+    return [PatientRecord(name, found[0].group, tuple(found)) for name, found in sorted(volumes.items())]
+
+
+def _item(volume: VolumeRecord, parts: dict[str, int | str]) -> dict[str, Any]:
+    if volume.label is None:
+        raise DataError(f"expected a label for {volume.image}")
+    return {
+        "image": str(volume.image.resolve()),
+        "label": str(volume.label.resolve()),
+        "patient": volume.patient,
+        "group": volume.group,
+        "phase": volume.phase.value,
+        "frame": volume.frame,
+        "spacing_mm": volume.spacing_mm,
+        "part": parts[volume.patient],
+        "fingerprint": fingerprint(volume.image, volume.label),
+    }
+
+
+def fingerprint(*paths: Path) -> str:
+    """First 16 hex digits of the SHA-256 of files' bytes, in order."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]

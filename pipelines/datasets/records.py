@@ -1,0 +1,58 @@
+"""The typed record that every dataset reader yields: one labelled or unlabelled volume."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+
+class Phase(StrEnum):
+    """Moment of the cardiac cycle."""
+
+    ED = "ED"
+    ES = "ES"
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeRecord:
+    """One short-axis volume of one patient at one phase.
+
+    Attributes:
+        patient: Identifier, unique in the dataset, e.g. `"patient001"`.
+        group: Disease group, e.g. `"DCM"`; `"unknown"` where the dataset tells none.
+        phase: End-diastole or end-systole.
+        frame: Number of the frame in the cine, 1-based as in `Info.cfg`.
+        spacing_mm: `(dx, dy, dz)` voxel size in mm, in the file's axis order.
+        image: Path of the image file (NIfTI).
+        label: Path of the label file (NIfTI), or None if there is none.
+    """
+
+    patient: str
+    group: str
+    phase: Phase
+    frame: int
+    spacing_mm: tuple[float, float, float]
+    image: Path
+    label: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class PatientRecord:
+    """One patient: the volumes at ED and ES, and the whole cine where present.
+
+    Attributes:
+        patient: Identifier, unique in the dataset.
+        group: Disease group, `"unknown"` where the dataset tells none.
+        volumes: The volumes found, ED first.
+        cine: Path of the 4-D cine (NIfTI), or None if there is none.
+        height_cm: Body height in cm, or None.
+        weight_kg: Body weight in kg, or None.
+        frames: Number of frames in the cine, or None.
+    """
+
+    patient: str
+    group: str
+    volumes: tuple[VolumeRecord, ...]
+    cine: Path | None = None
+    height_cm: float | None = None
+    weight_kg: float | None = None
+    frames: int | None = None

@@ -1,0 +1,63 @@
+"""Training slices, cut from volumes that were preprocessed once and cached."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import PersistentDataset
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from pipelines.datasets.cache import cache_folder
+
+
+class SliceDataset(Dataset[dict[str, Tensor]]):
+    """Slices of preprocessed volumes, held in memory as float16.
+
+    Args:
+        data: Items with `image`, `label` (paths) and `fingerprint`, as in a datalist.
+        transform: Deterministic preprocessing that gives `image` `(C, H, W, Z)` and `label` `(1, H, W, Z)`.
+        cache_dir: Folder of the disk cache; made if it does not exist.
+        settings: Everything in the configuration that the preprocessing depends on, for the cache.
+    """
+
+    def __init__(
+        self,
+        data: Sequence[Mapping[str, Any]],
+        transform: Callable[..., Any],
+        cache_dir: str | Path,
+        settings: Any,
+    ) -> None:
+        self.data = list(data)
+        volumes = PersistentDataset(self.data, transform, cache_dir=cache_folder(Path(cache_dir), settings))
+        self._samples: list[dict[str, Tensor]] = []
+        for index in range(len(volumes)):
+            self._samples += _slices(volumes[index])
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        """`image` `(C, H, W)` float16, `label` `(1, H, W)` uint8, `center` `(2,)` of the heart, -1 to 1."""
+        return self._samples[index]
+
+
+def _slices(volume: Mapping[str, Any]) -> list[dict[str, Tensor]]:
+    image = torch.as_tensor(np.asarray(volume["image"])).half()
+    label = torch.as_tensor(np.asarray(volume["label"])).to(torch.uint8)
+    center = _heart_center(label)
+    return [
+        {"image": image[..., z].contiguous(), "label": label[..., z].contiguous(), "center": center}
+        for z in range(image.shape[-1])
+    ]
+
+
+def _heart_center(label: Tensor) -> Tensor:
+    """Mean position `(row, column)` of the labelled voxels, -1 to 1; the middle if there are none."""
+    rows_columns = (label[0] > 0).nonzero()[:, :2].float()
+    if not len(rows_columns):
+        return torch.zeros(2)
+    size = torch.tensor(label.shape[1:3]).float()
+    return (2 * rows_columns.mean(dim=0) + 1) / size - 1
