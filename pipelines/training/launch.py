@@ -1,0 +1,160 @@
+"""Runs the bundle's own training workflow from Python, and says which command that is."""
+
+import math
+import shlex
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ignite.engine import Engine, Events
+from monai.bundle import ConfigWorkflow
+
+from pipelines.bundle import ACDC_BUNDLE, config_files
+from pipelines.errors import ConfigError, ThoraxError
+from pipelines.training.checkpoints import BEST_NAME
+
+Progress = Callable[[int, int, str], None]
+"""Called with iterations done, iterations in all, and the epoch with its last figures in words."""
+
+
+def train_network(
+    network: str,
+    dataset_dir: Path,
+    output_dir: Path,
+    *,
+    resume: bool = False,
+    overlays: Sequence[str] = (),
+    progress: Progress | None = None,
+    bundle: Path = ACDC_BUNDLE,
+    **settings: Any,
+) -> Path:
+    """Train a network as `python -m monai.bundle run training` does, from any folder.
+
+    Args:
+        network: One of the bundle's networks.
+        dataset_dir: Existing folder: a prepared one, or one in ACDC's layout.
+        output_dir: Folder of the run; made if it does not exist.
+        resume: Go on with the run in `output_dir`.
+        overlays: Further configuration files to read after `train`, without `.yaml`.
+        progress: Called after each iteration.
+        bundle: Root folder of the bundle.
+        **settings: Values that replace those of the configuration, by their id.
+
+    Returns:
+        Path of the best weights.
+
+    Raises:
+        ConfigError: If the network or an overlay is unknown, `output_dir` does not fit
+            `resume`, or no validation took place.
+        DataError: If the data cannot be used.
+    """
+    workflow = ConfigWorkflow(
+        config_files(network, "train", *overlays, bundle=bundle),
+        meta_file=str(bundle / "configs" / "metadata.json"),
+        logging_file=False,
+        run_id="training",
+        bundle_root=str(bundle),
+        **_overrides(dataset_dir, output_dir, resume=resume, settings=settings),
+    )
+    try:
+        workflow.initialize()
+        if progress is not None:
+            trainer = workflow.parser.get_parsed_content("train#trainer")
+            trainer.add_event_handler(Events.ITERATION_COMPLETED, _report, progress)
+        workflow.run()
+        workflow.finalize()
+    except Exception as error:
+        cause = _thorax_cause(error)
+        if cause is None:
+            raise
+        raise cause from None
+    best = output_dir / BEST_NAME
+    if not best.is_file():
+        raise ConfigError(
+            f"expected a validation with a Dice during training, found none in {output_dir}; "
+            "give a val_interval of at most max_epochs"
+        )
+    return best
+
+
+def bundle_command(
+    network: str,
+    dataset_dir: Path,
+    output_dir: Path,
+    *,
+    resume: bool = False,
+    overlays: Sequence[str] = (),
+    bundle: Path = ACDC_BUNDLE,
+    **settings: Any,
+) -> str:
+    """The shell command that does what `train_network` does with the same arguments.
+
+    Args:
+        network: One of the bundle's networks.
+        dataset_dir: Folder of the data.
+        output_dir: Folder of the run.
+        resume: Go on with the run in `output_dir`.
+        overlays: Further configuration files, without `.yaml`.
+        bundle: Root folder of the bundle, in which MONAI's command has to run.
+        **settings: Values that replace those of the configuration.
+
+    Raises:
+        ConfigError: If the network or an overlay is unknown.
+    """
+    files = config_files(network, "train", *overlays, bundle=bundle)
+    words = ["python", "-m", "monai.bundle", "run", "training", "--args_file", f"configs/args_{network}.yaml"]
+    if overlays:
+        words += ["--config_file", str([f"configs/{Path(file).name}" for file in files])]
+    for name, value in _overrides(dataset_dir, output_dir, resume=resume, settings=settings).items():
+        words += [f"--{name}", str(value)]
+    return f"cd {shlex.quote(str(bundle))} && {shlex.join(words)}"
+
+
+def parse_settings(pairs: Iterable[str]) -> dict[str, Any]:
+    """Settings from `name=value` texts; values are read as YAML.
+
+    Args:
+        pairs: E.g. `["max_epochs=10", "patch_px=[96, 96]"]`.
+
+    Raises:
+        ConfigError: If a text has no name or no `=`, or its value is not YAML.
+    """
+    settings: dict[str, Any] = {}
+    for pair in pairs:
+        name, sign, value = pair.partition("=")
+        try:
+            if not sign or not name.strip():
+                raise ValueError("no name or no '='")
+            settings[name.strip()] = yaml.safe_load(value)
+        except (ValueError, yaml.YAMLError) as error:
+            raise ConfigError(
+                f"expected a setting such as max_epochs=10, found {pair!r}: {error}; see configs/train.yaml for names"
+            ) from error
+    return settings
+
+
+def _overrides(
+    dataset_dir: Path, output_dir: Path, *, resume: bool, settings: dict[str, Any]
+) -> dict[str, Any]:
+    """Values by id; paths are absolute because MONAI's command runs in the bundle's folder."""
+    paths = {"dataset_dir": str(dataset_dir.resolve()), "output_dir": str(output_dir.resolve())}
+    return paths | ({"resume": True} if resume else {}) | settings
+
+
+def _report(engine: Engine, progress: Progress) -> None:
+    state = engine.state
+    output = state.output[0] if isinstance(state.output, list) else state.output
+    loss = float(output["loss"])
+    text = f"epoch {state.epoch} of {state.max_epochs}"
+    total = state.epoch_length * state.max_epochs
+    progress(state.iteration, total, f"{text}, loss {loss:.3f}" if math.isfinite(loss) else text)
+
+
+def _thorax_cause(error: BaseException | None) -> ThoraxError | None:
+    """The error that was meant for the user, below those that MONAI wraps around it."""
+    while error is not None:
+        if isinstance(error, ThoraxError):
+            return error
+        error = error.__cause__
+    return None

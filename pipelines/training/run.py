@@ -1,0 +1,96 @@
+"""The workflows that a bundle's configuration describes: training and evaluation."""
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine
+from torch import nn
+
+from pipelines.datasets.prepare import Section, patient_records, select
+from pipelines.evaluation.evaluate import evaluate as evaluate_records
+from pipelines.inference.predictor import Predictor
+from pipelines.manifest import write_manifest
+from pipelines.training.checkpoints import load_weights
+from pipelines.training.memory import tune_process
+
+logger = logging.getLogger(__name__)
+
+
+def start(network: nn.Module, *, seed: int, initial_weights: str | None = None) -> None:
+    """Seed every random draw and load the weights to start from, if any.
+
+    Args:
+        network: Network to be trained.
+        seed: Seed of the run.
+        initial_weights: Path of a weights file, or None for random weights.
+
+    Raises:
+        ConfigError: If the weights are missing or do not fit.
+    """
+    tune_process()
+    torch.manual_seed(seed)
+    if initial_weights:
+        load_weights(network, Path(initial_weights))
+
+
+def train(trainer: Engine, datalist: dict[str, Any], *, output_dir: str | Path, **details: Any) -> None:
+    """Run the trainer and keep a manifest of the run beside its checkpoints.
+
+    Args:
+        trainer: Training engine with all its handlers.
+        datalist: Its split hash and fingerprint go into the manifest.
+        output_dir: Folder of the run.
+        **details: Further entries of the manifest.
+    """
+    folder = Path(output_dir)
+    record = {
+        "split_hash": datalist["split_hash"],
+        "fingerprint": datalist["fingerprint"],
+        "device": str(trainer.state.device),
+        **{
+            name: value if isinstance(value, int | float | None) else str(value)
+            for name, value in details.items()
+        },
+    }
+    write_manifest(folder, **record, finished=False)
+    begin = time.perf_counter()
+    try:
+        trainer.run()
+    except KeyboardInterrupt:
+        logger.warning("interrupted after epoch %d; go on with --resume true", trainer.state.epoch - 1)
+        raise
+    seconds = time.perf_counter() - begin
+    outputs = sorted(path.name for path in folder.iterdir() if path.is_file())
+    write_manifest(
+        folder, **record, finished=True, epochs=trainer.state.epoch, seconds=seconds, outputs=outputs
+    )
+
+
+def evaluate(
+    datalist: dict[str, Any],
+    section: Section,
+    fold: int,
+    *,
+    bundle_root: str | Path,
+    network: str,
+    weights: str | Path,
+    output_dir: str | Path,
+) -> None:
+    """Score weights on one section of a datalist, as `thorax evaluate` does on a folder.
+
+    Args:
+        datalist: As from `read_datalist`.
+        section: `"training"`, `"validation"` or `"test"`.
+        fold: 0 to 4.
+        bundle_root: Root folder of the bundle.
+        network: One of the bundle's networks.
+        weights: Weights file.
+        output_dir: Folder that takes `metrics.json`, `metrics.csv` and overlays.
+    """
+    predictor = Predictor(network, bundle=Path(bundle_root).resolve(), weights=Path(weights))
+    records = patient_records(select(datalist, section, fold))
+    metrics = evaluate_records(Path(datalist["root"]), Path(output_dir), predictor, records=records)
+    logger.info("mean Dice %.4f on %s, see %s", metrics["summary"]["dice"]["mean"], section, output_dir)
