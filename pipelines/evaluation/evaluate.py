@@ -1,0 +1,200 @@
+"""Evaluation of a predictor on labelled short-axis volumes: figures, tables and pictures."""
+
+import csv
+import io
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from pipelines.datasets.acdc import Problem, read_acdc
+from pipelines.datasets.nifti import Volume, check_same_grid, read_label, read_volume, slices_last
+from pipelines.datasets.records import PatientRecord, Phase, VolumeRecord
+from pipelines.errors import DataError
+from pipelines.evaluation.cases import Case
+from pipelines.evaluation.indices import IntArray, structure_volumes_ml
+from pipelines.evaluation.metrics import volume_metrics
+from pipelines.evaluation.summary import summarise
+from pipelines.files import atomic_path, output_folder, write_json, write_text
+from pipelines.reporting.overlay import overlay_figure
+
+OVERLAYS = 5
+"""Least number of overlay pictures, as far as there are volumes."""
+
+Progress = Callable[[int, int, str], None]
+
+logger = logging.getLogger(__name__)
+
+
+class SegmentedVolume(Protocol):
+    """What a predictor returns: a label map on the volume's own grid."""
+
+    @property
+    def mask(self) -> IntArray:
+        """`(X, Y, Z)` label map with values from `AcdcLabel`."""
+
+
+class VolumePredictor(Protocol):
+    """Anything that segments a volume, e.g. `pipelines.inference.predictor.Predictor`."""
+
+    def predict(self, volume: Volume) -> SegmentedVolume:
+        """Label map of a 3-D volume."""
+
+
+def evaluate(
+    root: Path,
+    output: Path,
+    predictor: VolumePredictor,
+    *,
+    records: Sequence[PatientRecord] | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Segment every labelled volume, measure it, and write figures and pictures.
+
+    A volume that cannot be read or does not fit its label is listed under
+    `problems`, and the rest goes on.
+
+    Args:
+        root: Existing folder in ACDC's layout.
+        output: Folder for `metrics.json`, `metrics.csv` (a row per volume) and
+            `overlays/*.png`; made if it does not exist.
+        predictor: Segments one volume at a time.
+        records: Patients to evaluate in place of all in `root`.
+        progress: Called with volumes done, volumes in all and the volume's name.
+
+    Returns:
+        The content of `metrics.json`: see `summarise`, and `problems`.
+
+    Raises:
+        DataError: If there is no labelled volume, or none that can be evaluated.
+        OutputError: If the results cannot be written.
+    """
+    output_folder(output)
+    patients, problems = _patients(root, records)
+    volumes = [volume for patient in patients for volume in patient.volumes]
+    labelled = [(volume, volume.label) for volume in volumes if volume.label is not None]
+    if not labelled:
+        raise DataError(
+            f"expected labelled volumes (patientNNN_frameFF_gt.nii.gz) below {root}, "
+            f"found {len(patients)} patients without one"
+        )
+    measured: list[_Measured] = []
+    for done, (record, label) in enumerate(labelled, start=1):
+        try:
+            measured.append(_Measured(record.image, label, _measure(record, label, predictor)))
+        except DataError as error:
+            logger.warning("put aside %s %s: %s", record.patient, record.phase, error)
+            problems.append(Problem(record.patient, record.image, str(error)))
+        if progress is not None:
+            progress(done, len(labelled), f"{record.patient} {record.phase}")
+    if not measured:
+        raise DataError(
+            f"expected a volume that can be evaluated below {root}, found none of {len(labelled)}; "
+            f"the last problem: {problems[-1].reason}"
+        )
+    cases = [volume.case for volume in measured]
+    metrics = summarise(cases) | {"problems": [asdict(problem) for problem in problems]}
+    _write_overlays(measured, predictor, output / "overlays")
+    write_text(output / "metrics.csv", _table(cases))
+    write_json(output / "metrics.json", metrics)
+    return metrics
+
+
+def choose_overlays(cases: Sequence[Case], *, count: int = OVERLAYS) -> dict[int, str]:
+    """Which volumes to draw: index into `cases` and rank in words, worst first.
+
+    Takes the worst, median and best by mean Dice, the worst of each phase, and
+    then the next worst until there are `count`. A volume whose Dice is not
+    defined comes last in the order.
+    """
+    scores = [case.mean("dice") for case in cases]
+    order = sorted(range(len(cases)), key=lambda index: (scores[index] is None, scores[index] or 0.0))
+    ranked = [index for index in order if scores[index] is not None] or order
+    chosen = {ranked[0]: "worst"}
+    chosen.setdefault(ranked[len(ranked) // 2], "median")
+    chosen.setdefault(ranked[-1], "best")
+    for phase in Phase:
+        of_phase = [index for index in order if cases[index].phase == phase]
+        if of_phase:
+            chosen.setdefault(of_phase[0], f"worst {phase}")
+    for index in order:
+        if len(chosen) >= count:
+            break
+        chosen.setdefault(index, "low")
+    return dict(sorted(chosen.items(), key=lambda item: order.index(item[0])))
+
+
+class _Measured(NamedTuple):
+    image: Path
+    label: Path
+    case: Case
+
+
+def _patients(
+    root: Path, records: Sequence[PatientRecord] | None
+) -> tuple[Sequence[PatientRecord], list[Problem]]:
+    if records is not None:
+        return records, []
+    dataset = read_acdc(root)
+    return dataset.patients, list(dataset.problems)
+
+
+def _read(image_path: Path, label_path: Path) -> tuple[Volume, Volume]:
+    image, label = read_volume(image_path), read_label(label_path)
+    if image.array.ndim != 3:
+        raise DataError(f"expected a 3-D volume of one phase, found {image.array.shape} in {image_path}")
+    check_same_grid(image, label)
+    return image, label
+
+
+def _measure(record: VolumeRecord, label_path: Path, predictor: VolumePredictor) -> Case:
+    image, label = _read(record.image, label_path)
+    started = time.perf_counter()
+    mask = predictor.predict(image).mask
+    seconds = time.perf_counter() - started
+    return Case(
+        patient=record.patient,
+        group=record.group,
+        phase=record.phase,
+        frame=record.frame,
+        metrics=volume_metrics(mask, label.array, image.spacing_mm),
+        predicted_ml=structure_volumes_ml(mask, image.spacing_mm),
+        truth_ml=structure_volumes_ml(label.array, image.spacing_mm),
+        seconds=seconds,
+    )
+
+
+def _write_overlays(measured: Sequence[_Measured], predictor: VolumePredictor, folder: Path) -> None:
+    # The few volumes drawn are segmented again: keeping every mask would grow with the cohort.
+    chosen = choose_overlays([volume.case for volume in measured])
+    with atomic_path(folder) as temporary:
+        for rank, (index, word) in enumerate(chosen.items(), start=1):
+            name = f"{rank:02d}_{word.replace(' ', '_')}_{measured[index].case.name}.png"
+            _draw(measured[index], word, predictor, temporary / name)
+
+
+def _draw(volume: _Measured, word: str, predictor: VolumePredictor, path: Path) -> None:
+    image, label = _read(volume.image, volume.label)
+    predicted = replace(image, array=predictor.predict(image).mask)
+    moved = slices_last(image)[0]
+    score = volume.case.mean("dice")
+    quality = "no structure in either mask" if score is None else f"mean Dice {score:.3f}"
+    overlay_figure(
+        moved.array,
+        slices_last(predicted)[0].array,
+        path,
+        truth=slices_last(label)[0].array,
+        title=f"{volume.case.patient} {volume.case.phase}, {volume.case.group}: {word}, {quality}",
+        spacing_mm=moved.spacing_mm,
+    )
+
+
+def _table(cases: Sequence[Case]) -> str:
+    rows = [case.as_row() for case in cases]
+    table = io.StringIO()
+    writer = csv.DictWriter(table, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return table.getvalue()

@@ -1,0 +1,235 @@
+"""What there is to segment: NIfTI files, DICOM series and ACDC patients below given paths."""
+
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from pipelines.datasets.acdc import Problem, read_info
+from pipelines.datasets.nifti import Volume, read_volume
+from pipelines.datasets.records import Phase
+from pipelines.errors import DataError
+from pipelines.inference.dicom import read_series
+from pipelines.inference.dicom_series import Series, group_series, is_dicom
+
+NIFTI_SUFFIXES = (".nii.gz", ".nii")
+DICOM_SUFFIXES = (".dcm", ".ima", ".dicom")
+
+Loader = Callable[[], tuple[Volume, list[str]]]
+"""Reads a volume when it is needed; returns it with warnings of the reader."""
+
+
+class StudyKind(StrEnum):
+    """How a study is stored."""
+
+    NIFTI = "nifti"
+    DICOM = "dicom"
+    PHASES = "phases"
+
+
+@dataclass(frozen=True, slots=True)
+class StudyImage:
+    """One image of a study, not yet read.
+
+    Attributes:
+        name: Unique among all images of a run, safe for file names.
+        path: NIfTI file, or folder of the DICOM series.
+        load: Reads `(X, Y, Z)` or `(X, Y, Z, T)`; raises `DataError` for bad input.
+        phase: Moment of the cardiac cycle, or None where it is unknown.
+        frame: Number in the cine, 1-based as in `Info.cfg`, or None where unknown.
+    """
+
+    name: str
+    path: Path
+    load: Loader
+    phase: Phase | None = None
+    frame: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """The images of one patient that are measured together.
+
+    Attributes:
+        name: Unique among all studies of a run, safe for file names.
+        patient: Identifier as the source gives it.
+        kind: How it is stored.
+        images: One cine or volume, or the volumes at ED and ES with known phases.
+    """
+
+    name: str
+    patient: str
+    kind: StudyKind
+    images: tuple[StudyImage, ...]
+
+
+def find_studies(inputs: Sequence[Path]) -> tuple[list[Study], list[Problem]]:
+    """Studies below the given paths, in the order given, and what was put aside.
+
+    A folder is searched with its sub-folders; label maps (`*_gt`, `*_seg*`) and
+    hidden files in it are passed over. Files beside an ACDC `Info.cfg` form one
+    study: the 4-D cine if it is among them, else the ED and ES frames. Images are
+    not read here.
+
+    Args:
+        inputs: Existing NIfTI files, DICOM files, or folders of them in any mixture.
+
+    Returns:
+        Studies with unique names, and files or folders that cannot be used with
+        the reason.
+
+    Raises:
+        DataError: If a path does not exist, or no image is found in all of them.
+    """
+    for path in inputs:
+        if not path.exists():
+            raise DataError(f"expected a NIfTI file, a DICOM series or a folder, found nothing at {path}")
+    nifti: dict[Path, list[Path]] = {}
+    dicom: list[Path] = []
+    problems: list[Problem] = []
+    for path in _unique(_files(inputs)):
+        if path.name.lower().endswith(NIFTI_SUFFIXES):
+            nifti.setdefault(path.parent, []).append(path)
+        elif path.suffix.lower() in DICOM_SUFFIXES or is_dicom(path):
+            dicom.append(path)
+        elif path in inputs:
+            problems.append(Problem(path.stem, path, "expected a NIfTI or DICOM file, found neither"))
+    names = _Names()
+    studies: list[Study] = []
+    for folder, paths in nifti.items():
+        found, faults = _nifti_studies(folder, paths, names)
+        studies += found
+        problems += faults
+    series, unreadable = group_series(dicom)
+    studies += [_dicom_study(one, names) for one in series]
+    problems += unreadable
+    if not studies:
+        reasons = "; ".join(f"{problem.path}: {problem.reason}" for problem in problems[:3])
+        places = ", ".join(str(path) for path in inputs) or "no input"
+        raise DataError(
+            f"expected NIfTI files or DICOM series, found none in {places}" + f" ({reasons})" * bool(reasons)
+        )
+    return studies, problems
+
+
+class _Names:
+    """Gives out names that are safe for files and differ even where case is ignored."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+
+    def unique(self, wanted: str) -> str:
+        safe = re.sub(r"[^A-Za-z0-9._-]+", "_", wanted).strip("._") or "study"
+        name, number = safe, 1
+        while name.lower() in self._taken:
+            number += 1
+            name = f"{safe}_{number}"
+        self._taken.add(name.lower())
+        return name
+
+
+def _files(inputs: Sequence[Path]) -> Iterator[Path]:
+    for path in inputs:
+        if path.is_file():
+            yield path
+            continue
+        seen: set[Path] = set()
+        for folder, subfolders, files in os.walk(path, followlinks=True):
+            real = Path(folder).resolve()
+            subfolders[:] = (
+                sorted(name for name in subfolders if not name.startswith(".")) if real not in seen else []
+            )
+            seen.add(real)
+            yield from (
+                Path(folder) / name
+                for name in sorted(files)
+                if not name.startswith(".") and not _is_label(name)
+            )
+
+
+def _is_label(name: str) -> bool:
+    stem = name.lower()
+    return stem.endswith(NIFTI_SUFFIXES) and (_stem(stem).endswith("_gt") or "_seg" in stem)
+
+
+def _unique(paths: Iterator[Path]) -> list[Path]:
+    """Paths without those that name a file already listed, in the order met."""
+    first: dict[Path, Path] = {}
+    for path in paths:
+        first.setdefault(path.resolve(), path)
+    return list(first.values())
+
+
+def _nifti_studies(folder: Path, paths: list[Path], names: _Names) -> tuple[list[Study], list[Problem]]:
+    """Studies of one folder's files; those that `Info.cfg` does not explain stay single."""
+    info, patient = folder / "Info.cfg", folder.resolve().name
+    if not info.is_file():
+        return [_single(path, names) for path in paths], []
+    cine = next((path for path in paths if _stem(path.name).endswith("_4d")), None)
+    if cine is not None:
+        return [_single(cine, names, patient)], []
+    try:
+        frames = _phase_frames(info)
+    except DataError as error:
+        return [_single(path, names) for path in paths], [Problem(patient, info, str(error))]
+    by_frame = {_frame_number(path): path for path in paths}
+    problems = [
+        Problem(
+            patient, info, f"expected the file of frame {frame} ({phase}), found no such file in {folder}"
+        )
+        for phase, frame in frames.items()
+        if frame not in by_frame and not any(folder.glob(f"*_frame{frame:02d}.nii*"))
+    ]
+    images = tuple(
+        StudyImage(
+            names.unique(_stem(by_frame[frame].name)), by_frame[frame], _loader(by_frame[frame]), phase, frame
+        )
+        for phase, frame in frames.items()
+        if frame in by_frame
+    )
+    if not images:
+        return [_single(path, names) for path in paths], problems
+    return [Study(images[0].name, patient, StudyKind.PHASES, images)], problems
+
+
+def _phase_frames(path: Path) -> dict[Phase, int]:
+    """1-based frame numbers of ED and ES in an `Info.cfg`."""
+    info = read_info(path)
+    frames: dict[Phase, int] = {}
+    for phase in Phase:
+        if phase in info:
+            if not info[phase].isdigit() or int(info[phase]) < 1:
+                raise DataError(
+                    f"expected a frame number from 1 for {phase} in {path}, found {info[phase]!r}"
+                )
+            frames[phase] = int(info[phase])
+    if not frames:
+        raise DataError(f"expected ED and ES in {path}, found {sorted(info)}")
+    return frames
+
+
+def _single(path: Path, names: _Names, patient: str | None = None) -> Study:
+    name = names.unique(_stem(path.name))
+    return Study(name, patient or name, StudyKind.NIFTI, (StudyImage(name, path, _loader(path)),))
+
+
+def _loader(path: Path) -> Loader:
+    return lambda: (read_volume(path), [])
+
+
+def _dicom_study(series: Series, names: _Names) -> Study:
+    folder = Path(os.path.commonpath([path.resolve().parent for path in series.files]))
+    name = names.unique(folder.name)
+    image = StudyImage(name, folder, lambda: read_series(series.files))
+    return Study(name, series.patient or name, StudyKind.DICOM, (image,))
+
+
+def _frame_number(path: Path) -> int | None:
+    match = re.search(r"_frame(\d+)$", _stem(path.name))
+    return int(match.group(1)) if match else None
+
+
+def _stem(name: str) -> str:
+    return re.sub(r"\.nii(\.gz)?$", "", name, flags=re.IGNORECASE)

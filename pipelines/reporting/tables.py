@@ -1,0 +1,64 @@
+"""Result tables for the terminal."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.table import Table
+
+from pipelines.inference.segment import StudyResult
+from pipelines.labels import FOREGROUND, LABEL_NAMES
+
+
+def metrics_table(metrics: dict[str, Any]) -> Table:
+    """Dice, HD95 and index errors of an evaluation.
+
+    Args:
+        metrics: Content of `metrics.json`.
+    """
+    summary, intervals = metrics["summary"], metrics["intervals"]
+    table = Table(title=f"{summary['patients']} patients, {summary['volumes']} volumes", title_justify="left")
+    for column in ("", "Dice", "95% interval", "HD95 mm"):
+        table.add_column(column, justify="left" if not column else "right")
+    for name in [*(LABEL_NAMES[label] for label in FOREGROUND), "mean"]:
+        low_high = intervals["dice"][name]
+        between = f"{low_high[0]:.3f} to {low_high[1]:.3f}" if low_high else ""
+        table.add_row(name, _number(summary["dice"][name], 3), between, _number(summary["hd95_mm"][name], 1))
+    for name, unit in (("ef_lv", "points"), ("edv_lv_ml", "mL"), ("esv_lv_ml", "mL"), ("mass_g", "g")):
+        error = _number(summary[name]["mae"], 1)
+        table.add_row(f"{name} error", f"{error} {unit}" if error else "", "", "")
+    return table
+
+
+def indices_table(results: Sequence[StudyResult]) -> Table:
+    """Volumes and ejection fractions, a row for each study."""
+    table = Table()
+    columns = (
+        "study",
+        "LV EDV mL",
+        "LV ESV mL",
+        "LV EF %",
+        "RV EDV mL",
+        "RV ESV mL",
+        "RV EF %",
+        "mass g",
+        "why empty",
+    )
+    for column in columns:
+        table.add_column(column, justify="left" if column in ("study", "why empty") else "right")
+    for result in results:
+        indices = result.indices
+        values = (
+            indices.lv_edv_ml,
+            indices.lv_esv_ml,
+            indices.lv_ef_percent,
+            indices.rv_edv_ml,
+            indices.rv_esv_ml,
+            indices.rv_ef_percent,
+            indices.myo_mass_ed_g,
+        )
+        table.add_row(result.study, *(_number(value, 1) for value in values), result.reason)
+    return table
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"

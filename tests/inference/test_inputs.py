@@ -1,0 +1,168 @@
+"""Tests of the search for studies."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from pydicom.uid import generate_uid
+
+from pipelines.datasets.records import Phase
+from pipelines.errors import DataError
+from pipelines.inference.inputs import StudyKind, find_studies
+
+
+def nifti(path: Path, shape: tuple[int, ...] = (4, 4, 3)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(np.arange(np.prod(shape), dtype=np.float32).reshape(shape), np.eye(4)), path)
+    return path
+
+
+def acdc_patient(folder: Path, *, info: str = "ED: 1\nES: 12\nGroup: DCM\n", cine: bool = False) -> Path:
+    for frame in (1, 12):
+        nifti(folder / f"{folder.name}_frame{frame:02d}.nii.gz")
+        nifti(folder / f"{folder.name}_frame{frame:02d}_gt.nii.gz")
+    if cine:
+        nifti(folder / f"{folder.name}_4d.nii.gz", (4, 4, 3, 5))
+    (folder / "Info.cfg").write_text(info)
+    return folder
+
+
+def test_one_file_is_one_study_that_loads_itself(tmp_path: Path) -> None:
+    studies, problems = find_studies([nifti(tmp_path / "heart.nii.gz")])
+    assert problems == []
+    assert [(study.name, study.patient, study.kind) for study in studies] == [
+        ("heart", "heart", StudyKind.NIFTI)
+    ]
+    volume, warnings = studies[0].images[0].load()
+    assert volume.array.shape == (4, 4, 3)
+    assert warnings == []
+
+
+def test_folder_is_searched_deeply_and_labels_and_hidden_files_are_passed_over(tmp_path: Path) -> None:
+    nifti(tmp_path / "a" / "b" / "one.nii.gz")
+    nifti(tmp_path / "two.nii")
+    for name in ("one_gt.nii.gz", "two_seg.nii.gz", "two_segmentation.nii", ".part-1-three.nii.gz"):
+        nifti(tmp_path / "a" / name)
+    (tmp_path / "notes.txt").write_text("no image")
+    studies, problems = find_studies([tmp_path])
+    assert sorted(study.name for study in studies) == ["one", "two"]
+    assert problems == []
+
+
+def test_acdc_patient_is_one_study_with_known_phases(tmp_path: Path) -> None:
+    acdc_patient(tmp_path / "patient007")
+    (study,), problems = find_studies([tmp_path])
+    assert problems == []
+    assert (study.patient, study.kind) == ("patient007", StudyKind.PHASES)
+    assert [(image.name, image.phase, image.frame) for image in study.images] == [
+        ("patient007_frame01", Phase.ED, 1),
+        ("patient007_frame12", Phase.ES, 12),
+    ]
+
+
+def test_two_named_frame_files_pair_up(tmp_path: Path) -> None:
+    folder = acdc_patient(tmp_path / "patient007")
+    (study,), _ = find_studies([folder / "patient007_frame12.nii.gz", folder / "patient007_frame01.nii.gz"])
+    assert [image.phase for image in study.images] == [Phase.ED, Phase.ES]
+
+
+def test_cine_of_an_acdc_patient_is_preferred(tmp_path: Path) -> None:
+    acdc_patient(tmp_path / "patient007", cine=True)
+    (study,), _ = find_studies([tmp_path])
+    assert (study.patient, study.kind) == ("patient007", StudyKind.NIFTI)
+    assert [image.path.name for image in study.images] == ["patient007_4d.nii.gz"]
+
+
+def test_frames_without_info_are_studies_of_unknown_phase(tmp_path: Path) -> None:
+    (acdc_patient(tmp_path / "patient007") / "Info.cfg").unlink()
+    studies, problems = find_studies([tmp_path])
+    assert [study.images[0].phase for study in studies] == [None, None]
+    assert problems == []
+
+
+def test_ed_beyond_the_last_frame_is_a_problem_and_es_is_kept(tmp_path: Path) -> None:
+    acdc_patient(tmp_path / "patient007", info="ED: 99\nES: 12\n")
+    (study,), (problem,) = find_studies([tmp_path])
+    assert [image.phase for image in study.images] == [Phase.ES]
+    assert "frame 99 (ED)" in problem.reason
+
+
+@pytest.mark.parametrize("info", ["ED: first\nES: 12\n", "Group: DCM\n", "no colon\n", ""])
+def test_info_that_cannot_be_used_is_a_problem_and_its_frames_stay_single(tmp_path: Path, info: str) -> None:
+    acdc_patient(tmp_path / "patient007", info=info)
+    studies, problems = find_studies([tmp_path])
+    assert len(studies) == 2
+    assert [problem.path.name for problem in problems] == ["Info.cfg"]
+
+
+def test_files_of_one_name_get_names_that_differ(tmp_path: Path) -> None:
+    paths = [nifti(tmp_path / folder / "Heart 1.nii.gz") for folder in "ab"] + [
+        nifti(tmp_path / "c" / "heart_1.nii")
+    ]
+    studies, _ = find_studies(paths)
+    assert [study.name for study in studies] == ["Heart_1", "Heart_1_2", "heart_1_3"]
+
+
+def test_file_given_twice_is_one_study(tmp_path: Path) -> None:
+    path = nifti(tmp_path / "heart.nii.gz")
+    nifti(tmp_path / "zebra.nii.gz")
+    studies, _ = find_studies([path, tmp_path, path])
+    assert [study.name for study in studies] == ["heart", "zebra"]
+
+
+def test_dicom_series_spread_over_folders_is_one_study(
+    tmp_path: Path, write_dicom: Callable[..., Path]
+) -> None:
+    uid = generate_uid()
+    for z in range(3):
+        path = tmp_path / "sax" / f"slice{z}" / "IM1"
+        write_dicom(path, SeriesInstanceUID=uid, PatientID="Anna K.", ImagePositionPatient=[0, 0, 8 * z])
+    (study,), problems = find_studies([tmp_path])
+    assert problems == []
+    assert (study.name, study.patient, study.kind) == ("sax", "Anna K.", StudyKind.DICOM)
+    volume, _ = study.images[0].load()
+    assert volume.array.shape == (2, 2, 3)
+    assert volume.spacing_mm == pytest.approx((1.5, 1.5, 8.0))
+
+
+def test_two_series_in_a_folder_are_two_studies(tmp_path: Path, write_dicom: Callable[..., Path]) -> None:
+    for number in range(2):
+        write_dicom(tmp_path / "sax" / f"{number}.dcm", SeriesInstanceUID=generate_uid())
+    studies, _ = find_studies([tmp_path])
+    assert [study.name for study in studies] == ["sax", "sax_2"]
+
+
+def test_linked_folder_that_leads_back_is_searched_once(tmp_path: Path) -> None:
+    nifti(tmp_path / "data" / "heart.nii.gz")
+    (tmp_path / "data" / "loop").symlink_to(tmp_path / "data")
+    studies, _ = find_studies([tmp_path])
+    assert [study.name for study in studies] == ["heart"]
+
+
+def test_missing_path_is_an_error_that_names_it(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"found nothing at .*absent\.nii"):
+        find_studies([tmp_path / "absent.nii"])
+
+
+def test_folder_without_images_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "readme.md").write_text("empty")
+    with pytest.raises(DataError, match="found none in"):
+        find_studies([tmp_path])
+
+
+def test_file_that_is_no_image_is_a_problem_beside_sound_files(tmp_path: Path) -> None:
+    text = tmp_path / "notes.txt"
+    text.write_text("no image")
+    studies, problems = find_studies([text, nifti(tmp_path / "heart.nii.gz")])
+    assert [study.name for study in studies] == ["heart"]
+    assert [problem.path for problem in problems] == [text]
+
+
+def test_broken_dicom_file_is_a_problem_beside_sound_files(tmp_path: Path) -> None:
+    (tmp_path / "zero.dcm").touch()
+    nifti(tmp_path / "heart.nii.gz")
+    studies, problems = find_studies([tmp_path])
+    assert [study.name for study in studies] == ["heart"]
+    assert [problem.path.name for problem in problems] == ["zero.dcm"]

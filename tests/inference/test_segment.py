@@ -1,0 +1,299 @@
+"""Tests of segmentation runs with a predictor that reads labels from intensities."""
+
+import csv
+import gzip
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from pipelines.datasets.nifti import Volume
+from pipelines.errors import DataError, OutputError
+from pipelines.inference.segment import segment
+from pipelines.labels import MYOCARDIAL_DENSITY_G_PER_ML
+
+AFFINE = np.array([[-2.0, 0, 0, 40], [0, 0, 10, -30], [0, 2, 0, 7], [0, 0, 0, 1]])
+VOXEL_ML = 2 * 2 * 10 / 1000
+SHAPE = (40, 36, 6)
+
+
+@dataclass
+class FakePrediction:
+    mask: np.ndarray
+
+
+@dataclass
+class IntensityPredictor:
+    """Takes intensities of about 100, 200 and 300 for RV, myocardium and LV."""
+
+    shapes: list[tuple[int, ...]] = field(default_factory=list)
+
+    def predict(self, volume: Volume) -> FakePrediction:
+        self.shapes.append(volume.array.shape)
+        return FakePrediction(np.round(volume.array / 100).astype(np.uint8))
+
+
+def heart(radius: int) -> np.ndarray:
+    """Square LV of `2 * radius` voxels a side in a ring of 2, RV of 8 x 12 beside it, 4 of 6 slices."""
+    image = np.zeros(SHAPE, np.float32)
+    image[2:10, 12:24, 1:5] = 100
+    image[20 - radius - 2 : 20 + radius + 2, 18 - radius - 2 : 18 + radius + 2, 1:5] = 200
+    image[20 - radius : 20 + radius, 18 - radius : 18 + radius, 1:5] = 300
+    return image + np.random.default_rng(0).uniform(-20, 20, SHAPE).astype(np.float32)
+
+
+def lv_ml(radius: int) -> float:
+    return (2 * radius) ** 2 * 4 * VOXEL_ML
+
+
+def save(path: Path, image: np.ndarray, affine: np.ndarray = AFFINE) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(image, affine), path)
+    return path
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open() as stream:
+        return list(csv.DictReader(stream))
+
+
+def acdc_patient(folder: Path, *, radius_ed: int = 8, radius_es: int = 5) -> Path:
+    save(folder / f"{folder.name}_frame01.nii.gz", heart(radius_ed))
+    save(folder / f"{folder.name}_frame09.nii.gz", heart(radius_es))
+    (folder / "Info.cfg").write_text("ED: 1\nES: 9\nGroup: NOR\n")
+    return folder
+
+
+def test_cine_gives_indices_at_the_extremes_of_the_lv_curve(tmp_path: Path) -> None:
+    cine = np.stack([heart(radius) for radius in (6, 8, 6, 5, 6)], axis=3)
+    output = tmp_path / "out"
+    predictor = IntensityPredictor()
+    report = segment([save(tmp_path / "anna.nii.gz", cine)], output, predictor)
+    (row,) = rows(output / "indices.csv")
+    assert (row["patient"], row["frame_ed"], row["frame_es"]) == ("anna", "2", "4")
+    assert float(row["lv_edv_ml"]) == pytest.approx(lv_ml(8), abs=0.01)
+    assert float(row["lv_esv_ml"]) == pytest.approx(lv_ml(5), abs=0.01)
+    assert float(row["lv_sv_ml"]) == pytest.approx(lv_ml(8) - lv_ml(5), abs=0.01)
+    assert float(row["lv_ef_percent"]) == pytest.approx(100 * (1 - 25 / 64), abs=0.01)
+    assert float(row["rv_edv_ml"]) == pytest.approx(8 * 12 * 4 * VOXEL_ML, abs=0.01)
+    myo_ml = (20**2 - 16**2) * 4 * VOXEL_ML
+    assert float(row["myo_mass_ed_g"]) == pytest.approx(myo_ml * MYOCARDIAL_DENSITY_G_PER_ML, abs=0.01)
+    assert row["reason"] == ""
+    assert predictor.shapes == [SHAPE] * 5
+    assert [path.name for path in report.results[0].files] == [
+        "anna_seg.nii.gz",
+        "anna_curve.png",
+        "anna_ED_overlay.png",
+        "anna_ES_overlay.png",
+    ]
+    assert all(path.stat().st_size > 0 for path in report.results[0].files)
+
+
+def test_label_map_of_a_cine_lies_on_the_images_own_grid(tmp_path: Path) -> None:
+    cine = np.stack([heart(radius) for radius in (8, 5)], axis=3)
+    segment([save(tmp_path / "anna.nii.gz", cine)], tmp_path / "out", IntensityPredictor())
+    label = nib.load(tmp_path / "out" / "anna_seg.nii.gz")
+    assert label.get_data_dtype() == np.uint8
+    np.testing.assert_array_equal(label.affine, AFFINE)
+    np.testing.assert_array_equal(np.asarray(label.dataobj), np.round(cine / 100))
+
+
+def test_file_with_slices_on_another_axis_keeps_its_axes(tmp_path: Path) -> None:
+    image = np.moveaxis(heart(8), 2, 0)
+    affine = AFFINE[:, [2, 0, 1, 3]]
+    report = segment([save(tmp_path / "anna.nii", image, affine)], tmp_path / "out", IntensityPredictor())
+    label = nib.load(tmp_path / "out" / "anna_seg.nii.gz")
+    np.testing.assert_array_equal(np.asarray(label.dataobj), np.round(image / 100))
+    np.testing.assert_array_equal(label.affine, affine)
+    assert report.results[0].warnings == []
+
+
+def test_frames_of_known_phase_are_measured_together(tmp_path: Path) -> None:
+    acdc_patient(tmp_path / "in" / "patient003")
+    report = segment([tmp_path / "in"], tmp_path / "out", IntensityPredictor())
+    (row,) = rows(tmp_path / "out" / "indices.csv")
+    assert (row["patient"], row["frame_ed"], row["frame_es"], row["reason"]) == ("patient003", "1", "9", "")
+    assert float(row["lv_ef_percent"]) == pytest.approx(100 * (1 - 25 / 64), abs=0.01)
+    assert {path.name for path in report.results[0].files} == {
+        f"patient003_frame{frame}_{kind}" for frame in ("01", "09") for kind in ("seg.nii.gz", "overlay.png")
+    }
+
+
+def test_volume_of_unknown_phase_has_volumes_and_a_reason_but_no_ef(tmp_path: Path) -> None:
+    segment([save(tmp_path / "anna.nii.gz", heart(8))], tmp_path / "out", IntensityPredictor())
+    (row,) = rows(tmp_path / "out" / "indices.csv")
+    assert float(row["lv_ml_unknown_phase"]) == pytest.approx(lv_ml(8), abs=0.01)
+    assert row["lv_ef_percent"] == row["lv_edv_ml"] == row["frame_ed"] == ""
+    assert "unknown phase" in row["reason"]
+
+
+def test_one_bad_phase_leaves_the_other_with_a_reason(tmp_path: Path) -> None:
+    folder = acdc_patient(tmp_path / "in" / "patient003")
+    (folder / "patient003_frame09.nii.gz").write_bytes(b"")
+    report = segment([folder], tmp_path / "out", IntensityPredictor())
+    (row,) = rows(tmp_path / "out" / "indices.csv")
+    assert float(row["lv_edv_ml"]) == pytest.approx(lv_ml(8), abs=0.01)
+    assert row["lv_ef_percent"] == ""
+    assert row["reason"] == "no ES label map"
+    assert [problem.path.name for problem in report.problems] == ["patient003_frame09.nii.gz"]
+
+
+def test_cine_without_lv_gets_a_label_map_and_a_reason(tmp_path: Path) -> None:
+    cine = np.stack([heart(8), heart(5)], axis=3) / 10
+    report = segment([save(tmp_path / "anna.nii.gz", cine)], tmp_path / "out", IntensityPredictor())
+    (row,) = rows(tmp_path / "out" / "indices.csv")
+    assert row["lv_ef_percent"] == ""
+    assert "LV in at least 2 frames" in row["reason"]
+    assert row["warnings"] == "no heart found: the label map is empty"
+    assert [path.name for path in report.results[0].files] == ["anna_seg.nii.gz", "anna_overlay.png"]
+
+
+def test_warnings_name_their_phase(tmp_path: Path) -> None:
+    ed = heart(8)
+    ed[:, :, 3] = 0
+    cine = np.stack([ed, heart(5), heart(4)], axis=3)
+    segment([save(tmp_path / "anna.nii.gz", cine)], tmp_path / "out", IntensityPredictor())
+    (row,) = rows(tmp_path / "out" / "indices.csv")
+    assert "ED: LV is missing in slice 4" in row["warnings"]
+    assert "ES: " not in row["warnings"]
+
+
+def test_bad_files_are_listed_and_the_rest_goes_on(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    good = save(folder / "good.nii.gz", heart(8))
+    (folder / "cut.nii.gz").write_bytes(good.read_bytes()[:2000])
+    (folder / "zero.nii.gz").write_bytes(b"")
+    (folder / "text.nii.gz").write_bytes(gzip.compress(b"no image"))
+    save(folder / "nan.nii.gz", np.full(SHAPE, np.nan, np.float32))
+    save(folder / "flat.nii.gz", np.ones(SHAPE, np.float32))
+    save(folder / "five.nii.gz", np.ones((4, 4, 3, 2, 2), np.float32))
+    report = segment([folder], tmp_path / "out", IntensityPredictor())
+    assert [result.study for result in report.results] == ["good"]
+    listed = rows(tmp_path / "out" / "problems.csv")
+    assert {Path(row["path"]).name.split(".")[0] for row in listed} == {
+        "cut",
+        "zero",
+        "text",
+        "nan",
+        "flat",
+        "five",
+    }
+    assert all(row["reason"] for row in listed)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "indices.csv",
+        "problems.csv",
+        "good_seg.nii.gz",
+        "good_overlay.png",
+    }
+
+
+def test_fault_that_nobody_foresaw_costs_one_study_only(tmp_path: Path) -> None:
+    class Fails(IntensityPredictor):
+        def predict(self, volume: Volume) -> FakePrediction:
+            if volume.path is not None and volume.path.name == "a.nii.gz":
+                raise RuntimeError("boom")
+            return super().predict(volume)
+
+    for name in "ab":
+        save(tmp_path / "in" / f"{name}.nii.gz", heart(8))
+    report = segment([tmp_path / "in"], tmp_path / "out", Fails())
+    assert [result.study for result in report.results] == ["b"]
+    assert [problem.reason for problem in report.problems] == ["unexpected RuntimeError: boom"]
+
+
+def test_run_without_any_success_is_an_error_that_gives_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "zero.nii.gz").touch()
+    with pytest.raises(DataError, match="zero bytes"):
+        segment([tmp_path / "zero.nii.gz"], tmp_path / "out", IntensityPredictor())
+    assert len(rows(tmp_path / "out" / "problems.csv")) == 1
+
+
+def test_folder_without_images_is_an_error_before_anything_is_written(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    with pytest.raises(DataError, match="found none in"):
+        segment([tmp_path / "in"], tmp_path / "out", IntensityPredictor())
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("slices", [1, 3, 40])
+def test_few_and_many_slices_are_segmented(tmp_path: Path, slices: int) -> None:
+    image = np.repeat(heart(8)[:, :, 2:3], slices, axis=2)
+    segment([save(tmp_path / "anna.nii.gz", image)], tmp_path / "out", IntensityPredictor())
+    assert nib.load(tmp_path / "out" / "anna_seg.nii.gz").shape == (40, 36, slices)
+
+
+def test_interrupted_run_keeps_whole_results_and_no_halves(tmp_path: Path) -> None:
+    class Interrupted(IntensityPredictor):
+        def predict(self, volume: Volume) -> FakePrediction:
+            if len(self.shapes) == 3:
+                raise KeyboardInterrupt
+            return super().predict(volume)
+
+    save(tmp_path / "in" / "a.nii.gz", heart(8))
+    save(tmp_path / "in" / "b.nii.gz", np.stack([heart(8)] * 4, axis=3))
+    with pytest.raises(KeyboardInterrupt):
+        segment([tmp_path / "in"], tmp_path / "out", Interrupted())
+    assert [row["study"] for row in rows(tmp_path / "out" / "indices.csv")] == ["a"]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "indices.csv",
+        "problems.csv",
+        "a_seg.nii.gz",
+        "a_overlay.png",
+    }
+
+
+def test_full_disk_stops_the_run_and_leaves_no_half_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(image: nib.Nifti1Image, path: Path) -> None:
+        Path(path).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    path = save(tmp_path / "anna.nii.gz", heart(8))
+    monkeypatch.setattr(nib, "save", fail)
+    with pytest.raises(OutputError, match="No space left"):
+        segment([path], tmp_path / "out", IntensityPredictor())
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"indices.csv", "problems.csv"}
+
+
+def test_read_only_output_folder_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    # Rights alone do not stop the superuser, so the refusal is simulated.
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    with pytest.raises(OutputError, match="can be written"):
+        segment([save(tmp_path / "anna.nii.gz", heart(8))], tmp_path / "out", IntensityPredictor())
+
+
+def test_file_in_place_of_the_output_folder_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(OutputError, match="output folder"):
+        segment([save(tmp_path / "anna.nii.gz", heart(8))], tmp_path / "out", IntensityPredictor())
+
+
+def test_second_run_into_its_own_input_folder_finds_the_same_studies(tmp_path: Path) -> None:
+    save(tmp_path / "anna.nii.gz", heart(8))
+    for _ in range(2):
+        report = segment([tmp_path], tmp_path, IntensityPredictor())
+        assert [result.study for result in report.results] == ["anna"]
+
+
+def test_progress_counts_studies_and_names_the_frame_in_hand(tmp_path: Path) -> None:
+    save(tmp_path / "in" / "a.nii.gz", heart(8))
+    save(tmp_path / "in" / "b.nii.gz", np.stack([heart(8), heart(5)], axis=3))
+    seen: list[tuple[int, int, str]] = []
+    segment(
+        [tmp_path / "in"], tmp_path / "out", IntensityPredictor(), progress=lambda *step: seen.append(step)
+    )
+    assert seen == [
+        (0, 2, "a"),
+        (1, 2, "a"),
+        (1, 2, "b"),
+        (1, 2, "b frame 1 of 2"),
+        (1, 2, "b frame 2 of 2"),
+        (2, 2, "b"),
+    ]
