@@ -80,7 +80,8 @@ def read_acdc(root: Path) -> AcdcDataset:
     if not patients:
         reasons = "; ".join(problem.reason for problem in problems[:3]) or "no patient folders"
         raise DataError(
-            f"expected patient folders with Info.cfg and patientNNN_frameFF.nii.gz below {root}, found {reasons}"
+            f"expected patient folders with Info.cfg and frames below {root}, found {reasons}; "
+            "see ACDC's layout"
         )
     return AcdcDataset(patients, problems)
 

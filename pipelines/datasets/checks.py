@@ -47,14 +47,18 @@ def check_volume(volume: VolumeRecord) -> Volume:
     """Label of a volume that is fit for training.
 
     Raises:
-        DataError: If the label is missing, image or label cannot be read, their
-            grids differ, or a structure is absent from the whole volume.
+        DataError: If the label is missing, image or label cannot be read, the intensities
+            are wrapped, grids differ, or a structure is absent from the whole volume.
     """
     if volume.label is None:
         raise DataError(f"expected a label {volume.image.name.partition('.')[0]}_gt.nii.gz, found none")
     image, label = read_volume(volume.image), read_label(volume.label)
     if image.array.ndim != 3:
         raise DataError(f"expected one frame (3-D), found {image.array.shape} in {volume.image}")
+    if image.is_unwrapped:
+        raise DataError(
+            f"expected intensities above 0, found uint16 stored as int16 in {volume.image}; store it again"
+        )
     check_same_grid(image, label)
     absent = [LABEL_NAMES[structure] for structure in FOREGROUND if not (label.array == structure).any()]
     if absent:

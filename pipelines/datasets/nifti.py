@@ -1,5 +1,6 @@
 """Reading and writing NIfTI volumes, with every check that bad input has to fail."""
 
+import logging
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,6 +14,8 @@ import numpy.typing as npt
 from pipelines.errors import DataError
 from pipelines.files import atomic_path
 from pipelines.labels import AcdcLabel
+
+logger = logging.getLogger(__name__)
 
 AFFINE_TOLERANCE_MM = 0.01
 """Largest difference of two affines' entries that still counts as one grid, mm."""
@@ -30,6 +33,10 @@ UNREADABLE = (
 )
 """What nibabel raises for files that are truncated, damaged or of another format."""
 
+WRAP_LIMIT = 1 << 14
+"""An int16 image that goes beyond both this and its negative is taken for wrapped uint16: magnitudes of
+MRI are not negative, and real offsets do not fill three quarters of the range."""
+
 Undo = Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
 
 
@@ -43,6 +50,7 @@ class Volume:
         spacing_mm: `(dx, dy, dz)` in mm, in the axis order of `array`.
         path: File it was read from, or None.
         frame_s: Time between frames in seconds, or None where the file does not tell.
+        is_unwrapped: The file stores unsigned values as signed ones, and reading undid it.
     """
 
     array: npt.NDArray[Any]
@@ -50,6 +58,7 @@ class Volume:
     spacing_mm: tuple[float, float, float]
     path: Path | None = None
     frame_s: float | None = None
+    is_unwrapped: bool = False
 
     def frame(self, index: int) -> "Volume":
         """Volume `(X, Y, Z)` of one frame of a cine, `index` 0-based."""
@@ -72,7 +81,11 @@ def read_volume(path: Path) -> Volume:
         raise DataError(f"expected finite intensities, found {count} NaN or infinite voxels in {path}")
     if array.min() == array.max():
         raise DataError(f"expected an image with contrast, found the constant {array.flat[0]:g} in {path}")
-    return _volume(path, image, array.astype(np.float32, copy=False))
+    is_wrapped = bool(array.dtype == np.int16 and array.min() < -WRAP_LIMIT and array.max() > WRAP_LIMIT)
+    if is_wrapped:
+        logger.warning("%s stores unsigned intensities as int16: values above 32767 were restored", path)
+        array = array.view(np.uint16)
+    return replace(_volume(path, image, array.astype(np.float32, copy=False)), is_unwrapped=is_wrapped)
 
 
 def read_label(path: Path) -> Volume:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from monai.data import PersistentDataset
+from monai.transforms import Compose
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -31,7 +32,9 @@ class SliceDataset(Dataset[dict[str, Tensor]]):
         settings: Any,
     ) -> None:
         self.data = list(data)
-        volumes = PersistentDataset(self.data, transform, cache_dir=cache_folder(Path(cache_dir), settings))
+        # MONAI takes a nested Compose for a random transform and would not cache what it does.
+        flat = transform.flatten() if isinstance(transform, Compose) else transform
+        volumes = PersistentDataset(self.data, flat, cache_dir=cache_folder(Path(cache_dir), settings))
         self._samples: list[dict[str, Tensor]] = []
         for index in range(len(volumes)):
             self._samples += _slices(volumes[index])

@@ -89,8 +89,7 @@ class RunCheckpoint:
         content = {name: target.state_dict() for name, target in self.states.items()}
         content |= {"epoch": engine.state.epoch, "iteration": engine.state.iteration}
         content |= {"best": self.best, "worse": self.worse}
-        with atomic_path(self.folder / LAST_NAME) as temporary:
-            torch.save(content, temporary)
+        _write(content, self.folder / LAST_NAME)
         if self.worse >= self.patience:
             logger.info("stopping early: %d validations without improvement", self.worse)
             engine.terminate()
@@ -120,8 +119,15 @@ def save_weights(network: torch.nn.Module, path: Path, *, dtype: torch.dtype | N
         key: value.to(dtype) if dtype is not None and value.is_floating_point() else value
         for key, value in network.state_dict().items()
     }
+    _write({"model": state}, path)
+
+
+def _write(content: dict[str, Any], path: Path) -> None:
     with atomic_path(path) as temporary:
-        torch.save({"model": state}, temporary)
+        try:
+            torch.save(content, temporary)
+        except RuntimeError as error:  # what torch makes of a full disk
+            raise OSError(f"torch could not write all of it ({error})") from error
 
 
 def load_weights(network: torch.nn.Module, path: Path) -> None:

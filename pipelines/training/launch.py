@@ -1,6 +1,5 @@
 """Runs the bundle's own training workflow from Python, and says which command that is."""
 
-import math
 import shlex
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from pipelines.errors import ConfigError, ThoraxError
 from pipelines.training.checkpoints import BEST_NAME
 
 Progress = Callable[[int, int, str], None]
-"""Called with iterations done, iterations in all, and the epoch with its last figures in words."""
+"""Called with iterations done, iterations in all, and the epoch with its loss in words."""
 
 
 def train_network(
@@ -129,7 +128,8 @@ def parse_settings(pairs: Iterable[str]) -> dict[str, Any]:
             settings[name.strip()] = yaml.safe_load(value)
         except (ValueError, yaml.YAMLError) as error:
             raise ConfigError(
-                f"expected a setting such as max_epochs=10, found {pair!r}: {error}; see configs/train.yaml for names"
+                f"expected a setting such as max_epochs=10, found {pair!r}: {error}; "
+                "see configs/train.yaml for names"
             ) from error
     return settings
 
@@ -146,9 +146,8 @@ def _report(engine: Engine, progress: Progress) -> None:
     state = engine.state
     output = state.output[0] if isinstance(state.output, list) else state.output
     loss = float(output["loss"])
-    text = f"epoch {state.epoch} of {state.max_epochs}"
     total = state.epoch_length * state.max_epochs
-    progress(state.iteration, total, f"{text}, loss {loss:.3f}" if math.isfinite(loss) else text)
+    progress(state.iteration, total, f"epoch {state.epoch}, loss {loss:.3f}")
 
 
 def _thorax_cause(error: BaseException | None) -> ThoraxError | None:

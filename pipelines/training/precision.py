@@ -7,7 +7,7 @@ from monai.inferers import Inferer, SimpleInferer
 from torch import Tensor, nn
 
 
-class AutocastInferer(Inferer):  # type: ignore[misc]
+class AutocastInferer(Inferer):
     """Run an inferer under autocast; the loss outside of it stays in float32.
 
     MONAI's `amp: true` wraps CUDA only, so bf16 on a CPU needs this.

@@ -5,7 +5,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
 from ignite.engine import Engine
 from torch import nn
 
@@ -14,24 +13,22 @@ from pipelines.evaluation.evaluate import evaluate as evaluate_records
 from pipelines.inference.predictor import Predictor
 from pipelines.manifest import write_manifest
 from pipelines.training.checkpoints import load_weights
-from pipelines.training.memory import tune_process
+from pipelines.training.memory import flushed_denormals, keep_freed_memory
 
 logger = logging.getLogger(__name__)
 
 
-def start(network: nn.Module, *, seed: int, initial_weights: str | None = None) -> None:
-    """Seed every random draw and load the weights to start from, if any.
+def start(network: nn.Module, *, initial_weights: str | None = None) -> None:
+    """Prepare the process for training and load the weights to start from, if any.
 
     Args:
         network: Network to be trained.
-        seed: Seed of the run.
         initial_weights: Path of a weights file, or None for random weights.
 
     Raises:
         ConfigError: If the weights are missing or do not fit.
     """
-    tune_process()
-    torch.manual_seed(seed)
+    keep_freed_memory()
     if initial_weights:
         load_weights(network, Path(initial_weights))
 
@@ -58,7 +55,8 @@ def train(trainer: Engine, datalist: dict[str, Any], *, output_dir: str | Path, 
     write_manifest(folder, **record, finished=False)
     begin = time.perf_counter()
     try:
-        trainer.run()
+        with flushed_denormals():
+            trainer.run()
     except KeyboardInterrupt:
         logger.warning("interrupted after epoch %d; go on with --resume true", trainer.state.epoch - 1)
         raise

@@ -10,7 +10,7 @@ from torch import Tensor
 from pipelines.labels import FOREGROUND, LABEL_NAMES
 
 
-class VolumeMetrics(Metric):  # type: ignore[misc]
+class VolumeMetrics(Metric):
     """Mean Dice and IoU per structure and the soft Dice loss, over whole volumes.
 
     A structure that is absent from both masks of a volume does not count in it.

@@ -1,0 +1,24 @@
+"""Settings and fixtures that every test shares."""
+
+import os
+from pathlib import Path
+
+# Tests run beside other work: one thread each is faster than several that wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def thorax_data() -> Path:
+    """Folder with the real datasets: `acdc/training/...` below it."""
+    folder = os.environ.get("THORAX_DATA")
+    if not folder:
+        pytest.skip("THORAX_DATA is not set: it names the folder that contains acdc/training")
+    if not (Path(folder) / "acdc" / "training").is_dir():
+        pytest.skip(f"THORAX_DATA is {folder}, which has no acdc/training")
+    return Path(folder)
