@@ -9,7 +9,7 @@ import yaml
 from ignite.engine import Engine, Events
 from monai.bundle import ConfigWorkflow
 
-from pipelines.bundle import ACDC_BUNDLE, config_files
+from pipelines.bundle import ACDC_BUNDLE, config_files, load_config
 from pipelines.errors import ConfigError, ThoraxError
 from pipelines.training.checkpoints import BEST_NAME
 
@@ -44,10 +44,16 @@ def train_network(
         Path of the best weights.
 
     Raises:
-        ConfigError: If the network or an overlay is unknown, `output_dir` does not fit
-            `resume`, or no validation took place.
+        ConfigError: If the network, an overlay or a setting is unknown, `output_dir` does
+            not fit `resume`, or no validation took place.
         DataError: If the data cannot be used.
     """
+    known = load_config(network, ("train", *overlays), bundle=bundle)
+    unknown = [name for name in settings if name not in known]
+    if unknown:
+        raise ConfigError(
+            f"expected settings of configs/train.yaml, found {', '.join(unknown)}; see its first lines"
+        )
     workflow = ConfigWorkflow(
         config_files(network, "train", *overlays, bundle=bundle),
         meta_file=str(bundle / "configs" / "metadata.json"),

@@ -13,7 +13,8 @@ from pipelines.labels import FOREGROUND, LABEL_NAMES
 class VolumeMetrics(Metric):
     """Mean Dice and IoU per structure and the soft Dice loss, over whole volumes.
 
-    A structure that is absent from both masks of a volume does not count in it.
+    A structure that is absent from both masks of a volume does not count in it, and
+    one that is absent from the label does not count in the loss.
     Results are `val_dice_rv`, ..., `val_iou_lv` and `val_dice_loss`.
 
     Args:
@@ -37,7 +38,8 @@ class VolumeMetrics(Metric):
             self._dice.append(2 * both / total)
             self._iou.append(both / (total - both))
             both, total = _overlap(probability, label)
-            self._loss.append(1 - 2 * both / total)
+            absent = torch.as_tensor(label)[1:].sum((1, 2, 3)) == 0
+            self._loss.append((1 - 2 * both / total).masked_fill(absent, torch.nan))
 
     def compute(self) -> dict[str, float]:
         """Means over volumes; NaN where a structure is nowhere."""

@@ -1,0 +1,302 @@
+"""The `thorax` command: parse, call, report, exit code."""
+
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+import pipelines
+from pipelines.errors import ThoraxError
+
+if TYPE_CHECKING:
+    from pipelines.inference.predictor import Predictor
+
+app = typer.Typer(
+    help="Thoracic images into numbers a clinician can check and correct.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+prepare_app = typer.Typer(help="Check a dataset and split it by patient.", no_args_is_help=True)
+results_app = typer.Typer(help="Write the results pages from runs and evaluations.", no_args_is_help=True)
+app.add_typer(prepare_app, name="prepare")
+app.add_typer(results_app, name="results")
+console = Console()
+
+Network = Literal["unet", "attention_unet", "vnet"]
+Output = Annotated[
+    Path, typer.Option("--output", "-o", help="Folder for the results; made if it does not exist.")
+]
+NetworkOption = Annotated[Network, typer.Option(help="Network of the bundle.")]
+Weights = Annotated[Path | None, typer.Option(help="Weights to use instead of the bundle's own.")]
+Tta = Annotated[bool, typer.Option("--tta", help="Average over in-plane flips: slower, a little better.")]
+Ensemble = Annotated[bool, typer.Option("--ensemble", help="Average all networks of the bundle.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda:0.")]
+
+
+def main() -> None:
+    """Entry point: a foreseen error is one message and exit code 1, without a traceback."""
+    logging.basicConfig(
+        level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=Console(stderr=True))]
+    )
+    try:
+        app()
+    except ThoraxError as error:
+        Console(stderr=True).print(f"[bold red]Error:[/] {error}", soft_wrap=True, highlight=False)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("Interrupted.")
+        sys.exit(130)
+
+
+@app.callback(invoke_without_command=True)
+def version(
+    *, show: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False
+) -> None:
+    """Thoracic images into numbers a clinician can check and correct."""
+    if show:
+        console.print(f"thorax {pipelines.__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def phantom(
+    output: Output,
+    patients: Annotated[int, typer.Option(help="Number of patients, dealt over five groups.")] = 10,
+    seed: Annotated[int, typer.Option(help="Same seed, same hearts.")] = 0,
+) -> None:
+    """Write a cohort of generated beating hearts with known volumes, in ACDC's layout."""
+    from pipelines.datasets.phantom import write_phantom_cohort
+
+    truth = write_phantom_cohort(output, patients=patients, seed=seed)
+    console.print(f"{len(truth)} patients in {output / 'training'}, their volumes in {output / 'truth.csv'}")
+
+
+@prepare_app.command("acdc")
+def prepare_acdc(
+    root: Annotated[Path, typer.Argument(help="Folder in ACDC's layout.")],
+    output: Output,
+    test_patients: Annotated[
+        Path | None, typer.Option(help="Text file with the test patients, one a line.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
+) -> None:
+    """Check every patient, list what is put aside, and write the datalist with its split."""
+    from pipelines.datasets import prepare
+    from pipelines.datasets.split import read_test_patients
+
+    names = read_test_patients(test_patients) if test_patients else None
+    with progress_bar("Checking") as tell:
+        result = prepare.prepare_acdc(root, output, seed=seed, test_patients=names, progress=tell)
+    for problem in result.problems:
+        console.print(f"put aside {problem.patient}: {problem.reason}", soft_wrap=True, highlight=False)
+    console.print(f"{result.patients} patients, {result.volumes} volumes in {result.datalist}")
+
+
+@app.command()
+def train(
+    network: Annotated[Network, typer.Argument(help="Network of the bundle.")],
+    dataset_dir: Annotated[Path, typer.Option(help="Folder of 'thorax prepare', or in ACDC's layout.")],
+    output: Output,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in the output folder.")
+    ] = False,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="Seconds, not hours: to see that all works.")
+    ] = False,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A setting of train.yaml, e.g. max_epochs=10; may be repeated."),
+    ] = None,
+) -> None:
+    """Train a network through the bundle's own workflow."""
+    from pipelines.training.launch import bundle_command, parse_settings, train_network
+
+    settings = parse_settings(setting or [])
+    overlays = ("smoke",) if smoke else ()
+    console.print(
+        bundle_command(network, dataset_dir, output, resume=resume, overlays=overlays, **settings),
+        soft_wrap=True,
+        highlight=False,
+    )
+    with progress_bar("Training") as tell:
+        best = train_network(
+            network, dataset_dir, output, resume=resume, overlays=overlays, progress=tell, **settings
+        )
+    console.print(
+        f"best weights in {best}; curves: tensorboard --logdir {output / 'tensorboard'}", soft_wrap=True
+    )
+
+
+@app.command()
+def evaluate(
+    root: Annotated[
+        Path, typer.Argument(help="Labelled folder in ACDC's layout, or a datalist of 'thorax prepare'.")
+    ],
+    output: Output,
+    network: NetworkOption = "unet",
+    weights: Weights = None,
+    section: Annotated[
+        Literal["training", "validation", "test"],
+        typer.Option(help="Of a datalist: the patients to measure."),
+    ] = "test",
+    fold: Annotated[int, typer.Option(help="Of a datalist: the fold that validation stands for.")] = 0,
+    tta: Tta = False,
+    ensemble: Ensemble = False,
+    device: Device = "auto",
+) -> None:
+    """Measure a network on labelled volumes: Dice, distances, volumes, ejection fraction."""
+    from pipelines.datasets.prepare import DATALIST_NAME, patient_records, read_datalist, select
+    from pipelines.evaluation.evaluate import evaluate as evaluate_volumes
+    from pipelines.manifest import write_manifest
+    from pipelines.reporting.tables import metrics_table
+
+    records = None
+    if root.name == DATALIST_NAME or (root / DATALIST_NAME).is_file():
+        records = patient_records(select(read_datalist(root), section, fold))
+    predictor = _predictor(network, weights, tta=tta, ensemble=ensemble, device=device)
+    with progress_bar("Evaluating") as tell:
+        metrics = evaluate_volumes(root, output, predictor, records=records, progress=tell)
+    write_manifest(
+        output, networks=predictor.networks, tta=tta, outputs=["metrics.json", "metrics.csv", "overlays"]
+    )
+    console.print(metrics_table(metrics))
+    for problem in metrics["problems"]:
+        console.print(f"put aside {problem['patient']}: {problem['reason']}", soft_wrap=True, highlight=False)
+    console.print(f"figures and pictures in {output}")
+
+
+@app.command()
+def segment(
+    inputs: Annotated[list[Path], typer.Argument(help="NIfTI files, DICOM series, or folders of them.")],
+    output: Output,
+    network: NetworkOption = "unet",
+    weights: Weights = None,
+    tta: Tta = False,
+    ensemble: Ensemble = False,
+    device: Device = "auto",
+) -> None:
+    """Segment volumes and cines; write label maps, indices, overlays and curves."""
+    from pipelines.inference.segment import segment as segment_studies
+    from pipelines.reporting.tables import indices_table
+
+    predictor = _predictor(network, weights, tta=tta, ensemble=ensemble, device=device)
+    with progress_bar("Segmenting") as tell:
+        report = segment_studies(inputs, output, predictor, progress=tell)
+    console.print(indices_table(report.results))
+    for result in report.results:
+        for warning in result.warnings:
+            console.print(f"[yellow]{result.study}: {warning}[/]", soft_wrap=True, highlight=False)
+    for problem in report.problems:
+        console.print(f"put aside {problem.path}: {problem.reason}", soft_wrap=True, highlight=False)
+    console.print(f"label maps, indices.csv and pictures in {output}")
+
+
+@app.command()
+def export(
+    network: Annotated[Network, typer.Argument(help="Network of the bundle.")],
+    output: Output,
+    weights: Weights = None,
+) -> None:
+    """Write a self-contained copy of the bundle that runs with MONAI alone."""
+    from pipelines.export import export_bundle
+
+    console.print(f"bundle in {export_bundle(network, output, weights=weights)}")
+
+
+@app.command()
+def publish(
+    network: Annotated[Network, typer.Argument(help="Network that the run trained.")],
+    run: Annotated[Path, typer.Option(help="Folder of the training run.")],
+    last: Annotated[
+        bool, typer.Option("--last", help="The end of the run, not its best validation.")
+    ] = False,
+) -> None:
+    """Put the averaged weights of a run into the bundle, in 16 bits."""
+    from pipelines.publish import publish_weights
+
+    console.print(
+        f"weights in {publish_weights(run, network, which='last' if last else 'best')}", soft_wrap=True
+    )
+
+
+@results_app.command("acdc")
+def results_acdc(
+    run: Annotated[list[Path], typer.Option(help="Folder of a training run; may be repeated.")],
+    evaluation: Annotated[list[Path], typer.Option(help="Folder of an evaluation; may be repeated.")],
+    output: Output = Path("docs/results"),
+) -> None:
+    """Write the page of the ACDC bundle and the figures of its model card."""
+    from pipelines.reporting.acdc_results import write_acdc_results
+
+    console.print(f"page in {write_acdc_results(run, evaluation, output)}", soft_wrap=True)
+
+
+@app.command()
+def demo(
+    output: Output = Path("runs/demo"),
+    data: Annotated[
+        Path | None, typer.Option(help="Folder in ACDC's layout; a generated cohort without it.")
+    ] = None,
+    minutes: Annotated[float, typer.Option(help="Time for the training.")] = 4.0,
+) -> None:
+    """Do the whole job: data, training, evaluation, a new cine, a report."""
+    from pipelines.demo import run_demo
+
+    run_demo(output, data=data, minutes=minutes, console=console)
+
+
+@app.command()
+def bench(
+    output: Output = Path("runs/bench"),
+    data: Annotated[
+        Path | None, typer.Option(help="Folder in ACDC's layout; a generated cohort without it.")
+    ] = None,
+) -> None:
+    """Measure speed and memory as ratios within one run."""
+    from pipelines.bench import run_bench
+
+    run_bench(output, data=data, console=console)
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Callable[[int, int, str], None]]:
+    """Progress bar to tell of the number done, the number in all, and what is next."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(title, total=None)
+
+        def tell(done: int, total: int, name: str) -> None:
+            bar.update(task, completed=done, total=total, description=f"{title} {name}")
+
+        yield tell
+
+
+def _predictor(network: str, weights: Path | None, *, tta: bool, ensemble: bool, device: str) -> "Predictor":
+    from pipelines.bundle import NETWORKS
+    from pipelines.inference.predictor import Predictor
+
+    return Predictor(NETWORKS if ensemble else network, weights=weights, tta=tta, device=device)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""From a training run to the weights that the bundle ships."""
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from pipelines.bundle import ACDC_BUNDLE, load_config
+from pipelines.errors import ConfigError
+from pipelines.training.checkpoints import BEST_NAME, LAST_NAME, load_weights, save_weights
+
+Which = Literal["best", "last"]
+
+AVERAGED_PREFIX = "module."
+"""What `torch.optim.swa_utils.AveragedModel` puts before each key of the network it averages."""
+
+
+def publish_weights(
+    run_dir: Path, network: str, *, which: Which = "best", bundle: Path = ACDC_BUNDLE
+) -> Path:
+    """Write the averaged weights of a run to the bundle in 16 bits; returns the file.
+
+    Heads of deep supervision stay in, so that training can go on from the file.
+
+    Args:
+        run_dir: Existing folder of the run.
+        network: Network that the run trained, one of `NETWORKS`.
+        which: `"best"` takes the best validation, `"last"` the end of the run.
+        bundle: Root folder of the bundle; the file is `models/<network>/model.pt` in it.
+
+    Raises:
+        ConfigError: If the network is unknown, the run has no such checkpoint, it does not
+            fit the network, or a weight is not finite or too large for 16 bits.
+        OutputError: If the file cannot be written.
+    """
+    parser = load_config(network, bundle=bundle)
+    module: torch.nn.Module = parser.get_parsed_content("network_def")
+    if which == "best":
+        load_weights(module, run_dir / BEST_NAME)
+    else:
+        _load_average(module, run_dir / LAST_NAME)
+    # Cast as a whole: weights that a network holds under several names stay one in the file.
+    module.half()
+    odd = [key for key, value in module.state_dict().items() if not torch.isfinite(value).all()]
+    if odd:
+        raise ConfigError(f"expected weights that fit 16 bits, found infinite ones in {run_dir}: {odd[:3]}")
+    path = Path(parser.get_parsed_content("weights"))
+    save_weights(module, path)
+    return path
+
+
+def _load_average(module: torch.nn.Module, path: Path) -> None:
+    if not path.is_file():
+        raise ConfigError(f"expected a run with {path.name}, found none in {path.parent}; train it first")
+    averaged = torch.load(path, map_location="cpu", weights_only=False)["averaged"]
+    state = {
+        key.removeprefix(AVERAGED_PREFIX): value
+        for key, value in averaged.items()
+        if key.startswith(AVERAGED_PREFIX)
+    }
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"expected a run of {type(module).__name__}, found another in {path}: {error}"
+        ) from error

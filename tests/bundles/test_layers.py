@@ -1,0 +1,98 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from monai.bundle import ConfigParser
+from monai.transforms import Compose
+
+from pipelines.bundle import ACDC_BUNDLE, NETWORKS, config_files
+from pipelines.export import EXPORTED_WEIGHTS, export_bundle, flat_config
+from pipelines.training.checkpoints import save_weights
+
+WORKFLOWS = ("inference", "train")
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The flattened copy of each network, with weights as they come."""
+    folder = tmp_path_factory.mktemp("exported")
+    copies = {}
+    for network in NETWORKS:
+        parser = ConfigParser()
+        parser.read_config(config_files(network))
+        save_weights(parser.get_parsed_content("network_def").half(), folder / f"{network}.pt")
+        copies[network] = export_bundle(network, folder, weights=folder / f"{network}.pt")
+    return copies
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS)
+@pytest.mark.parametrize("network", NETWORKS)
+def test_flattened_copy_has_the_content_of_the_layers(
+    network: str, workflow: str, exported: dict[str, Path]
+) -> None:
+    layered = ConfigParser()
+    layered.read_config(config_files(network, workflow))
+    flat = ConfigParser()
+    flat.read_config(exported[network] / "configs" / f"{workflow}.yaml")
+    expected, found = layered.get(), flat.get()
+    assert found.pop("weights") == EXPORTED_WEIGHTS != expected.pop("weights")
+    assert found == expected
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS)
+def test_flattened_file_is_plain_yaml_without_merge_keys_or_file_references(
+    workflow: str, exported: dict[str, Path]
+) -> None:
+    text = (exported["unet"] / "configs" / f"{workflow}.yaml").read_text()
+    content = yaml.safe_load(text)
+    assert [key for key in content if key.startswith("+") or ":" in key] == []
+    assert "%" not in text
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_flattened_copy_builds_the_network_and_the_transforms_of_the_layers(
+    network: str, exported: dict[str, Path]
+) -> None:
+    flat = ConfigParser()
+    flat.read_config(exported[network] / "configs" / "inference.yaml")
+    flat["bundle_root"] = str(exported[network])
+    layered = ConfigParser()
+    layered.read_config(config_files(network, "inference"))
+    shapes = [
+        {key: value.shape for key, value in parser.get_parsed_content("network_def").state_dict().items()}
+        for parser in (flat, layered)
+    ]
+    assert shapes[0] == shapes[1]
+    steps = [
+        [type(step).__name__ for step in _steps(parser.get_parsed_content("postprocessing"))]
+        for parser in (flat, layered)
+    ]
+    assert steps[0] == steps[1]
+    assert flat.get_parsed_content("weights") == str(exported[network] / "models" / "model.pt")
+    assert "model" in torch.load(flat.get_parsed_content("weights"), weights_only=True)
+
+
+@pytest.mark.parametrize(("network", "channels"), [("unet", 3), ("attention_unet", 3), ("vnet", 4)])
+def test_flattened_metadata_has_the_channels_of_its_network(
+    network: str, channels: int, exported: dict[str, Path]
+) -> None:
+    metadata = json.loads((exported[network] / "configs" / "metadata.json").read_text())
+    image = metadata["network_data_format"]["inputs"]["image"]
+    assert image["num_channels"] == len(image["channel_def"]) == channels
+    committed = json.loads((ACDC_BUNDLE / "configs" / "metadata.json").read_text())
+    assert metadata["network_data_format"]["outputs"] == committed["network_data_format"]["outputs"]
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_flattening_leaves_the_root_relative(network: str) -> None:
+    assert flat_config(network, "inference")["bundle_root"] == "."
+
+
+def _steps(transform: Compose) -> list[object]:
+    return [
+        inner
+        for step in transform.transforms
+        for inner in (_steps(step) if isinstance(step, Compose) else [step])
+    ]

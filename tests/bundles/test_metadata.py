@@ -1,0 +1,104 @@
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from monai.bundle import verify_metadata
+
+from pipelines.bundle import ACDC_BUNDLE, NETWORKS
+from pipelines.export import network_metadata
+from pipelines.labels import LABEL_NAMES
+
+METADATA = ACDC_BUNDLE / "configs" / "metadata.json"
+
+TEXTS = ("schema", "version", "monai_version", "pytorch_version", "numpy_version")
+TEXTS += ("task", "description", "authors", "copyright")
+OPTIONAL_TEXTS = ("data_source", "data_type", "intended_use")
+OPTIONAL_TEXTS += ("image_classes", "label_classes", "pred_classes")
+TENSOR = {
+    "type": "object",
+    "required": ["type", "format", "num_channels", "spatial_shape", "dtype", "value_range", "channel_def"],
+    "properties": {
+        "type": {"type": "string"},
+        "format": {"type": "string"},
+        "modality": {"type": "string"},
+        "num_channels": {"type": "integer", "minimum": 1},
+        "spatial_shape": {"type": "array", "items": {"type": ["integer", "string"]}},
+        "dtype": {"type": "string"},
+        "value_range": {"type": "array", "items": {"type": "number"}},
+        "is_patch_data": {"type": "boolean"},
+        "channel_def": {"type": "object", "additionalProperties": {"type": "string"}},
+    },
+}
+TENSORS = {"type": "object", "minProperties": 1, "additionalProperties": TENSOR}
+SCHEMA = {
+    "type": "object",
+    "required": [*TEXTS, "required_packages_version", "network_data_format"],
+    "properties": {
+        **{key: {"type": "string", "minLength": 1} for key in TEXTS},
+        **{key: {"type": "string"} for key in OPTIONAL_TEXTS},
+        **{key: {"type": "object"} for key in ("changelog", "supported_apps", "eval_metrics")},
+        "required_packages_version": {"type": "object", "additionalProperties": {"type": "string"}},
+        "references": {"type": "array", "items": {"type": "string"}},
+        "network_data_format": {
+            "type": "object",
+            "required": ["inputs", "outputs"],
+            "properties": {"inputs": TENSORS, "outputs": TENSORS},
+        },
+    },
+}
+"""What MONAI's bundle specification asks for, written down here because tests fetch nothing.
+
+References:
+    https://docs.monai.io/en/stable/mb_specification.html
+"""
+
+
+def verify(metadata: dict[str, Any], folder: Path) -> None:
+    """MONAI's own check, with the schema lying where it would be downloaded to."""
+    (folder / "schema.json").write_text(json.dumps(SCHEMA))
+    (folder / "metadata.json").write_text(json.dumps(metadata))
+    verify_metadata(meta_file=str(folder / "metadata.json"), filepath=str(folder / "schema.json"))
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_metadata_passes_monais_check(network: str, tmp_path: Path) -> None:
+    verify(network_metadata(network), tmp_path)
+
+
+def test_metadata_without_a_required_entry_fails_monais_check(tmp_path: Path) -> None:
+    metadata = json.loads(METADATA.read_text())
+    del metadata["network_data_format"]["outputs"]
+    with pytest.raises(ValueError, match="outputs"):
+        verify(metadata, tmp_path)
+
+
+def test_committed_file_is_the_metadata_of_the_default_network() -> None:
+    assert json.loads(METADATA.read_text()) == network_metadata(NETWORKS[0])
+
+
+def test_channels_of_the_prediction_are_the_label_names_in_lower_case() -> None:
+    outputs = json.loads(METADATA.read_text())["network_data_format"]["outputs"]["pred"]
+    assert outputs["channel_def"] == {str(int(label)): name for label, name in LABEL_NAMES.items()}
+    assert outputs["num_channels"] == len(LABEL_NAMES)
+
+
+def test_newest_entry_of_the_changelog_is_the_version() -> None:
+    metadata = json.loads(METADATA.read_text())
+    assert next(iter(metadata["changelog"])) == metadata["version"]
+
+
+def test_versions_are_those_that_are_installed() -> None:
+    metadata = json.loads(METADATA.read_text())
+    assert metadata["monai_version"] == version("monai")
+    assert metadata["pytorch_version"] == version("torch").split("+")[0]
+    stated = {"numpy": metadata["numpy_version"], **metadata["required_packages_version"]}
+    assert stated == {package: version(package) for package in stated}
+
+
+def test_licences_and_the_list_of_large_files_are_there() -> None:
+    assert "Apache License" in (ACDC_BUNDLE / "LICENSE").read_text()
+    assert "CC BY-NC-SA 4.0" in (ACDC_BUNDLE / "docs" / "data_license.txt").read_text()
+    assert yaml.safe_load((ACDC_BUNDLE / "large_files.yml").read_text()) == {"large_files": []}

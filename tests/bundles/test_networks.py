@@ -1,0 +1,37 @@
+from typing import Any
+
+import pytest
+from monai.bundle import verify_net_in_out
+
+from pipelines.bundle import ACDC_BUNDLE, NETWORKS, config_files
+from pipelines.export import network_metadata
+
+
+def verify(network: str, **overrides: Any) -> None:
+    image = network_metadata(network)["network_data_format"]["inputs"]["image"]
+    verify_net_in_out(
+        net_id="network_def",
+        meta_file=str(ACDC_BUNDLE / "configs" / "metadata.json"),
+        config_file=config_files(network),
+        device="cpu",
+        **{"_meta_#network_data_format#inputs#image#num_channels": image["num_channels"], **overrides},
+    )
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_network_takes_and_gives_what_the_metadata_says(network: str) -> None:
+    verify(network)
+
+
+def test_default_network_needs_no_override_of_the_metadata() -> None:
+    verify_net_in_out(
+        net_id="network_def",
+        meta_file=str(ACDC_BUNDLE / "configs" / "metadata.json"),
+        config_file=config_files(NETWORKS[0]),
+        device="cpu",
+    )
+
+
+def test_wrong_metadata_is_noticed() -> None:
+    with pytest.raises(ValueError, match="output channel number"):
+        verify("unet", **{"_meta_#network_data_format#outputs#pred#num_channels": 3})

@@ -1,0 +1,77 @@
+"""The first error that a newcomer may meet."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipelines import environment
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_locked_python_is_accepted() -> None:
+    environment.check_python((3, 11), "python3.11")
+
+
+@pytest.mark.parametrize("version", [(3, 10), (3, 12)])
+def test_another_python_is_refused_by_name_and_version(version: tuple[int, int]) -> None:
+    expected = rf"needs Python 3\.11, but /usr/bin/python3 is Python 3\.{version[1]}.*make PYTHON="
+    with pytest.raises(environment.PrerequisiteError, match=expected):
+        environment.check_python(version, "/usr/bin/python3")
+
+
+def test_a_full_disk_is_refused_with_what_is_free(tmp_path: Path) -> None:
+    environment.check_disk(12_000_000_000, tmp_path)
+    with pytest.raises(environment.PrerequisiteError, match=r"needs 12 GB .* has 11\.9 GB.*make VENV="):
+        environment.check_disk(11_900_000_000, tmp_path)
+
+
+def test_disk_space_is_asked_for_only_until_torch_is_there(tmp_path: Path) -> None:
+    assert not environment.has_torch(tmp_path / "absent")
+    package = tmp_path / "lib" / "python3.11" / "site-packages" / "torch"
+    package.mkdir(parents=True)
+    (package / "version.py").touch()
+    assert environment.has_torch(tmp_path)
+
+
+def test_an_environment_of_another_python_is_named(tmp_path: Path) -> None:
+    python = environment.environment_python(tmp_path)
+    python.parent.mkdir()
+    python.write_text("#!/bin/sh\necho 3 9\n")
+    python.chmod(0o755)
+    with pytest.raises(environment.PrerequisiteError, match="environment of another Python"):
+        environment.make_environment(tmp_path)
+
+
+def test_a_missing_torch_wheel_ends_in_advice_and_not_in_a_traceback(tmp_path: Path) -> None:
+    folder = tmp_path / "venv"
+    (folder / "lib/site-packages/torch").mkdir(parents=True)
+    (folder / "lib/site-packages/torch/version.py").touch()  # so that the test does not depend on the disk
+    python = environment.environment_python(folder)
+    python.parent.mkdir()
+    python.write_text(f'#!/bin/sh\n[ "$1" = -c ] && exec "{sys.executable}" "$@"\nexit 1\n')
+    python.chmod(0o755)
+    run = subprocess.run(
+        [sys.executable, ROOT / "pipelines" / "environment.py", "--venv", folder],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 1
+    assert "could not install torch==2.14.1 torchvision==0.29.1" in run.stderr
+    assert "pytorch.org" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_make_says_that_python_is_missing(tmp_path: Path) -> None:
+    run = subprocess.run(
+        ["make", "install", "PYTHON=", f"VENV={tmp_path / 'venv'}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode != 0
+    assert "Thorax needs Python 3.11" in run.stderr

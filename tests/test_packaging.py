@@ -1,0 +1,56 @@
+"""What make, the lock, conda and the commit hooks promise one another."""
+
+import os
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import yaml
+
+from pipelines import environment
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_a_second_make_does_not_install_again(tmp_path: Path) -> None:
+    stamp = tmp_path / "venv" / ".installed"
+    stamp.parent.mkdir()
+    stamp.touch()
+    later = max((ROOT / name).stat().st_mtime for name in ("pyproject.toml", "constraints.txt")) + 1
+    os.utime(stamp, (later, later))
+    run = subprocess.run(
+        ["make", "install", f"VENV={stamp.parent}"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert "environment.py" not in run.stdout
+
+
+def test_every_requirement_is_locked_at_a_version_it_admits() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    required = [*project["dependencies"], *extras["dev"], *extras["docs"]]
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    locked = dict(line.split("==") for line in lines if not line.startswith("#"))
+    names = [re.split(r"[\[<>=]", requirement)[0] for requirement in required]
+    assert [name for name in names if name not in locked] == []
+    assert [pair for pair in environment.TORCH_PAIR if pair not in lines] == []
+    assert [name for name in locked if name.startswith(("nvidia", "cuda", "triton"))] == []
+    assert [version for version in locked.values() if not re.fullmatch(r"[0-9a-z.]+", version)] == []
+
+
+def test_conda_and_make_install_the_same_versions() -> None:
+    packages = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    pip = next(entry["pip"] for entry in packages if isinstance(entry, dict))
+    assert "-c constraints.txt" in pip
+    assert "-e .[dev,docs]" in pip
+    assert set(environment.TORCH_PAIR) <= set(pip)
+    assert "python=3.11" in packages
+
+
+def test_the_hooks_of_a_commit_are_the_checks_of_ci() -> None:
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    makefile = (ROOT / "Makefile").read_text()
+    check = re.search(r"^check: (.*)$", makefile, re.MULTILINE)
+    assert check is not None
+    assert [hook["entry"] for hook in hooks] == [f"make {target}" for target in check[1].split()]
+    assert "make check" in (ROOT / ".ci" / "run").read_text()

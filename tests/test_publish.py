@@ -1,0 +1,77 @@
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipelines.bundle import ACDC_BUNDLE, load_config
+from pipelines.errors import ConfigError
+from pipelines.publish import publish_weights
+from pipelines.training.checkpoints import load_weights, save_weights
+from pipelines.training.handlers import averaged_copy
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    """A bundle of its own, so that the weights of the real one stay."""
+    shutil.copytree(ACDC_BUNDLE / "configs", tmp_path / "bundle" / "configs")
+    return tmp_path / "bundle"
+
+
+def network(seed: int) -> torch.nn.Module:
+    torch.manual_seed(seed)
+    module: torch.nn.Module = load_config("unet").get_parsed_content("network_def")
+    return module
+
+
+def write_run(folder: Path) -> tuple[torch.nn.Module, torch.nn.Module]:
+    """A run whose best and last averaged weights differ; returns both."""
+    folder.mkdir()
+    best, last = network(0), network(1)
+    save_weights(best, folder / "best.pt")
+    torch.save({"averaged": averaged_copy(last).state_dict(), "model": {}}, folder / "last.pt")
+    return best, last
+
+
+@pytest.mark.parametrize("which", ["best", "last"])
+def test_published_weights_are_the_chosen_ones_in_16_bits(which: str, tmp_path: Path, bundle: Path) -> None:
+    best, last = write_run(tmp_path / "run")
+    path = publish_weights(tmp_path / "run", "unet", which=which, bundle=bundle)  # type: ignore[arg-type]
+    assert path == bundle / "models" / "unet" / "model.pt"
+    expected = (best if which == "best" else last).state_dict()
+    found = torch.load(path, weights_only=True)["model"]
+    assert found.keys() == expected.keys()
+    assert any("deep_supervision" in key or "super_head" in key for key in found)
+    for key, value in found.items():
+        assert value.dtype == (torch.float16 if expected[key].is_floating_point() else expected[key].dtype)
+        torch.testing.assert_close(value.to(expected[key].dtype), expected[key], rtol=1e-3, atol=1e-6)
+
+
+def test_published_file_is_half_the_size_and_loads_strictly(tmp_path: Path, bundle: Path) -> None:
+    best, _ = write_run(tmp_path / "run")
+    path = publish_weights(tmp_path / "run", "unet", bundle=bundle)
+    assert path.stat().st_size < 2.2 * sum(weight.numel() for weight in best.parameters())
+    load_weights(network(2), path)
+
+
+def test_weight_too_large_for_16_bits_is_refused(tmp_path: Path, bundle: Path) -> None:
+    best, _ = write_run(tmp_path / "run")
+    with torch.no_grad():
+        next(best.parameters()).fill_(1e6)
+    save_weights(best, tmp_path / "run" / "best.pt")
+    with pytest.raises(ConfigError, match="expected weights that fit 16 bits"):
+        publish_weights(tmp_path / "run", "unet", bundle=bundle)
+    assert not (bundle / "models").exists()
+
+
+@pytest.mark.parametrize("which", ["best", "last"])
+def test_run_without_the_checkpoint_is_an_error(which: str, tmp_path: Path, bundle: Path) -> None:
+    with pytest.raises(ConfigError, match="found none"):
+        publish_weights(tmp_path, "unet", which=which, bundle=bundle)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("which", ["best", "last"])
+def test_run_of_another_network_is_an_error(which: str, tmp_path: Path, bundle: Path) -> None:
+    write_run(tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"(weights|run) of VNet"):
+        publish_weights(tmp_path / "run", "vnet", which=which, bundle=bundle)  # type: ignore[arg-type]
