@@ -9,13 +9,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from pipelines.errors import ConfigError
 from pipelines.files import write_json
 
-ITERATIONS: Final = 8
-"""Training steps after which memory no longer grows."""
+TRAINING_MINUTES: Final = 0.25
+"""Minutes of training steps, after which memory no longer grows."""
 
 
 def peak_memory_of(job: str, *arguments: str | Path, result: Path) -> float:
@@ -27,12 +27,13 @@ def peak_memory_of(job: str, *arguments: str | Path, result: Path) -> float:
         result: JSON file that the process writes.
 
     Raises:
-        ConfigError: If the process fails; its last words are in the message.
+        ConfigError: If the process fails; its last line is in the message.
     """
     command = [sys.executable, "-m", __name__, str(result), job, *map(str, arguments)]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     if run.returncode != 0:
-        raise ConfigError(f"expected '{job}' to run for the benchmark, found: {run.stderr.strip()[-500:]}")
+        last = run.stderr.strip().rpartition("\n")[2] or f"exit code {run.returncode}"
+        raise ConfigError(f"expected '{job}' to run for the benchmark, found: {last}")
     peak: float = json.loads(result.read_text(encoding="utf-8"))["peak_mb"]
     return peak
 
@@ -52,15 +53,10 @@ def own_peak_memory_mb() -> float:
 
 
 def train_a_little(network: str, dataset_dir: Path, run_dir: Path) -> None:
-    """A few steps and a validation with the batches and all the data of a real training."""
+    """Some steps and a validation with the batches and all the data of a real training."""
     from pipelines.training.launch import train_network
 
-    settings: dict[str, Any] = {
-        "max_epochs": 1,
-        "val_interval": 1,
-        "train::trainer::epoch_length": ITERATIONS,
-    }
-    train_network(network, dataset_dir, run_dir, **settings)
+    train_network(network, dataset_dir, run_dir, overlays=["timed"], minutes=TRAINING_MINUTES)
 
 
 def segment_cine(weights: Path, cine: Path, output: Path) -> None:

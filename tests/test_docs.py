@@ -1,0 +1,276 @@
+"""Every command shown in the README and the site runs, the long ones at a smaller scale.
+
+A command is a line that begins with `$ ` in a `console` block. Each block starts in the root of the
+repository; here that is a folder with a phantom in the place of the data and a copy of the bundle. `RUNNERS`
+says what is done with which command, and a command that it does not know fails.
+"""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from pipelines.datasets.phantom import write_phantom_cohort
+from pipelines.datasets.prepare import prepare_acdc
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BIN = Path(sys.executable).parent
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of the documentation: the folder it is given in, relative to the root, and its text."""
+
+    folder: str
+    text: str
+
+
+def commands_of(page: str) -> list[Command]:
+    """The commands of a page in order; `cd` holds until its block ends."""
+    commands = []
+    for block in re.findall(r"^ *```console\n(.*?)^ *```", page, re.MULTILINE | re.DOTALL):
+        folder = "."
+        for line in re.findall(r"^ *\$ (.*)$", block, re.MULTILINE):
+            if line.startswith("cd "):
+                folder = line.removeprefix("cd ")
+            else:
+                commands.append(Command(folder, line))
+    return commands
+
+
+COMMANDS = list(
+    dict.fromkeys(command for page in PAGES for command in commands_of(page.read_text(encoding="utf-8")))
+)
+
+
+def test_commands_are_found_with_the_folder_they_are_given_in() -> None:
+    page = "```console\n$ cd a/b\n$ one -x\nits output\n```\ntext\n```console\n$ two\n```\n"
+    assert commands_of(page) == [Command("a/b", "one -x"), Command(".", "two")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_stand_in_console_blocks_only(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert re.findall(r"^ *```(?:bash|sh|shell)\b", text, re.MULTILINE) == []
+    assert len(re.findall(r"^ *\$ ", text, re.MULTILINE)) == sum(
+        len(re.findall(r"^ *\$ ", block, re.MULTILINE))
+        for block in re.findall(r"^ *```console\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL)
+    )
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_to_files_of_the_repository_lead_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8"))
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A stand-in for the root of the repository, and the paths for the placeholders in the pages."""
+
+    folder: Path
+    paths: dict[str, Path]
+
+    def run(self, command: Command, *more: str) -> str:
+        """Run a command with the placeholders filled in; its output."""
+        text = " ".join([command.text, *more])
+        for placeholder, path in self.paths.items():
+            text = text.replace(placeholder, shlex.quote(str(path)))
+        run = subprocess.run(
+            ["bash", "-c", text],
+            cwd=self.folder / command.folder,
+            env={**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            encoding="utf-8",
+            check=False,
+        )
+        assert run.returncode == 0, f"{text}\n{run.stdout[-4000:]}"
+        return run.stdout
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    folder = tmp_path_factory.mktemp("docs")
+    shutil.copytree(
+        ROOT / "bundles", folder / "bundles", ignore=shutil.ignore_patterns("runs", "__pycache__")
+    )
+    for name in ("Makefile", ".pre-commit-config.yaml"):
+        shutil.copy(ROOT / name, folder)
+    write_phantom_cohort(folder / "acdc", patients=5, frames=3, cine=False)
+    write_phantom_cohort(folder / "two", patients=2, seed=1, frames=3, cine=False)
+    write_phantom_cohort(folder / "cine", patients=1, frames=3)
+    cine = folder / "cine" / "training" / "patient001" / "patient001_4d.nii.gz"
+    write_dicom_series(cine, folder / "dicom")
+    (folder / "test_patients.txt").write_text("patient002\n")
+    prepare_acdc(folder / "acdc", folder / "runs" / "acdc")
+    paths = {
+        "/path/to/prepared": folder / "runs" / "acdc",
+        "/path/to/ACDC": folder / "acdc",
+        "/path/to/cine.nii.gz": cine,
+        "/path/to/dicom": folder / "dicom",
+    }
+    return Workspace(folder, paths)
+
+
+def write_dicom_series(cine: Path, folder: Path) -> None:
+    """The first frame of a cine as a DICOM series, one file a slice."""
+    folder.mkdir()
+    writer = sitk.ImageFileWriter()
+    writer.KeepOriginalImageUIDOn()
+    stack = np.asarray(nib.load(cine).dataobj)[..., 0]
+    for z in range(stack.shape[2]):
+        image = sitk.GetImageFromArray(stack[:, :, z].T.astype(np.uint16))
+        image.SetSpacing((1.4, 1.4))
+        tags = {
+            "0008|0016": "1.2.840.10008.5.1.4.1.1.4",  # MR Image Storage
+            "0008|0018": f"1.2.3.4.{z + 1}",  # of the image
+            "0008|0060": "MR",
+            "0010|0020": "phantom",
+            "0020|000d": "1.2.3",  # of the study
+            "0020|000e": "1.2.3.4",  # of the series
+            "0020|0013": str(z + 1),
+            "0020|0032": f"0\\0\\{8 * z}",  # position
+            "0020|0037": "1\\0\\0\\0\\1\\0",  # direction
+            "0018|0050": "8",  # slice thickness, mm
+        }
+        for tag, value in tags.items():
+            image.SetMetaData(tag, value)
+        writer.SetFileName(str(folder / f"{z:03}.dcm"))
+        writer.Execute(image)
+
+
+def run_it(workspace: Workspace, command: Command) -> None:
+    workspace.run(command)
+
+
+def train_smoke(workspace: Workspace, command: Command) -> None:
+    """At smoke scale; what is resumed must exist, and nothing else may."""
+    if "--resume" in command.text:
+        ensure_run(workspace)
+    else:
+        output = command.text.split("--output ")[1].split()[0]
+        shutil.rmtree(workspace.folder / output, ignore_errors=True)
+    workspace.run(command, *([] if "--smoke" in command.text else ["--smoke"]))
+
+
+def monai_smoke(workspace: Workspace, command: Command) -> None:
+    """With the overlay that stands behind `--smoke`."""
+    layers = ["common", "network_unet", "train", "smoke"]
+    files = ",".join(f"'configs/{layer}.yaml'" for layer in layers)
+    workspace.run(command, "--config_file", f'"[{files}]"')
+
+
+def evaluate_two(workspace: Workspace, command: Command) -> None:
+    """On two patients, and with weights that are there."""
+    if "--weights" in command.text:
+        ensure_run(workspace)
+    small = {**workspace.paths, "/path/to/ACDC": workspace.folder / "two"}
+    Workspace(workspace.folder, small).run(command)
+
+
+def demo_smoke(workspace: Workspace, command: Command) -> None:
+    """What make would run, with seconds for the training."""
+    output = "runs/demo-data" if "DATA=" in command.text else "runs/demo"
+    workspace.run(Command(".", expansion(workspace, command)), "--minutes", "0.1", "--output", output)
+
+
+def expands_to(tool: str) -> Callable[[Workspace, Command], None]:
+    """A target that is running now or takes minutes: make would run this tool."""
+
+    def check(workspace: Workspace, command: Command) -> None:
+        assert tool in expansion(workspace, command)
+
+    return check
+
+
+def expansion(workspace: Workspace, command: Command) -> str:
+    """The last line that make would run for a target whose environment is there."""
+    stamp = f"VENV={sys.prefix}", "-o", f"{sys.prefix}/.installed"
+    return workspace.run(command, "--dry-run", "-f", str(ROOT / "Makefile"), *stamp).splitlines()[-1]
+
+
+def inspect_events(workspace: Workspace, command: Command) -> None:
+    """Reads what the server would show, and ends."""
+    ensure_run(workspace)
+    assert "scalars" in workspace.run(command, "--inspect")
+
+
+def ensure_run(workspace: Workspace) -> None:
+    if not (workspace.folder / "runs" / "unet").exists():
+        workspace.run(Command(".", "thorax train unet --dataset-dir runs/acdc --output runs/unet --smoke"))
+
+
+def activate(workspace: Workspace, command: Command) -> None:
+    """With the environment of these tests."""
+    text = command.text.replace(".venv", sys.prefix)
+    assert str(BIN) in workspace.run(Command(".", f"{text} && command -v thorax"))
+
+
+def build_site(workspace: Workspace, command: Command) -> None:
+    """What make would run, into another folder."""
+    line = expansion(workspace, command)
+    site = workspace.folder / "site"
+    workspace.run(Command(".", line), "-q", "-f", str(ROOT / "mkdocs.yml"), "-d", str(site))
+    assert "Get started" in (site / "get-started" / "index.html").read_text(encoding="utf-8")
+
+
+def install_hook(workspace: Workspace, command: Command) -> None:
+    """In a repository of its own."""
+    text = command.text.replace(".venv", sys.prefix)
+    workspace.run(Command(".", f"git init -q . && env -u GIT_DIR {text}"))
+    assert (workspace.folder / ".git" / "hooks" / "pre-commit").exists()
+
+
+def clean(workspace: Workspace, command: Command) -> None:
+    """The environment goes, the runs stay."""
+    (workspace.folder / ".venv").mkdir()
+    for name in ("pipelines", "tests"):
+        (workspace.folder / name / "__pycache__").mkdir(parents=True)
+    workspace.run(command)
+    assert not (workspace.folder / ".venv").exists()
+    assert not (workspace.folder / "tests" / "__pycache__").exists()
+    assert (workspace.folder / "runs" / "acdc" / "datalist.json").exists()
+
+
+def conda(workspace: Workspace, command: Command) -> None:
+    """Conda itself is not needed here: what it would install is checked in test_packaging.py."""
+    assert (ROOT / command.text.split()[-1]).is_file()
+
+
+RUNNERS: dict[str, Callable[[Workspace, Command], None]] = {
+    r"make demo( DATA=\S+)?": demo_smoke,
+    r"(THORAX_DATA=\S+ )?make test( ARGS=.*)?": expands_to("python -m pytest"),
+    r"make check": expands_to("codespell"),
+    r"make bench": expands_to("thorax bench"),
+    r"make docs": build_site,
+    r"make clean": clean,
+    r"conda env create -f \S+": conda,
+    r"source \S+/activate": activate,
+    r"\S*/pre-commit install": install_hook,
+    r"tensorboard --logdir \S+": inspect_events,
+    r"python -m monai\.bundle run training .*": monai_smoke,
+    r"thorax train .*": train_smoke,
+    r"thorax evaluate .*": evaluate_two,
+    r"thorax (--help|phantom .*|prepare .*|segment .*|export .*)": run_it,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.text)
+def test_a_documented_command_runs(workspace: Workspace, command: Command) -> None:
+    runners = [runner for pattern, runner in RUNNERS.items() if re.fullmatch(pattern, command.text)]
+    assert len(runners) == 1, f"RUNNERS does not say how to run '{command.text}'"
+    runners[0](workspace, command)
