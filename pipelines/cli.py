@@ -252,11 +252,12 @@ def demo(
         Path | None, typer.Option(help="Folder in ACDC's layout; a generated cohort without it.")
     ] = None,
     minutes: Annotated[float, typer.Option(help="Time for the training.")] = 4.0,
+    smoke: Annotated[bool, typer.Option("--smoke", help="Seconds, to see that all works.")] = False,
 ) -> None:
     """Do the whole job: data, training, evaluation, a new cine, a report."""
     from pipelines.demo import run_demo
 
-    run_demo(output, data=data, minutes=minutes, console=console)
+    run_demo(output, data=data, minutes=minutes, smoke=smoke, console=console)
 
 
 @app.command()

@@ -184,7 +184,7 @@ def evaluate_two(workspace: Workspace, command: Command) -> None:
 def demo_smoke(workspace: Workspace, command: Command) -> None:
     """What make would run, with seconds for the training."""
     output = "runs/demo-data" if "DATA=" in command.text else "runs/demo"
-    workspace.run(Command(".", expansion(workspace, command)), "--minutes", "0.1", "--output", output)
+    workspace.run(Command(".", expansion(workspace, command)), "--smoke", "--output", output)
 
 
 def expands_to(tool: str) -> Callable[[Workspace, Command], None]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.table import Table as TerminalTable
 
 from pipelines.datasets.nifti import Volume, read_label
@@ -14,7 +15,7 @@ from pipelines.evaluation.indices import CardiacIndices, cardiac_indices
 from pipelines.inference.segment import StudyResult
 from pipelines.labels import FOREGROUND, LABEL_NAMES
 from pipelines.reporting.history import history_figure
-from pipelines.reporting.html import Picture, Section, Table, write_report
+from pipelines.reporting.html import MISSING, Picture, Section, Table, write_report
 
 FIELDS = {
     "LV EF %": "lv_ef_percent",
@@ -113,15 +114,22 @@ def compare_with_labels(measured: CardiacIndices, patient: PatientRecord) -> Com
 
 def comparison_table(comparisons: Sequence[Comparison]) -> TerminalTable:
     """Table for the terminal: measured and true indices, a row a patient."""
-    table = TerminalTable(title="Measured / true", title_justify="left")
-    table.add_column("patient")
-    table.add_column("group")
+    table = TerminalTable(
+        title="Measured / true (* new study, segmented frame by frame)",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    table.add_column("patient", no_wrap=True)
+    table.add_column("group", no_wrap=True)
     for title in FIELDS:
-        table.add_column(title, justify="right")
+        table.add_column(title, justify="right", no_wrap=True)
     for comparison in comparisons:
-        pairs = (comparison.pair(field) for field in FIELDS.values())
-        cells = (" / ".join("–" if value is None else f"{value:.1f}" for value in pair) for pair in pairs)
-        table.add_row(comparison.name, comparison.group, *cells)
+        cells = (
+            " / ".join(_number(value, 1 if "%" in title else 0) for value in comparison.pair(field))
+            for title, field in FIELDS.items()
+        )
+        table.add_row(comparison.patient + "*" * comparison.is_new, comparison.group, *cells)
     return table
 
 
@@ -228,6 +236,10 @@ def _study_section(study: StudyResult) -> Section:
             pictures.append(Picture(file, alt, _words(file)))
     warnings = study.warnings or ["No plausibility warning."]
     return Section("The new study", paragraphs=warnings, pictures=pictures)
+
+
+def _number(value: float | None, digits: int) -> str:
+    return MISSING if value is None else f"{value:.{digits}f}"
 
 
 def _words(path: Path) -> str:

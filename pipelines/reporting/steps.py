@@ -41,7 +41,9 @@ class StepLog:
         """
         start = time.perf_counter()
         columns = (BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-        with Progress(*columns, console=self.console, transient=True) as bar:
+        with Progress(
+            *columns, console=self.console, transient=True, disable=not self.console.is_terminal
+        ) as bar:
             task = bar.add_task(title, total=None)
             step = Step(
                 lambda done, total, name: bar.update(

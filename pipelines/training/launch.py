@@ -1,5 +1,7 @@
 """Runs the bundle's own training workflow from Python, and says which command that is."""
 
+import json
+import logging
 import shlex
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -54,14 +56,8 @@ def train_network(
         raise ConfigError(
             f"expected settings of configs/train.yaml, found {', '.join(unknown)}; see its first lines"
         )
-    workflow = ConfigWorkflow(
-        config_files(network, "train", *overlays, bundle=bundle),
-        meta_file=str(bundle / "configs" / "metadata.json"),
-        logging_file=False,
-        run_id="training",
-        bundle_root=str(bundle),
-        **_overrides(dataset_dir, output_dir, resume=resume, settings=settings),
-    )
+    overrides = _overrides(dataset_dir, output_dir, resume=resume, settings=settings)
+    workflow = _workflow(config_files(network, "train", *overlays, bundle=bundle), bundle, overrides)
     try:
         workflow.initialize()
         if progress is not None:
@@ -110,7 +106,7 @@ def bundle_command(
     files = config_files(network, "train", *overlays, bundle=bundle)
     words = ["python", "-m", "monai.bundle", "run", "training", "--args_file", f"configs/args_{network}.yaml"]
     if overlays:
-        words += ["--config_file", str([f"configs/{Path(file).name}" for file in files])]
+        words += ["--config_file", json.dumps([f"configs/{Path(file).name}" for file in files])]
     for name, value in _overrides(dataset_dir, output_dir, resume=resume, settings=settings).items():
         words += [f"--{name}", str(value)]
     return f"cd {shlex.quote(str(bundle))} && {shlex.join(words)}"
@@ -138,6 +134,23 @@ def parse_settings(pairs: Iterable[str]) -> dict[str, Any]:
                 "see configs/train.yaml for names"
             ) from error
     return settings
+
+
+def _workflow(files: list[str], bundle: Path, overrides: dict[str, Any]) -> ConfigWorkflow:
+    logger = logging.getLogger("monai.bundle.workflows")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # it warns that the caller's logging stays as it is, which is meant
+    try:
+        return ConfigWorkflow(
+            files,
+            meta_file=str(bundle / "configs" / "metadata.json"),
+            logging_file=False,
+            run_id="training",
+            bundle_root=str(bundle),
+            **overrides,
+        )
+    finally:
+        logger.setLevel(level)
 
 
 def _overrides(
