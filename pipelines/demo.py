@@ -41,6 +41,9 @@ MARKER_NAME: Final = ".thorax-demo"
 STEP_SHARE: Final = 0.85
 """Share of the training time for training steps; the rest is for reading and validating."""
 
+SETTINGS: Final = {"batch_size": 6, "learning_rate": 0.002, "warmup": 30}
+"""For a few hundred training steps: smaller batches for more steps, a higher rate, and its peak soon."""
+
 PARTS: Final = ("cohort", "new", "prepared", "training", "cache", "evaluation", "segmented")
 
 
@@ -180,7 +183,9 @@ def _write_cohort(log: StepLog, output: Path, patients: int, seed: int) -> Path:
 
 def _train(log: StepLog, output: Path, minutes: float, seed: int, *, smoke: bool) -> Path:
     run = output / "training"
-    settings: dict[str, Any] = {"seed": seed} | ({} if smoke else {"minutes": STEP_SHARE * minutes})
+    settings: dict[str, Any] = {"seed": seed} | (
+        {} if smoke else {**SETTINGS, "minutes": STEP_SHARE * minutes}
+    )
     overlay = "smoke" if smoke else "timed"
     command = bundle_command(NETWORK, output / "prepared", run, overlays=[overlay], **settings)
     log.console.print(f"Training is this command: {command}", soft_wrap=True, highlight=False, markup=False)

@@ -145,7 +145,8 @@ def heart_surfaces(heart: Heart, contraction: float, depths_mm: FloatArray) -> S
     above = (sizes.base_mm - depths_mm) / _ATRIUM_MM
     atrial = np.sqrt(np.clip(1.0 - above * above, 0.0, 1.0))[:, None]
     left_atrium = np.where((above > 0.0)[:, None], 0.8 * relaxed.epi_mm * atrial * heart.outline, ABSENT_MM)
-    right_atrium = np.maximum(epi, left_atrium) + 0.7 * relaxed.rv_mm * atrial * heart.rv_depth**3
+    beside = 0.7 * relaxed.rv_mm * atrial * heart.rv_depth**3
+    right_atrium = np.asarray(np.maximum(epi, left_atrium) + beside, dtype=np.float64)
     right_atrium[rv_level >= 0.0] = ABSENT_MM
     endo[(level < 0.0) | (level > 1.0)] = ABSENT_MM
     return Surfaces(endo, epi, rv, left_atrium, right_atrium, level)
@@ -179,8 +180,8 @@ def _sizes(heart: Heart, contraction: float, relaxed: _Sizes | None) -> _Sizes:
     targets = (lv_ml / length, (lv_ml + myo_ml) / outer)
     widths = []
     for shape, target, key in zip(shapes, targets, ("endo_mm", "epi_mm"), strict=True):
-        held = shape * scar * (getattr(relaxed, key) if relaxed else 0.0)
-        free = shape * (1.0 - scar) if relaxed else shape
+        held = np.asarray(shape * scar * (getattr(relaxed, key) if relaxed else 0.0), dtype=np.float64)
+        free = np.asarray(shape * (1.0 - scar) if relaxed else shape, dtype=np.float64)
         widths.append(
             _positive_root(
                 0.5 * _around(free * free), _around(free * held), 0.5 * _around(held * held) - 1000.0 * target

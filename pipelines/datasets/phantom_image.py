@@ -113,7 +113,7 @@ def draw_scan(heart: Heart, rng: np.random.Generator) -> Scan:
         radius_mm=radius,
         angle=angle,
         surroundings=surroundings * gain,
-        texture=0.06 * smooth_field((slices, *radius.shape[1:]), 0.25, rng),
+        texture=0.06 * smooth_field((slices, radius.shape[1], radius.shape[2]), 0.25, rng),
         papillaries=(
             heart.rv_angle + np.pi - rng.uniform(0.6, 1.0),
             heart.rv_angle + np.pi + rng.uniform(0.6, 1.0),

@@ -1,5 +1,7 @@
 """Anatomy around the phantom's heart: chest wall, fat, lungs, diaphragm, liver, stomach and aorta."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -23,7 +25,7 @@ def neighbouring_anatomy(
     Returns:
         `(Z, Y, X)` signal, 0 in air to about 1.2 in fat.
     """
-    shape = (len(levels), *x_mm.shape)
+    shape = (len(levels), x_mm.shape[0], x_mm.shape[1])
     fine = smooth_field(shape, 0.3, rng)
     coarse = smooth_field(shape, 0.07, rng)
     lung = np.float32(rng.uniform(0.03, 0.09)) + 0.4 * np.clip(fine - 1.1, 0.0, 1.5)
@@ -105,6 +107,8 @@ def _inside(distance_mm: Float32Array) -> Float32Array:
 
 
 def _mix(
-    below: npt.NDArray[np.floating], above: npt.NDArray[np.floating] | np.float32, coverage: Float32Array
+    below: npt.NDArray[np.floating[Any]],
+    above: npt.NDArray[np.floating[Any]] | np.float32,
+    coverage: Float32Array,
 ) -> Float32Array:
     return np.asarray(below + (above - below) * coverage, dtype=np.float32)

@@ -118,7 +118,8 @@ def comparison_table(comparisons: Sequence[Comparison]) -> TerminalTable:
         title="Measured / true (* new study, segmented frame by frame)",
         title_justify="left",
         box=box.SIMPLE_HEAD,
-        pad_edge=False,
+        padding=(0, 1, 0, 0),
+        show_edge=False,
     )
     table.add_column("patient", no_wrap=True)
     table.add_column("group", no_wrap=True)
