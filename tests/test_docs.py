@@ -26,6 +26,10 @@ from pipelines.datasets.prepare import prepare_acdc
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BIN = Path(sys.executable).parent
+OUTER = {
+    name: value for name, value in os.environ.items() if not name.startswith("MAKE") and name != "MFLAGS"
+}
+"""Without what a make that runs these tests would pass on to the ones that they run."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ class Workspace:
         run = subprocess.run(
             ["bash", "-c", text],
             cwd=self.folder / command.folder,
-            env={**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "OMP_NUM_THREADS": "1"},
+            env={**OUTER, "PATH": f"{BIN}{os.pathsep}{OUTER['PATH']}", "OMP_NUM_THREADS": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,

@@ -2,6 +2,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import pytest
 import torch
 import torch.distributed as dist
@@ -22,7 +23,8 @@ def one_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Non
     dist.init_process_group("gloo", init_method=f"file://{tmp_path / 'group'}", rank=0, world_size=1)
     yield
     if dist.is_initialized():
-        dist.destroy_process_group()
+        idist.sync()
+        idist.finalize()
 
 
 def overlaid() -> Any:

@@ -1,0 +1,50 @@
+"""The thread count that is faster now is found, and torch is left as it was."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from pipelines.training.threads import fastest_thread_count, torch_threads
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize(("seconds", "fastest"), [({1: 1.0, 2: 0.6}, 2), ({1: 1.0, 2: 3.0}, 1)])
+def test_the_count_that_takes_less_time_is_chosen(seconds: dict[int, float], fastest: int) -> None:
+    now = [0.0]
+
+    def work() -> None:
+        now[0] += seconds[torch.get_num_threads()]
+
+    assert fastest_thread_count(work, clock=lambda: now[0]) == fastest
+    assert torch.get_num_threads() == 2
+
+
+def test_a_single_thread_needs_no_trial() -> None:
+    with torch_threads(1):
+        assert fastest_thread_count(lambda: pytest.fail("was tried")) == 1
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_the_trial_runs_by_itself() -> None:
+    assert fastest_thread_count() in (1, 2)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_threads_are_as_before_after_the_block_also_when_it_fails() -> None:
+    def fail() -> None:
+        with torch_threads(1):
+            assert torch.get_num_threads() == 1
+            raise ValueError("stop")
+
+    with pytest.raises(ValueError, match="stop"):
+        fail()
+    assert torch.get_num_threads() == 2
