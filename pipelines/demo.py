@@ -110,25 +110,18 @@ def run_demo(
         unseen = patient_records(select(datalist, "test", 0))[: 2 if smoke else None]
         aside = f", {len(preparation.problems)} put aside" if preparation.problems else ""
         step.done(f"{preparation.patients} patients{aside}, of which {len(unseen)} are kept for the test")
-    threads = fastest_thread_count()
-    if threads < torch.get_num_threads():
-        console.print(f"Others keep this machine busy: {threads} thread is faster here than all.")
-    with torch_threads(threads):
-        weights = _train(log, output, minutes, seed, smoke=smoke)
-        predictor = Predictor(NETWORK, weights=weights)
-        with log.step("Evaluate on patients not trained on") as step:
-            metrics = evaluate(root, output / "evaluation", predictor, records=unseen, progress=step.tell)
-            dice = metrics["summary"]["dice"]["mean"] or 0.0
-            step.done(f"mean Dice {dice:.3f}, in {output / 'evaluation'}")
-        new = (
-            _new_patient(root, unseen) if data else _write_new_phantom(log, output, seed, 3 if smoke else 20)
-        )
-        with log.step("Segment a new study") as step:
-            source = new.cine or new.volumes[0].image.parent
-            study = segment([source], output / "segmented", predictor, progress=step.tell).results[0]
-            step.done(
-                f"ED is frame {study.frame_ed}, ES is frame {study.frame_es}, in {output / 'segmented'}"
-            )
+    weights = _train(log, output, minutes, seed, smoke=smoke)
+    predictor = Predictor(NETWORK, weights=weights)
+    most = torch.get_num_threads()
+    with log.step("Evaluate on patients not trained on") as step, torch_threads(fastest_thread_count(most)):
+        metrics = evaluate(root, output / "evaluation", predictor, records=unseen, progress=step.tell)
+        dice = metrics["summary"]["dice"]["mean"] or 0.0
+        step.done(f"mean Dice {dice:.3f}, in {output / 'evaluation'}")
+    new = _new_patient(root, unseen) if data else _write_new_phantom(log, output, seed, 3 if smoke else 20)
+    with log.step("Segment a new study") as step, torch_threads(fastest_thread_count(most)):
+        source = new.cine or new.volumes[0].image.parent
+        study = segment([source], output / "segmented", predictor, progress=step.tell).results[0]
+        step.done(f"ED is frame {study.frame_ed}, ES is frame {study.frame_es}, in {output / 'segmented'}")
     comparisons = [*compare_with_truth(metrics["patients"]), compare_with_labels(study.indices, new)]
     manifest = write_manifest(
         output, seed=seed, data=root, smoke=smoke, dice=dice, seconds=log.seconds, outputs=PARTS

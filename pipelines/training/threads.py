@@ -5,38 +5,39 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
+from ignite.engine import Engine, Events
 from torch import nn
 
-ROUNDS = 12
-"""Turns of each thread count; together they take about a second."""
+ROUNDS = 4
+"""Turns of each thread count in a trial, which takes a few tenths of a second."""
 
 
 def fastest_thread_count(
-    work: Callable[[], object] | None = None, *, clock: Callable[[], float] = time.perf_counter
+    most: int,
+    work: Callable[[], object] | None = None,
+    *,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> int:
-    """Either the present number of torch threads or 1, whichever works faster now.
+    """Either `most` or 1, whichever number of torch threads works faster now.
 
     Threads wait for one another at the end of each layer. On a shared machine, or in
     a container with less CPU time than cores, that can make two slower than one.
 
     Args:
+        most: Largest number of threads.
         work: What is timed; by default a small convolution forward and backward.
         clock: Gives the time in s.
     """
-    present = torch.get_num_threads()
-    if present == 1:
+    if most == 1:
         return 1
     work = work or _convolution()
-    spent = {present: 0.0, 1: 0.0}
-    try:
-        for _ in range(ROUNDS):
-            for count in spent:
-                torch.set_num_threads(count)
+    spent = {most: 0.0, 1: 0.0}
+    for _ in range(ROUNDS):
+        for count in spent:
+            with torch_threads(count):
                 start = clock()
                 work()
                 spent[count] += clock() - start
-    finally:
-        torch.set_num_threads(present)
     return min(spent, key=lambda count: spent[count])
 
 
@@ -49,6 +50,29 @@ def torch_threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+class ThreadChooser:
+    """Change between all threads and one during training, as the load of the machine changes.
+
+    Args:
+        every: Iterations between trials.
+        choose: Gives the better number, up to the one it gets.
+    """
+
+    def __init__(self, every: int = 20, choose: Callable[[int], int] = fastest_thread_count) -> None:
+        self.every = every
+        self.choose = choose
+        self._most = torch.get_num_threads()
+
+    def attach(self, engine: Engine) -> None:
+        """Try before the first iteration and then regularly; leave all threads at the end."""
+        engine.add_event_handler(Events.STARTED, lambda: torch.set_num_threads(self.choose(self._most)))
+        engine.add_event_handler(
+            Events.ITERATION_COMPLETED(every=self.every),
+            lambda: torch.set_num_threads(self.choose(self._most)),
+        )
+        engine.add_event_handler(Events.COMPLETED, lambda: torch.set_num_threads(self._most))
 
 
 def _convolution() -> Callable[[], object]:

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from ignite.engine import Engine
 
-from pipelines.training.threads import fastest_thread_count, torch_threads
+from pipelines.training.threads import ThreadChooser, fastest_thread_count, torch_threads
 
 
 @pytest.fixture
@@ -24,18 +25,17 @@ def test_the_count_that_takes_less_time_is_chosen(seconds: dict[int, float], fas
     def work() -> None:
         now[0] += seconds[torch.get_num_threads()]
 
-    assert fastest_thread_count(work, clock=lambda: now[0]) == fastest
+    assert fastest_thread_count(2, work, clock=lambda: now[0]) == fastest
     assert torch.get_num_threads() == 2
 
 
 def test_a_single_thread_needs_no_trial() -> None:
-    with torch_threads(1):
-        assert fastest_thread_count(lambda: pytest.fail("was tried")) == 1
+    assert fastest_thread_count(1, lambda: pytest.fail("was tried")) == 1
 
 
 @pytest.mark.usefixtures("two_threads")
 def test_the_trial_runs_by_itself() -> None:
-    assert fastest_thread_count() in (1, 2)
+    assert fastest_thread_count(2) in (1, 2)
 
 
 @pytest.mark.usefixtures("two_threads")
@@ -47,4 +47,15 @@ def test_threads_are_as_before_after_the_block_also_when_it_fails() -> None:
 
     with pytest.raises(ValueError, match="stop"):
         fail()
+    assert torch.get_num_threads() == 2
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_training_changes_its_threads_as_the_better_number_changes_and_gives_them_back() -> None:
+    used: list[int] = []
+    choices = iter([2, 1, 2])
+    trainer = Engine(lambda engine, batch: used.append(torch.get_num_threads()))
+    ThreadChooser(every=2, choose=lambda most: next(choices) if most == 2 else 0).attach(trainer)
+    trainer.run([0] * 4, max_epochs=1)
+    assert used == [2, 2, 1, 1]
     assert torch.get_num_threads() == 2
