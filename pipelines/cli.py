@@ -297,7 +297,3 @@ def _predictor(network: str, weights: Path | None, *, tta: bool, ensemble: bool,
     from pipelines.inference.predictor import Predictor
 
     return Predictor(NETWORKS if ensemble else network, weights=weights, tta=tta, device=device)
-
-
-if __name__ == "__main__":
-    main()
