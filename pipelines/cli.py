@@ -2,25 +2,18 @@
 
 import logging
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.markup import escape
 
 import pipelines
 from pipelines.errors import ThoraxError
+from pipelines.progress import progress_bar
 
 if TYPE_CHECKING:
     from pipelines.inference.predictor import Predictor
@@ -52,10 +45,15 @@ def main() -> None:
     logging.basicConfig(
         level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=Console(stderr=True))]
     )
+    # MONAI says at each start that an optional DICOM decoder for GPUs is not there.
+    logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader", category=UserWarning)
     try:
         app()
     except ThoraxError as error:
-        Console(stderr=True).print(f"[bold red]Error:[/] {error}", soft_wrap=True, highlight=False)
+        Console(stderr=True).print(
+            f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True, highlight=False
+        )
         sys.exit(1)
     except KeyboardInterrupt:
         Console(stderr=True).print("Interrupted.")
@@ -68,7 +66,7 @@ def version(
 ) -> None:
     """Thoracic images into numbers a clinician can check and correct."""
     if show:
-        console.print(f"thorax {pipelines.__version__}")
+        _say(f"thorax {pipelines.__version__}")
         raise typer.Exit
 
 
@@ -82,7 +80,7 @@ def phantom(
     from pipelines.datasets.phantom import write_phantom_cohort
 
     truth = write_phantom_cohort(output, patients=patients, seed=seed)
-    console.print(f"{len(truth)} patients in {output / 'training'}, their volumes in {output / 'truth.csv'}")
+    _say(f"{len(truth)} patients in {output / 'training'}, their volumes in {output / 'truth.csv'}")
 
 
 @prepare_app.command("acdc")
@@ -99,11 +97,11 @@ def prepare_acdc(
     from pipelines.datasets.split import read_test_patients
 
     names = read_test_patients(test_patients) if test_patients else None
-    with progress_bar("Checking") as tell:
+    with progress_bar("Checking", console) as tell:
         result = prepare.prepare_acdc(root, output, seed=seed, test_patients=names, progress=tell)
     for problem in result.problems:
-        console.print(f"put aside {problem.patient}: {problem.reason}", soft_wrap=True, highlight=False)
-    console.print(f"{result.patients} patients, {result.volumes} volumes in {result.datalist}")
+        _say(f"put aside {problem.patient}: {problem.reason}")
+    _say(f"{result.patients} patients, {result.volumes} volumes in {result.datalist}")
 
 
 @app.command()
@@ -127,18 +125,12 @@ def train(
 
     settings = parse_settings(setting or [])
     overlays = ("smoke",) if smoke else ()
-    console.print(
-        bundle_command(network, dataset_dir, output, resume=resume, overlays=overlays, **settings),
-        soft_wrap=True,
-        highlight=False,
-    )
-    with progress_bar("Training") as tell:
+    _say(bundle_command(network, dataset_dir, output, resume=resume, overlays=overlays, **settings))
+    with progress_bar("Training", console) as tell:
         best = train_network(
             network, dataset_dir, output, resume=resume, overlays=overlays, progress=tell, **settings
         )
-    console.print(
-        f"best weights in {best}; curves: tensorboard --logdir {output / 'tensorboard'}", soft_wrap=True
-    )
+    _say(f"best weights in {best}; curves: tensorboard --logdir {output / 'tensorboard'}")
 
 
 @app.command()
@@ -168,15 +160,15 @@ def evaluate(
     if root.name == DATALIST_NAME or (root / DATALIST_NAME).is_file():
         records = patient_records(select(read_datalist(root), section, fold))
     predictor = _predictor(network, weights, tta=tta, ensemble=ensemble, device=device)
-    with progress_bar("Evaluating") as tell:
+    with progress_bar("Evaluating", console) as tell:
         metrics = evaluate_volumes(root, output, predictor, records=records, progress=tell)
     write_manifest(
         output, networks=predictor.networks, tta=tta, outputs=["metrics.json", "metrics.csv", "overlays"]
     )
     console.print(metrics_table(metrics))
     for problem in metrics["problems"]:
-        console.print(f"put aside {problem['patient']}: {problem['reason']}", soft_wrap=True, highlight=False)
-    console.print(f"figures and pictures in {output}")
+        _say(f"put aside {problem['patient']}: {problem['reason']}")
+    _say(f"figures and pictures in {output}")
 
 
 @app.command()
@@ -194,15 +186,15 @@ def segment(
     from pipelines.reporting.tables import indices_table
 
     predictor = _predictor(network, weights, tta=tta, ensemble=ensemble, device=device)
-    with progress_bar("Segmenting") as tell:
+    with progress_bar("Segmenting", console) as tell:
         report = segment_studies(inputs, output, predictor, progress=tell)
     console.print(indices_table(report.results))
     for result in report.results:
         for warning in result.warnings:
-            console.print(f"[yellow]{result.study}: {warning}[/]", soft_wrap=True, highlight=False)
+            _say(f"{result.study}: {warning}")
     for problem in report.problems:
-        console.print(f"put aside {problem.path}: {problem.reason}", soft_wrap=True, highlight=False)
-    console.print(f"label maps, indices.csv and pictures in {output}")
+        _say(f"put aside {problem.path}: {problem.reason}")
+    _say(f"label maps, indices.csv and pictures in {output}")
 
 
 @app.command()
@@ -214,7 +206,7 @@ def export(
     """Write a self-contained copy of the bundle that runs with MONAI alone."""
     from pipelines.export import export_bundle
 
-    console.print(f"bundle in {export_bundle(network, output, weights=weights)}")
+    _say(f"bundle in {export_bundle(network, output, weights=weights)}")
 
 
 @app.command()
@@ -228,9 +220,7 @@ def publish(
     """Put the averaged weights of a run into the bundle, in 16 bits."""
     from pipelines.publish import publish_weights
 
-    console.print(
-        f"weights in {publish_weights(run, network, which='last' if last else 'best')}", soft_wrap=True
-    )
+    _say(f"weights in {publish_weights(run, network, which='last' if last else 'best')}")
 
 
 @results_app.command("acdc")
@@ -242,7 +232,7 @@ def results_acdc(
     """Write the page of the ACDC bundle and the figures of its model card."""
     from pipelines.reporting.acdc_results import write_acdc_results
 
-    console.print(f"page in {write_acdc_results(run, evaluation, output)}", soft_wrap=True)
+    _say(f"page in {write_acdc_results(run, evaluation, output)}")
 
 
 @app.command()
@@ -273,23 +263,9 @@ def bench(
     run_bench(output, data=data, console=console)
 
 
-@contextmanager
-def progress_bar(title: str) -> Iterator[Callable[[int, int, str], None]]:
-    """Progress bar to tell of the number done, the number in all, and what is next."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(title, total=None)
-
-        def tell(done: int, total: int, name: str) -> None:
-            bar.update(task, completed=done, total=total, description=f"{title} {name}")
-
-        yield tell
+def _say(text: str) -> None:
+    """Print as it is: paths and messages may hold brackets, and must not be broken into lines."""
+    console.print(text, soft_wrap=True, highlight=False, markup=False)
 
 
 def _predictor(network: str, weights: Path | None, *, tta: bool, ensemble: bool, device: str) -> "Predictor":

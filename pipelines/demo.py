@@ -178,7 +178,7 @@ def _write_cohort(log: StepLog, output: Path, patients: int, seed: int) -> Path:
             patients=patients,
             seed=seed,
             cine=False,
-            progress=lambda done, total: step.tell(done, total, f"patient {done}"),
+            progress=step.tell,
         )
         step.done(f"{patients} beating hearts with known volumes, in {root}")
     return root

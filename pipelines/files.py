@@ -1,11 +1,13 @@
 """Writing results so that an interrupted or failed write never leaves half a file."""
 
+import csv
+import io
 import json
 import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -75,6 +77,24 @@ def write_text(path: Path, text: str) -> None:
     """
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_csv(path: Path, columns: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a table with a header line, whole or not at all; None and missing values are empty.
+
+    Args:
+        path: File to write.
+        columns: Names of the columns in order, which the rows' keys must be among.
+        rows: One mapping a line.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
+    table = io.StringIO()
+    writer = csv.DictWriter(table, list(columns), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, table.getvalue())
 
 
 def write_json(path: Path, content: Any) -> None:

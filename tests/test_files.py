@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipelines.errors import OutputError
-from pipelines.files import atomic_path, output_folder, write_json, write_text
+from pipelines.files import atomic_path, output_folder, write_csv, write_json, write_text
 
 
 def disk_full(*args: object, **kwargs: object) -> None:
@@ -117,3 +117,8 @@ def test_json_turns_what_it_cannot_hold_into_what_it_can(tmp_path: Path) -> None
         "path": "a/b",
         "3": [True, None],
     }
+
+
+def test_a_table_has_its_columns_in_order_and_empty_cells_for_what_is_missing(tmp_path: Path) -> None:
+    write_csv(tmp_path / "table.csv", ["b", "a"], [{"a": 1, "b": None}, {"b": "x,y"}])
+    assert (tmp_path / "table.csv").read_text(encoding="utf-8") == 'b,a\n,1\n"x,y",\n'

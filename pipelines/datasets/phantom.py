@@ -1,9 +1,6 @@
 """Cohort of beating short-axis phantoms of known volumes, written in ACDC's layout."""
 
-import csv
-import io
 import zlib
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Final
@@ -16,8 +13,9 @@ from pipelines.datasets.phantom_groups import GROUPS, draw_heart
 from pipelines.datasets.phantom_heart import contraction_curve
 from pipelines.datasets.phantom_image import draw_scan, image_frame
 from pipelines.errors import DataError, OutputError
-from pipelines.files import atomic_path, output_folder, write_text
+from pipelines.files import atomic_path, output_folder, write_csv, write_text
 from pipelines.labels import MYOCARDIAL_DENSITY_G_PER_ML, AcdcLabel
+from pipelines.progress import Progress
 
 MIN_FRAMES: Final = 3
 """Fewest frames of a cine: ED, ES and one in which the heart fills again."""
@@ -60,7 +58,7 @@ def write_phantom_cohort(
     seed: int = 0,
     frames: int = 12,
     cine: bool = True,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[PhantomTruth]:
     """Write a cohort of beating phantom hearts and return their exact indices.
 
@@ -74,7 +72,7 @@ def write_phantom_cohort(
         seed: Seed of the cohort, not negative.
         frames: Frames in a cardiac cycle, at least `MIN_FRAMES`.
         cine: Whether to write the 4-D cine too.
-        progress: Called with patients done and all patients after each patient.
+        progress: Told after each patient.
 
     Returns:
         One entry a patient, of what the voxels of its label maps hold.
@@ -101,8 +99,13 @@ def write_phantom_cohort(
             temporary.mkdir()
             truths.append(_write_patient(temporary, folder.name, number, seed, frames, cine=cine))
         if progress is not None:
-            progress(number, patients)
-    write_text(output / "truth.csv", _as_csv(truths))
+            progress(number, patients, folder.name)
+    columns = [field.name for field in fields(PhantomTruth)]
+    rows = [
+        {key: round(value, 3) if isinstance(value, float) else value for key, value in asdict(truth).items()}
+        for truth in truths
+    ]
+    write_csv(output / "truth.csv", columns, rows)
     return truths
 
 
@@ -196,14 +199,3 @@ def _save(
     # Run lengths only: on noise it packs as well as the usual search for matches, in less time.
     packer = zlib.compressobj(1, zlib.DEFLATED, _GZIP, zlib.DEF_MEM_LEVEL, zlib.Z_RLE)
     path.write_bytes(packer.compress(image.to_bytes()) + packer.flush())
-
-
-def _as_csv(truths: list[PhantomTruth]) -> str:
-    table = io.StringIO()
-    writer = csv.DictWriter(table, [field.name for field in fields(PhantomTruth)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(
-        {key: round(value, 3) if isinstance(value, float) else value for key, value in asdict(truth).items()}
-        for truth in truths
-    )
-    return table.getvalue()

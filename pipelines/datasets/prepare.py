@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,13 +14,11 @@ from pipelines.datasets.records import PatientRecord, Phase, VolumeRecord
 from pipelines.datasets.split import split_hash, split_patients
 from pipelines.errors import DataError
 from pipelines.files import output_folder, write_json
+from pipelines.progress import Progress
 
 DATALIST_NAME = "datalist.json"
 ALL_PATIENTS = -1
 """Fold number that trains on every patient, the hold-out included."""
-
-Progress = Callable[[int, int, str], None]
-"""Called with the number done, the number in all, and the name of what is next."""
 
 Section = Literal["training", "validation", "test"]
 

@@ -1,10 +1,8 @@
 """Evaluation of a predictor on labelled short-axis volumes: figures, tables and pictures."""
 
-import csv
-import io
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -17,13 +15,12 @@ from pipelines.evaluation.cases import Case
 from pipelines.evaluation.indices import IntArray, structure_volumes_ml
 from pipelines.evaluation.metrics import volume_metrics
 from pipelines.evaluation.summary import summarise
-from pipelines.files import atomic_path, output_folder, write_json, write_text
+from pipelines.files import atomic_path, output_folder, write_csv, write_json
+from pipelines.progress import Progress
 from pipelines.reporting.overlay import overlay_figure
 
 OVERLAYS = 5
 """Least number of overlay pictures, as far as there are volumes."""
-
-Progress = Callable[[int, int, str], None]
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +94,8 @@ def evaluate(
     cases = [volume.case for volume in measured]
     metrics = summarise(cases) | {"problems": [asdict(problem) for problem in problems]}
     _write_overlays(measured, predictor, output / "overlays")
-    write_text(output / "metrics.csv", _table(cases))
+    rows = [case.as_row() for case in cases]
+    write_csv(output / "metrics.csv", rows[0], rows)
     write_json(output / "metrics.json", metrics)
     return metrics
 
@@ -189,12 +187,3 @@ def _draw(volume: _Measured, word: str, predictor: VolumePredictor, path: Path) 
         title=f"{volume.case.patient} {volume.case.phase}, {volume.case.group}: {word}, {quality}",
         spacing_mm=moved.spacing_mm,
     )
-
-
-def _table(cases: Sequence[Case]) -> str:
-    rows = [case.as_row() for case in cases]
-    table = io.StringIO()
-    writer = csv.DictWriter(table, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return table.getvalue()

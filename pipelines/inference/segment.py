@@ -1,7 +1,5 @@
 """Segments studies: label maps, cardiac indices, overlays and warnings for each patient."""
 
-import csv
-import io
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,18 +14,17 @@ from pipelines.datasets.nifti import Volume, slices_last, write_label
 from pipelines.datasets.records import Phase
 from pipelines.errors import ConfigError, DataError, OutputError
 from pipelines.evaluation.indices import CardiacIndices, indices_from_volumes, structure_volumes_ml
-from pipelines.files import output_folder, write_text
+from pipelines.files import output_folder, write_csv
 from pipelines.inference.cine import find_ed_es
 from pipelines.inference.inputs import Study, StudyImage, find_studies
 from pipelines.inference.plausibility import check_indices, check_mask
 from pipelines.labels import AcdcLabel
+from pipelines.progress import Progress
 from pipelines.reporting.overlay import curve_figure, overlay_figure
 
 logger = logging.getLogger(__name__)
 
 Mask = npt.NDArray[np.uint8]
-Progress = Callable[[int, int, str], None]
-"""Called with studies done, studies in all and what is in hand (study, frame of a cine)."""
 
 
 class MaskPrediction(Protocol):
@@ -276,14 +273,6 @@ def _teller(progress: Progress | None, done: int, total: int, name: str) -> Call
 
 def _write_tables(report: SegmentReport) -> None:
     columns = tuple(StudyResult("", "").as_row())
-    _write_csv(report.output / "indices.csv", columns, [result.as_row() for result in report.results])
+    write_csv(report.output / "indices.csv", columns, [result.as_row() for result in report.results])
     problems = [asdict(problem) for problem in report.problems]
-    _write_csv(report.output / "problems.csv", ("patient", "path", "reason"), problems)
-
-
-def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, stream.getvalue())
+    write_csv(report.output / "problems.csv", ("patient", "path", "reason"), problems)

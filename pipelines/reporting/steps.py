@@ -1,18 +1,28 @@
 """Steps of a long job on the terminal: a progress bar each, then a line with the time it took."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.progress import (
+    Progress as ProgressBar,
+)
+
+from pipelines.progress import Progress
 
 
 class Step:
     """A step in progress."""
 
-    def __init__(self, update: Callable[[int, int, str], None]) -> None:
+    def __init__(self, update: Progress) -> None:
         self.tell = update
         self.outcome = ""
 
@@ -41,7 +51,7 @@ class StepLog:
         """
         start = time.perf_counter()
         columns = (BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-        with Progress(
+        with ProgressBar(
             *columns, console=self.console, transient=True, disable=not self.console.is_terminal
         ) as bar:
             task = bar.add_task(title, total=None)

@@ -104,22 +104,17 @@ class RunCheckpoint:
         logger.info("best %s so far: %.4f", self.metric, score)
 
 
-def save_weights(network: torch.nn.Module, path: Path, *, dtype: torch.dtype | None = None) -> None:
+def save_weights(network: torch.nn.Module, path: Path) -> None:
     """Write `{"model": state_dict}`, whole or not at all.
 
     Args:
-        network: Network whose weights are saved.
+        network: Network whose weights are saved, in the type they have.
         path: File to write.
-        dtype: Type that floating-point weights are stored in, e.g. `torch.float16` for half the size.
 
     Raises:
         OutputError: If it cannot be written.
     """
-    state = {
-        key: value.to(dtype) if dtype is not None and value.is_floating_point() else value
-        for key, value in network.state_dict().items()
-    }
-    _write({"model": state}, path)
+    _write({"model": network.state_dict()}, path)
 
 
 def _write(content: dict[str, Any], path: Path) -> None:

@@ -3,7 +3,7 @@
 import json
 import logging
 import shlex
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,8 @@ from monai.bundle import ConfigWorkflow
 
 from pipelines.bundle import ACDC_BUNDLE, config_files, load_config
 from pipelines.errors import ConfigError, ThoraxError
+from pipelines.progress import Progress
 from pipelines.training.checkpoints import BEST_NAME
-
-Progress = Callable[[int, int, str], None]
-"""Called with iterations done, iterations in all, and the epoch with its loss in words."""
 
 
 def train_network(

@@ -1,7 +1,6 @@
 """What a run leaves to look at: TensorBoard, a CSV of its history, log lines."""
 
 import csv
-import io
 import logging
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from ignite.engine import Engine, Events
 from torch.optim import Optimizer
 from torch.utils.tensorboard import SummaryWriter
 
-from pipelines.files import write_text
+from pipelines.files import write_csv
 from pipelines.labels import LABEL_COLORS, AcdcLabel
 
 logger = logging.getLogger(__name__)
@@ -87,11 +86,7 @@ class TrainingMonitor:
         self._rows = [entry for entry in self._rows if int(entry["epoch"]) < epoch] + [row]
         self._metrics = {}
         names = list(dict.fromkeys(name for entry in self._rows for name in entry))
-        text = io.StringIO()
-        table = csv.DictWriter(text, names, lineterminator="\n")
-        table.writeheader()
-        table.writerows(self._rows)
-        write_text(self.folder / HISTORY_NAME, text.getvalue())
+        write_csv(self.folder / HISTORY_NAME, names, self._rows)
         scores = ", ".join(
             f"{name} {value:.4g}" for name, value in row.items() if name not in ("epoch", "iteration")
         )

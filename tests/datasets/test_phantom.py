@@ -262,10 +262,8 @@ def test_the_heart_lies_off_centre_but_whole_in_the_image():
 
 def test_progress_is_told_after_each_patient(tmp_path):
     seen = []
-    write_phantom_cohort(
-        tmp_path, patients=2, frames=3, cine=False, progress=lambda done, total: seen.append((done, total))
-    )
-    assert seen == [(1, 2), (2, 2)]
+    write_phantom_cohort(tmp_path, patients=2, frames=3, cine=False, progress=lambda *told: seen.append(told))
+    assert seen == [(1, 2, "patient001"), (2, 2, "patient002")]
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         content["+network_def"] |= widths
         (root / "configs" / f"network_{name}.yaml").write_text(yaml.safe_dump(content))
         network = load_config(name, bundle=root).get_parsed_content("network")
-        save_weights(network, root / "models" / name / "model.pt", dtype=torch.float16)
+        save_weights(network.half(), root / "models" / name / "model.pt")
     return root
 
 
