@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 
 from pipelines.bench import bench_table, run_bench
-from pipelines.benchmarks.memory import own_peak_memory_mb, peak_memory_of
+from pipelines.benchmarks.memory import peak_memory_of
 from pipelines.benchmarks.steps import StepTimes, time_training_steps
 from pipelines.benchmarks.volumes import SHAPE, time_segmentation, usable_weights
 from pipelines.datasets.nifti import read_label
@@ -56,22 +56,25 @@ def test_segmented_volume_has_the_size_that_is_promised(cohort: Path, tmp_path: 
     assert min(times.read_s, times.write_s) > 0
 
 
+def own_peak_of(program: str) -> float:
+    """MB that a new process tells after `program`."""
+    script = (
+        f"import sys, numpy as np; from pipelines.benchmarks.memory import own_peak_memory_mb; {program}; "
+    )
+    script += "sys.stdout.write(str(own_peak_memory_mb()))"
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return float(run.stdout)
+
+
 def test_peak_memory_counts_what_was_freed_again() -> None:
-    before = own_peak_memory_mb()
-    block = np.ones(40_000_000)  # 320 MB
-    del block
-    assert own_peak_memory_mb() - before > 200
+    freed = own_peak_of("block = np.ones(40_000_000); del block")  # 320 MB
+    assert freed - own_peak_of("pass") > 300
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="needs /proc/self/status")
 def test_peak_memory_of_a_small_process_does_not_hold_that_of_its_parent() -> None:
     block = np.ones(100_000_000)  # 800 MB
-    script = (
-        "import sys; from pipelines.benchmarks.memory import own_peak_memory_mb; "
-        "sys.stdout.write(str(own_peak_memory_mb()))"
-    )
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert float(run.stdout) < 0.9 * block.nbytes / 1e6
+    assert own_peak_of("pass") < 0.9 * block.nbytes / 1e6
 
 
 def test_a_job_that_fails_is_told_with_its_last_line(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +14,15 @@ from monai.data import MetaTensor
 from pipelines.bundle import ACDC_BUNDLE, NETWORKS, load_config
 from pipelines.datasets.nifti import Volume, slices_last
 from pipelines.errors import ConfigError, DataError
+from pipelines.inference.native_grid import to_native_box
+from pipelines.inference.region import FEWEST_SLICES, Region, heart_region, sampled_slices, whole_field
 from pipelines.training.checkpoints import load_weights
 
 FLIPS: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (2, 3))
-"""In-plane flips of a `(1, C, X, Y, Z)` tensor that test-time augmentation averages."""
+"""In-plane flips of `(S, C, H, W)` slices that test-time augmentation averages."""
+
+BATCH_SLICES: Final = 16
+"""Slices that go through a network at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +32,7 @@ class Prediction:
     Attributes:
         mask: `(X, Y, Z)` uint8, values from `AcdcLabel`, one connected component a structure.
         probabilities: `(4, X, Y, Z)` float32, before the clean-up; they add up to one inside the
-            field the networks see and are zero outside of it.
+            region the networks look at and are zero outside of it.
         seconds: Wall time of `"preprocess"`, `"network"` and `"postprocess"`.
     """
 
@@ -38,6 +43,9 @@ class Prediction:
 
 class Predictor:
     """Networks with their weights, ready to segment volumes one after the other.
+
+    The first network looks for the heart on some slices of its field of view;
+    then all networks segment every slice in the region around it.
 
     Args:
         network: One of `NETWORKS`, or several whose probabilities are averaged.
@@ -86,18 +94,32 @@ class Predictor:
                 f"expected one frame (3-D), found {volume.array.shape}; give the frames one by one"
             )
         stack, undo = slices_last(volume)
-        seconds = dict.fromkeys(("preprocess", "network", "postprocess"), 0.0)
         with torch.inference_mode():
-            members = [
-                member.probabilities(stack, FLIPS if self.tta else FLIPS[:1], seconds)
-                for member in self._members
-            ]
             start = time.perf_counter()
-            mean = torch.stack(members).mean(dim=0) if len(members) > 1 else members[0]
-            mask = self._members[0].label_map(mean)
-        probabilities = np.stack([undo(channel) for channel in mean.numpy()])
-        seconds["postprocess"] += time.perf_counter() - start
-        return Prediction(np.ascontiguousarray(undo(mask)), probabilities, seconds)
+            images = [member.prepare(stack) for member in self._members]
+            prepared = time.perf_counter()
+            region = self._members[0].find_heart(images[0])
+            flips = FLIPS if self.tta else FLIPS[:1]
+            found = [
+                member.probabilities(image, region, flips)
+                for member, image in zip(self._members, images, strict=True)
+            ]
+            inferred = time.perf_counter()
+            mean = torch.stack(found).mean(dim=0) if len(found) > 1 else found[0]
+            native, (rows, columns) = to_native_box(
+                mean, region, images[0].affine.numpy(), _affine_without_shear(stack), stack.array.shape
+            )
+            mask = np.zeros(stack.array.shape, dtype=np.uint8)
+            mask[rows, columns] = self._members[0].label_map(native)
+            probabilities = np.zeros((len(native), *stack.array.shape), dtype=np.float32)
+            probabilities[:, rows, columns] = native.numpy()
+        seconds = {
+            "preprocess": prepared - start,
+            "network": inferred - prepared,
+            "postprocess": time.perf_counter() - inferred,
+        }
+        on_file_axes = np.stack([undo(channel) for channel in probabilities])
+        return Prediction(np.ascontiguousarray(undo(mask)), on_file_axes, seconds)
 
 
 class _Member:
@@ -108,38 +130,50 @@ class _Member:
         self.device: torch.device = config.get_parsed_content("device")
         self.dtype: torch.dtype | None = config.get_parsed_content("autocast_dtype")
         self.preprocessing = config.get_parsed_content("preprocessing")
-        self.inferer = config.get_parsed_content("inferer")
-        self.to_native_grid = config.get_parsed_content("to_native_grid")
         self.to_label_map = config.get_parsed_content("to_label_map")
         self.network: torch.nn.Module = config.get_parsed_content("network")
         load_weights(self.network, weights or Path(config.get_parsed_content("weights")))
         self.network.eval()
 
-    def probabilities(
-        self, stack: Volume, flips: Sequence[tuple[int, ...]], seconds: dict[str, float]
-    ) -> torch.Tensor:
-        """`(4, X, Y, Z)` float32 on the grid of `stack`, on the CPU; adds to `seconds`."""
-        start = time.perf_counter()
+    def prepare(self, stack: Volume) -> MetaTensor:
+        """`(C, H, W, Z)` float32, the network's field of view, with its affine."""
         array = np.ascontiguousarray(stack.array, dtype=np.float32)
-        item = self.preprocessing({"image": MetaTensor(torch.from_numpy(array)[None], affine=stack.affine)})
-        image = item["image"][None].as_tensor().to(self.device)
-        prepared = time.perf_counter()
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
-            logits = [self._logits(image, flip) for flip in flips]
-        merged = logits[0] if len(logits) == 1 else torch.stack(logits).softmax(dim=2).mean(dim=0).log()
-        inferred = time.perf_counter()
-        item["pred"] = MetaTensor(merged[0].float().cpu(), meta=item["image"].meta)
-        native: torch.Tensor = self.to_native_grid(item)["pred"].as_tensor()
-        seconds["preprocess"] += prepared - start
-        seconds["network"] += inferred - prepared
-        seconds["postprocess"] += time.perf_counter() - inferred
-        return native
+        affine = _affine_without_shear(stack)
+        item = self.preprocessing({"image": MetaTensor(torch.from_numpy(array)[None], affine=affine)})
+        image: MetaTensor = item["image"]
+        return image
+
+    def find_heart(self, image: MetaTensor) -> Region:
+        """Where the heart is, judged by some slices of a `(C, H, W, Z)` image."""
+        count = image.shape[-1]
+        if count < FEWEST_SLICES:
+            return whole_field(image.shape[1:3])
+        some = image.as_tensor()[..., sampled_slices(count)]
+        return heart_region(self._logits(some.movedim(-1, 0)).argmax(dim=1) > 0)
+
+    def probabilities(
+        self, image: MetaTensor, region: Region, flips: Sequence[tuple[int, ...]]
+    ) -> torch.Tensor:
+        """`(Z, 4, h, w)` float32 in the region of a `(C, H, W, Z)` image, on the CPU, averaged over flips."""
+        slices = image.as_tensor()[:, region.rows, region.columns].movedim(-1, 0)
+        found = [self._logits(slices.flip(flip)).flip(flip).softmax(dim=1) for flip in flips]
+        return torch.stack(found).mean(dim=0).cpu() if len(found) > 1 else found[0].cpu()
 
     def label_map(self, probabilities: torch.Tensor) -> npt.NDArray[np.uint8]:
         """`(X, Y, Z)` uint8 after the clean-up."""
         mask: torch.Tensor = self.to_label_map({"pred": probabilities})["pred"]
         return mask[0].numpy().astype(np.uint8)
 
-    def _logits(self, image: torch.Tensor, flip: tuple[int, ...]) -> torch.Tensor:
-        output: torch.Tensor = self.inferer(image.flip(flip), self.network)
-        return output.float().flip(flip)
+    def _logits(self, slices: torch.Tensor) -> torch.Tensor:
+        """`(S, 4, h, w)` float32 for slices `(S, C, h, w)`."""
+        batches = slices.to(self.device).contiguous(memory_format=torch.channels_last).split(BATCH_SLICES)
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
+            return torch.cat([self.network(batch).float() for batch in batches])
+
+
+def _affine_without_shear(stack: Volume) -> npt.NDArray[np.float64]:
+    """The stack's affine, or one along its own axes where slices are shifted against each other."""
+    axes = stack.affine[:3, :3] / stack.spacing_mm
+    if np.allclose(axes.T @ axes, np.eye(3), atol=1e-3):
+        return stack.affine
+    return np.diag([*stack.spacing_mm, 1.0])

@@ -79,12 +79,15 @@ class RandAugmentBatch:
         Returns:
             Image `(B, C, h, w)` float32 and label `(B, 1, h, w)` int64, with `(h, w) = spatial_size`.
         """
-        onehot = F.one_hot(label[:, 0].long(), self.classes).movedim(-1, 1)
+        classes = torch.arange(self.classes, device=label.device).view(1, -1, 1, 1)
         grid = self._sampling_grid(image, center)
-        stacked = torch.cat((image.float(), onehot.float()), dim=1)
+        stacked = torch.cat((image.float(), (label == classes).float()), dim=1)
         sampled = F.grid_sample(stacked, grid, mode="bilinear", padding_mode="border", align_corners=False)
         channels = image.shape[1]
-        return self.intensity.apply(sampled[:, :channels]), sampled[:, channels:].argmax(dim=1, keepdim=True)
+        # On a CPU, max is many times faster than argmax.
+        return self.intensity.apply(sampled[:, :channels]), sampled[:, channels:].max(
+            dim=1, keepdim=True
+        ).indices
 
     def _sampling_grid(self, image: Tensor, center: Tensor) -> Tensor:
         """`(B, h, w, 2)` positions `(column, row)` in -1 to 1 to sample each slice at."""

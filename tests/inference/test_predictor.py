@@ -140,6 +140,28 @@ def test_the_mask_comes_back_where_the_structure_is(
         assert dice(found.mask[..., index] == AcdcLabel.LV, truth[..., index]) > 0.93
 
 
+def test_slices_that_are_shifted_against_each_other_stay_as_they_are(bright: Predictor) -> None:
+    image, truth = volume(disc(SHAPE, SPACING), SPACING)
+    sheared = image.affine.copy()
+    sheared[0, 2] = 3.0  # mm along x from slice to slice
+    found = bright.predict(Volume(image.array, sheared, image.spacing_mm))
+    assert np.array_equal(found.mask, bright.predict(image).mask)
+    assert dice(found.mask == AcdcLabel.LV, truth) > 0.95
+
+
+def test_only_the_heart_s_region_is_looked_at_in_a_stack_of_some_slices(bundle: Path) -> None:
+    image, truth = volume(np.repeat(disc((190, 160, 3), SPACING)[..., 1:2], 9, axis=2), SPACING)
+    predictor = with_fake_networks(Predictor("unet", bundle=bundle, precision="fp32"))
+    sizes: list[tuple[int, ...]] = []
+    predictor._members[0].network.register_forward_hook(lambda _, inputs, __: sizes.append(inputs[0].shape))
+    found = predictor.predict(image)
+    assert sizes == [(2, 3, 192, 192), (9, 3, 128, 128)]
+    assert dice(found.mask == AcdcLabel.LV, truth) > 0.95
+    total = found.probabilities.sum(axis=0)
+    assert np.allclose(total[truth], 1, atol=1e-3)
+    assert not total[:, 0].any()  # 128 mm from the middle
+
+
 def test_only_the_largest_component_is_kept(bright: Predictor) -> None:
     image, truth = volume(disc(SHAPE, SPACING), SPACING)
     image.array[10:16, 10:16, 1] = 300
