@@ -4,8 +4,7 @@ import torch
 from monai.data import MetaTensor
 
 from pipelines.bundle import load_config
-from pipelines.inference.native_grid import to_native_box
-from pipelines.inference.region import Region, whole_field
+from pipelines.inference.native_grid import foreground_box, to_native_box
 
 CONFIG = load_config("unet")
 
@@ -52,7 +51,6 @@ def test_it_gives_what_the_inverse_of_the_preprocessing_gives(
     probabilities = logits.softmax(dim=0).movedim(-1, 0)
     found, (rows, columns) = to_native_box(
         probabilities,
-        whole_field(logits.shape[1:3]),
         item["image"].affine.numpy(),
         oblique(spacing_mm),
         shape,
@@ -66,22 +64,16 @@ def test_it_gives_what_the_inverse_of_the_preprocessing_gives(
     assert not expected[:, outside].any()
 
 
-def test_a_part_is_where_it_is_in_the_whole() -> None:
-    shape, spacing_mm = (256, 216, 3), (1.5625, 1.5625, 10.0)
-    item = prepared(shape, spacing_mm)
-    affine = item["image"].affine.numpy()
-    probabilities = smooth_logits(item).softmax(dim=0).movedim(-1, 0)
-    whole, (rows, columns) = to_native_box(
-        probabilities, whole_field(probabilities.shape), affine, oblique(spacing_mm), shape
-    )
-    region = Region(slice(30, 158), slice(10, 170))
-    part, (some_rows, some_columns) = to_native_box(
-        probabilities[:, :, region.rows, region.columns], region, affine, oblique(spacing_mm), shape
-    )
-    assert rows.start < some_rows.start < some_rows.stop < rows.stop
-    there = whole[
-        :,
-        some_rows.start - rows.start : some_rows.stop - rows.start,
-        some_columns.start - columns.start : some_columns.stop - columns.start,
-    ]
-    assert torch.allclose(part[:, 1:-1, 1:-1], there[:, 1:-1, 1:-1], atol=1e-5)
+@pytest.mark.parametrize("label", [1, 2, 3])
+def test_the_box_holds_every_voxel_of_the_heart(label: int) -> None:
+    probabilities = torch.zeros(4, 20, 30, 3)
+    probabilities[0] = 1
+    for voxel in ((4, 12, 0), (9, 7, 2)):
+        probabilities[0, *voxel] = 0.4
+        probabilities[label, *voxel] = 0.6
+    assert foreground_box(probabilities) == (slice(4, 10), slice(7, 13))
+
+
+def test_the_box_is_empty_where_there_is_no_heart() -> None:
+    probabilities = torch.zeros(4, 20, 30, 3)
+    assert probabilities[:, *foreground_box(probabilities)].numel() == 0
