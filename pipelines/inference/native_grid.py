@@ -18,8 +18,8 @@ def to_native_box(
 ) -> tuple[Tensor, Box]:
     """Probabilities on the image's own grid, where it lies within the network's field of view.
 
-    It gives what MONAI's `Invertd` of the bundle gives there, some ten times
-    faster: slices are resampled in plane only, and only those pixels.
+    It gives what MONAI's `Invertd` of the bundle gives there but for the image's last two
+    pixels, where that fades, and faster: only those pixels are resampled, in plane.
 
     Args:
         probabilities: `(Z, C, h, w)` float32 in the field, on the CPU.

@@ -143,6 +143,7 @@ def _page(runs: Sequence[RunRecord], evaluations: Sequence[Evaluation], figures:
             "## Commands",
             "",
             "`python -m monai.bundle` runs in `bundles/acdc_segmentation`. Paths stand for your own.",
+            "`models/` had the weights that `thorax publish` took from the run before.",
             "",
             "```text",
             *dict.fromkeys(commands),

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from pipelines.bundle import NETWORKS, load_config
+from pipelines.bundle import ACDC_BUNDLE, NETWORKS, load_config
 from pipelines.datasets.prepare import ALL_PATIENTS
 from pipelines.errors import DataError
 from pipelines.manifest import MANIFEST_NAME
@@ -120,6 +120,8 @@ def shown_command(words: list[str]) -> str:
             shown.pop()
         elif not path.is_absolute():
             shown.append(word)
+        elif path.is_relative_to(ACDC_BUNDLE):
+            shown.append(str(path.relative_to(ACDC_BUNDLE)))
         elif option in ("", "--dataset-dir"):
             shown.append(PREPARED)
         else:

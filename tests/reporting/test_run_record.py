@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from torch.utils.tensorboard import SummaryWriter
 
+from pipelines.bundle import ACDC_BUNDLE
 from pipelines.errors import DataError
 from pipelines.reporting.run_record import network_in, read_run, shown_command
 
@@ -100,3 +101,9 @@ def test_folder_without_a_run_is_an_error(tmp_path: Path) -> None:
 def test_command_without_a_network_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="expected a command with one of unet, attention_unet, vnet"):
         read_run(write_run(tmp_path / "run", ["thorax", "demo"]))
+
+
+def test_weights_of_the_bundle_are_shown_where_they_lie_in_it() -> None:
+    weights = ACDC_BUNDLE / "models" / "unet" / "model.pt"
+    words = ["__main__.py", "run", "training", "--initial_weights", str(weights)]
+    assert shown_command(words).endswith("--initial_weights models/unet/model.pt")
