@@ -4,11 +4,10 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 from rich.console import Console
-from rich.table import Table
 
 from pipelines.benchmarks.memory import peak_memory_of
 from pipelines.benchmarks.steps import time_training_steps
@@ -18,17 +17,8 @@ from pipelines.datasets.phantom import write_phantom_cohort
 from pipelines.datasets.prepare import prepare_acdc, read_datalist, select
 from pipelines.files import output_folder, write_json
 from pipelines.manifest import write_manifest
+from pipelines.reporting.bench_results import BENCH_NAME, MOST, bench_figures, bench_table
 from pipelines.reporting.steps import Step, StepLog
-
-BENCH_NAME: Final = "bench.json"
-
-MOST: Final = {
-    "pipeline_over_in_memory": 1.15,
-    "segment_s": 0.3,
-    "training_mb": 6000.0,
-    "cine_mb": 3000.0,
-}
-"""Largest figures that are good: step time ratio, seconds a volume on two cores, MB (1e6 bytes)."""
 
 
 def run_bench(
@@ -118,66 +108,14 @@ def run_bench(
             "cine_peak_mb": cine_mb,
         }
     content["most"] = dict(MOST)
-    content["is_within"] = _verdicts(content)
+    content["too_large"] = [
+        figure.words for figure in bench_figures(content) if figure.most and figure.value > figure.most
+    ]
     write_json(output / BENCH_NAME, content)
     write_manifest(output, outputs=[BENCH_NAME])
     console.print(bench_table(content))
     console.print(f"Figures: {(output / BENCH_NAME).resolve()}", soft_wrap=True, highlight=False)
     return content
-
-
-def bench_table(content: dict[str, Any]) -> Table:
-    """Figures of a benchmark with the most that is asked, a row each.
-
-    Args:
-        content: Content of `bench.json`.
-    """
-    title = f"{content['device']}, {content['threads']} threads, precision auto is {content['precision']}"
-    table = Table("figure", "", "at most", "", title=title, title_justify="left")
-    for network, figures in content["training"].items():
-        rows = (
-            (
-                "step with data pipeline / in memory",
-                "pipeline_over_in_memory",
-                "pipeline_over_in_memory",
-                2,
-                "",
-            ),
-            ("step in bf16 / fp32", "bf16_over_fp32", None, 2, ""),
-            ("peak memory in training", "peak_mb", "training_mb", 0, " MB"),
-        )
-        for words, name, limit, digits, unit in rows:
-            _add_row(table, f"{network}: {words}", figures[name], limit, digits, unit)
-    found = content["segmentation"]
-    _add_row(
-        table, f"segment a volume ({found['weights']} weights)", found["segment_s"], "segment_s", 2, " s"
-    )
-    _add_row(table, "read it", found["read_s"], None, 2, " s")
-    _add_row(table, "write its label map", found["write_s"], None, 2, " s")
-    _add_row(
-        table, f"peak memory, cine of {found['cine_frames']}", found["cine_peak_mb"], "cine_mb", 0, " MB"
-    )
-    return table
-
-
-def _add_row(table: Table, words: str, value: float, limit: str | None, digits: int, unit: str) -> None:
-    most = MOST[limit] if limit else None
-    verdict = "" if most is None else "yes" if value <= most else "no"
-    table.add_row(
-        words, f"{value:.{digits}f}{unit}", "" if most is None else f"{most:.{digits}f}{unit}", verdict
-    )
-
-
-def _verdicts(content: dict[str, Any]) -> dict[str, bool]:
-    training, found = content["training"].values(), content["segmentation"]
-    return {
-        "pipeline_over_in_memory": all(
-            figures["pipeline_over_in_memory"] <= MOST["pipeline_over_in_memory"] for figures in training
-        ),
-        "segment_s": found["segment_s"] <= MOST["segment_s"],
-        "training_mb": all(figures["peak_mb"] <= MOST["training_mb"] for figures in training),
-        "cine_mb": found["cine_peak_mb"] <= MOST["cine_mb"],
-    }
 
 
 def _make_data(log: StepLog, work: Path, data: Path | None, frames: int) -> tuple[Path, Path, int]:

@@ -235,6 +235,17 @@ def results_acdc(
     _say(f"page in {write_acdc_results(run, evaluation, output)}")
 
 
+@results_app.command("bench")
+def results_bench(
+    bench: Annotated[Path, typer.Option(help="Folder of 'thorax bench'.")] = Path("runs/bench"),
+    output: Output = Path("docs/results"),
+) -> None:
+    """Write the page of speed and memory."""
+    from pipelines.reporting.bench_results import write_bench_results
+
+    _say(f"page in {write_bench_results(bench, output)}")
+
+
 @app.command()
 def demo(
     output: Output = Path("runs/demo"),
@@ -242,12 +253,13 @@ def demo(
         Path | None, typer.Option(help="Folder in ACDC's layout; a generated cohort without it.")
     ] = None,
     minutes: Annotated[float, typer.Option(help="Time for the training.")] = 4.0,
+    seed: Annotated[int, typer.Option(help="Seed of cohort, split and training.")] = 0,
     smoke: Annotated[bool, typer.Option("--smoke", help="Seconds, to see that all works.")] = False,
 ) -> None:
     """Do the whole job: data, training, evaluation, a new cine, a report."""
     from pipelines.demo import run_demo
 
-    run_demo(output, data=data, minutes=minutes, smoke=smoke, console=console)
+    run_demo(output, data=data, minutes=minutes, seed=seed, smoke=smoke, console=console)
 
 
 @app.command()
@@ -272,4 +284,4 @@ def _predictor(network: str, weights: Path | None, *, tta: bool, ensemble: bool,
     from pipelines.bundle import NETWORKS
     from pipelines.inference.predictor import Predictor
 
-    return Predictor(NETWORKS if ensemble else network, weights=weights, tta=tta, device=device)
+    return Predictor.load(NETWORKS if ensemble else network, weights=weights, tta=tta, device=device)

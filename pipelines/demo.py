@@ -111,7 +111,7 @@ def run_demo(
         aside = f", {len(preparation.problems)} put aside" if preparation.problems else ""
         step.done(f"{preparation.patients} patients{aside}, of which {len(unseen)} are kept for the test")
     weights = _train(log, output, minutes, seed, smoke=smoke)
-    predictor = Predictor(NETWORK, weights=weights)
+    predictor = Predictor.load(NETWORK, weights=weights)
     most = torch.get_num_threads()
     with log.step("Evaluate on patients not trained on") as step, torch_threads(fastest_thread_count(most)):
         metrics = evaluate(root, output / "evaluation", predictor, records=unseen, progress=step.tell)

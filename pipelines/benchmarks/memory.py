@@ -64,7 +64,7 @@ def segment_cine(weights: Path, cine: Path, output: Path) -> None:
     from pipelines.inference.predictor import Predictor
     from pipelines.inference.segment import segment
 
-    segment([cine], output, Predictor(weights=weights))
+    segment([cine], output, Predictor.load(weights=weights))
 
 
 def main(result: str, job: str, first: str, second: str, third: str) -> None:

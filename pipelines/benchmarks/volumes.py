@@ -71,7 +71,7 @@ def time_segmentation(
     path = work_dir / "volume.nii.gz"
     array = _resize(slices_last(read_volume(image))[0])
     nib.save(nib.Nifti1Image(array, np.diag([*SPACING_MM, 1.0])), path)
-    predictor = Predictor(network, weights=weights)
+    predictor = Predictor.load(network, weights=weights)
     rows: list[dict[str, float]] = []
     for done in range(rounds + 1):
         start = time.perf_counter()

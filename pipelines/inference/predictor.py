@@ -1,8 +1,8 @@
 """Segment a volume with one network of the bundle or the mean of several."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,11 +12,14 @@ import torch
 from monai.data import MetaTensor
 
 from pipelines.bundle import ACDC_BUNDLE, NETWORKS, load_config
-from pipelines.datasets.nifti import Volume, slices_last
+from pipelines.datasets.nifti import Undo, Volume, slices_last
 from pipelines.errors import ConfigError, DataError
 from pipelines.inference.fuse import fused
-from pipelines.inference.native_grid import foreground_box, to_native_box
+from pipelines.inference.native_grid import Box, foreground_box, to_native_box
 from pipelines.training.checkpoints import load_weights
+
+Transform = Callable[[dict[str, Any]], dict[str, Any]]
+"""A transform of a dictionary of tensors."""
 
 FLIPS: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (2, 3))
 """In-plane flips of `(S, C, H, W)` slices that test-time augmentation averages."""
@@ -31,33 +34,48 @@ class Prediction:
 
     Attributes:
         mask: `(X, Y, Z)` uint8, values from `AcdcLabel`, one connected component a structure.
-        probabilities: `(4, X, Y, Z)` float32, before the clean-up; they add up to one inside the
-            field the networks see and are zero outside of it.
         seconds: Wall time of `"preprocess"`, `"network"` and `"postprocess"`.
     """
 
     mask: npt.NDArray[np.uint8]
-    probabilities: npt.NDArray[np.float32]
-    seconds: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """Probabilities where the networks see the volume.
+
+    Attributes:
+        probabilities: `(4, x, y, Z)` float32 on the volume's own grid, slices last.
+        box: Rows and columns of the volume that they cover.
+        shape: `(X, Y, Z)` of the volume, slices last.
+        undo: Way back to the file's order of axes.
+        seconds: Wall time of `"preprocess"` and `"network"`.
+    """
+
+    probabilities: torch.Tensor
+    box: Box
+    shape: tuple[int, ...]
+    undo: Undo
+    seconds: dict[str, float]
 
 
 class Predictor:
     """Networks with their weights, ready to segment volumes one after the other.
 
     Args:
-        network: One of `NETWORKS`, or several whose probabilities are averaged.
-        bundle: Root folder of the bundle.
-        weights: File to use instead of the bundle's own; only with a single network.
+        members: Networks by name; the probabilities of several are averaged.
         tta: Average over in-plane flips; four times slower.
-        device: `"auto"`, or a torch device such as `"cpu"` or `"cuda:0"`.
-        precision: `"auto"`, `"bf16"` or `"fp32"`.
-
-    Raises:
-        ConfigError: If a network is unknown, or weights are missing or do not fit.
     """
 
-    def __init__(
-        self,
+    def __init__(self, members: Mapping[str, "Member"], *, tta: bool = False) -> None:
+        self.networks = tuple(members)
+        self.tta = tta
+        self._members = list(members.values())
+
+    @classmethod
+    def load(
+        cls,
         network: str | Sequence[str] = NETWORKS[0],
         *,
         bundle: Path = ACDC_BUNDLE,
@@ -65,20 +83,41 @@ class Predictor:
         tta: bool = False,
         device: str = "auto",
         precision: str = "auto",
-    ) -> None:
-        self.networks = (network,) if isinstance(network, str) else tuple(network)
-        if weights is not None and len(self.networks) != 1:
-            raise ConfigError(
-                f"expected one network for {weights}, found {len(self.networks)}; name the one it fits"
-            )
-        self.tta = tta
+    ) -> "Predictor":
+        """Networks of a bundle, as its configuration describes them.
+
+        Args:
+            network: One of `NETWORKS`, or several whose probabilities are averaged.
+            bundle: Root folder of the bundle.
+            weights: File to use instead of the bundle's own; only with a single network.
+            tta: Average over in-plane flips; four times slower.
+            device: `"auto"`, or a torch device such as `"cpu"` or `"cuda:0"`.
+            precision: `"auto"`, `"bf16"` or `"fp32"`.
+
+        Raises:
+            ConfigError: If a network is unknown, or weights are missing or do not fit.
+        """
+        names = (network,) if isinstance(network, str) else tuple(network)
+        if weights is not None and len(names) != 1:
+            raise ConfigError(f"expected one network for {weights}, found {len(names)}; name the one it fits")
         settings: dict[str, Any] = {"precision": precision}
         if device != "auto":
             settings["device"] = f"$torch.device({device!r})"
-        self._members = [_Member(name, bundle, weights, settings) for name in self.networks]
+        members = {}
+        for name in names:
+            get = load_config(name, bundle=bundle, **settings).get_parsed_content
+            members[name] = Member(
+                get("network"),
+                weights or Path(get("weights")),
+                preprocessing=get("preprocessing"),
+                to_label_map=get("to_label_map"),
+                device=get("device"),
+                dtype=get("autocast_dtype"),
+            )
+        return cls(members, tta=tta)
 
     def predict(self, volume: Volume) -> Prediction:
-        """Label map and probabilities on the volume's own grid.
+        """Label map on the volume's own grid.
 
         Args:
             volume: `(X, Y, Z)` image; the slice axis may be any.
@@ -86,52 +125,83 @@ class Predictor:
         Raises:
             DataError: If the volume is not 3-D.
         """
+        with torch.inference_mode():
+            found = self._in_field(volume)
+            start = time.perf_counter()
+            mask = np.zeros(found.shape, dtype=np.uint8)
+            heart = foreground_box(found.probabilities)
+            mask[found.box][heart] = self._members[0].label_map(found.probabilities[:, *heart])
+        mask = np.ascontiguousarray(found.undo(mask))
+        return Prediction(mask, found.seconds | {"postprocess": time.perf_counter() - start})
+
+    def probabilities(self, volume: Volume) -> npt.NDArray[np.float32]:
+        """`(4, X, Y, Z)` float32 on the volume's own grid, before the clean-up.
+
+        They add up to one inside the field the networks see and are zero outside of it.
+
+        Args:
+            volume: `(X, Y, Z)` image; the slice axis may be any.
+
+        Raises:
+            DataError: If the volume is not 3-D.
+        """
+        with torch.inference_mode():
+            found = self._in_field(volume)
+        whole = np.zeros((len(found.probabilities), *found.shape), dtype=np.float32)
+        whole[:, *found.box] = found.probabilities.numpy()
+        return np.stack([found.undo(channel) for channel in whole])
+
+    def _in_field(self, volume: Volume) -> _Field:
         if volume.array.ndim != 3:
             raise DataError(
                 f"expected one frame (3-D), found {volume.array.shape}; give the frames one by one"
             )
         stack, undo = slices_last(volume)
-        with torch.inference_mode():
-            start = time.perf_counter()
-            images = [member.prepare(stack) for member in self._members]
-            prepared = time.perf_counter()
-            flips = FLIPS if self.tta else FLIPS[:1]
-            found = [
-                member.probabilities(image, flips)
-                for member, image in zip(self._members, images, strict=True)
-            ]
-            inferred = time.perf_counter()
-            mean = torch.stack(found).mean(dim=0) if len(found) > 1 else found[0]
-            native, field = to_native_box(
-                mean, images[0].affine.numpy(), _affine_without_shear(stack), stack.array.shape
-            )
-            probabilities = np.zeros((len(native), *stack.array.shape), dtype=np.float32)
-            probabilities[:, *field] = native.numpy()
-            mask = np.zeros(stack.array.shape, dtype=np.uint8)
-            heart = foreground_box(native)
-            mask[field][heart] = self._members[0].label_map(native[:, *heart])
-        seconds = {
-            "preprocess": prepared - start,
-            "network": inferred - prepared,
-            "postprocess": time.perf_counter() - inferred,
-        }
-        on_file_axes = np.stack([undo(channel) for channel in probabilities])
-        return Prediction(np.ascontiguousarray(undo(mask)), on_file_axes, seconds)
+        start = time.perf_counter()
+        images = [member.prepare(stack) for member in self._members]
+        prepared = time.perf_counter()
+        flips = FLIPS if self.tta else FLIPS[:1]
+        found = [
+            member.probabilities(image, flips) for member, image in zip(self._members, images, strict=True)
+        ]
+        mean = torch.stack(found).mean(dim=0) if len(found) > 1 else found[0]
+        native, box = to_native_box(
+            mean, images[0].affine.numpy(), _affine_without_shear(stack), stack.array.shape
+        )
+        seconds = {"preprocess": prepared - start, "network": time.perf_counter() - prepared}
+        return _Field(native, box, stack.array.shape, undo, seconds)
 
 
-class _Member:
-    """One network with the preprocessing that its configuration describes."""
+class Member:
+    """One network with its weights and the transforms before and after it.
 
-    def __init__(self, network: str, bundle: Path, weights: Path | None, settings: dict[str, Any]) -> None:
-        config = load_config(network, bundle=bundle, **settings)
-        self.device: torch.device = config.get_parsed_content("device")
-        self.dtype: torch.dtype | None = config.get_parsed_content("autocast_dtype")
-        self.preprocessing = config.get_parsed_content("preprocessing")
-        self.to_label_map = config.get_parsed_content("to_label_map")
-        module: torch.nn.Module = config.get_parsed_content("network")
-        load_weights(module, weights or Path(config.get_parsed_content("weights")))
+    Args:
+        network: Takes `(S, C, h, w)` slices, gives `(S, 4, h, w)` logits.
+        weights: File with its weights.
+        preprocessing: From `{"image": (1, X, Y, Z)}` to the network's field of view `(C, h, w, Z)`.
+        to_label_map: From `{"pred": (4, X, Y, Z)}` probabilities to a clean label map.
+        device: Where the network runs.
+        dtype: Type of the fast operations, None for float32.
+
+    Raises:
+        ConfigError: If weights are missing or do not fit.
+    """
+
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        weights: Path,
+        *,
+        preprocessing: Transform,
+        to_label_map: Transform,
+        device: torch.device,
+        dtype: torch.dtype | None,
+    ) -> None:
+        self.preprocessing, self.to_label_map = preprocessing, to_label_map
+        self.device, self.dtype = device, dtype
+        load_weights(network, weights)
         # On a CPU, casting weights at each call and batch norms take a good part of the time.
-        self.network = fused(module.eval(), self.dtype if self.device.type == "cpu" else None)
+        self.network = fused(network.eval(), dtype if device.type == "cpu" else None)
 
     def prepare(self, stack: Volume) -> MetaTensor:
         """`(C, H, W, Z)` float32, the network's field of view, with its affine."""

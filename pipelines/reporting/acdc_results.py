@@ -13,6 +13,7 @@ from pipelines.files import output_folder, write_text
 from pipelines.labels import FOREGROUND, LABEL_NAMES
 from pipelines.manifest import MANIFEST_NAME
 from pipelines.reporting.curves import curves_figure
+from pipelines.reporting.markdown import markdown_table
 from pipelines.reporting.run_record import RunRecord, network_in, read_run, shown_command
 
 PAGE_NAME = "acdc.md"
@@ -33,12 +34,14 @@ class Evaluation:
         network: Network that the folder's name speaks of; None for the mean of all networks.
         metrics: Content of `metrics.json`.
         command: Shell command, if the folder holds a manifest.
+        threads: CPU threads, if the folder holds a manifest.
     """
 
     name: str
     network: str | None
     metrics: dict[str, Any]
     command: str | None
+    threads: int | None
 
     @property
     def title(self) -> str:
@@ -71,8 +74,9 @@ def read_evaluation(path: Path) -> Evaluation:
             f"expected a folder named after its network (test_unet) or test_ensemble, found {folder.name}"
         )
     manifest = folder / MANIFEST_NAME
-    words = json.loads(manifest.read_text(encoding="utf-8"))["command"] if manifest.is_file() else None
-    return Evaluation(folder.name, network, metrics, shown_command(words) if words else None)
+    told = json.loads(manifest.read_text(encoding="utf-8")) if manifest.is_file() else {}
+    command = shown_command(told["command"]) if told else None
+    return Evaluation(folder.name, network, metrics, command, told.get("threads"))
 
 
 def write_acdc_results(
@@ -174,9 +178,10 @@ def _figures_table(runs: Sequence[RunRecord], evaluations: Sequence[Evaluation])
             "seconds a volume",
             lambda evaluation: _number(evaluation.metrics["summary"]["seconds_per_volume"], 2),
         ),
+        ("on CPU threads", lambda evaluation: str(evaluation.threads or "")),
     ]
     table = [[name, *(cell(evaluation) for evaluation in evaluations)] for name, cell in rows]
-    return _table(["", *(evaluation.title for evaluation in evaluations)], table)
+    return markdown_table(["", *(evaluation.title for evaluation in evaluations)], table)
 
 
 def _figure(metric: str, name: str, digits: int) -> Callable[[Evaluation], str]:
@@ -227,7 +232,7 @@ def _runs_table(runs: Sequence[RunRecord]) -> str:
         ]
         for run in runs
     ]
-    return _table(header, rows)
+    return markdown_table(header, rows)
 
 
 def _patients_line(evaluations: Sequence[Evaluation]) -> str:
@@ -262,11 +267,6 @@ def _fill(card: Path, content: str) -> str:
     if not start or not end:
         raise DataError(f"expected the lines {START} and {END} in {card}, found none; put them back")
     return f"{before}{START}\n{content}{END}{after}"
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -10,7 +10,7 @@ from torch import nn
 
 from pipelines.datasets.prepare import Section, patient_records, select
 from pipelines.evaluation.evaluate import evaluate as evaluate_records
-from pipelines.inference.predictor import Predictor
+from pipelines.inference.predictor import Member, Predictor
 from pipelines.manifest import write_manifest
 from pipelines.training.checkpoints import load_weights
 from pipelines.training.memory import flushed_denormals, keep_freed_memory
@@ -72,23 +72,21 @@ def evaluate(
     section: Section,
     fold: int,
     *,
-    bundle_root: str | Path,
-    network: str,
-    weights: str | Path,
+    member: Member,
+    name: str,
     output_dir: str | Path,
 ) -> None:
-    """Score weights on one section of a datalist, as `thorax evaluate` does on a folder.
+    """Score a network on one section of a datalist, as `thorax evaluate` does on a folder.
 
     Args:
         datalist: As from `read_datalist`.
         section: `"training"`, `"validation"` or `"test"`.
         fold: 0 to 4.
-        bundle_root: Root folder of the bundle.
-        network: One of the bundle's networks.
-        weights: Weights file.
+        member: Network with its weights and transforms.
+        name: Name of the network.
         output_dir: Folder that takes `metrics.json`, `metrics.csv` and overlays.
     """
-    predictor = Predictor(network, bundle=Path(bundle_root).resolve(), weights=Path(weights))
     records = patient_records(select(datalist, section, fold))
+    predictor = Predictor({name: member})
     metrics = evaluate_records(Path(datalist["root"]), Path(output_dir), predictor, records=records)
     logger.info("mean Dice %.4f on %s, see %s", metrics["summary"]["dice"]["mean"], section, output_dir)

@@ -83,7 +83,7 @@ def test_exported_bundle_segments_with_monai_alone_as_the_predictor_does(
     )
     assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-4000:]
     found = nib.load(tmp_path / "masks" / "case_seg.nii.gz")
-    expected = Predictor(network, device="cpu", precision="fp32").predict(read_volume(image)).mask
+    expected = Predictor.load(network, device="cpu", precision="fp32").predict(read_volume(image)).mask
     np.testing.assert_array_equal(np.asarray(found.dataobj), expected)
     np.testing.assert_allclose(found.affine, nib.load(image).affine, atol=1e-5)
     assert found.get_data_dtype() == np.uint8
@@ -152,8 +152,8 @@ def test_probabilities_survive_the_cast_to_16_bits(tmp_path: Path) -> None:
     path = write_image(tmp_path / "images")
     volume: Volume = read_volume(path)
     predictions = [
-        Predictor("unet", weights=tmp_path / name, device="cpu", precision="fp32").predict(volume)
+        Predictor.load("unet", weights=tmp_path / name, device="cpu", precision="fp32").probabilities(volume)
         for name in ("32.pt", "16.pt")
     ]
-    difference = np.abs(predictions[0].probabilities - predictions[1].probabilities)
+    difference = np.abs(predictions[0] - predictions[1])
     assert difference.max() < 0.01

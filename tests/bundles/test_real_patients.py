@@ -30,7 +30,7 @@ def patients(thorax_data: Path) -> list[PatientRecord]:
 def test_committed_weights_segment_real_hearts(
     network: str, patients: list[PatientRecord], thorax_data: Path, tmp_path: Path
 ) -> None:
-    metrics = evaluate(thorax_data / "acdc", tmp_path, Predictor(network), records=patients)
+    metrics = evaluate(thorax_data / "acdc", tmp_path, Predictor.load(network), records=patients)
     assert metrics["problems"] == []
     assert metrics["summary"]["volumes"] == 2 * len(PATIENTS)
     assert metrics["summary"]["dice"]["mean"] >= LEAST_DICE[network]

@@ -99,7 +99,7 @@ def dice(first: np.ndarray, second: np.ndarray) -> float:
 
 @pytest.fixture(scope="module")
 def bright(bundle: Path) -> Predictor:
-    return with_fake_networks(Predictor("unet", bundle=bundle, precision="fp32"))
+    return with_fake_networks(Predictor.load("unet", bundle=bundle, precision="fp32"))
 
 
 def with_fake_networks(predictor: Predictor) -> Predictor:
@@ -142,7 +142,7 @@ def test_the_mask_comes_back_where_the_structure_is(
     found = bright.predict(image)
     assert found.mask.shape == image.array.shape
     assert found.mask.dtype == np.uint8
-    assert found.probabilities.shape == (4, *image.array.shape)
+    assert bright.probabilities(image).shape == (4, *image.array.shape)
     assert set(np.unique(found.mask)) == {AcdcLabel.BACKGROUND, AcdcLabel.LV}
     assert dice(found.mask == AcdcLabel.LV, truth) > 0.95
     for index in range(truth.shape[2]) if stored == {} else ():
@@ -159,7 +159,7 @@ def test_slices_that_are_shifted_against_each_other_stay_as_they_are(bright: Pre
 
 
 def test_an_image_without_a_heart_has_an_empty_mask(bundle: Path) -> None:
-    predictor = Predictor("unet", bundle=bundle)
+    predictor = Predictor.load("unet", bundle=bundle)
     predictor._members[0].network = Nothing()
     found = predictor.predict(noise())
     assert found.mask.shape == (70, 60, 2)
@@ -170,7 +170,7 @@ def test_only_the_largest_component_is_kept(bright: Predictor) -> None:
     image, truth = volume(disc(SHAPE, SPACING), SPACING)
     image.array[10:16, 10:16, 1] = 300
     found = bright.predict(image)
-    assert found.probabilities[AcdcLabel.LV, 12, 12, 1] > 0.5
+    assert bright.probabilities(image)[AcdcLabel.LV, 12, 12, 1] > 0.5
     assert found.mask[12, 12, 1] == AcdcLabel.BACKGROUND
     assert dice(found.mask == AcdcLabel.LV, truth) > 0.95
 
@@ -191,17 +191,21 @@ def noise(shape: tuple[int, int, int] = (70, 60, 2)) -> Volume:
 @pytest.mark.parametrize("network", ["unet", "attention_unet", "vnet", ["unet", "attention_unet"]])
 @pytest.mark.parametrize("tta", [False, True])
 def test_probabilities_add_up_to_one(bundle: Path, network: str | list[str], tta: bool) -> None:
-    found = Predictor(network, bundle=bundle, tta=tta).predict(noise())
-    assert found.probabilities.dtype == np.float32
-    assert np.allclose(found.probabilities.sum(axis=0), 1, atol=1e-3)
-    assert (found.probabilities >= 0).all()
-    assert set(found.seconds) == {"preprocess", "network", "postprocess"}
-    assert min(found.seconds.values()) > 0
+    found = Predictor.load(network, bundle=bundle, tta=tta).probabilities(noise())
+    assert found.dtype == np.float32
+    assert np.allclose(found.sum(axis=0), 1, atol=1e-3)
+    assert (found >= 0).all()
+
+
+def test_the_stages_of_a_prediction_are_timed(bundle: Path) -> None:
+    seconds = Predictor.load("unet", bundle=bundle).predict(noise()).seconds
+    assert set(seconds) == {"preprocess", "network", "postprocess"}
+    assert min(seconds.values()) > 0
 
 
 def test_probabilities_are_zero_outside_of_the_field(bundle: Path) -> None:
     image = noise((211, 60, 2))  # 316.5 mm, the field has 288
-    total = Predictor("unet", bundle=bundle).predict(image).probabilities.sum(axis=0)
+    total = Predictor.load("unet", bundle=bundle).probabilities(image).sum(axis=0)
     assert np.allclose(total[:9], 0, atol=1e-3)
     assert np.allclose(total[-9:], 0, atol=1e-3)
     assert np.allclose(total[12:-12], 1, atol=1e-3)
@@ -209,10 +213,8 @@ def test_probabilities_are_zero_outside_of_the_field(bundle: Path) -> None:
 
 def test_an_ensemble_is_the_mean_of_its_members(bundle: Path) -> None:
     names = ["unet", "attention_unet"]
-    members = [
-        Predictor(name, bundle=bundle, precision="fp32").predict(noise()).probabilities for name in names
-    ]
-    together = Predictor(names, bundle=bundle, precision="fp32").predict(noise()).probabilities
+    members = [Predictor.load(name, bundle=bundle, precision="fp32").probabilities(noise()) for name in names]
+    together = Predictor.load(names, bundle=bundle, precision="fp32").probabilities(noise())
     assert np.allclose(together, np.mean(members, axis=0), atol=1e-5)
     assert not np.allclose(members[0], members[1], atol=1e-3)
 
@@ -220,17 +222,19 @@ def test_an_ensemble_is_the_mean_of_its_members(bundle: Path) -> None:
 def test_with_flips_averaged_a_flipped_image_has_the_flipped_mask(bundle: Path) -> None:
     image = noise((192, 192, 2))  # the field itself: nothing is resampled
     flipped = Volume(image.array[::-1, ::-1].copy(), image.affine, image.spacing_mm)
-    plain, averaged = (Predictor("unet", bundle=bundle, tta=tta, precision="fp32") for tta in (False, True))
-    first, second = averaged.predict(image).probabilities, averaged.predict(flipped).probabilities
+    plain, averaged = (
+        Predictor.load("unet", bundle=bundle, tta=tta, precision="fp32") for tta in (False, True)
+    )
+    first, second = averaged.probabilities(image), averaged.probabilities(flipped)
     assert np.allclose(first, second[:, ::-1, ::-1], atol=1e-4)
-    assert not np.allclose(first, plain.predict(image).probabilities, atol=1e-3)
+    assert not np.allclose(first, plain.probabilities(image), atol=1e-3)
 
 
 def test_a_prediction_does_not_depend_on_those_before_it(bundle: Path) -> None:
-    predictor = Predictor("unet", bundle=bundle)
-    first = predictor.predict(noise()).probabilities
+    predictor = Predictor.load("unet", bundle=bundle)
+    first = predictor.probabilities(noise())
     predictor.predict(noise((40, 50, 3)))
-    assert np.array_equal(predictor.predict(noise()).probabilities, first)
+    assert np.array_equal(predictor.probabilities(noise()), first)
 
 
 def test_a_cine_is_refused(bright: Predictor) -> None:
@@ -243,20 +247,20 @@ def test_an_unknown_network_is_refused() -> None:
     with pytest.raises(
         ConfigError, match="expected a network among unet, attention_unet, vnet, found 'resnet'"
     ):
-        Predictor("resnet")
+        Predictor.load("resnet")
 
 
 def test_weights_of_another_network_are_refused_with_the_first_keys(bundle: Path) -> None:
     other = bundle / "models" / "attention_unet" / "model.pt"
     with pytest.raises(ConfigError, match=r"expected weights of DynUNet, .*missing \['.*unexpected \['"):
-        Predictor("unet", bundle=bundle, weights=other)
+        Predictor.load("unet", bundle=bundle, weights=other)
 
 
 def test_missing_weights_are_named(bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"expected weights at .*none\.pt, found none"):
-        Predictor("unet", bundle=bundle, weights=tmp_path / "none.pt")
+        Predictor.load("unet", bundle=bundle, weights=tmp_path / "none.pt")
 
 
 def test_one_weights_file_does_not_serve_several_networks(bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="expected one network for .*, found 2"):
-        Predictor(["unet", "vnet"], bundle=bundle, weights=tmp_path / "model.pt")
+        Predictor.load(["unet", "vnet"], bundle=bundle, weights=tmp_path / "model.pt")

@@ -1,0 +1,129 @@
+"""The figures of a benchmark: as a table for the terminal and as a results page."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from rich.table import Table
+
+from pipelines.errors import DataError
+from pipelines.files import output_folder, write_text
+from pipelines.reporting.markdown import markdown_table
+
+BENCH_NAME: Final = "bench.json"
+PAGE_NAME: Final = "speed.md"
+
+MOST: Final = {
+    "pipeline_over_in_memory": 1.15,
+    "segment_s": 0.3,
+    "training_mb": 6000.0,
+    "cine_mb": 3000.0,
+}
+"""Largest figures that are good: step time ratio, seconds a volume on two cores, MB (1e6 bytes)."""
+
+HEADER: Final = ("figure", "", "at most", "")
+
+
+@dataclass(frozen=True, slots=True)
+class BenchFigure:
+    """One measured figure.
+
+    Attributes:
+        words: What it is.
+        value: As measured.
+        unit: With the space before it; empty for a ratio.
+        digits: Digits after the point that are shown.
+        most: Largest value that is good, or None if nothing is asked.
+    """
+
+    words: str
+    value: float
+    unit: str
+    digits: int
+    most: float | None = None
+
+    @property
+    def cells(self) -> list[str]:
+        """Words, figure, what is asked, and whether it is kept."""
+        if self.most is None:
+            return [self.words, self._shown(self.value), "", ""]
+        verdict = "yes" if self.value <= self.most else "no"
+        return [self.words, self._shown(self.value), self._shown(self.most), verdict]
+
+    def _shown(self, value: float) -> str:
+        return f"{value:.{self.digits}f}{self.unit}"
+
+
+def bench_figures(content: dict[str, Any]) -> Iterator[BenchFigure]:
+    """Figures of the content of `bench.json`, in the order they are shown."""
+    for network, figures in content["training"].items():
+        ratio, most = figures["pipeline_over_in_memory"], MOST["pipeline_over_in_memory"]
+        yield BenchFigure(f"{network}: step with data pipeline / in memory", ratio, "", 2, most)
+        yield BenchFigure(f"{network}: step in bf16 / fp32", figures["bf16_over_fp32"], "", 2)
+        peak, most = figures["peak_mb"], MOST["training_mb"]
+        yield BenchFigure(f"{network}: peak memory in training", peak, " MB", 0, most)
+    found = content["segmentation"]
+    words = f"segment a volume ({found['weights']} weights)"
+    yield BenchFigure(words, found["segment_s"], " s", 2, MOST["segment_s"])
+    for stage, seconds in found["stages_s"].items():
+        yield BenchFigure(f"of it {stage}", seconds, " s", 2)
+    yield BenchFigure("read it", found["read_s"], " s", 2)
+    yield BenchFigure("write its label map", found["write_s"], " s", 2)
+    words = f"peak memory, cine of {found['cine_frames']}"
+    yield BenchFigure(words, found["cine_peak_mb"], " MB", 0, MOST["cine_mb"])
+
+
+def bench_table(content: dict[str, Any]) -> Table:
+    """Figures of a benchmark with the most that is asked, a row each.
+
+    Args:
+        content: Content of `bench.json`.
+    """
+    table = Table(*HEADER, title=_machine_line(content), title_justify="left")
+    for figure in bench_figures(content):
+        table.add_row(*figure.cells)
+    return table
+
+
+def write_bench_results(bench: Path, output: Path) -> Path:
+    """Write the page of speed and memory.
+
+    Args:
+        bench: Folder of `thorax bench`.
+        output: Folder that takes `speed.md`; made if it does not exist.
+
+    Returns:
+        Path of the page.
+
+    Raises:
+        DataError: If there is no `bench.json` of this version.
+        OutputError: If the page cannot be written.
+    """
+    path = bench / BENCH_NAME
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        rows = [figure.cells for figure in bench_figures(content)]
+        machine = _machine_line(content)
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"expected {path} of 'thorax bench', found {error!r}; measure again") from error
+    output_folder(output)
+    page = output / PAGE_NAME
+    lines = [
+        "# Speed and memory",
+        "",
+        "Made by `thorax results bench` from what `thorax bench` measured in one run.",
+        "",
+        f"Machine: {machine}. Medians of {content['rounds']} rounds in which what is compared took turns.",
+        "A volume has 256 x 216 x 10 voxels; reading and writing it are apart.",
+        "",
+        markdown_table(HEADER, rows),
+        "",
+    ]
+    write_text(page, "\n".join(lines))
+    return page
+
+
+def _machine_line(content: dict[str, Any]) -> str:
+    return f"{content['device']}, {content['threads']} threads, precision auto is {content['precision']}"

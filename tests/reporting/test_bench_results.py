@@ -1,0 +1,50 @@
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from pipelines.errors import DataError
+from pipelines.reporting.bench_results import bench_table, write_bench_results
+
+
+def content() -> dict[str, Any]:
+    figures = {"pipeline_over_in_memory": 1.3, "bf16_over_fp32": 0.5, "peak_mb": 900.0}
+    found: dict[str, Any] = {"segment_s": 0.2, "read_s": 0.1, "write_s": 0.1, "weights": "random"}
+    found |= {"stages_s": {"network": 0.15}, "cine_frames": 30, "cine_peak_mb": 3500.0}
+    machine = {"device": "cpu", "threads": 2, "precision": "bfloat16", "rounds": 9}
+    return machine | {"training": {"unet": figures}, "segmentation": found}
+
+
+def cells_of(text: str, mark: str) -> dict[str, list[str]]:
+    lines = [line.strip(mark).split(mark) for line in text.splitlines() if line.startswith(mark)]
+    return {line[0].strip(): [cell.strip() for cell in line[1:]] for line in lines}
+
+
+def test_table_says_which_figures_are_too_large() -> None:
+    text = io.StringIO()
+    Console(file=text, width=140).print(bench_table(content()))
+    rows = cells_of(text.getvalue(), "│")
+    assert rows["unet: step with data pipeline / in memory"] == ["1.30", "1.15", "no"]
+    assert rows["unet: step in bf16 / fp32"] == ["0.50", "", ""]
+    assert rows["segment a volume (random weights)"] == ["0.20 s", "0.30 s", "yes"]
+    assert rows["peak memory, cine of 30"] == ["3500 MB", "3000 MB", "no"]
+
+
+def test_page_has_the_figures_and_the_machine(tmp_path: Path) -> None:
+    (tmp_path / "bench.json").write_text(json.dumps(content()))
+    text = write_bench_results(tmp_path, tmp_path / "docs").read_text()
+    rows = cells_of(text, "|")
+    assert rows["of it network"] == ["0.15 s", "", ""]
+    assert rows["unet: peak memory in training"] == ["900 MB", "6000 MB", "yes"]
+    assert "cpu, 2 threads, precision auto is bfloat16" in text
+
+
+@pytest.mark.parametrize("text", [None, "no json", "{}"])
+def test_a_missing_or_foreign_file_is_told(text: str | None, tmp_path: Path) -> None:
+    if text is not None:
+        (tmp_path / "bench.json").write_text(text)
+    with pytest.raises(DataError, match=r"expected .*bench\.json of 'thorax bench'"):
+        write_bench_results(tmp_path, tmp_path / "docs")
