@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pipelines.datasets.acdc import Problem, read_acdc
+from pipelines.datasets.acdc import read_acdc
 from pipelines.datasets.checks import check_patient
-from pipelines.datasets.records import PatientRecord, Phase, VolumeRecord
+from pipelines.datasets.records import PatientRecord, Phase, Problem, VolumeRecord
 from pipelines.datasets.split import split_hash, split_patients
 from pipelines.errors import DataError
 from pipelines.files import output_folder, write_json
