@@ -80,7 +80,7 @@ def _read_picture(path: Path) -> XrayImage:
         if mode.startswith(("I", "F")):
             return XrayImage(_stretched(np.asarray(picture, dtype=np.float32)), mode, 0.0)
         colour = np.asarray(picture.convert("RGB"), dtype=np.float32) / 255
-        grey = np.asarray(picture.convert("RGB").convert("L"), dtype=np.float32) / 255
+        grey = np.asarray(picture.convert("RGB").convert("L")).astype(np.float32) / 255
     return XrayImage(grey, mode, float(np.ptp(colour, axis=2).mean()))
 
 
