@@ -9,13 +9,14 @@ from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from pipelines.datasets.chest_xray import Finding, XrayRecord, read_chest_xray
 from pipelines.datasets.duplicates import joined, near_duplicates, pixel_hash, thumbnail
-from pipelines.datasets.prepare import DATALIST_NAME, fingerprint
+from pipelines.datasets.prepare import DATALIST_NAME, Section, fingerprint, read_datalist
 from pipelines.datasets.records import Problem
 from pipelines.datasets.split import split_by_fraction, split_hash
-from pipelines.datasets.xray_image import read_xray
+from pipelines.datasets.xray_image import MOST_COLOURFUL, read_xray
 from pipelines.errors import DataError
 from pipelines.files import output_folder, write_json
 from pipelines.progress import Progress
@@ -23,9 +24,6 @@ from pipelines.progress import Progress
 SplitBy = Literal["patient", "image"]
 
 FRACTIONS: Final = {"test": 0.1, "validation": 0.1, "training": 0.8}
-
-MOST_COLOURFUL: Final = 0.05
-"""Mean range of red, green and blue from which a picture is a colour photograph."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +117,56 @@ def prepare_chest_xray(
     }
     write_json(path, content)
     return XrayPreparation(path, len({r.patient for r in records}), len(records), len(pairs), problems)
+
+
+def load_or_prepare(dataset_dir: str | Path, output: str | Path, *, seed: int = 0) -> dict[str, Any]:
+    """Datalist of a prepared folder, or of a raw one, which is prepared first.
+
+    Args:
+        dataset_dir: Folder with a `datalist.json`, or with `NORMAL` and `PNEUMONIA` below it.
+        output: Folder that takes the datalist of a raw folder; it is made again on each call.
+        seed: Seed of the split of a raw folder.
+
+    Raises:
+        DataError: As for `prepare_chest_xray`, and if a datalist cannot be read.
+    """
+    folder = Path(dataset_dir)
+    if not (folder / DATALIST_NAME).is_file():
+        folder = prepare_chest_xray(folder, Path(output), seed=seed).datalist.parent
+    return read_datalist(folder, kind="images")
+
+
+def select(datalist: Mapping[str, Any], section: Section) -> list[dict[str, Any]]:
+    """Items `{"image", "label", "patient", ...}` of one section of a datalist.
+
+    Raises:
+        DataError: If the section is empty.
+    """
+    items = [item for item in datalist["images"] if item["part"] == section]
+    if not items:
+        raise DataError(f"expected images in the {section} section, found none; prepare the data again")
+    return items
+
+
+def xray_records(items: Sequence[Mapping[str, Any]]) -> list[XrayRecord]:
+    """Images that items of a datalist describe."""
+    return [
+        XrayRecord(item["patient"], Finding(item["finding"]), item["agent"], Path(item["image"]))
+        for item in items
+    ]
+
+
+def class_weights(items: Sequence[Mapping[str, Any]]) -> torch.Tensor:
+    """`(2,)` float32 weights of the loss, inverse to the counts of the classes, with mean 1.
+
+    Raises:
+        DataError: If a class has no image.
+    """
+    counts = np.bincount([item["label"] for item in items], minlength=len(Finding))
+    if not counts.all():
+        raise DataError(f"expected training images of both classes, found {counts.tolist()}")
+    shares = 1 / counts
+    return torch.tensor(shares / shares.mean(), dtype=torch.float32)
 
 
 def _usable_pixels(path: Path) -> npt.NDArray[np.float32]:

@@ -19,6 +19,9 @@ SUFFIXES: Final = (".jpeg", ".jpg", ".png", ".dcm", ".dicom")
 LEAST_PX: Final = 32
 """Shortest side of an image that can be a radiograph, pixels."""
 
+MOST_COLOURFUL: Final = 0.05
+"""Mean range of red, green and blue from which a picture is a colour photograph."""
+
 DICOM_MAGIC: Final = b"DICM"
 DICOM_MAGIC_AT: Final = 128
 
@@ -80,7 +83,7 @@ def _read_picture(path: Path) -> XrayImage:
         if mode.startswith(("I", "F")):
             return XrayImage(_stretched(np.asarray(picture, dtype=np.float32)), mode, 0.0)
         colour = np.asarray(picture.convert("RGB"), dtype=np.float32) / 255
-        grey = np.asarray(picture.convert("RGB").convert("L")).astype(np.float32) / 255
+        grey = np.asarray(picture.convert("RGB").convert("L"), dtype=np.float32) / np.float32(255)
     return XrayImage(grey, mode, float(np.ptp(colour, axis=2).mean()))
 
 
