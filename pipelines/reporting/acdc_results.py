@@ -106,7 +106,7 @@ def write_acdc_results(
     records = [read_run(folder) for folder in runs]
     measured = [read_evaluation(folder) for folder in evaluations]
     figures = _figures_table(records, measured)
-    filled = _fill(card, f"{figures}\n\n{_patients_line(measured)}\n")
+    filled = _fill(card, f"{figures}\n\n{_patients_line(measured)}\n\n{_all_patients_line(records)}\n")
     output_folder(output)
     curves_figure(records, output / CURVES_NAME)
     page = output / PAGE_NAME
@@ -254,9 +254,12 @@ def _all_patients_line(runs: Sequence[RunRecord]) -> str:
     names = [run.name for run in runs if run.all_patients]
     if not names:
         return "No run trained on the patients measured."
+    networks = ", ".join(dict.fromkeys(TITLES[run.network] for run in runs if run.all_patients))
     return (
-        f"The figures are those of weights that never saw the patients measured. {', '.join(names)} "
-        "trained on all patients by the same schedule; of these weights no figure can be given here."
+        "The figures are those of weights that never saw the patients measured. From these, "
+        f"{', '.join(names)} went on with all patients, those measured included, by the last stage of the "
+        f"same schedule: these weights are the ones shipped for {networks}, and of them no figure can be "
+        "given here."
     )
 
 

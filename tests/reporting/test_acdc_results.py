@@ -83,7 +83,7 @@ def test_runs_of_a_network_add_up_and_those_on_all_patients_are_set_apart(tmp_pa
     assert rows["first"][-2:] == ["0.900", "0.090"]
     assert rows["final"][1] == "all patients"
     assert rows["final"][-2:] == ["", ""]
-    assert "final trained on all patients" in page.read_text()
+    assert "final went on with all patients" in page.read_text()
 
 
 def test_ensemble_counts_the_training_of_all_networks(tmp_path: Path, card: Path) -> None:
