@@ -96,3 +96,14 @@ def evaluate_xray(
     if leaks:
         say("The split of this datalist leaks patients between training and test.")
     say(f"figures and pictures in {output}")
+
+
+def results_chest_xray(
+    run: Annotated[list[Path], typer.Option(help="Folder of a training run; may be repeated.")],
+    evaluation: Annotated[list[Path], typer.Option(help="Folder of an evaluation; may be repeated.")],
+    output: Output = Path("docs/results"),
+) -> None:
+    """Write the page of the chest X-ray bundle and the figures of its model card."""
+    from pipelines.reporting.xray_results import write_xray_results
+
+    say(f"page in {write_xray_results(run, evaluation, output)}")
