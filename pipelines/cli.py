@@ -38,7 +38,9 @@ app = typer.Typer(
 )
 prepare_app = typer.Typer(help="Check a dataset and split it by patient.", no_args_is_help=True)
 results_app = typer.Typer(help="Write the results pages from runs and evaluations.", no_args_is_help=True)
+eda_app = typer.Typer(help="Explore a dataset before training on it.", no_args_is_help=True)
 app.add_typer(prepare_app, name="prepare")
+app.add_typer(eda_app, name="eda")
 app.add_typer(results_app, name="results")
 
 
@@ -107,6 +109,7 @@ def prepare_acdc(
 
 
 prepare_app.command("chest-xray")(cli_xray.prepare_chest_xray)
+eda_app.command("chest-xray")(cli_xray.eda_chest_xray)
 app.command()(cli_xray.classify)
 app.command()(cli_xray.evaluate_xray)
 results_app.command("chest-xray")(cli_xray.results_chest_xray)

@@ -35,6 +35,23 @@ def prepare_chest_xray(
         say("This split leaks patients: some have images in training and in test. Report it as such.")
 
 
+def eda_chest_xray(
+    root: Annotated[Path, typer.Argument(help="Folder with NORMAL and PNEUMONIA at any depth.")],
+    output: Output,
+    seed: Annotated[int, typer.Option(help="Seed of the sample images.")] = 0,
+) -> None:
+    """Explore radiographs: sizes, brightness, counts, samples, duplicates; an HTML page."""
+    from pipelines.reporting.xray_eda import PAGE_NAME, explore_xrays
+
+    with progress_bar("Measuring", console) as tell:
+        survey = explore_xrays(root, output, seed=seed, progress=tell)
+    say(
+        f"{len(survey.images)} images of {len(survey.images_per_patient())} patients, "
+        f"{len(survey.copies)} exact copies, {len(survey.near)} further near duplicates"
+    )
+    say(f"page in {output / PAGE_NAME}; tensorboard --logdir {output / 'tensorboard'}")
+
+
 def classify(
     inputs: Annotated[list[Path], typer.Argument(help="JPEG, PNG or DICOM files, or folders of them.")],
     output: Output,

@@ -285,7 +285,7 @@ RUNNERS: dict[str, Callable[[Workspace, Command], None]] = {
     r"thorax train .*": train_smoke,
     r"thorax evaluate .*": evaluate_two,
     r"thorax (evaluate-xray|classify) .*": with_resnet,
-    r"thorax (--help|phantom .*|prepare .*|segment .*|export .*)": run_it,
+    r"thorax (--help|eda .*|phantom .*|prepare .*|segment .*|export .*)": run_it,
 }
 
 
