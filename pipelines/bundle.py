@@ -1,4 +1,4 @@
-"""Where the ACDC bundle lies, which networks it has, and how its layers are read."""
+"""Where the bundles lie, which networks they have, and how their layers are read."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,35 +8,46 @@ from monai.bundle import ConfigParser
 
 from pipelines.errors import ConfigError
 
+BUNDLES: Final = Path(__file__).resolve().parent.parent / "bundles"
+
 NETWORKS: Final = ("unet", "attention_unet", "vnet")
-"""Network overlays of the bundle; the first is the default."""
+"""Network overlays of the ACDC bundle; the first is the default."""
 
-ACDC_BUNDLE: Final = Path(__file__).resolve().parent.parent / "bundles" / "acdc_segmentation"
+ACDC_BUNDLE: Final = BUNDLES / "acdc_segmentation"
+
+XRAY_NETWORKS: Final = ("resnet18", "resnet34", "resnet50")
+"""Network overlays of the chest X-ray bundle; the first is the default."""
+
+XRAY_BUNDLE: Final = BUNDLES / "chest_xray_classification"
 
 
-def check_network(network: str) -> str:
-    """The name, if the bundle has such a network.
+def bundle_of(network: str) -> Path:
+    """Root folder of the bundle that has a network.
 
     Raises:
-        ConfigError: If it has not.
+        ConfigError: If none has.
     """
-    if network not in NETWORKS:
-        raise ConfigError(f"expected a network among {', '.join(NETWORKS)}, found {network!r}")
-    return network
+    if network in NETWORKS:
+        return ACDC_BUNDLE
+    if network in XRAY_NETWORKS:
+        return XRAY_BUNDLE
+    known = ", ".join((*NETWORKS, *XRAY_NETWORKS))
+    raise ConfigError(f"expected a network among {known}, found {network!r}")
 
 
-def config_files(network: str, *overlays: str, bundle: Path = ACDC_BUNDLE) -> list[str]:
+def config_files(network: str, *overlays: str, bundle: Path | None = None) -> list[str]:
     """Configuration files in the order they are read: common, network, then overlays.
 
     Args:
-        network: One of `NETWORKS`.
+        network: One of `NETWORKS` or `XRAY_NETWORKS`.
         *overlays: Names of further files, without `.yaml`.
-        bundle: Root folder of the bundle.
+        bundle: Root folder of the bundle; by default the one that has the network.
 
     Raises:
         ConfigError: If the network is unknown or a file is missing.
     """
-    names = ["common", f"network_{check_network(network)}", *overlays]
+    bundle = bundle or bundle_of(network)
+    names = ["common", f"network_{network}", *overlays]
     paths = [bundle / "configs" / f"{name}.yaml" for name in names]
     for path in paths:
         if not path.is_file():
@@ -45,19 +56,20 @@ def config_files(network: str, *overlays: str, bundle: Path = ACDC_BUNDLE) -> li
 
 
 def load_config(
-    network: str, overlays: Sequence[str] = (), *, bundle: Path = ACDC_BUNDLE, **settings: Any
+    network: str, overlays: Sequence[str] = (), *, bundle: Path | None = None, **settings: Any
 ) -> ConfigParser:
     """Merged configuration of a network, not yet instantiated.
 
     Args:
-        network: One of `NETWORKS`.
+        network: One of `NETWORKS` or `XRAY_NETWORKS`.
         overlays: Names of further files, without `.yaml`.
-        bundle: Root folder of the bundle.
+        bundle: Root folder of the bundle; by default the one that has the network.
         **settings: Values that replace those of the files, by their id.
 
     Raises:
         ConfigError: If the network is unknown or a file is missing.
     """
+    bundle = bundle or bundle_of(network)
     parser = ConfigParser()
     parser.read_config(config_files(network, *overlays, bundle=bundle))
     parser.update({"bundle_root": str(bundle), **settings})

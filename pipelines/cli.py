@@ -12,6 +12,19 @@ from rich.logging import RichHandler
 from rich.markup import escape
 
 import pipelines
+from pipelines import cli_xray
+from pipelines.cli_options import (
+    AcdcNetwork,
+    Device,
+    Ensemble,
+    HeartNetwork,
+    Network,
+    Output,
+    Tta,
+    Weights,
+    console,
+    say,
+)
 from pipelines.errors import ThoraxError
 from pipelines.progress import progress_bar
 
@@ -25,19 +38,10 @@ app = typer.Typer(
 )
 prepare_app = typer.Typer(help="Check a dataset and split it by patient.", no_args_is_help=True)
 results_app = typer.Typer(help="Write the results pages from runs and evaluations.", no_args_is_help=True)
+eda_app = typer.Typer(help="Explore a dataset before training on it.", no_args_is_help=True)
 app.add_typer(prepare_app, name="prepare")
+app.add_typer(eda_app, name="eda")
 app.add_typer(results_app, name="results")
-console = Console()
-
-Network = Literal["unet", "attention_unet", "vnet"]
-Output = Annotated[
-    Path, typer.Option("--output", "-o", help="Folder for the results; made if it does not exist.")
-]
-NetworkOption = Annotated[Network, typer.Option(help="Network of the bundle.")]
-Weights = Annotated[Path | None, typer.Option(help="Weights to use instead of the bundle's own.")]
-Tta = Annotated[bool, typer.Option("--tta", help="Average over in-plane flips: slower, a little better.")]
-Ensemble = Annotated[bool, typer.Option("--ensemble", help="Average all networks of the bundle.")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda:0.")]
 
 
 def main() -> None:
@@ -66,7 +70,7 @@ def version(
 ) -> None:
     """Thoracic images into numbers a clinician can check and correct."""
     if show:
-        _say(f"thorax {pipelines.__version__}")
+        say(f"thorax {pipelines.__version__}")
         raise typer.Exit
 
 
@@ -80,7 +84,7 @@ def phantom(
     from pipelines.datasets.phantom import write_phantom_cohort
 
     truth = write_phantom_cohort(output, patients=patients, seed=seed)
-    _say(f"{len(truth)} patients in {output / 'training'}, their volumes in {output / 'truth.csv'}")
+    say(f"{len(truth)} patients in {output / 'training'}, their volumes in {output / 'truth.csv'}")
 
 
 @prepare_app.command("acdc")
@@ -100,14 +104,21 @@ def prepare_acdc(
     with progress_bar("Checking", console) as tell:
         result = prepare.prepare_acdc(root, output, seed=seed, test_patients=names, progress=tell)
     for problem in result.problems:
-        _say(f"put aside {problem.patient}: {problem.reason}")
-    _say(f"{result.patients} patients, {result.volumes} volumes in {result.datalist}")
+        say(f"put aside {problem.patient}: {problem.reason}")
+    say(f"{result.patients} patients, {result.volumes} volumes in {result.datalist}")
+
+
+prepare_app.command("chest-xray")(cli_xray.prepare_chest_xray)
+eda_app.command("chest-xray")(cli_xray.eda_chest_xray)
+app.command()(cli_xray.classify)
+app.command()(cli_xray.evaluate_xray)
+results_app.command("chest-xray")(cli_xray.results_chest_xray)
 
 
 @app.command()
 def train(
-    network: Annotated[Network, typer.Argument(help="Network of the bundle.")],
-    dataset_dir: Annotated[Path, typer.Option(help="Folder of 'thorax prepare', or in ACDC's layout.")],
+    network: Annotated[Network, typer.Argument(help="Network of one of the bundles.")],
+    dataset_dir: Annotated[Path, typer.Option(help="Folder of 'thorax prepare', or of the raw data.")],
     output: Output,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in the output folder.")
@@ -125,12 +136,12 @@ def train(
 
     settings = parse_settings(setting or [])
     overlays = ("smoke",) if smoke else ()
-    _say(bundle_command(network, dataset_dir, output, resume=resume, overlays=overlays, **settings))
+    say(bundle_command(network, dataset_dir, output, resume=resume, overlays=overlays, **settings))
     with progress_bar("Training", console) as tell:
         best = train_network(
             network, dataset_dir, output, resume=resume, overlays=overlays, progress=tell, **settings
         )
-    _say(f"best weights in {best}; curves: tensorboard --logdir {output / 'tensorboard'}")
+    say(f"best weights in {best}; curves: tensorboard --logdir {output / 'tensorboard'}")
 
 
 @app.command()
@@ -139,7 +150,7 @@ def evaluate(
         Path, typer.Argument(help="Labelled folder in ACDC's layout, or a datalist of 'thorax prepare'.")
     ],
     output: Output,
-    network: NetworkOption = "unet",
+    network: HeartNetwork = "unet",
     weights: Weights = None,
     section: Annotated[
         Literal["training", "validation", "test"],
@@ -167,15 +178,15 @@ def evaluate(
     )
     console.print(metrics_table(metrics))
     for problem in metrics["problems"]:
-        _say(f"put aside {problem['patient']}: {problem['reason']}")
-    _say(f"figures and pictures in {output}")
+        say(f"put aside {problem['patient']}: {problem['reason']}")
+    say(f"figures and pictures in {output}")
 
 
 @app.command()
 def segment(
     inputs: Annotated[list[Path], typer.Argument(help="NIfTI files, DICOM series, or folders of them.")],
     output: Output,
-    network: NetworkOption = "unet",
+    network: HeartNetwork = "unet",
     weights: Weights = None,
     tta: Tta = False,
     ensemble: Ensemble = False,
@@ -191,22 +202,22 @@ def segment(
     console.print(indices_table(report.results))
     for result in report.results:
         for warning in result.warnings:
-            _say(f"{result.study}: {warning}")
+            say(f"{result.study}: {warning}")
     for problem in report.problems:
-        _say(f"put aside {problem.path}: {problem.reason}")
-    _say(f"label maps, indices.csv and pictures in {output}")
+        say(f"put aside {problem.path}: {problem.reason}")
+    say(f"label maps, indices.csv and pictures in {output}")
 
 
 @app.command()
 def export(
-    network: Annotated[Network, typer.Argument(help="Network of the bundle.")],
+    network: Annotated[AcdcNetwork, typer.Argument(help="Network of the ACDC bundle.")],
     output: Output,
     weights: Weights = None,
 ) -> None:
     """Write a self-contained copy of the bundle that runs with MONAI alone."""
     from pipelines.export import export_bundle
 
-    _say(f"bundle in {export_bundle(network, output, weights=weights)}")
+    say(f"bundle in {export_bundle(network, output, weights=weights)}")
 
 
 @app.command()
@@ -220,7 +231,7 @@ def publish(
     """Put the averaged weights of a run into the bundle, in 16 bits."""
     from pipelines.publish import publish_weights
 
-    _say(f"weights in {publish_weights(run, network, which='last' if last else 'best')}")
+    say(f"weights in {publish_weights(run, network, which='last' if last else 'best')}")
 
 
 @results_app.command("acdc")
@@ -232,7 +243,7 @@ def results_acdc(
     """Write the page of the ACDC bundle and the figures of its model card."""
     from pipelines.reporting.acdc_results import write_acdc_results
 
-    _say(f"page in {write_acdc_results(run, evaluation, output)}")
+    say(f"page in {write_acdc_results(run, evaluation, output)}")
 
 
 @results_app.command("bench")
@@ -243,7 +254,7 @@ def results_bench(
     """Write the page of speed and memory."""
     from pipelines.reporting.bench_results import write_bench_results
 
-    _say(f"page in {write_bench_results(bench, output)}")
+    say(f"page in {write_bench_results(bench, output)}")
 
 
 @app.command()
@@ -273,11 +284,6 @@ def bench(
     from pipelines.bench import run_bench
 
     run_bench(output, data=data, console=console)
-
-
-def _say(text: str) -> None:
-    """Print as it is: paths and messages may hold brackets, and must not be broken into lines."""
-    console.print(text, soft_wrap=True, highlight=False, markup=False)
 
 
 def _predictor(network: str, weights: Path | None, *, tta: bool, ensemble: bool, device: str) -> "Predictor":

@@ -5,8 +5,10 @@ from typing import Literal
 
 import torch
 
-from pipelines.bundle import ACDC_BUNDLE, load_config
+from pipelines.bundle import load_config
 from pipelines.errors import ConfigError
+from pipelines.files import write_text
+from pipelines.inference.classifier import OPERATING_POINT_NAME
 from pipelines.training.checkpoints import BEST_NAME, LAST_NAME, load_weights, save_weights
 
 Which = Literal["best", "last"]
@@ -16,17 +18,19 @@ AVERAGED_PREFIX = "module."
 
 
 def publish_weights(
-    run_dir: Path, network: str, *, which: Which = "best", bundle: Path = ACDC_BUNDLE
+    run_dir: Path, network: str, *, which: Which = "best", bundle: Path | None = None
 ) -> Path:
     """Write the averaged weights of a run to the bundle in 16 bits; returns the file.
 
-    Heads of deep supervision stay in, so that training can go on from the file.
+    Heads of deep supervision stay in, so that training can go on from the file. A threshold that
+    the run chose on validation goes beside it.
 
     Args:
         run_dir: Existing folder of the run.
-        network: Network that the run trained, one of `NETWORKS`.
+        network: Network that the run trained, of one of the bundles.
         which: `"best"` takes the best validation, `"last"` the end of the run.
-        bundle: Root folder of the bundle; the file is `models/<network>/model.pt` in it.
+        bundle: Root folder of the bundle, by default the one that has the network;
+            the file is `models/<network>/model.pt` in it.
 
     Raises:
         ConfigError: If the network is unknown, the run has no such checkpoint, it does not
@@ -46,6 +50,9 @@ def publish_weights(
         raise ConfigError(f"expected weights that fit 16 bits, found infinite ones in {run_dir}: {odd[:3]}")
     path = Path(parser.get_parsed_content("weights"))
     save_weights(module, path)
+    threshold = run_dir / OPERATING_POINT_NAME
+    if threshold.is_file():
+        write_text(path.parent / OPERATING_POINT_NAME, threshold.read_text(encoding="utf-8"))
     return path
 
 

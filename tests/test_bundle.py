@@ -4,7 +4,15 @@ import pytest
 import torch
 import yaml
 
-from pipelines.bundle import ACDC_BUNDLE, NETWORKS, check_network, config_files, load_config
+from pipelines.bundle import (
+    ACDC_BUNDLE,
+    NETWORKS,
+    XRAY_BUNDLE,
+    XRAY_NETWORKS,
+    bundle_of,
+    config_files,
+    load_config,
+)
 from pipelines.errors import ConfigError
 
 
@@ -13,17 +21,21 @@ def test_layers_are_read_common_first_then_network_then_workflow() -> None:
     assert names == ["common.yaml", "network_vnet.yaml", "train.yaml", "smoke.yaml"]
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+def test_each_network_belongs_to_one_bundle() -> None:
+    assert {bundle_of(network) for network in NETWORKS} == {ACDC_BUNDLE}
+    assert {bundle_of(network) for network in XRAY_NETWORKS} == {XRAY_BUNDLE}
+
+
+@pytest.mark.parametrize("network", [*NETWORKS, *XRAY_NETWORKS])
 def test_the_arguments_file_of_a_network_names_the_same_layers(network: str) -> None:
-    arguments = yaml.safe_load((ACDC_BUNDLE / "configs" / f"args_{network}.yaml").read_text())
-    assert [str(ACDC_BUNDLE / path) for path in arguments["config_file"]] == config_files(network, "train")
+    bundle = bundle_of(network)
+    arguments = yaml.safe_load((bundle / "configs" / f"args_{network}.yaml").read_text())
+    assert [str(bundle / path) for path in arguments["config_file"]] == config_files(network, "train")
 
 
 def test_an_unknown_network_is_refused() -> None:
-    assert check_network("unet") == "unet"
-    with pytest.raises(
-        ConfigError, match="expected a network among unet, attention_unet, vnet, found 'unet3d'"
-    ):
+    known = "unet, attention_unet, vnet, resnet18, resnet34, resnet50"
+    with pytest.raises(ConfigError, match=f"expected a network among {known}, found 'unet3d'"):
         config_files("unet3d")
 
 

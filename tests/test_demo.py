@@ -31,6 +31,7 @@ def test_report_shows_curves_overlays_and_the_new_cine(small_demo: tuple[DemoRes
     assert page.count("data:image/png;base64,") >= 1 + 2 + 3  # curves, evaluation, ED and ES and volume curve
     for heading in ("Measured against true", "Accuracy", "The new study", "Training", "The run"):
         assert f">{heading}</h2>" in page
+    assert "every frame was segmented" in page
     assert "split_hash" in (small_demo[0].report.parent / "training" / "manifest.json").read_text()
 
 
@@ -79,6 +80,7 @@ def test_given_data_is_used_and_left_as_it_is(tmp_path: Path) -> None:
     # Without a cine, the frames at ED and ES of a patient not trained on are segmented.
     assert result.comparisons[-1].patient == result.comparisons[0].patient
     assert result.comparisons[-1].measured == result.comparisons[0].measured
+    assert "the frames at ED and ES were segmented" in result.report.read_text(encoding="utf-8")
 
 
 def test_too_low_a_dice_is_an_error_after_the_report_is_written(

@@ -21,7 +21,9 @@ import pytest
 import SimpleITK as sitk
 
 from pipelines.datasets.phantom import write_phantom_cohort
+from pipelines.datasets.phantom_xray import write_phantom_xrays
 from pipelines.datasets.prepare import prepare_acdc
+from pipelines.datasets.prepare_xray import prepare_chest_xray
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -120,7 +122,11 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     write_dicom_series(cine, folder / "dicom")
     (folder / "test_patients.txt").write_text("patient002\n")
     prepare_acdc(folder / "acdc", folder / "runs" / "acdc")
+    write_phantom_xrays(folder / "chest_xray", patients=30, images=1, side_px=96)
+    prepare_chest_xray(folder / "chest_xray", folder / "runs" / "xray")
     paths = {
+        "/path/to/prepared-xray": folder / "runs" / "xray",
+        "/path/to/chest_xray": folder / "chest_xray",
         "/path/to/prepared": folder / "runs" / "acdc",
         "/path/to/ACDC": folder / "acdc",
         "/path/to/cine.nii.gz": cine,
@@ -172,7 +178,9 @@ def train_smoke(workspace: Workspace, command: Command) -> None:
 
 def monai_smoke(workspace: Workspace, command: Command) -> None:
     """With the overlay that stands behind `--smoke`."""
-    layers = ["common", "network_unet", "train", "smoke"]
+    network = re.search(r"configs/args_(\w+)\.yaml", command.text)
+    assert network is not None
+    layers = ["common", f"network_{network[1]}", "train", "smoke"]
     files = ",".join(f"'configs/{layer}.yaml'" for layer in layers)
     workspace.run(command, "--config_file", f'"[{files}]"')
 
@@ -183,6 +191,14 @@ def evaluate_two(workspace: Workspace, command: Command) -> None:
         ensure_run(workspace)
     small = {**workspace.paths, "/path/to/ACDC": workspace.folder / "two"}
     Workspace(workspace.folder, small).run(command)
+
+
+def with_resnet(workspace: Workspace, command: Command) -> None:
+    """With weights that are there."""
+    if not (workspace.folder / "runs" / "resnet18").exists():
+        train = "thorax train resnet18 --dataset-dir runs/xray --output runs/resnet18 --smoke"
+        workspace.run(Command(".", train))
+    workspace.run(command)
 
 
 def demo_smoke(workspace: Workspace, command: Command) -> None:
@@ -268,7 +284,8 @@ RUNNERS: dict[str, Callable[[Workspace, Command], None]] = {
     r"python -m monai\.bundle run training .*": monai_smoke,
     r"thorax train .*": train_smoke,
     r"thorax evaluate .*": evaluate_two,
-    r"thorax (--help|phantom .*|prepare .*|segment .*|export .*)": run_it,
+    r"thorax (evaluate-xray|classify) .*": with_resnet,
+    r"thorax (--help|eda .*|phantom .*|prepare .*|segment .*|export .*)": run_it,
 }
 
 

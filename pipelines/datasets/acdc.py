@@ -11,25 +11,10 @@ from pathlib import Path
 import nibabel as nib
 
 from pipelines.datasets.nifti import UNREADABLE
-from pipelines.datasets.records import PatientRecord, Phase, VolumeRecord
+from pipelines.datasets.records import PatientRecord, Phase, Problem, VolumeRecord
 from pipelines.errors import DataError
 
 PARTS = ("training", "testing")
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Something put aside, and why.
-
-    Attributes:
-        patient: Patient it belongs to.
-        path: File or folder it was found in.
-        reason: What was expected and what was found.
-    """
-
-    patient: str
-    path: Path
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from pipelines.datasets.acdc import Problem
 from pipelines.datasets.nifti import Volume, check_same_grid, read_label, read_volume
-from pipelines.datasets.records import PatientRecord, Phase, VolumeRecord
+from pipelines.datasets.records import PatientRecord, Phase, Problem, VolumeRecord
 from pipelines.errors import DataError
 from pipelines.labels import FOREGROUND, LABEL_NAMES, AcdcLabel
 

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pipelines.datasets.acdc import Problem, read_acdc
+from pipelines.datasets.acdc import read_acdc
 from pipelines.datasets.checks import check_patient
-from pipelines.datasets.records import PatientRecord, Phase, VolumeRecord
+from pipelines.datasets.records import PatientRecord, Phase, Problem, VolumeRecord
 from pipelines.datasets.split import split_hash, split_patients
 from pipelines.errors import DataError
 from pipelines.files import output_folder, write_json
@@ -98,11 +98,12 @@ def prepare_acdc(
     return Preparation(path, len(patients), len(volumes), problems)
 
 
-def read_datalist(path: Path) -> dict[str, Any]:
+def read_datalist(path: Path, *, kind: Literal["volumes", "images"] = "volumes") -> dict[str, Any]:
     """Content of a datalist.
 
     Args:
         path: The file, or the folder that holds it.
+        kind: What it lists: volumes of ACDC, or images of chest radiographs.
 
     Raises:
         DataError: If it is missing or is no datalist.
@@ -110,10 +111,10 @@ def read_datalist(path: Path) -> dict[str, Any]:
     file = path / DATALIST_NAME if path.is_dir() else path
     try:
         content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        content["volumes"][0]["fingerprint"]
+        content[kind][0]["fingerprint"]
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
         raise DataError(
-            f"expected a datalist, found {file}: {error}; make one with 'thorax prepare acdc'"
+            f"expected a datalist of {kind}, found {file}: {error!r}; make one with 'thorax prepare'"
         ) from error
     return content
 

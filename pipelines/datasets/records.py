@@ -1,4 +1,4 @@
-"""The typed record that every dataset reader yields: one labelled or unlabelled volume."""
+"""The typed records that every dataset reader yields."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -56,3 +56,18 @@ class PatientRecord:
     height_cm: float | None = None
     weight_kg: float | None = None
     frames: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something put aside, and why.
+
+    Attributes:
+        patient: Patient it belongs to.
+        path: File or folder it was found in.
+        reason: What was expected and what was found.
+    """
+
+    patient: str
+    path: Path
+    reason: str

@@ -1,4 +1,4 @@
-"""Patient-wise splits stratified by disease group: a hold-out and five folds."""
+"""Patient-wise splits stratified by disease group."""
 
 import hashlib
 from collections import defaultdict
@@ -53,6 +53,35 @@ def split_patients(
         )
     parts: dict[str, int | str] = {str(patient): "test" for patient in sorted(fixed)}
     parts.update({str(patient): index % FOLDS for index, patient in enumerate(rest)})
+    return dict(sorted(parts.items()))
+
+
+def split_by_fraction(
+    groups: Mapping[str, str], fractions: Mapping[str, float], *, seed: int = 0
+) -> dict[str, str]:
+    """Part of each patient, with the same fractions of every group.
+
+    A group of at least as many patients as parts has one in each.
+
+    Args:
+        groups: Group of each patient.
+        fractions: Fraction of each part; the last takes what is left.
+        seed: Seed of the shuffle; the split depends on it and the names alone.
+    """
+    generator = np.random.default_rng(seed)
+    by_group: dict[str, list[str]] = defaultdict(list)
+    for patient in sorted(groups):
+        by_group[groups[patient]].append(patient)
+    parts: dict[str, str] = {}
+    *leading, rest = fractions
+    for group in sorted(by_group):
+        names = [str(name) for name in generator.permutation(by_group[group])]
+        count = len(names)
+        for part in leading:
+            drawn = max(1, round(fractions[part] * count)) if count >= len(fractions) else 0
+            parts |= dict.fromkeys(names[:drawn], part)
+            names = names[drawn:]
+        parts |= dict.fromkeys(names, rest)
     return dict(sorted(parts.items()))
 
 

@@ -7,9 +7,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from pipelines.datasets.acdc import Problem, read_acdc
+from pipelines.datasets.acdc import read_acdc
 from pipelines.datasets.nifti import Volume, check_same_grid, read_label, read_volume, slices_last
-from pipelines.datasets.records import PatientRecord, Phase, VolumeRecord
+from pipelines.datasets.records import PatientRecord, Phase, Problem, VolumeRecord
 from pipelines.errors import DataError
 from pipelines.evaluation.cases import Case
 from pipelines.evaluation.indices import IntArray, structure_volumes_ml

@@ -9,7 +9,7 @@ import numpy as np
 import pydicom
 from pydicom.errors import InvalidDicomError
 
-from pipelines.datasets.acdc import Problem
+from pipelines.datasets.records import Problem
 from pipelines.errors import DataError
 
 SHARED_TAGS = ("ImageOrientationPatient", "PixelSpacing", "Rows", "Columns")

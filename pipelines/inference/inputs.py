@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from pipelines.datasets.acdc import Problem, read_info
+from pipelines.datasets.acdc import read_info
 from pipelines.datasets.nifti import Volume, read_volume
-from pipelines.datasets.records import Phase
+from pipelines.datasets.records import Phase, Problem
 from pipelines.errors import DataError
 from pipelines.inference.dicom import read_series
 from pipelines.inference.dicom_series import Series, group_series, is_dicom

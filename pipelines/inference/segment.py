@@ -9,9 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.datasets.acdc import Problem
 from pipelines.datasets.nifti import Volume, slices_last, write_label
-from pipelines.datasets.records import Phase
+from pipelines.datasets.records import Phase, Problem
 from pipelines.errors import ConfigError, DataError, OutputError
 from pipelines.evaluation.indices import CardiacIndices, indices_from_volumes, structure_volumes_ml
 from pipelines.files import output_folder, write_csv

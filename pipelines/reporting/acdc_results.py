@@ -13,15 +13,12 @@ from pipelines.files import output_folder, write_text
 from pipelines.labels import FOREGROUND, LABEL_NAMES
 from pipelines.manifest import MANIFEST_NAME
 from pipelines.reporting.curves import curves_figure
-from pipelines.reporting.markdown import markdown_table
+from pipelines.reporting.markdown import duration, fill_card, markdown_table, number
 from pipelines.reporting.run_record import RunRecord, network_in, read_run, shown_command
 
 PAGE_NAME = "acdc.md"
 CURVES_NAME = "acdc_curves.png"
 MODEL_CARD = ACDC_BUNDLE / "docs" / "README.md"
-START, END = "<!-- results:start -->", "<!-- results:end -->"
-"""Lines of the model card between which the figures go."""
-
 TITLES = {"unet": "UNet", "attention_unet": "AttentionUnet", "vnet": "VNet"}
 
 
@@ -89,7 +86,7 @@ def write_acdc_results(
             do not count as training of the figures.
         evaluations: Folders of `thorax evaluate`, as `read_evaluation` reads them.
         output: Folder that takes `acdc.md` and `acdc_curves.png`; made if it does not exist.
-        card: Existing model card, whose lines between `START` and `END` are replaced.
+        card: Existing model card, whose lines between `START` and `END` of `markdown` are replaced.
 
     Returns:
         Path of the page.
@@ -106,7 +103,7 @@ def write_acdc_results(
     records = [read_run(folder) for folder in runs]
     measured = [read_evaluation(folder) for folder in evaluations]
     figures = _figures_table(records, measured)
-    filled = _fill(card, f"{figures}\n\n{_patients_line(measured)}\n\n{_all_patients_line(records)}\n")
+    filled = fill_card(card, f"{figures}\n\n{_patients_line(measured)}\n\n{_all_patients_line(records)}\n")
     output_folder(output)
     curves_figure(records, output / CURVES_NAME)
     page = output / PAGE_NAME
@@ -176,7 +173,7 @@ def _figures_table(runs: Sequence[RunRecord], evaluations: Sequence[Evaluation])
         ("mass error, g", _figure("mass_g", "mae", 1)),
         (
             "seconds a volume",
-            lambda evaluation: _number(evaluation.metrics["summary"]["seconds_per_volume"], 2),
+            lambda evaluation: number(evaluation.metrics["summary"]["seconds_per_volume"], 2),
         ),
         ("on CPU threads", lambda evaluation: str(evaluation.threads or "")),
     ]
@@ -186,7 +183,7 @@ def _figures_table(runs: Sequence[RunRecord], evaluations: Sequence[Evaluation])
 
 def _figure(metric: str, name: str, digits: int) -> Callable[[Evaluation], str]:
     def cell(evaluation: Evaluation) -> str:
-        value = _number(evaluation.metrics["summary"][metric][name], digits)
+        value = number(evaluation.metrics["summary"][metric][name], digits)
         interval = evaluation.metrics["intervals"][metric][name]
         return f"{value} ({interval[0]:.{digits}f} to {interval[1]:.{digits}f})" if interval else value
 
@@ -206,7 +203,7 @@ def _parameters(network: str | None) -> str:
 
 def _training_time(runs: Sequence[RunRecord]) -> str:
     known = [run.seconds for run in runs if run.seconds is not None]
-    return _duration(sum(known)) if known and len(known) == len(runs) else ""
+    return duration(sum(known)) if known and len(known) == len(runs) else ""
 
 
 def _samples(runs: Sequence[RunRecord]) -> str:
@@ -223,12 +220,12 @@ def _runs_table(runs: Sequence[RunRecord]) -> str:
             "all patients" if run.all_patients else f"all folds but {run.fold}",
             str(run.epochs),
             f"{run.samples:,}",
-            _duration(run.seconds) if run.seconds is not None else "",
+            duration(run.seconds) if run.seconds is not None else "",
             str(run.threads),
             run.precision,
             # Fold 0 is part of the training of these: their validation says nothing.
-            "" if run.all_patients else _number(run.best("val_mean_dice"), 3),
-            "" if run.all_patients else _number(run.last("val_dice_loss"), 3),
+            "" if run.all_patients else number(run.best("val_mean_dice"), 3),
+            "" if run.all_patients else number(run.last("val_dice_loss"), 3),
         ]
         for run in runs
     ]
@@ -261,21 +258,3 @@ def _all_patients_line(runs: Sequence[RunRecord]) -> str:
         f"same schedule: these weights are the ones shipped for {networks}, and of them no figure can be "
         "given here."
     )
-
-
-def _fill(card: Path, content: str) -> str:
-    text = card.read_text(encoding="utf-8") if card.is_file() else ""
-    before, start, rest = text.partition(START)
-    _, end, after = rest.partition(END)
-    if not start or not end:
-        raise DataError(f"expected the lines {START} and {END} in {card}, found none; put them back")
-    return f"{before}{START}\n{content}{END}{after}"
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "" if value is None else f"{value:.{digits}f}"
-
-
-def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"

@@ -194,12 +194,15 @@ def _comparison_section(findings: DemoFindings) -> Section:
         + [value for field in FIELDS.values() for value in comparison.pair(field)]
         for comparison in findings.comparisons
     ]
+    is_cine = any(file.name.endswith("_curve.png") for file in findings.study.files)
+    how = (
+        "In the new study every frame was segmented, and ED and ES were found from the volumes."
+        if is_cine
+        else "The data hold no cine: of the new study the frames at ED and ES were segmented."
+    )
     return Section(
         "Measured against true",
-        paragraphs=[
-            "True values are those of the label maps, measured ones those of the network's. In the new study "
-            "every frame was segmented, and ED and ES were found from the volumes."
-        ],
+        paragraphs=[f"True values are those of the label maps, measured ones those of the network's. {how}"],
         tables=[Table("Cardiac indices of patients that were not trained on", header, rows)],
     )
 

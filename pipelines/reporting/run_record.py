@@ -9,12 +9,14 @@ from typing import Any
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from pipelines.bundle import ACDC_BUNDLE, NETWORKS, load_config
+from pipelines.bundle import BUNDLES, NETWORKS, XRAY_NETWORKS, load_config
 from pipelines.datasets.prepare import ALL_PATIENTS
 from pipelines.errors import DataError
 from pipelines.manifest import MANIFEST_NAME
 from pipelines.reporting.history import Series, read_history
 from pipelines.training.monitor import HISTORY_NAME
+
+ALL_NETWORKS = (*NETWORKS, *XRAY_NETWORKS)
 
 PREPARED = "/path/to/prepared"
 """Stands for the folder of the prepared data in commands that are shown."""
@@ -28,9 +30,9 @@ class RunRecord:
         name: Name of its folder.
         network: Network that it trained.
         all_patients: Whether it trained on every patient, the hold-out included.
-        fold: Fold that it validated on.
+        fold: Fold that it validated on; None where the data have no folds.
         epochs: Epochs done.
-        samples: Slices shown in training.
+        samples: Slices or images shown in training.
         seconds: Wall time of training and validation, or None if the run does not tell.
         precision: Type of the fast operations.
         threads: CPU threads.
@@ -41,7 +43,7 @@ class RunRecord:
     name: str
     network: str
     all_patients: bool
-    fold: int
+    fold: int | None
     epochs: int
     samples: int
     seconds: float | None
@@ -74,12 +76,13 @@ def read_run(folder: Path) -> RunRecord:
     try:
         manifest: dict[str, Any] = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
         words: list[str] = manifest["command"]
-        fold = int(manifest["fold"])
+        fold: int | None = manifest.get("fold")
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"expected a training run with {MANIFEST_NAME}, found {folder}: {error!r}") from error
     network = network_in(" ".join(word for word in words if not Path(word).is_absolute()))
     if network is None:
-        raise DataError(f"expected a command with one of {', '.join(NETWORKS)}, found {words} in {folder}")
+        known = ", ".join(ALL_NETWORKS)
+        raise DataError(f"expected a command with one of {known}, found {words} in {folder}")
     return RunRecord(
         name=folder.name,
         network=network,
@@ -97,7 +100,7 @@ def read_run(folder: Path) -> RunRecord:
 
 def network_in(text: str) -> str | None:
     """The network that a command or a folder's name speaks of, the longest name first."""
-    found = [network for network in NETWORKS if network in text]
+    found = [network for network in ALL_NETWORKS if network in text]
     return max(found, key=len) if found else None
 
 
@@ -120,8 +123,8 @@ def shown_command(words: list[str]) -> str:
             shown.pop()
         elif not path.is_absolute():
             shown.append(word)
-        elif path.is_relative_to(ACDC_BUNDLE):
-            shown.append(str(path.relative_to(ACDC_BUNDLE)))
+        elif path.is_relative_to(BUNDLES):  # MONAI's command runs in the bundle's folder
+            shown.append(str(Path(*path.relative_to(BUNDLES).parts[1:])))
         elif option in ("", "--dataset-dir"):
             shown.append(PREPARED)
         else:

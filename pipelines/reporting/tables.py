@@ -3,10 +3,15 @@
 from collections.abc import Sequence
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
+from pipelines.inference.classify import ClassifiedXray
 from pipelines.inference.segment import StudyResult
 from pipelines.labels import FOREGROUND, LABEL_NAMES
+
+MOST_ROWS = 40
+"""Images that a table in the terminal shows."""
 
 
 def metrics_table(metrics: dict[str, Any]) -> Table:
@@ -57,6 +62,40 @@ def indices_table(results: Sequence[StudyResult]) -> Table:
             indices.myo_mass_ed_g,
         )
         table.add_row(result.study, *(_number(value, 1) for value in values), result.reason)
+    return table
+
+
+def classification_metrics_table(metrics: dict[str, Any]) -> Table:
+    """Scores of an evaluation of radiographs with their intervals.
+
+    Args:
+        metrics: Content of `metrics.json` of `thorax evaluate-xray`.
+    """
+    summary, intervals = metrics["summary"], metrics["intervals"]
+    title = (
+        f"{summary['patients']} patients, {summary['images']} images, threshold {summary['threshold']:.3f}"
+    )
+    table = Table("", "figure", "95% interval", title=title, title_justify="left")
+    for name in ("accuracy", "balanced_accuracy", "f1", "sensitivity", "specificity", "auroc", "auprc"):
+        low_high = intervals[name]
+        between = f"{low_high[0]:.3f} to {low_high[1]:.3f}" if low_high else ""
+        table.add_row(name.replace("_", " "), _number(summary[name], 3), between)
+    table.add_row("expected calibration error", _number(summary["ece"], 3), "")
+    return table
+
+
+def classification_table(results: Sequence[ClassifiedXray]) -> Table:
+    """Probability, decision and warnings of radiographs, the first `MOST_ROWS` of them."""
+    table = Table("image", "pneumonia", "decision", "warnings")
+    for result in results[:MOST_ROWS]:
+        table.add_row(
+            escape(result.image.name),
+            f"{result.probability:.3f}",
+            result.decision.value.lower(),
+            "; ".join(result.warnings),
+        )
+    if len(results) > MOST_ROWS:
+        table.caption = f"{len(results) - MOST_ROWS} more are in the table file"
     return table
 
 

@@ -11,7 +11,7 @@ import yaml
 from ignite.engine import Engine, Events
 from monai.bundle import ConfigWorkflow
 
-from pipelines.bundle import ACDC_BUNDLE, config_files, load_config
+from pipelines.bundle import bundle_of, config_files, load_config
 from pipelines.errors import ConfigError, ThoraxError
 from pipelines.progress import Progress
 from pipelines.training.checkpoints import BEST_NAME
@@ -25,19 +25,19 @@ def train_network(
     resume: bool = False,
     overlays: Sequence[str] = (),
     progress: Progress | None = None,
-    bundle: Path = ACDC_BUNDLE,
+    bundle: Path | None = None,
     **settings: Any,
 ) -> Path:
     """Train a network as `python -m monai.bundle run training` does, from any folder.
 
     Args:
-        network: One of the bundle's networks.
-        dataset_dir: Existing folder: a prepared one, or one in ACDC's layout.
+        network: A network of one of the bundles.
+        dataset_dir: Existing folder: a prepared one, or one with the raw data.
         output_dir: Folder of the run; made if it does not exist.
         resume: Go on with the run in `output_dir`.
         overlays: Further configuration files to read after `train`, without `.yaml`.
         progress: Called after each iteration.
-        bundle: Root folder of the bundle.
+        bundle: Root folder of the bundle; by default the one that has the network.
         **settings: Values that replace those of the configuration, by their id.
 
     Returns:
@@ -48,6 +48,7 @@ def train_network(
             not fit `resume`, or no validation took place.
         DataError: If the data cannot be used.
     """
+    bundle = bundle or bundle_of(network)
     known = load_config(network, ("train", *overlays), bundle=bundle)
     unknown = [name for name in settings if name not in known]
     if unknown:
@@ -71,7 +72,7 @@ def train_network(
     best = output_dir / BEST_NAME
     if not best.is_file():
         raise ConfigError(
-            f"expected a validation with a Dice during training, found none in {output_dir}; "
+            f"expected a validation with a score during training, found none in {output_dir}; "
             "give a val_interval of at most max_epochs"
         )
     return best
@@ -84,23 +85,24 @@ def bundle_command(
     *,
     resume: bool = False,
     overlays: Sequence[str] = (),
-    bundle: Path = ACDC_BUNDLE,
+    bundle: Path | None = None,
     **settings: Any,
 ) -> str:
     """The shell command that does what `train_network` does with the same arguments.
 
     Args:
-        network: One of the bundle's networks.
+        network: A network of one of the bundles.
         dataset_dir: Folder of the data.
         output_dir: Folder of the run.
         resume: Go on with the run in `output_dir`.
         overlays: Further configuration files, without `.yaml`.
-        bundle: Root folder of the bundle, in which MONAI's command has to run.
+        bundle: Root folder of the bundle (by default the network's), in which MONAI's command has to run.
         **settings: Values that replace those of the configuration.
 
     Raises:
         ConfigError: If the network or an overlay is unknown.
     """
+    bundle = bundle or bundle_of(network)
     files = config_files(network, "train", *overlays, bundle=bundle)
     words = ["python", "-m", "monai.bundle", "run", "training", "--args_file", f"configs/args_{network}.yaml"]
     if overlays:

@@ -38,3 +38,11 @@ class SegmentationLoss(nn.Module):
         )
         total: Tensor = self.loss(list(heads), label)
         return total
+
+
+class ClassLoss(nn.CrossEntropyLoss):
+    """Cross-entropy of logits in any precision, computed in float32."""
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:  # noqa: A002
+        """Loss of logits `(B, C)` and labels `(B,)`."""
+        return super().forward(input.float(), target)

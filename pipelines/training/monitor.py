@@ -2,44 +2,56 @@
 
 import csv
 import logging
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import numpy as np
-import torch
 from ignite.engine import Engine, Events
 from torch.optim import Optimizer
 from torch.utils.tensorboard import SummaryWriter
 
 from pipelines.files import write_csv
-from pipelines.labels import LABEL_COLORS, AcdcLabel
 
 logger = logging.getLogger(__name__)
 HISTORY_NAME = "history.csv"
 
 
+class Pictures(Protocol):
+    """Pictures of what a validation showed."""
+
+    def draw(self, writer: SummaryWriter, epoch: int) -> None:
+        """Write what was kept since the last call to TensorBoard, and forget it."""
+
+
 class TrainingMonitor:
     """Record losses, learning rate, validation scores and pictures of a run.
 
-    Each epoch is a row of `history.csv` and a point in TensorBoard; after a
-    validation, the worst and the median volume are drawn with truth and prediction.
+    Each epoch is a row of `history.csv` and a point in TensorBoard, with the metrics
+    of trainer and evaluator; after a validation, pictures are drawn.
 
     Args:
         folder: Folder of the run.
         evaluator: Validation engine; its metrics are recorded.
         optimizer: Its first learning rate is recorded.
+        pictures: Draws what the validation showed.
     """
 
-    def __init__(self, folder: str | Path, *, evaluator: Engine, optimizer: Optimizer) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        evaluator: Engine,
+        optimizer: Optimizer,
+        pictures: Pictures | None = None,
+    ) -> None:
         self.folder = Path(folder)
         self.optimizer = optimizer
         self._rows: list[dict[str, Any]] = []
         self._loss_sum = 0.0
         self._batches = 0
         self._metrics: dict[str, float] = {}
-        self._pictures: list[tuple[float, torch.Tensor]] = []
+        self._pictures = pictures
         self._writer: SummaryWriter | None = None
-        evaluator.add_event_handler(Events.ITERATION_COMPLETED, self._keep_picture)
         evaluator.add_event_handler(Events.EPOCH_COMPLETED, self._keep_metrics)
 
     def attach(self, engine: Engine) -> None:
@@ -75,13 +87,15 @@ class TrainingMonitor:
             "iteration": engine.state.iteration,
             "train_loss": self._loss_sum / max(1, self._batches),
             "learning_rate": self.optimizer.param_groups[0]["lr"],
+            **_numbers(engine.state.metrics),
             **self._metrics,
         }
         self._loss_sum, self._batches = 0.0, 0
         for name, value in row.items():
             if name not in ("epoch", "iteration"):
                 self.writer.add_scalar(name, value, epoch)
-        self._draw(epoch)
+        if self._pictures is not None:
+            self._pictures.draw(self.writer, epoch)
         # A resumed run repeats the epochs after its last checkpoint: their old rows go.
         self._rows = [entry for entry in self._rows if int(entry["epoch"]) < epoch] + [row]
         self._metrics = {}
@@ -93,50 +107,8 @@ class TrainingMonitor:
         logger.info("epoch %d of %d: %s", epoch, engine.state.max_epochs, scores)
 
     def _keep_metrics(self, evaluator: Engine) -> None:
-        self._metrics = {
-            name: float(value)
-            for name, value in evaluator.state.metrics.items()
-            if isinstance(value, int | float)
-        }
-
-    def _keep_picture(self, evaluator: Engine) -> None:
-        for item in evaluator.state.output:
-            image, label, prediction = (
-                torch.as_tensor(item[key]).cpu() for key in ("image", "label", "pred")
-            )
-            both = (label[1:] * prediction[1:]).sum()
-            dice = float(2 * both / (label[1:].sum() + prediction[1:].sum()).clamp_min(1))
-            self._pictures.append((dice, _picture(image, label, prediction)))
-
-    def _draw(self, epoch: int) -> None:
-        if not self._pictures:
-            return
-        ranked = sorted(self._pictures, key=lambda pair: pair[0])
-        for name, index in (("worst", 0), ("median", len(ranked) // 2)):
-            dice, picture = ranked[index]
-            self.writer.add_image(f"{name}: truth left, prediction right", picture, epoch, dataformats="HWC")
-            self.writer.add_scalar(f"dice of the {name} case", dice, epoch)
-        self._pictures = []
+        self._metrics = _numbers(evaluator.state.metrics)
 
 
-def _picture(image: torch.Tensor, label: torch.Tensor, prediction: torch.Tensor) -> torch.Tensor:
-    """`(H, 2 W, 3)` uint8 of the slice with the most labelled voxels.
-
-    The image may be on the network's grid and is shown only through the masks' own grid size.
-    """
-    z = int(label[1:].sum(dim=(0, 1, 2)).argmax())
-    slice_ = image[len(image) // 2, :, :, min(z, image.shape[-1] - 1)][None, None].float()
-    grey = torch.nn.functional.interpolate(slice_, label.shape[1:3], mode="bilinear")[0, 0]
-    low, high = np.percentile(grey.numpy(), [1, 99])
-    grey = ((grey - low) / max(high - low, 1e-6)).clamp(0, 1)
-    halves = [_tinted(grey, mask[..., z]) for mask in (label, prediction)]
-    return (torch.cat(halves, dim=1) * 255).to(torch.uint8)
-
-
-def _tinted(grey: torch.Tensor, onehot: torch.Tensor) -> torch.Tensor:
-    picture = grey[..., None].repeat(1, 1, 3)
-    for structure, color in LABEL_COLORS.items():
-        rgb = torch.tensor([int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)])
-        inside = onehot[AcdcLabel(structure)].bool()
-        picture[inside] = 0.6 * picture[inside] + 0.4 * rgb
-    return picture
+def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in metrics.items() if isinstance(value, int | float)}

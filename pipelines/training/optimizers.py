@@ -1,4 +1,7 @@
-"""Optimisers selectable by name."""
+"""Optimisers selectable by name, and learning rates by stage of a network."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from torch import nn, optim
 
@@ -6,13 +9,16 @@ from pipelines.errors import ConfigError
 
 
 def make_optimizer(
-    name: str, network: nn.Module, learning_rate: float, weight_decay: float
+    name: str,
+    parameters: Iterable[nn.Parameter] | Iterable[dict[str, Any]],
+    learning_rate: float,
+    weight_decay: float,
 ) -> optim.Optimizer:
     """AdamW, or SGD with Nesterov momentum 0.9.
 
     Args:
         name: `"adamw"` or `"sgd"`.
-        network: Its parameters are optimised.
+        parameters: What is optimised, or groups of it with learning rates of their own.
         learning_rate: Peak learning rate.
         weight_decay: Decoupled (AdamW) or added to the gradient (SGD).
 
@@ -20,9 +26,57 @@ def make_optimizer(
         ConfigError: If the name is neither.
     """
     if name == "adamw":
-        return optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True)
+        return optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay, fused=True)
     if name == "sgd":
-        return optim.SGD(
-            network.parameters(), lr=learning_rate, weight_decay=weight_decay, momentum=0.9, nesterov=True
-        )
+        return optim.SGD(parameters, lr=learning_rate, weight_decay=weight_decay, momentum=0.9, nesterov=True)
     raise ConfigError(f"expected optimizer 'adamw' or 'sgd', found {name!r}")
+
+
+STAGES = ("stem", "layer1", "layer2", "layer3", "layer4", "fc")
+"""Stages of torchvision's ResNets from the image on; the stem is everything before `layer1`."""
+
+
+def stage_groups(
+    network: nn.Module, rates: Mapping[str, float], learning_rate: float
+) -> list[dict[str, Any]]:
+    """Parameters of a torchvision ResNet by stage, each with its learning rate.
+
+    A stage of rate 0 is frozen: its weights take no gradient and its batch norms
+    keep the statistics they have.
+
+    Args:
+        network: torchvision ResNet.
+        rates: Factor of the learning rate for each of `STAGES`, 0 or more.
+        learning_rate: Learning rate of a stage of rate 1.
+
+    Returns:
+        Groups as an optimiser takes them, without frozen stages.
+
+    Raises:
+        ConfigError: If a stage is missing or unknown, a rate is negative, or all are 0.
+    """
+    if set(rates) != set(STAGES) or min(rates.values()) < 0 or max(rates.values()) == 0:
+        raise ConfigError(
+            f"expected a rate of 0 or more for each of {', '.join(STAGES)}, one above 0, found {dict(rates)}"
+        )
+    modules: dict[str, list[nn.Module]] = {stage: [] for stage in STAGES}
+    for name, module in network.named_children():
+        modules[name if name in STAGES else "stem"].append(module)
+    groups = []
+    for stage, members in modules.items():
+        if rates[stage] == 0:
+            for module in members:
+                _freeze(module)
+        else:
+            parameters = [weight for module in members for weight in module.parameters()]
+            groups.append({"params": parameters, "lr": rates[stage] * learning_rate})
+    return groups
+
+
+def _freeze(module: nn.Module) -> None:
+    module.requires_grad_(False)
+    for part in module.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.eval()
+            # The trainer calls train() at each iteration, which would let the statistics go on.
+            part.train = lambda mode=True, part=part: part  # type: ignore[method-assign, misc]

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from monai.bundle import verify_metadata
 
-from pipelines.bundle import ACDC_BUNDLE, NETWORKS
+from pipelines.bundle import ACDC_BUNDLE, NETWORKS, XRAY_BUNDLE
 from pipelines.export import network_metadata
 from pipelines.labels import LABEL_NAMES
 
@@ -61,6 +61,10 @@ def verify(metadata: dict[str, Any], folder: Path) -> None:
     (folder / "schema.json").write_text(json.dumps(SCHEMA))
     (folder / "metadata.json").write_text(json.dumps(metadata))
     verify_metadata(meta_file=str(folder / "metadata.json"), filepath=str(folder / "schema.json"))
+
+
+def test_metadata_of_the_chest_xray_bundle_passes_monais_check(tmp_path: Path) -> None:
+    verify(json.loads((XRAY_BUNDLE / "configs" / "metadata.json").read_text()), tmp_path)
 
 
 @pytest.mark.parametrize("network", NETWORKS)

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.datasets.split import FOLDS, read_test_patients, split_hash, split_patients
+from pipelines.datasets.split import FOLDS, read_test_patients, split_by_fraction, split_hash, split_patients
 from pipelines.errors import DataError
 
 GROUPS = ("DCM", "HCM", "MINF", "NOR", "RV")
@@ -88,3 +88,16 @@ def test_the_hash_tells_splits_apart_whatever_their_order() -> None:
     assert split_hash(parts) == split_hash({"b": "test", "a": 0})
     assert split_hash(parts) != split_hash({"a": 1, "b": "test"})
     assert len(split_hash(parts)) == 16
+
+
+def test_fractions_hold_in_every_group_and_small_groups_have_one_in_each_part() -> None:
+    groups = {f"a{index}": "a" for index in range(50)} | {f"b{index}": "b" for index in range(3)}
+    parts = split_by_fraction(groups, {"test": 0.1, "validation": 0.2, "training": 0.7})
+    for prefix, expected in (("a", (5, 10, 35)), ("b", (1, 1, 1))):
+        found = [part for patient, part in parts.items() if patient.startswith(prefix)]
+        assert tuple(found.count(part) for part in ("test", "validation", "training")) == expected
+
+
+def test_a_group_too_small_for_every_part_trains() -> None:
+    parts = split_by_fraction({"a": "x", "b": "x"}, {"test": 0.1, "validation": 0.1, "training": 0.8})
+    assert parts == {"a": "training", "b": "training"}

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from pipelines.errors import DataError
-from pipelines.reporting.acdc_results import END, START, write_acdc_results
+from pipelines.reporting.acdc_results import write_acdc_results
+from pipelines.reporting.markdown import END, START
 
 STRUCTURES = ("rv", "myo", "lv", "mean")
 INDICES = ("ef_lv", "edv_lv_ml", "esv_lv_ml", "mass_g")

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipelines.transforms.augment import RandAugmentBatch, RandAugmentBatchd, SpatialAugmentation
+from pipelines.transforms.augment import RandAugmentBatch, RandAugmentBatchd
 from pipelines.transforms.intensity import IntensityAugmentation
+from pipelines.transforms.spatial import SpatialAugmentation
 
 STILL = SpatialAugmentation(
     rotation_deg=0, scale=0, anisotropy=0, shift=0, anywhere=0, flip=0, elastic=0, elastic_probability=0

@@ -1,0 +1,27 @@
+"""Options that several commands of `thorax` share, and how they speak."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+
+console = Console()
+
+AcdcNetwork = Literal["unet", "attention_unet", "vnet"]
+XrayNetwork = Literal["resnet18", "resnet34", "resnet50"]
+Network = Literal["unet", "attention_unet", "vnet", "resnet18", "resnet34", "resnet50"]
+Output = Annotated[
+    Path, typer.Option("--output", "-o", help="Folder for the results; made if it does not exist.")
+]
+HeartNetwork = Annotated[AcdcNetwork, typer.Option(help="Network of the ACDC bundle.")]
+LungsNetwork = Annotated[XrayNetwork, typer.Option(help="Network of the chest X-ray bundle.")]
+Weights = Annotated[Path | None, typer.Option(help="Weights to use instead of the bundle's own.")]
+Tta = Annotated[bool, typer.Option("--tta", help="Average over in-plane flips: slower, a little better.")]
+Ensemble = Annotated[bool, typer.Option("--ensemble", help="Average all networks of the bundle.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda:0.")]
+
+
+def say(text: str) -> None:
+    """Print as it is: paths and messages may hold brackets, and must not be broken into lines."""
+    console.print(text, soft_wrap=True, highlight=False, markup=False)

@@ -1,0 +1,126 @@
+"""The commands of `thorax` for chest radiographs."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from pipelines.cli_options import Device, LungsNetwork, Output, Weights, console, say
+from pipelines.progress import progress_bar
+
+Threshold = Annotated[
+    float | None,
+    typer.Option(help="Probability from which pneumonia is decided; by default the one beside the weights."),
+]
+
+
+def prepare_chest_xray(
+    root: Annotated[Path, typer.Argument(help="Folder with NORMAL and PNEUMONIA at any depth.")],
+    output: Output,
+    split: Annotated[
+        Literal["patient", "image"],
+        typer.Option(help="'image' is the plain random split, which leaks patients into the test."),
+    ] = "patient",
+    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
+) -> None:
+    """Check every radiograph, list what is put aside, and write the datalist with its split."""
+    from pipelines.datasets import prepare_xray
+
+    with progress_bar("Checking", console) as tell:
+        result = prepare_xray.prepare_chest_xray(root, output, split=split, seed=seed, progress=tell)
+    for problem in result.problems:
+        say(f"{problem.path.name}: {problem.reason}")
+    say(f"{result.patients} patients, {result.images} images in {result.datalist}")
+    if split == "image":
+        say("This split leaks patients: some have images in training and in test. Report it as such.")
+
+
+def eda_chest_xray(
+    root: Annotated[Path, typer.Argument(help="Folder with NORMAL and PNEUMONIA at any depth.")],
+    output: Output,
+    seed: Annotated[int, typer.Option(help="Seed of the sample images.")] = 0,
+) -> None:
+    """Explore radiographs: sizes, brightness, counts, samples, duplicates; an HTML page."""
+    from pipelines.reporting.xray_eda import PAGE_NAME, explore_xrays
+
+    with progress_bar("Measuring", console) as tell:
+        survey = explore_xrays(root, output, seed=seed, progress=tell)
+    say(
+        f"{len(survey.images)} images of {len(survey.images_per_patient())} patients, "
+        f"{len(survey.copies)} exact copies, {len(survey.near)} further near duplicates"
+    )
+    say(f"page in {output / PAGE_NAME}; tensorboard --logdir {output / 'tensorboard'}")
+
+
+def classify(
+    inputs: Annotated[list[Path], typer.Argument(help="JPEG, PNG or DICOM files, or folders of them.")],
+    output: Output,
+    network: LungsNetwork = "resnet18",
+    weights: Weights = None,
+    threshold: Threshold = None,
+    device: Device = "auto",
+) -> None:
+    """Tell pneumonia from healthy lungs in chest radiographs; write a table."""
+    from pipelines.inference.classifier import Classifier
+    from pipelines.inference.classify import classify as classify_images
+    from pipelines.reporting.tables import classification_table
+
+    classifier = Classifier.load(network, weights=weights, threshold=threshold, device=device)
+    with progress_bar("Classifying", console) as tell:
+        report = classify_images(inputs, output, classifier, progress=tell)
+    console.print(classification_table(report.results))
+    for problem in report.problems:
+        say(f"put aside {problem.path}: {problem.reason}")
+    say(f"table in {report.table}")
+
+
+def evaluate_xray(
+    root: Annotated[
+        Path,
+        typer.Argument(help="Folder with NORMAL and PNEUMONIA below it, or a datalist of 'thorax prepare'."),
+    ],
+    output: Output,
+    network: LungsNetwork = "resnet18",
+    weights: Weights = None,
+    threshold: Threshold = None,
+    section: Annotated[
+        Literal["training", "validation", "test"],
+        typer.Option(help="Of a datalist: the images to measure."),
+    ] = "test",
+    device: Device = "auto",
+) -> None:
+    """Measure a network on labelled radiographs: accuracy, sensitivity, AUROC, calibration."""
+    from pipelines.datasets.prepare import DATALIST_NAME, read_datalist
+    from pipelines.datasets.prepare_xray import select, xray_records
+    from pipelines.evaluation.evaluate_xray import evaluate_xray as evaluate_images
+    from pipelines.inference.classifier import Classifier
+    from pipelines.manifest import write_manifest
+    from pipelines.reporting.tables import classification_metrics_table
+
+    records, leaks = None, False
+    if root.name == DATALIST_NAME or (root / DATALIST_NAME).is_file():
+        datalist = read_datalist(root, kind="images")
+        records, leaks = xray_records(select(datalist, section)), datalist["leaks_patients"]
+    classifier = Classifier.load(network, weights=weights, threshold=threshold, device=device)
+    with progress_bar("Evaluating", console) as tell:
+        metrics = evaluate_images(root, output, classifier, records=records, progress=tell)
+    write_manifest(
+        output, network=network, leaks_patients=leaks, outputs=["metrics.json", "metrics.csv", "tensorboard"]
+    )
+    console.print(classification_metrics_table(metrics))
+    for problem in metrics["problems"]:
+        say(f"{problem['path'].name}: {problem['reason']}")
+    if leaks:
+        say("The split of this datalist leaks patients between training and test.")
+    say(f"figures and pictures in {output}")
+
+
+def results_chest_xray(
+    run: Annotated[list[Path], typer.Option(help="Folder of a training run; may be repeated.")],
+    evaluation: Annotated[list[Path], typer.Option(help="Folder of an evaluation; may be repeated.")],
+    output: Output = Path("docs/results"),
+) -> None:
+    """Write the page of the chest X-ray bundle and the figures of its model card."""
+    from pipelines.reporting.xray_results import write_xray_results
+
+    say(f"page in {write_xray_results(run, evaluation, output)}")

@@ -1,0 +1,176 @@
+"""Figures of a two-class decision, with intervals over patients."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.metrics import roc_curve
+
+from pipelines.evaluation.bootstrap import RESAMPLES, bootstrap_weights, percentile_interval
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+CALIBRATION_BINS = 10
+"""Bins of equal width of the calibration curve and its expected error."""
+
+
+def confusion(
+    truth: IntArray, decided: BoolArray, weights: FloatArray | None = None
+) -> IntArray | FloatArray:
+    """Counts `(..., 2, 2)`, rows the truth, columns the decision, normal first.
+
+    Args:
+        truth: `(N,)` 0 normal, 1 pneumonia.
+        decided: `(N,)` whether pneumonia was decided.
+        weights: `(R, N)` how often each image counts in each resample; without it each counts once.
+    """
+    cell = 2 * truth + decided
+    if weights is None:
+        return np.bincount(cell, minlength=4).reshape(2, 2)
+    columns = [weights[:, cell == index].sum(axis=1) for index in range(4)]
+    return np.stack(columns, axis=1).reshape(-1, 2, 2)
+
+
+def scores_of(counts: IntArray | FloatArray) -> dict[str, FloatArray]:
+    """Scores of confusion matrices `(..., 2, 2)`; NaN where a class is absent.
+
+    Precision, recall and F1 are those of pneumonia; recall is the sensitivity.
+    """
+    normal, false_alarm = counts[..., 0, 0], counts[..., 0, 1]
+    missed, found = counts[..., 1, 0], counts[..., 1, 1]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        recall = found / (found + missed)
+        specificity = normal / (normal + false_alarm)
+        return {
+            "accuracy": (normal + found) / counts.sum(axis=(-2, -1)),
+            "balanced_accuracy": (recall + specificity) / 2,
+            "precision": found / (found + false_alarm),
+            "recall": recall,
+            "f1": 2 * found / (2 * found + false_alarm + missed),
+            "sensitivity": recall,
+            "specificity": specificity,
+        }
+
+
+def decision_scores(truth: IntArray, decided: BoolArray) -> dict[str, float]:
+    """Scores of one set of decisions, as in `scores_of`, without the two names given twice."""
+    scores = scores_of(confusion(truth, decided))
+    return {name: float(scores[name]) for name in scores if name not in ("sensitivity", "specificity")}
+
+
+def best_threshold(truth: IntArray, probability: FloatArray) -> float:
+    """Threshold with the largest balanced accuracy (Youden's J); of an interval of equals, its middle.
+
+    Args:
+        truth: `(N,)` 0 normal, 1 pneumonia; both must occur.
+        probability: `(N,)` of pneumonia.
+
+    References:
+        Youden, Cancer 3, 1950, doi:10.1002/1097-0142(1950)3:1<32::aid-cncr2820030106>3.0.co;2-3.
+    """
+    false_rate, true_rate, thresholds = roc_curve(truth, probability, drop_intermediate=False)
+    best = int(np.argmax(true_rate - false_rate))
+    upper = thresholds[best]
+    below = probability[probability < upper]
+    lower = below.max() if below.size else 0.0
+    return float((min(upper, 1.0) + lower) / 2)
+
+
+def calibration(truth: IntArray, probability: FloatArray) -> tuple[list[dict[str, float]], float]:
+    """Calibration curve and expected calibration error over bins of equal width.
+
+    Returns:
+        For each bin that holds an image: mean `probability`, `share` of pneumonia and `images`;
+        and the mean of their differences, weighted by images.
+
+    References:
+        Guo et al., ICML 2017, arXiv:1706.04599.
+    """
+    bins = np.minimum((probability * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
+    curve: list[dict[str, float]] = []
+    error = 0.0
+    for index in np.unique(bins):
+        inside = bins == index
+        mean, share = float(probability[inside].mean()), float(truth[inside].mean())
+        curve.append({"probability": mean, "share": share, "images": int(inside.sum())})
+        error += abs(mean - share) * inside.mean()
+    return curve, float(error)
+
+
+def ranking_scores(
+    truth: IntArray, probability: FloatArray, weights: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """AUROC and average precision (AUPRC) of each resample, `(R,)`; NaN where a class is absent.
+
+    They are those of scikit-learn with `sample_weight`, for thousands of resamples at once.
+
+    Args:
+        truth: `(N,)` 0 normal, 1 pneumonia.
+        probability: `(N,)` of pneumonia.
+        weights: `(R, N)` how often each image counts.
+    """
+    order = np.argsort(-probability, kind="stable")
+    starts = np.flatnonzero(np.r_[True, np.diff(probability[order]) != 0])
+    ranked = weights[:, order]
+    positive = np.add.reduceat(ranked * truth[order], starts, axis=1)
+    negative = np.add.reduceat(ranked * (1 - truth[order]), starts, axis=1)
+    found, false = np.cumsum(positive, axis=1), np.cumsum(negative, axis=1)
+    positives, negatives = found[:, -1], false[:, -1]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        below = negatives[:, None] - false + negative / 2
+        auroc = (positive * below).sum(axis=1) / (positives * negatives)
+        precision = found / np.maximum(found + false, 1e-12)
+        auprc = (positive * precision).sum(axis=1) / positives
+    is_defined = (positives > 0) & (negatives > 0)
+    return np.where(is_defined, auroc, np.nan), np.where(is_defined, auprc, np.nan)
+
+
+def summarise_classification(
+    truth: IntArray,
+    probability: FloatArray,
+    patients: Sequence[str],
+    *,
+    threshold: float,
+    resamples: int = RESAMPLES,
+) -> dict[str, Any]:
+    """Figures of a set of images, with 95% bootstrap intervals over patients.
+
+    Args:
+        truth: `(N,)` 0 normal, 1 pneumonia.
+        probability: `(N,)` of pneumonia.
+        patients: `(N,)` patient of each image; a patient's images are drawn together.
+        threshold: Probability from which pneumonia is decided.
+        resamples: Number of bootstrap resamples.
+
+    Returns:
+        `summary` with the scores of `scores_of`, `auroc`, `auprc`, `ece`, `confusion_matrix`
+        (rows the truth, columns the decision, normal first), `threshold` and counts;
+        `intervals` by score; and `calibration`. A figure that is not defined is None.
+    """
+    decided = probability >= threshold
+    names, owner = np.unique(np.asarray(patients), return_inverse=True)
+    weights = bootstrap_weights(len(names), resamples=resamples)[:, owner]
+    counts = confusion(truth, decided)
+    curve, error = calibration(truth, probability)
+    values: dict[str, Any] = {name: _known(value) for name, value in scores_of(counts).items()}
+    resampled = scores_of(confusion(truth, decided, weights))
+    resampled["auroc"], resampled["auprc"] = ranking_scores(truth, probability, weights)
+    once = np.ones((1, len(truth)))
+    for name, figure in zip(("auroc", "auprc"), ranking_scores(truth, probability, once), strict=True):
+        values[name] = _known(figure[0])
+    summary = values | {
+        "ece": error,
+        "confusion_matrix": counts.tolist(),
+        "threshold": threshold,
+        "images": len(truth),
+        "patients": len(names),
+    }
+    intervals = {name: percentile_interval(figures) for name, figures in resampled.items()}
+    return {"summary": summary, "intervals": intervals, "calibration": curve}
+
+
+def _known(value: FloatArray) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,139 @@
+"""Classifies radiographs: probability, decision and quality warnings in a table."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pipelines.datasets.chest_xray import Finding
+from pipelines.datasets.records import Problem
+from pipelines.datasets.xray_image import SUFFIXES, read_xray
+from pipelines.errors import DataError
+from pipelines.files import output_folder, write_csv
+from pipelines.inference.classifier import Classifier
+from pipelines.inference.xray_quality import quality_warnings
+from pipelines.progress import Progress
+
+TABLE_NAME: Final = "classification.csv"
+COLUMNS: Final = ("image", "probability_pneumonia", "threshold", "decision", "warnings", "problem")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifiedXray:
+    """One radiograph with its decision.
+
+    Attributes:
+        image: Path of the file.
+        probability: Of pneumonia, 0 to 1.
+        decision: What the probability means at the threshold.
+        warnings: Doubts about the image, in words.
+    """
+
+    image: Path
+    probability: float
+    decision: Finding
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ClassificationReport:
+    """What `classify` found.
+
+    Attributes:
+        results: Images in the order they were found.
+        problems: Files put aside, and why.
+        table: Path of the table.
+    """
+
+    results: list[ClassifiedXray]
+    problems: list[Problem]
+    table: Path
+
+
+def classify(
+    inputs: Sequence[Path], output: Path, classifier: Classifier, *, progress: Progress | None = None
+) -> ClassificationReport:
+    """Classify radiographs and write `classification.csv`.
+
+    A file that cannot be read has a row with the problem and no decision, and the rest goes on.
+
+    Args:
+        inputs: Existing JPEG, PNG or DICOM files, or folders of them at any depth.
+        output: Folder for the table; made if it does not exist.
+        classifier: Network with its threshold.
+        progress: Called with images done, images in all and the image's name.
+
+    Raises:
+        DataError: If a path does not exist, or no image is found or can be read in all of them.
+        OutputError: If the table cannot be written.
+    """
+    output_folder(output)
+    paths = find_xrays(inputs)
+    results: list[ClassifiedXray] = []
+    problems: list[Problem] = []
+    rows: list[dict[str, object]] = []
+    for done, path in enumerate(paths, start=1):
+        try:
+            result = _classify_one(path, classifier)
+        except DataError as error:
+            logger.warning("put aside %s: %s", path, error)
+            problems.append(Problem(path.stem, path, str(error)))
+            rows.append({"image": str(path), "problem": str(error)})
+        else:
+            results.append(result)
+            rows.append(_row(result, classifier.threshold))
+        if progress is not None:
+            progress(done, len(paths), path.name)
+    table = output / TABLE_NAME
+    write_csv(table, COLUMNS, rows)
+    if not results:
+        raise DataError(
+            f"expected a readable radiograph, found none of {len(paths)}: {problems[0].reason}; see {table}"
+        )
+    return ClassificationReport(results, problems, table)
+
+
+def find_xrays(inputs: Sequence[Path]) -> list[Path]:
+    """Files given, and those in folders whose names end as a radiograph's, each once.
+
+    Raises:
+        DataError: If a path does not exist, or no file is found.
+    """
+    for path in inputs:
+        if not path.exists():
+            raise DataError(f"expected a radiograph or a folder of them, found nothing at {path}")
+    found = {path.resolve(): path for path in reversed(list(_files(inputs)))}
+    if not found:
+        places = ", ".join(str(path) for path in inputs) or "no input"
+        raise DataError(f"expected files that end in {', '.join(SUFFIXES)}, found none in {places}")
+    return list(reversed(found.values()))
+
+
+def _files(inputs: Sequence[Path]) -> Iterator[Path]:
+    for path in inputs:
+        if path.is_file():
+            yield path
+            continue
+        for file in sorted(path.rglob("*")):
+            if file.is_file() and file.suffix.lower() in SUFFIXES and not file.name.startswith("."):
+                yield file
+
+
+def _classify_one(path: Path, classifier: Classifier) -> ClassifiedXray:
+    image = read_xray(path)
+    probability = classifier.probability(image.pixels)
+    decision = Finding.PNEUMONIA if probability >= classifier.threshold else Finding.NORMAL
+    return ClassifiedXray(path, probability, decision, tuple(quality_warnings(image)))
+
+
+def _row(result: ClassifiedXray, threshold: float) -> dict[str, object]:
+    return {
+        "image": str(result.image),
+        "probability_pneumonia": f"{result.probability:.4f}",
+        "threshold": f"{threshold:.4f}",
+        "decision": result.decision.value,
+        "warnings": "; ".join(result.warnings),
+    }

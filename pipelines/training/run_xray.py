@@ -1,0 +1,102 @@
+"""What the training workflow of the chest X-ray bundle does around its trainer."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pipelines.datasets.prepare import Section
+from pipelines.datasets.prepare_xray import select, xray_records
+from pipelines.datasets.xray_image import read_xray
+from pipelines.evaluation.classification import best_threshold
+from pipelines.evaluation.evaluate_xray import evaluate_xray
+from pipelines.inference.classifier import Classifier, write_threshold
+from pipelines.training.checkpoints import BEST_NAME
+from pipelines.training.pretrained import load_imagenet
+from pipelines.training.run import start as start_run
+
+BATCH = 32
+
+logger = logging.getLogger(__name__)
+
+
+def start(
+    network: nn.Module,
+    name: str,
+    *,
+    pretrained: bool = False,
+    weights_file: str | None = None,
+    initial_weights: str | None = None,
+) -> None:
+    """Prepare the process for training and load the weights to start from, if any.
+
+    Args:
+        network: Network to be trained.
+        name: torchvision's name of it.
+        pretrained: Start from ImageNet's weights.
+        weights_file: Path of torchvision's file of them; without it they are downloaded.
+        initial_weights: Path of a weights file of this bundle, which replaces them.
+
+    Raises:
+        ConfigError: If weights are missing, cannot be had, or do not fit.
+    """
+    if pretrained or weights_file:
+        load_imagenet(network, name, weights_file=Path(weights_file) if weights_file else None)
+    start_run(network, initial_weights=initial_weights)
+
+
+def choose_threshold(
+    datalist: dict[str, Any],
+    *,
+    network: nn.Module,
+    preprocessing: Callable[[Tensor], Tensor],
+    device: torch.device,
+    dtype: torch.dtype | None,
+    output_dir: str | Path,
+) -> None:
+    """Write the threshold with the largest balanced accuracy on validation beside the best weights.
+
+    Args:
+        datalist: As from `read_datalist`.
+        network: Network that takes the best weights of the run.
+        preprocessing: From a grey `(1, H, W)` tensor, 0 to 1, to the network's input.
+        device: Where the network runs.
+        dtype: Type of the fast operations, None for float32.
+        output_dir: Folder of the run.
+    """
+    folder = Path(output_dir)
+    classifier = Classifier(
+        network, folder / BEST_NAME, preprocessing=preprocessing, device=device, dtype=dtype
+    )
+    items = select(datalist, "validation")
+    found = []
+    for first in range(0, len(items), BATCH):
+        images = [read_xray(Path(item["image"])).pixels for item in items[first : first + BATCH]]
+        found.append(classifier.probabilities(images))
+    truth = np.array([item["label"] for item in items], dtype=np.int64)
+    threshold = best_threshold(truth, np.concatenate(found))
+    write_threshold(folder, threshold, chosen_on="validation", images=len(items))
+    logger.info("threshold %.3f has the largest balanced accuracy on validation", threshold)
+
+
+def evaluate(
+    datalist: dict[str, Any], section: Section, *, classifier: Classifier, output_dir: str | Path
+) -> None:
+    """Score a network on one section of a datalist, as `thorax evaluate-xray` does on a folder.
+
+    Args:
+        datalist: As from `read_datalist`.
+        section: `"training"`, `"validation"` or `"test"`.
+        classifier: Network with its weights and threshold.
+        output_dir: Folder that takes `metrics.json`, `metrics.csv` and pictures.
+    """
+    records = xray_records(select(datalist, section))
+    metrics = evaluate_xray(Path(datalist["root"]), Path(output_dir), classifier, records=records)
+    summary = metrics["summary"]
+    logger.info(
+        "accuracy %.4f, AUROC %s on %s, see %s", summary["accuracy"], summary["auroc"], section, output_dir
+    )
