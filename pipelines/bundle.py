@@ -46,9 +46,9 @@ def config_files(network: str, *overlays: str, bundle: Path | None = None) -> li
     Raises:
         ConfigError: If the network is unknown or a file is missing.
     """
-    bundle = bundle or bundle_of(network)
+    own = bundle_of(network)
     names = ["common", f"network_{network}", *overlays]
-    paths = [bundle / "configs" / f"{name}.yaml" for name in names]
+    paths = [(bundle or own) / "configs" / f"{name}.yaml" for name in names]
     for path in paths:
         if not path.is_file():
             raise ConfigError(f"expected a bundle with {path.name}, found none in {path.parent}")

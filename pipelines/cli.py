@@ -111,6 +111,7 @@ def prepare_acdc(
 prepare_app.command("chest-xray")(cli_xray.prepare_chest_xray)
 eda_app.command("chest-xray")(cli_xray.eda_chest_xray)
 app.command()(cli_xray.classify)
+app.command()(cli_xray.explain)
 app.command()(cli_xray.evaluate_xray)
 results_app.command("chest-xray")(cli_xray.results_chest_xray)
 

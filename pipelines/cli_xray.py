@@ -74,6 +74,30 @@ def classify(
     say(f"table in {report.table}")
 
 
+def explain(
+    inputs: Annotated[list[Path], typer.Argument(help="JPEG, PNG or DICOM files, or folders of them.")],
+    output: Output,
+    method: Annotated[
+        Literal["integrated_gradients", "grad_cam", "occlusion"],
+        typer.Option(help="How the decision is taken apart."),
+    ] = "integrated_gradients",
+    network: LungsNetwork = "resnet18",
+    weights: Weights = None,
+    threshold: Threshold = None,
+    device: Device = "auto",
+) -> None:
+    """Show which pixels spoke for pneumonia, and which against it."""
+    from pipelines.explanation.explain import explain as explain_images
+    from pipelines.inference.classifier import Classifier
+
+    classifier = Classifier.load(network, weights=weights, threshold=threshold, device=device)
+    with progress_bar("Explaining", console) as tell:
+        report = explain_images(inputs, output, classifier, method=method, progress=tell)
+    for problem in report.problems:
+        say(f"put aside {problem.path}: {problem.reason}")
+    say(f"{len(report.overlays)} overlays in {output}, figures in {report.table}")
+
+
 def evaluate_xray(
     root: Annotated[
         Path,

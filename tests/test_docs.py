@@ -124,9 +124,11 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     prepare_acdc(folder / "acdc", folder / "runs" / "acdc")
     write_phantom_xrays(folder / "chest_xray", patients=30, images=1, side_px=96)
     prepare_chest_xray(folder / "chest_xray", folder / "runs" / "xray")
+    one_xray = next((folder / "chest_xray").rglob("*.jpeg"))
     paths = {
         "/path/to/prepared-xray": folder / "runs" / "xray",
         "/path/to/chest_xray": folder / "chest_xray",
+        "/path/to/one_xray.png": one_xray,
         "/path/to/prepared": folder / "runs" / "acdc",
         "/path/to/ACDC": folder / "acdc",
         "/path/to/cine.nii.gz": cine,
@@ -284,7 +286,7 @@ RUNNERS: dict[str, Callable[[Workspace, Command], None]] = {
     r"python -m monai\.bundle run training .*": monai_smoke,
     r"thorax train .*": train_smoke,
     r"thorax evaluate .*": evaluate_two,
-    r"thorax (evaluate-xray|classify) .*": with_resnet,
+    r"thorax (evaluate-xray|classify|explain) .*": with_resnet,
     r"thorax (--help|eda .*|phantom .*|prepare .*|segment .*|export .*)": run_it,
 }
 

@@ -114,7 +114,8 @@ def read_datalist(path: Path, *, kind: Literal["volumes", "images"] = "volumes")
         content[kind][0]["fingerprint"]
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
         raise DataError(
-            f"expected a datalist of {kind}, found {file}: {error!r}; make one with 'thorax prepare'"
+            f"expected a datalist of {kind}, found {file}: {error!r}; make one with 'thorax prepare "
+            f"{'acdc' if kind == 'volumes' else 'chest-xray'}'"
         ) from error
     return content
 

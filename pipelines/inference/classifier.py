@@ -26,10 +26,13 @@ Pixels = npt.NDArray[np.float32]
 class Classifier:
     """A network with its weights, ready to classify radiographs one after the other.
 
+    `module` is the network as it was given, in float32, for gradients; `network` the faster copy.
+
     Args:
         network: Takes `(B, 3, H, W)`, gives `(B, 2)` logits, normal first.
         weights: File with its weights.
-        preprocessing: From a grey `(1, H, W)` tensor, 0 to 1, to the network's `(3, H, W)`.
+        resize: From a grey `(1, H, W)` tensor, 0 to 1, to the network's height and width.
+        to_input: From that `(..., 1, H, W)` to the network's `(..., 3, H, W)`.
         device: Where the network runs.
         dtype: Type of the fast operations, None for float32.
         threshold: Probability from which pneumonia is decided; by default the one chosen
@@ -44,7 +47,8 @@ class Classifier:
         network: torch.nn.Module,
         weights: Path,
         *,
-        preprocessing: Callable[[torch.Tensor], torch.Tensor],
+        resize: Callable[[torch.Tensor], torch.Tensor],
+        to_input: Callable[[torch.Tensor], torch.Tensor],
         device: torch.device,
         dtype: torch.dtype | None,
         threshold: float | None = None,
@@ -54,8 +58,9 @@ class Classifier:
             threshold = read_threshold(weights.parent)
         if not 0 < threshold < 1:
             raise ConfigError(f"expected a threshold between 0 and 1, found {threshold}")
-        self.network = fused(network.eval(), dtype if device.type == "cpu" else None)
-        self.preprocessing = preprocessing
+        self.module = network.eval()
+        self.network = fused(network, dtype if device.type == "cpu" else None)
+        self.resize, self.to_input = resize, to_input
         self.device, self.dtype, self.threshold = device, dtype, threshold
 
     @classmethod
@@ -89,7 +94,8 @@ class Classifier:
         return cls(
             get("network"),
             weights or Path(get("weights")),
-            preprocessing=get("preprocessing"),
+            resize=get("resize"),
+            to_input=get("to_input"),
             device=get("device"),
             dtype=get("autocast_dtype"),
             threshold=threshold,
@@ -101,8 +107,8 @@ class Classifier:
 
     def probabilities(self, images: Iterable[Pixels]) -> npt.NDArray[np.float64]:
         """`(N,)` probabilities of pneumonia for images `(H, W)` of any size, in one batch."""
-        inputs = [self.preprocessing(torch.from_numpy(np.ascontiguousarray(image))[None]) for image in images]
-        batch = torch.stack([torch.as_tensor(image) for image in inputs])
+        grey = [self.resize(torch.from_numpy(np.ascontiguousarray(image))[None]) for image in images]
+        batch = self.to_input(torch.stack([image.as_subclass(torch.Tensor) for image in grey]))
         batch = batch.to(self.device).contiguous(memory_format=torch.channels_last)
         with (
             torch.inference_mode(),

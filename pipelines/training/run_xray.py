@@ -53,7 +53,8 @@ def choose_threshold(
     datalist: dict[str, Any],
     *,
     network: nn.Module,
-    preprocessing: Callable[[Tensor], Tensor],
+    resize: Callable[[Tensor], Tensor],
+    to_input: Callable[[Tensor], Tensor],
     device: torch.device,
     dtype: torch.dtype | None,
     output_dir: str | Path,
@@ -63,14 +64,15 @@ def choose_threshold(
     Args:
         datalist: As from `read_datalist`.
         network: Network that takes the best weights of the run.
-        preprocessing: From a grey `(1, H, W)` tensor, 0 to 1, to the network's input.
+        resize: As for `Classifier`.
+        to_input: As for `Classifier`.
         device: Where the network runs.
         dtype: Type of the fast operations, None for float32.
         output_dir: Folder of the run.
     """
     folder = Path(output_dir)
     classifier = Classifier(
-        network, folder / BEST_NAME, preprocessing=preprocessing, device=device, dtype=dtype
+        network, folder / BEST_NAME, resize=resize, to_input=to_input, device=device, dtype=dtype
     )
     items = select(datalist, "validation")
     found = []

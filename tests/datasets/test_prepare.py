@@ -150,7 +150,7 @@ def test_a_disk_that_fills_up_leaves_the_datalist_before(
 def test_what_is_no_datalist_is_refused(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "datalist.json").write_text(content)
-    with pytest.raises(DataError, match="expected a datalist, found .*thorax prepare acdc"):
+    with pytest.raises(DataError, match="expected a datalist of volumes, found .*thorax prepare acdc"):
         read_datalist(tmp_path)
 
 

@@ -33,7 +33,10 @@ def save_dicom(path: Path, values: np.ndarray, photometric: str = "MONOCHROME2",
     dataset.HighBit, dataset.PixelRepresentation = 15, 0
     dataset.PixelData = values.astype(np.uint16).tobytes()
     for name, value in fields.items():
-        setattr(dataset, name, value)
+        if value is None:
+            delattr(dataset, name)
+        else:
+            setattr(dataset, name, value)
     pydicom.dcmwrite(path, dataset)
     return path
 
@@ -108,11 +111,7 @@ def dicom_with_frames(folder: Path) -> Path:
 
 
 def dicom_without_pixels(folder: Path) -> Path:
-    path = save_dicom(folder / "x.dcm", RAMP)
-    dataset = pydicom.dcmread(path)
-    del dataset.PixelData
-    dataset.save_as(path)
-    return path
+    return save_dicom(folder / "x.dcm", RAMP, PixelData=None)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from ignite.engine import Engine, Events
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pipelines.training.monitor import TrainingMonitor
+from pipelines.training.pictures import VolumePictures
 
 
 def case(right: bool) -> dict[str, torch.Tensor]:
@@ -29,7 +30,8 @@ def run(folder: Path, epochs: int, *, first: int = 0, losses: tuple[float, ...] 
 
     evaluator.add_event_handler(Events.EPOCH_COMPLETED, score)
     trainer.add_event_handler(Events.EPOCH_COMPLETED(every=2), lambda _: evaluator.run([0, 1, 2]))
-    TrainingMonitor(folder, evaluator=evaluator, optimizer=optimizer).attach(trainer)
+    pictures = VolumePictures(evaluator)
+    TrainingMonitor(folder, evaluator=evaluator, optimizer=optimizer, pictures=pictures).attach(trainer)
     # As a checkpoint does: it is attached last, and so loads the epoch last.
     trainer.add_event_handler(Events.STARTED, lambda engine: setattr(engine.state, "epoch", first))
     trainer.run(losses, max_epochs=epochs)

@@ -60,6 +60,8 @@ def kill() -> None:
 
 
 def interrupt() -> None:
+    # A process started in the background ignores the signal from birth.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.raise_signal(signal.SIGINT)
 
 

@@ -1,0 +1,117 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pipelines.bundle import load_config
+from pipelines.datasets.phantom_xray import phantom_xray
+from pipelines.errors import ConfigError
+from pipelines.explanation.heat_map import heat_map
+from pipelines.inference.classifier import Classifier
+from pipelines.training.checkpoints import save_weights
+
+
+class LinearScore(nn.Module):
+    """Pneumonia where the upper half is bright, against it where the lower half is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer4 = nn.Identity()
+
+    def forward(self, image: Tensor) -> Tensor:
+        grey = self.layer4(image)[:, 0]
+        half = grey.shape[1] // 2
+        score = grey[:, :half].mean(dim=(1, 2)) - grey[:, half:].mean(dim=(1, 2))
+        return torch.stack((-score, score), dim=1)
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "model.pt"
+    save_weights(load_config("resnet18").get_parsed_content("network_def"), path)
+    return Classifier.load(weights=path, precision="fp32", device="cpu")
+
+
+@pytest.fixture
+def linear(classifier: Classifier, monkeypatch: pytest.MonkeyPatch) -> Classifier:
+    monkeypatch.setattr(classifier, "module", LinearScore())
+    return classifier
+
+
+@pytest.fixture(scope="module")
+def chest() -> np.ndarray:
+    return phantom_xray(np.random.default_rng(0))
+
+
+def test_of_a_linear_score_the_attribution_is_exact_and_signed(linear: Classifier, chest: np.ndarray) -> None:
+    found = heat_map(chest, classifier=linear)
+    half = len(chest) // 2
+    assert found.values.shape == chest.shape
+    assert (found.values[:half] >= 0).all()
+    assert (found.values[half:] <= 0).all()
+    assert np.corrcoef(found.values[:half].ravel(), chest[:half].ravel())[0, 1] > 0.999
+    assert found.completeness_error == pytest.approx(0, abs=1e-4)
+    assert found.steps == 32
+    assert found.baseline_score == pytest.approx(0, abs=1e-5)
+    assert found.values.sum() == pytest.approx(found.score, rel=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(100, 300), (448, 224), (225, 223)])
+def test_the_map_lies_on_the_images_own_grid(
+    shape: tuple[int, int], linear: Classifier, chest: np.ndarray
+) -> None:
+    rows = np.linspace(0, 223, shape[0]).astype(int)
+    columns = np.linspace(0, 223, shape[1]).astype(int)
+    found = heat_map(chest[rows][:, columns], classifier=linear)
+    assert found.values.shape == shape
+    assert found.values.sum() == pytest.approx(found.score, rel=0.05, abs=0.02)
+
+
+@pytest.mark.parametrize("method", ["integrated_gradients", "grad_cam", "occlusion"])
+def test_each_method_gives_a_finite_map_of_a_resnet(
+    method: str, classifier: Classifier, chest: np.ndarray
+) -> None:
+    found = heat_map(chest, method, classifier=classifier, steps=8)  # type: ignore[arg-type]
+    assert found.values.shape == chest.shape
+    assert found.values.dtype == np.float32
+    assert np.isfinite(found.values).all()
+    assert np.ptp(found.values) > 0
+    assert (found.completeness_error is None) == (method != "integrated_gradients")
+
+
+def test_more_steps_make_the_attribution_more_complete(classifier: Classifier, chest: np.ndarray) -> None:
+    few, many = (heat_map(chest, classifier=classifier, steps=steps) for steps in (2, 64))
+    assert few.completeness_error is not None
+    assert many.completeness_error is not None
+    assert many.completeness_error < few.completeness_error
+    assert (few.steps, many.steps) == (2, 64)
+
+
+def test_occlusion_finds_the_bright_square_that_decides(linear: Classifier) -> None:
+    image = np.zeros((224, 224), np.float32)
+    image[32:64, 96:128] = 1
+    found = heat_map(image, "occlusion", classifier=linear)
+    row, column = np.unravel_index(np.abs(found.values).argmax(), image.shape)
+    assert 32 <= row < 64
+    assert 96 <= column < 128
+
+
+@pytest.mark.parametrize("baseline", ["black", "mean", "blurred"])
+def test_each_baseline_has_a_score_of_its_own(
+    baseline: str, classifier: Classifier, chest: np.ndarray
+) -> None:
+    found = heat_map(chest, classifier=classifier, baseline=baseline, steps=4)  # type: ignore[arg-type]
+    assert found.baseline_score is not None
+    assert found.baseline_score != found.score
+
+
+def test_wrong_arguments_are_told(classifier: Classifier, chest: np.ndarray, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="expected a method among integrated_gradients, grad_cam"):
+        heat_map(chest, "saliency", classifier=classifier)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="found 'integrated_gradients' and 'white'"):
+        heat_map(chest, classifier=classifier, baseline="white")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="at least 1 step, found 0"):
+        heat_map(chest, classifier=classifier, steps=0)
