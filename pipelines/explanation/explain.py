@@ -1,6 +1,5 @@
 """Explains decisions: an overlay and a row in a table for each radiograph."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +10,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from pipelines.datasets.records import Problem
-from pipelines.datasets.xray_image import read_xray
 from pipelines.errors import DataError
 from pipelines.explanation.heat_map import HeatMap, Method, heat_map
 from pipelines.files import atomic_path, output_folder, write_csv
 from pipelines.inference.classifier import Classifier, Pixels
-from pipelines.inference.classify import find_xrays
+from pipelines.inference.classify import find_xrays, read_each
 from pipelines.progress import Progress
 
 TABLE_NAME: Final = "explanations.csv"
@@ -34,8 +32,6 @@ STRONGEST_PERCENTILE: Final = 99.5
 """Of the attribution's size; what is stronger is drawn in the strongest colour."""
 
 DPI: Final = 110
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,23 +78,18 @@ def explain(
     overlays: list[Path] = []
     problems: list[Problem] = []
     rows: list[dict[str, Any]] = []
-    for done, path in enumerate(paths, start=1):
-        try:
-            pixels = read_xray(path).pixels
-        except DataError as error:
-            logger.warning("put aside %s: %s", path, error)
-            problems.append(Problem(path.stem, path, str(error)))
-            rows.append({"image": str(path), "problem": str(error)})
-        else:
-            probability = classifier.probability(pixels)
-            found = heat_map(pixels, method, classifier=classifier)
-            overlay = output / f"{done:04d}_{path.stem}.png"
-            title = f"{path.name}: pneumonia {probability:.3f}, threshold {classifier.threshold:.3f}"
-            overlay_heat_map(pixels, found, overlay, title=title)
-            overlays.append(overlay)
-            rows.append(_row(path, overlay, probability, method, found))
-        if progress is not None:
-            progress(done, len(paths), path.name)
+    for path, image in read_each(paths, progress):
+        if isinstance(image, Problem):
+            problems.append(image)
+            rows.append({"image": str(path), "problem": image.reason})
+            continue
+        probability = classifier.probability(image.pixels)
+        found = heat_map(image.pixels, method, classifier=classifier)
+        overlay = output / f"{len(rows) + 1:04d}_{path.stem}.png"
+        title = f"{path.name}: pneumonia {probability:.3f}, threshold {classifier.threshold:.3f}"
+        overlay_heat_map(image.pixels, found, overlay, title=title)
+        overlays.append(overlay)
+        rows.append(_row(path, overlay, probability, method, found))
     table = output / TABLE_NAME
     write_csv(table, COLUMNS, rows)
     if not overlays:

@@ -8,7 +8,7 @@ from typing import Final
 
 from pipelines.datasets.chest_xray import Finding
 from pipelines.datasets.records import Problem
-from pipelines.datasets.xray_image import SUFFIXES, read_xray
+from pipelines.datasets.xray_image import SUFFIXES, XrayImage, read_xray
 from pipelines.errors import DataError
 from pipelines.files import output_folder, write_csv
 from pipelines.inference.classifier import Classifier
@@ -75,18 +75,13 @@ def classify(
     results: list[ClassifiedXray] = []
     problems: list[Problem] = []
     rows: list[dict[str, object]] = []
-    for done, path in enumerate(paths, start=1):
-        try:
-            result = _classify_one(path, classifier)
-        except DataError as error:
-            logger.warning("put aside %s: %s", path, error)
-            problems.append(Problem(path.stem, path, str(error)))
-            rows.append({"image": str(path), "problem": str(error)})
+    for path, image in read_each(paths, progress):
+        if isinstance(image, Problem):
+            problems.append(image)
+            rows.append({"image": str(path), "problem": image.reason})
         else:
-            results.append(result)
-            rows.append(_row(result, classifier.threshold))
-        if progress is not None:
-            progress(done, len(paths), path.name)
+            results.append(_classify_one(path, image, classifier))
+            rows.append(_row(results[-1], classifier.threshold))
     table = output / TABLE_NAME
     write_csv(table, COLUMNS, rows)
     if not results:
@@ -94,6 +89,25 @@ def classify(
             f"expected a readable radiograph, found none of {len(paths)}: {problems[0].reason}; see {table}"
         )
     return ClassificationReport(results, problems, table)
+
+
+def read_each(
+    paths: Sequence[Path], progress: Progress | None = None
+) -> Iterator[tuple[Path, XrayImage | Problem]]:
+    """Each path with its image, or with the reason why there is none.
+
+    Args:
+        paths: Files to read.
+        progress: Called after what is done with each with images done, images in all and its name.
+    """
+    for done, path in enumerate(paths, start=1):
+        try:
+            yield path, read_xray(path)
+        except DataError as error:
+            logger.warning("put aside %s: %s", path, error)
+            yield path, Problem(path.stem, path, str(error))
+        if progress is not None:
+            progress(done, len(paths), path.name)
 
 
 def find_xrays(inputs: Sequence[Path]) -> list[Path]:
@@ -122,8 +136,7 @@ def _files(inputs: Sequence[Path]) -> Iterator[Path]:
                 yield file
 
 
-def _classify_one(path: Path, classifier: Classifier) -> ClassifiedXray:
-    image = read_xray(path)
+def _classify_one(path: Path, image: XrayImage, classifier: Classifier) -> ClassifiedXray:
     probability = classifier.probability(image.pixels)
     decision = Finding.PNEUMONIA if probability >= classifier.threshold else Finding.NORMAL
     return ClassifiedXray(path, probability, decision, tuple(quality_warnings(image)))
