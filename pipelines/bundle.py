@@ -55,6 +55,12 @@ def config_files(network: str, *overlays: str, bundle: Path | None = None) -> li
     return [str(path) for path in paths]
 
 
+def device_settings(device: str, precision: str) -> dict[str, Any]:
+    """Settings of `load_config` for a device, `"auto"` or torch's name, and a precision."""
+    settings = {"precision": precision}
+    return settings if device == "auto" else settings | {"device": f"$torch.device({device!r})"}
+
+
 def load_config(
     network: str, overlays: Sequence[str] = (), *, bundle: Path | None = None, **settings: Any
 ) -> ConfigParser:

@@ -25,6 +25,11 @@ class Finding(StrEnum):
     PNEUMONIA = "PNEUMONIA"
 
 
+def decide(probability: float, threshold: float) -> Finding:
+    """What a probability of pneumonia means at a threshold: from it on, pneumonia."""
+    return Finding.PNEUMONIA if probability >= threshold else Finding.NORMAL
+
+
 @dataclass(frozen=True, slots=True)
 class XrayRecord:
     """One chest radiograph.

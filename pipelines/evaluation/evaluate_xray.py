@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from pipelines.datasets.chest_xray import Finding, XrayRecord, read_chest_xray
+from pipelines.datasets.chest_xray import Finding, XrayRecord, decide, read_chest_xray
 from pipelines.datasets.records import Problem
 from pipelines.datasets.xray_image import read_xray
 from pipelines.errors import DataError
@@ -99,7 +99,7 @@ def truth_and_probability(cases: Sequence[dict[str, Any]]) -> tuple[Any, FloatAr
 
 def _case(record: XrayRecord, classifier: XrayClassifier) -> dict[str, Any]:
     probability = classifier.probability(read_xray(record.image).pixels)
-    decision = Finding.PNEUMONIA if probability >= classifier.threshold else Finding.NORMAL
+    decision = decide(probability, classifier.threshold)
     return {
         "image": str(record.image),
         "patient": record.patient,

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pipelines.bundle import XRAY_BUNDLE, XRAY_NETWORKS, load_config
+from pipelines.bundle import XRAY_BUNDLE, XRAY_NETWORKS, device_settings, load_config
 from pipelines.errors import ConfigError
 from pipelines.files import write_json
 from pipelines.inference.fuse import fused
@@ -87,9 +87,7 @@ class Classifier:
         Raises:
             ConfigError: If the network is unknown, and as for the class.
         """
-        settings: dict[str, Any] = {"precision": precision}
-        if device != "auto":
-            settings["device"] = f"$torch.device({device!r})"
+        settings = device_settings(device, precision)
         get = load_config(network, bundle=bundle, **settings).get_parsed_content
         return cls(
             get("network"),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pipelines.datasets.chest_xray import Finding
+from pipelines.datasets.chest_xray import Finding, decide
 from pipelines.datasets.records import Problem
 from pipelines.datasets.xray_image import SUFFIXES, XrayImage, read_xray
 from pipelines.errors import DataError
@@ -138,7 +138,7 @@ def _files(inputs: Sequence[Path]) -> Iterator[Path]:
 
 def _classify_one(path: Path, image: XrayImage, classifier: Classifier) -> ClassifiedXray:
     probability = classifier.probability(image.pixels)
-    decision = Finding.PNEUMONIA if probability >= classifier.threshold else Finding.NORMAL
+    decision = decide(probability, classifier.threshold)
     return ClassifiedXray(path, probability, decision, tuple(quality_warnings(image)))
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from monai.data import MetaTensor
 
-from pipelines.bundle import ACDC_BUNDLE, NETWORKS, load_config
+from pipelines.bundle import ACDC_BUNDLE, NETWORKS, device_settings, load_config
 from pipelines.datasets.nifti import Undo, Volume, slices_last
 from pipelines.errors import ConfigError, DataError
 from pipelines.inference.fuse import fused
@@ -100,9 +100,7 @@ class Predictor:
         names = (network,) if isinstance(network, str) else tuple(network)
         if weights is not None and len(names) != 1:
             raise ConfigError(f"expected one network for {weights}, found {len(names)}; name the one it fits")
-        settings: dict[str, Any] = {"precision": precision}
-        if device != "auto":
-            settings["device"] = f"$torch.device({device!r})"
+        settings = device_settings(device, precision)
         members = {}
         for name in names:
             get = load_config(name, bundle=bundle, **settings).get_parsed_content

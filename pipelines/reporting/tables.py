@@ -1,14 +1,16 @@
 """Result tables for the terminal."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 from rich.table import Table
 
-from pipelines.inference.classify import ClassifiedXray
-from pipelines.inference.segment import StudyResult
 from pipelines.labels import FOREGROUND, LABEL_NAMES
+
+if TYPE_CHECKING:
+    from pipelines.inference.classify import ClassifiedXray
+    from pipelines.inference.segment import StudyResult
 
 MOST_ROWS = 40
 """Images that a table in the terminal shows."""
@@ -34,7 +36,7 @@ def metrics_table(metrics: dict[str, Any]) -> Table:
     return table
 
 
-def indices_table(results: Sequence[StudyResult]) -> Table:
+def indices_table(results: Sequence["StudyResult"]) -> Table:
     """Volumes and ejection fractions, a row for each study."""
     table = Table()
     columns = (
@@ -84,7 +86,7 @@ def classification_metrics_table(metrics: dict[str, Any]) -> Table:
     return table
 
 
-def classification_table(results: Sequence[ClassifiedXray]) -> Table:
+def classification_table(results: Sequence["ClassifiedXray"]) -> Table:
     """Probability, decision and warnings of radiographs, the first `MOST_ROWS` of them."""
     table = Table("image", "pneumonia", "decision", "warnings")
     for result in results[:MOST_ROWS]:

@@ -16,6 +16,9 @@ from pipelines.evaluation.classification import decision_scores
 class ClassMetrics(Metric):
     """Loss, accuracy, balanced accuracy, precision, recall, F1 and AUROC, decided at 0.5.
 
+    The loss is the plain cross-entropy, without weights and smoothing, so that training and
+    validation compare; in a run's history it stands in the place of the loss that is minimised.
+
     Args:
         output_transform: Gives logits `(2,)` or `(B, 2)` and labels, a batch in lists.
         prefix: What the names of the results begin with, `"val_"` or `"train_"`.
