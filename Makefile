@@ -18,7 +18,7 @@ demo: $(STAMP)
 	$(BIN)/thorax demo $(if $(DATA),--data "$(DATA)") $(ARGS)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 check: lint format types spelling
 

@@ -123,7 +123,7 @@ def install(folder: Path, root: Path) -> None:
     pip += ["--constraint", str(root / "constraints.txt")]
     if subprocess.call([*pip, *TORCH_PAIR]) != 0:
         raise PrerequisiteError(torch_message())
-    if subprocess.call([*pip, "--editable", f"{root}[dev,docs]"]) != 0:
+    if subprocess.call([*pip, "--editable", f"{root}[dev,docs,int8,tune]"]) != 0:
         raise PrerequisiteError(
             "pip could not install the packages of constraints.txt; its message above says which. See that "
             "the package index can be reached ('pip config list' shows the settings) and run make again."

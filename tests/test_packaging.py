@@ -1,5 +1,6 @@
 """What make, the lock, conda and the commit hooks promise one another."""
 
+import itertools
 import os
 import re
 import subprocess
@@ -28,7 +29,7 @@ def test_a_second_make_does_not_install_again(tmp_path: Path) -> None:
 def test_every_requirement_is_locked_at_a_version_it_admits() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    required = [*project["dependencies"], *extras["dev"], *extras["docs"]]
+    required = [*project["dependencies"], *itertools.chain(*extras.values())]
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     locked = dict(line.split("==") for line in lines if not line.startswith("#"))
     names = [re.split(r"[\[<>=]", requirement)[0] for requirement in required]
@@ -42,7 +43,7 @@ def test_conda_and_make_install_the_same_versions() -> None:
     packages = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     pip = next(entry["pip"] for entry in packages if isinstance(entry, dict))
     assert "-c constraints.txt" in pip
-    assert "-e .[dev,docs]" in pip
+    assert "-e .[dev,docs,int8,tune]" in pip
     assert set(environment.TORCH_PAIR) <= set(pip)
     assert "python=3.11" in packages
 
