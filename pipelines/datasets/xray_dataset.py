@@ -17,7 +17,7 @@ class XrayDataset(Dataset[dict[str, Any]]):
 
     Args:
         data: Items with `image` (path) and `label` (0 or 1), as in a datalist.
-        resize: To the network's height and width, from `(1, H, W)` float32.
+        resize: From `(1, H, W)` float32 to the height and width that are held.
 
     Raises:
         DataError: If an image cannot be read.

@@ -37,7 +37,7 @@ STAGES = ("stem", "layer1", "layer2", "layer3", "layer4", "fc")
 
 
 def stage_groups(
-    network: nn.Module, rates: Mapping[str, float], learning_rate: float
+    network: nn.Module, rates: Mapping[str, float], learning_rate: float, *, frozen: int = 0
 ) -> list[dict[str, Any]]:
     """Parameters of a torchvision ResNet by stage, each with its learning rate.
 
@@ -48,6 +48,7 @@ def stage_groups(
         network: torchvision ResNet.
         rates: Factor of the learning rate for each of `STAGES`, 0 or more.
         learning_rate: Learning rate of a stage of rate 1.
+        frozen: Number of stages, from the image on, whose rate is taken to be 0.
 
     Returns:
         Groups as an optimiser takes them, without frozen stages.
@@ -55,6 +56,7 @@ def stage_groups(
     Raises:
         ConfigError: If a stage is missing or unknown, a rate is negative, or all are 0.
     """
+    rates = {stage: 0.0 if stage in STAGES[:frozen] else rate for stage, rate in rates.items()}
     if set(rates) != set(STAGES) or min(rates.values()) < 0 or max(rates.values()) == 0:
         raise ConfigError(
             f"expected a rate of 0 or more for each of {', '.join(STAGES)}, one above 0, found {dict(rates)}"

@@ -20,6 +20,22 @@ def test_without_ranges_nothing_changes() -> None:
     assert torch.allclose(RandAugmentXray(STILL, SAME)(image), image, atol=2e-4)
 
 
+def test_images_of_twice_the_size_shrink_to_averages() -> None:
+    image = batch()
+    found = RandAugmentXray(STILL, SAME, size=(16, 12))(image)
+    assert torch.allclose(found, torch.nn.functional.avg_pool2d(image, 2), atol=2e-4)
+
+
+def test_a_share_of_the_images_stays_as_in_use() -> None:
+    torch.manual_seed(0)
+    image = batch(200)
+    augment = RandAugmentXray(
+        SpatialAugmentation(), IntensityAugmentation(share=1.0), size=(16, 12), unchanged=0.3
+    )
+    same = (augment(image) - torch.nn.functional.avg_pool2d(image, 2)).abs().amax(dim=(1, 2, 3)) < 1e-5
+    assert 0.2 < same.float().mean() < 0.4
+
+
 def test_what_a_shift_brings_in_is_black() -> None:
     torch.manual_seed(0)
     shifted = SpatialAugmentation(
