@@ -12,7 +12,7 @@ from rich.logging import RichHandler
 from rich.markup import escape
 
 import pipelines
-from pipelines import cli_xray
+from pipelines import cli_training, cli_xray
 from pipelines.cli_options import (
     AcdcNetwork,
     Device,
@@ -108,41 +108,17 @@ def prepare_acdc(
     say(f"{result.patients} patients, {result.volumes} volumes in {result.datalist}")
 
 
+app.command()(cli_training.train)
+app.command()(cli_training.tune)
 prepare_app.command("chest-xray")(cli_xray.prepare_chest_xray)
 eda_app.command("chest-xray")(cli_xray.eda_chest_xray)
 app.command()(cli_xray.classify)
 app.command()(cli_xray.explain)
 app.command()(cli_xray.evaluate_xray)
+app.command()(cli_xray.study_explanations)
+app.command()(cli_xray.errors)
+app.command()(cli_xray.quantize)
 results_app.command("chest-xray")(cli_xray.results_chest_xray)
-
-
-@app.command()
-def train(
-    network: Annotated[Network, typer.Argument(help="Network of one of the bundles.")],
-    dataset_dir: Annotated[Path, typer.Option(help="Folder of 'thorax prepare', or of the raw data.")],
-    output: Output,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in the output folder.")
-    ] = False,
-    smoke: Annotated[
-        bool, typer.Option("--smoke", help="Seconds, not hours: to see that all works.")
-    ] = False,
-    setting: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="A setting of train.yaml, e.g. max_epochs=10; may be repeated."),
-    ] = None,
-) -> None:
-    """Train a network through the bundle's own workflow."""
-    from pipelines.training.launch import bundle_command, parse_settings, train_network
-
-    settings = parse_settings(setting or [])
-    overlays = ("smoke",) if smoke else ()
-    say(bundle_command(network, dataset_dir, output, resume=resume, overlays=overlays, **settings))
-    with progress_bar("Training", console) as tell:
-        best = train_network(
-            network, dataset_dir, output, resume=resume, overlays=overlays, progress=tell, **settings
-        )
-    say(f"best weights in {best}; curves: tensorboard --logdir {output / 'tensorboard'}")
 
 
 @app.command()

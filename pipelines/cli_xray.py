@@ -1,16 +1,24 @@
 """The commands of `thorax` for chest radiographs."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pipelines.cli_options import Device, LungsNetwork, Output, Weights, console, say
+from pipelines.cli_options import Device, LungsNetwork, Output, Weights, XrayNetwork, console, say
+from pipelines.errors import ConfigError
 from pipelines.progress import progress_bar
+
+if TYPE_CHECKING:
+    from pipelines.inference.classifier import XrayModel
 
 Threshold = Annotated[
     float | None,
     typer.Option(help="Probability from which pneumonia is decided; by default the one beside the weights."),
+]
+Section = Annotated[
+    Literal["training", "validation", "test"],
+    typer.Option(help="Of a datalist: the images to measure."),
 ]
 
 
@@ -57,15 +65,17 @@ def classify(
     output: Output,
     network: LungsNetwork = "resnet18",
     weights: Weights = None,
+    model: Annotated[
+        Literal["float", "int8"], typer.Option(help="int8 is smaller and faster, on CPUs only.")
+    ] = "float",
     threshold: Threshold = None,
     device: Device = "auto",
 ) -> None:
     """Tell pneumonia from healthy lungs in chest radiographs; write a table."""
-    from pipelines.inference.classifier import Classifier
     from pipelines.inference.classify import classify as classify_images
     from pipelines.reporting.tables import classification_table
 
-    classifier = Classifier.load(network, weights=weights, threshold=threshold, device=device)
+    classifier = _xray_model(network, model, weights=weights, threshold=threshold, device=device)
     with progress_bar("Classifying", console) as tell:
         report = classify_images(inputs, output, classifier, progress=tell)
     console.print(classification_table(report.results))
@@ -107,10 +117,7 @@ def evaluate_xray(
     network: LungsNetwork = "resnet18",
     weights: Weights = None,
     threshold: Threshold = None,
-    section: Annotated[
-        Literal["training", "validation", "test"],
-        typer.Option(help="Of a datalist: the images to measure."),
-    ] = "test",
+    section: Section = "test",
     device: Device = "auto",
 ) -> None:
     """Measure a network on labelled radiographs: accuracy, sensitivity, AUROC, calibration."""
@@ -142,9 +149,93 @@ def evaluate_xray(
 def results_chest_xray(
     run: Annotated[list[Path], typer.Option(help="Folder of a training run; may be repeated.")],
     evaluation: Annotated[list[Path], typer.Option(help="Folder of an evaluation; may be repeated.")],
+    base: Annotated[
+        list[Path] | None, typer.Option(help="Evaluation of a seed of the base recipe; may be repeated.")
+    ] = None,
+    tuned: Annotated[
+        list[Path] | None, typer.Option(help="Evaluation of a seed of the tuned recipe; may be repeated.")
+    ] = None,
+    search: Annotated[Path | None, typer.Option(help="Folder of 'thorax tune'.")] = None,
+    errors: Annotated[Path | None, typer.Option(help="Folder of 'thorax errors'.")] = None,
+    quantization: Annotated[Path | None, typer.Option(help="Folder of 'thorax quantize'.")] = None,
+    explanations: Annotated[Path | None, typer.Option(help="Folder of 'thorax study-explanations'.")] = None,
     output: Output = Path("docs/results"),
 ) -> None:
-    """Write the page of the chest X-ray bundle and the figures of its model card."""
-    from pipelines.reporting.xray_results import write_xray_results
+    """Write the figures of the chest X-ray bundle's results page and model card."""
+    from pipelines.reporting.xray_results import Studies, write_xray_results
 
-    say(f"page in {write_xray_results(run, evaluation, output)}")
+    studies = Studies(
+        base=base or (),
+        tuned=tuned or (),
+        search=search,
+        errors=errors,
+        quantization=quantization,
+        explanations=explanations,
+    )
+    say(f"page in {write_xray_results(run, evaluation, output, studies=studies)}")
+
+
+def study_explanations(
+    evaluation: Annotated[Path, typer.Argument(help="Folder of 'thorax evaluate-xray'.")],
+    output: Output,
+    network: LungsNetwork = "resnet18",
+    weights: Weights = None,
+    of_each: Annotated[int, typer.Option(help="Wrong images, and right ones.", min=1)] = 5,
+    seed: Annotated[int, typer.Option(help="Seed of the right images drawn.")] = 0,
+) -> None:
+    """Explain wrong and right images of an evaluation, and check that the explanations can be trusted."""
+    from pipelines.explanation.study import STUDY_NAME, study_explanations
+    from pipelines.inference.classifier import Classifier
+
+    classifier = Classifier.load(network, weights=weights, device="cpu")
+    with progress_bar("Explaining", console) as tell:
+        content = study_explanations(
+            evaluation, output, classifier, of_each=of_each, seed=seed, progress=tell
+        )
+    say(f"{len(content['cases'])} overlays in {output}, figures in {output / STUDY_NAME}")
+
+
+def errors(
+    evaluation: Annotated[Path, typer.Argument(help="Folder of 'thorax evaluate-xray'.")], output: Output
+) -> None:
+    """Show the misclassified radiographs and what they have in common."""
+    from pipelines.reporting.xray_errors_page import PAGE_NAME, explore_errors
+
+    with progress_bar("Measuring", console) as tell:
+        found = explore_errors(evaluation, output, progress=tell)
+    say(f"{len(found.wrong)} of {len(found.cases)} images misclassified, see {output / PAGE_NAME}")
+
+
+def quantize(
+    network: Annotated[XrayNetwork, typer.Argument(help="Network of the chest X-ray bundle.")],
+    dataset_dir: Annotated[
+        Path, typer.Option(help="Folder of 'thorax prepare chest-xray': calibration and test images.")
+    ],
+    output: Output,
+    weights: Weights = None,
+    section: Section = "test",
+    rounds: Annotated[int, typer.Option(help="Rounds of the time measurement.", min=1)] = 60,
+) -> None:
+    """Make the int8 model of a network and measure it against the float one."""
+    from pipelines.quantization.command import quantize_and_compare
+    from pipelines.reporting.tables import quantization_table
+
+    with progress_bar("Measuring", console) as tell:
+        model, content = quantize_and_compare(
+            network, dataset_dir, output, weights=weights, section=section, rounds=rounds, progress=tell
+        )
+    console.print(quantization_table(content))
+    say(f"model in {model}, figures in {output}")
+
+
+def _xray_model(
+    network: str, model: str, *, weights: Path | None, threshold: float | None, device: str
+) -> "XrayModel":
+    from pipelines.inference.classifier import Classifier
+    from pipelines.inference.int8 import Int8Classifier
+
+    if model == "int8":
+        if device not in ("auto", "cpu"):
+            raise ConfigError(f"expected the CPU for an int8 model, found device {device!r}")
+        return Int8Classifier.load(network, model=weights, threshold=threshold)
+    return Classifier.load(network, weights=weights, threshold=threshold, device=device)

@@ -7,8 +7,7 @@ import torch
 
 from pipelines.bundle import load_config
 from pipelines.errors import ConfigError
-from pipelines.files import write_text
-from pipelines.inference.classifier import OPERATING_POINT_NAME
+from pipelines.inference.beside_weights import copy_beside
 from pipelines.training.checkpoints import BEST_NAME, LAST_NAME, load_weights, save_weights
 
 Which = Literal["best", "last"]
@@ -22,8 +21,8 @@ def publish_weights(
 ) -> Path:
     """Write the averaged weights of a run to the bundle in 16 bits; returns the file.
 
-    Heads of deep supervision stay in, so that training can go on from the file. A threshold that
-    the run chose on validation goes beside it.
+    Heads of deep supervision stay in, so that training can go on from the file. The threshold of
+    the run, and the settings that its weights need, go beside it.
 
     Args:
         run_dir: Existing folder of the run.
@@ -50,9 +49,7 @@ def publish_weights(
         raise ConfigError(f"expected weights that fit 16 bits, found infinite ones in {run_dir}: {odd[:3]}")
     path = Path(parser.get_parsed_content("weights"))
     save_weights(module, path)
-    threshold = run_dir / OPERATING_POINT_NAME
-    if threshold.is_file():
-        write_text(path.parent / OPERATING_POINT_NAME, threshold.read_text(encoding="utf-8"))
+    copy_beside(run_dir, path.parent)
     return path
 
 

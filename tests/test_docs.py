@@ -5,20 +5,14 @@ repository; here that is a folder with a phantom in the place of the data and a 
 says what is done with which command, and a command that it does not know fails.
 """
 
-import os
 import re
-import shlex
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
-import nibabel as nib
-import numpy as np
 import pytest
-import SimpleITK as sitk
+from documented import BIN, Command, Workspace, commands_of, write_dicom_series
 
 from pipelines.datasets.phantom import write_phantom_cohort
 from pipelines.datasets.phantom_xray import write_phantom_xrays
@@ -27,34 +21,6 @@ from pipelines.datasets.prepare_xray import prepare_chest_xray
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-BIN = Path(sys.executable).parent
-OUTER = {
-    name: value for name, value in os.environ.items() if not name.startswith("MAKE") and name != "MFLAGS"
-}
-"""Without what a make that runs these tests would pass on to the ones that they run."""
-
-
-@dataclass(frozen=True)
-class Command:
-    """A command of the documentation: the folder it is given in, relative to the root, and its text."""
-
-    folder: str
-    text: str
-
-
-def commands_of(page: str) -> list[Command]:
-    """The commands of a page in order; `cd` holds until its block ends."""
-    commands = []
-    for block in re.findall(r"^ *```console\n(.*?)^ *```", page, re.MULTILINE | re.DOTALL):
-        folder = "."
-        for line in re.findall(r"^ *\$ (.*)$", block, re.MULTILINE):
-            if line.startswith("cd "):
-                folder = line.removeprefix("cd ")
-            else:
-                commands.append(Command(folder, line))
-    return commands
-
-
 COMMANDS = list(
     dict.fromkeys(command for page in PAGES for command in commands_of(page.read_text(encoding="utf-8")))
 )
@@ -79,32 +45,6 @@ def test_commands_stand_in_console_blocks_only(page: Path) -> None:
 def test_links_to_files_of_the_repository_lead_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8"))
     assert [target for target in targets if not (page.parent / target).exists()] == []
-
-
-@dataclass(frozen=True)
-class Workspace:
-    """A stand-in for the root of the repository, and the paths for the placeholders in the pages."""
-
-    folder: Path
-    paths: dict[str, Path]
-
-    def run(self, command: Command, *more: str) -> str:
-        """Run a command with the placeholders filled in; its output."""
-        text = " ".join([command.text, *more])
-        for placeholder, path in self.paths.items():
-            text = text.replace(placeholder, shlex.quote(str(path)))
-        run = subprocess.run(
-            ["bash", "-c", text],
-            cwd=self.folder / command.folder,
-            env={**OUTER, "PATH": f"{BIN}{os.pathsep}{OUTER['PATH']}", "OMP_NUM_THREADS": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            encoding="utf-8",
-            check=False,
-        )
-        assert run.returncode == 0, f"{text}\n{run.stdout[-4000:]}"
-        return run.stdout
 
 
 @pytest.fixture(scope="module")
@@ -137,39 +77,13 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     return Workspace(folder, paths)
 
 
-def write_dicom_series(cine: Path, folder: Path) -> None:
-    """The first frame of a cine as a DICOM series, one file a slice."""
-    folder.mkdir()
-    writer = sitk.ImageFileWriter()
-    writer.KeepOriginalImageUIDOn()
-    stack = np.asarray(nib.load(cine).dataobj)[..., 0]
-    for z in range(stack.shape[2]):
-        image = sitk.GetImageFromArray(stack[:, :, z].T.astype(np.uint16))
-        image.SetSpacing((1.4, 1.4))
-        tags = {
-            "0008|0016": "1.2.840.10008.5.1.4.1.1.4",  # MR Image Storage
-            "0008|0018": f"1.2.3.4.{z + 1}",  # of the image
-            "0008|0060": "MR",
-            "0010|0020": "phantom",
-            "0020|000d": "1.2.3",  # of the study
-            "0020|000e": "1.2.3.4",  # of the series
-            "0020|0013": str(z + 1),
-            "0020|0032": f"0\\0\\{8 * z}",  # position
-            "0020|0037": "1\\0\\0\\0\\1\\0",  # direction
-            "0018|0050": "8",  # slice thickness, mm
-        }
-        for tag, value in tags.items():
-            image.SetMetaData(tag, value)
-        writer.SetFileName(str(folder / f"{z:03}.dcm"))
-        writer.Execute(image)
-
-
 def run_it(workspace: Workspace, command: Command) -> None:
     workspace.run(command)
 
 
 def train_smoke(workspace: Workspace, command: Command) -> None:
     """At smoke scale; what is resumed must exist, and nothing else may."""
+    make_inputs(workspace, command)
     if "--resume" in command.text:
         ensure_run(workspace)
     else:
@@ -195,12 +109,32 @@ def evaluate_two(workspace: Workspace, command: Command) -> None:
     Workspace(workspace.folder, small).run(command)
 
 
-def with_resnet(workspace: Workspace, command: Command) -> None:
-    """With weights that are there."""
-    if not (workspace.folder / "runs" / "resnet18").exists():
-        train = "thorax train resnet18 --dataset-dir runs/xray --output runs/resnet18 --smoke"
-        workspace.run(Command(".", train))
-    workspace.run(command)
+SMALLER = {
+    "thorax tune": "--trials 1 --epochs 1 --set size_px=[32,32] --set batch_size=8 --set warmup=2",
+    "thorax quantize": "--rounds 1",
+    "thorax study-explanations": "--of-each 1",
+}
+"""What makes a long command short."""
+
+
+def with_xrays(workspace: Workspace, command: Command) -> None:
+    """With what it reads, made by the documented commands that write it."""
+    make_inputs(workspace, command)
+    smaller = [more for start, more in SMALLER.items() if command.text.startswith(start)]
+    if smaller:
+        shutil.rmtree(workspace.folder / output_of(command), ignore_errors=True)
+    workspace.run(command, *smaller)
+
+
+def make_inputs(workspace: Workspace, command: Command) -> None:
+    for folder in re.findall(r"runs/[\w-]+", command.text.replace(output_of(command), "")):
+        if not (workspace.folder / folder).exists():
+            run_documented(workspace, next(maker for maker in COMMANDS if output_of(maker) == folder))
+
+
+def output_of(command: Command) -> str:
+    found = re.search(r"--output (\S+)", command.text)
+    return found[1] if found else "none"
 
 
 def demo_smoke(workspace: Workspace, command: Command) -> None:
@@ -286,14 +220,18 @@ RUNNERS: dict[str, Callable[[Workspace, Command], None]] = {
     r"python -m monai\.bundle run training .*": monai_smoke,
     r"thorax train .*": train_smoke,
     r"thorax evaluate .*": evaluate_two,
-    r"thorax (evaluate-xray|classify|explain) .*": with_resnet,
+    r"thorax (tune|evaluate-xray|classify|explain|errors|study-explanations|quantize) .*": with_xrays,
     r"thorax (--help|eda .*|phantom .*|prepare .*|segment .*|export .*)": run_it,
 }
+
+
+def run_documented(workspace: Workspace, command: Command) -> None:
+    runners = [runner for pattern, runner in RUNNERS.items() if re.fullmatch(pattern, command.text)]
+    assert len(runners) == 1, f"RUNNERS does not say how to run '{command.text}'"
+    runners[0](workspace, command)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.text)
 def test_a_documented_command_runs(workspace: Workspace, command: Command) -> None:
-    runners = [runner for pattern, runner in RUNNERS.items() if re.fullmatch(pattern, command.text)]
-    assert len(runners) == 1, f"RUNNERS does not say how to run '{command.text}'"
-    runners[0](workspace, command)
+    run_documented(workspace, command)

@@ -1,10 +1,11 @@
 """Evaluation of a classifier on labelled radiographs: figures, tables and pictures."""
 
+import json
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from pipelines.datasets.xray_image import read_xray
 from pipelines.errors import DataError
 from pipelines.evaluation.classification import FloatArray, summarise_classification
 from pipelines.files import output_folder, write_csv, write_json
-from pipelines.inference.classifier import Pixels
+from pipelines.inference.classifier import XrayModel
 from pipelines.progress import Progress
 from pipelines.reporting.xray_figures import write_figures
 
@@ -24,21 +25,10 @@ COLUMNS = ("image", "patient", "finding", "agent", "probability", "decision", "i
 logger = logging.getLogger(__name__)
 
 
-class XrayClassifier(Protocol):
-    """Anything that classifies a radiograph, e.g. `pipelines.inference.classifier.Classifier`."""
-
-    @property
-    def threshold(self) -> float:
-        """Probability from which pneumonia is decided."""
-
-    def probability(self, pixels: Pixels) -> float:
-        """Probability of pneumonia for a grey image `(H, W)`, 0 black to 1 white."""
-
-
 def evaluate_xray(
     root: Path,
     output: Path,
-    classifier: XrayClassifier,
+    classifier: XrayModel,
     *,
     records: Sequence[XrayRecord] | None = None,
     progress: Progress | None = None,
@@ -91,13 +81,29 @@ def evaluate_xray(
     return metrics
 
 
+def read_cases(evaluation: Path) -> list[dict[str, Any]]:
+    """Cases of an evaluation.
+
+    Raises:
+        DataError: If there is none.
+    """
+    path = evaluation / METRICS_NAME
+    try:
+        cases: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["cases"]
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(
+            f"expected an evaluation of 'thorax evaluate-xray', found {path}: {error!r}"
+        ) from error
+    return cases
+
+
 def truth_and_probability(cases: Sequence[dict[str, Any]]) -> tuple[Any, FloatArray]:
     """`(N,)` labels, 1 for pneumonia, and probabilities of the cases of an evaluation."""
     truth = np.array([case["finding"] == Finding.PNEUMONIA for case in cases], dtype=np.int64)
     return truth, np.array([case["probability"] for case in cases], dtype=np.float64)
 
 
-def _case(record: XrayRecord, classifier: XrayClassifier) -> dict[str, Any]:
+def _case(record: XrayRecord, classifier: XrayModel) -> dict[str, Any]:
     probability = classifier.probability(read_xray(record.image).pixels)
     decision = decide(probability, classifier.threshold)
     return {

@@ -90,7 +90,7 @@ def heat_map(
         raise ConfigError(f"expected at least 1 step, found {steps}")
     grey = classifier.resize(torch.from_numpy(np.ascontiguousarray(image))[None])
     grey = torch.as_tensor(grey)[None].as_subclass(Tensor).to(classifier.device)
-    start = _baseline(grey, baseline)
+    start = baseline_of(grey, baseline)
     model = _Score(classifier)
     with torch.no_grad():
         score, first = float(model(grey)), float(model(start))
@@ -128,7 +128,8 @@ class _Score(nn.Module):
         return difference
 
 
-def _baseline(grey: Tensor, kind: Baseline) -> Tensor:
+def baseline_of(grey: Tensor, kind: Baseline) -> Tensor:
+    """What "no information" looks like for grey images `(B, 1, H, W)`, of the same shape."""
     if kind == "black":
         return torch.zeros_like(grey)
     if kind == "mean":

@@ -1,9 +1,8 @@
 """Tell pneumonia from healthy lungs in a radiograph with one network of the bundle."""
 
-import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -11,19 +10,55 @@ import torch
 
 from pipelines.bundle import XRAY_BUNDLE, XRAY_NETWORKS, device_settings, load_config
 from pipelines.errors import ConfigError
-from pipelines.files import write_json
+from pipelines.inference.beside_weights import read_network, read_threshold
 from pipelines.inference.fuse import fused
 from pipelines.training.checkpoints import load_weights
-
-OPERATING_POINT_NAME: Final = "operating_point.json"
-"""File beside the weights with the threshold chosen on validation."""
-
-DEFAULT_THRESHOLD: Final = 0.5
 
 Pixels = npt.NDArray[np.float32]
 
 
-class Classifier:
+class XrayModel(ABC):
+    """What classifies radiographs one after the other, whatever runs its network.
+
+    Args:
+        resize: From a grey `(1, H, W)` tensor, 0 to 1, to the network's height and width.
+        to_input: From that `(..., 1, H, W)` to the network's `(..., 3, H, W)`.
+        threshold: Probability from which pneumonia is decided.
+
+    Raises:
+        ConfigError: If the threshold is not within 0 and 1.
+    """
+
+    def __init__(
+        self,
+        *,
+        resize: Callable[[torch.Tensor], torch.Tensor],
+        to_input: Callable[[torch.Tensor], torch.Tensor],
+        threshold: float,
+    ) -> None:
+        if not 0 < threshold < 1:
+            raise ConfigError(f"expected a threshold between 0 and 1, found {threshold}")
+        self.resize, self.to_input, self.threshold = resize, to_input, threshold
+
+    @abstractmethod
+    def logits(self, batch: torch.Tensor) -> torch.Tensor:
+        """`(B, 2)` float32 logits, normal first, of the network's input `(B, 3, H, W)`."""
+
+    def batch(self, images: Iterable[Pixels]) -> torch.Tensor:
+        """The network's input `(B, 3, H, W)` for images `(H, W)` of any size."""
+        grey = [self.resize(torch.from_numpy(np.ascontiguousarray(image))[None]) for image in images]
+        return self.to_input(torch.stack([image.as_subclass(torch.Tensor) for image in grey]))
+
+    def probability(self, pixels: Pixels) -> float:
+        """Probability of pneumonia for a grey image `(H, W)`, 0 black to 1 white."""
+        return float(self.probabilities([pixels])[0])
+
+    def probabilities(self, images: Iterable[Pixels]) -> npt.NDArray[np.float64]:
+        """`(N,)` probabilities of pneumonia for images `(H, W)` of any size, in one batch."""
+        return positive_probability(self.logits(self.batch(images)))
+
+
+class Classifier(XrayModel):
     """A network with its weights, ready to classify radiographs one after the other.
 
     `module` is the network as it was given, in float32, for gradients; `network` the faster copy.
@@ -31,8 +66,8 @@ class Classifier:
     Args:
         network: Takes `(B, 3, H, W)`, gives `(B, 2)` logits, normal first.
         weights: File with its weights.
-        resize: From a grey `(1, H, W)` tensor, 0 to 1, to the network's height and width.
-        to_input: From that `(..., 1, H, W)` to the network's `(..., 3, H, W)`.
+        resize: As for `XrayModel`.
+        to_input: As for `XrayModel`.
         device: Where the network runs.
         dtype: Type of the fast operations, None for float32.
         threshold: Probability from which pneumonia is decided; by default the one chosen
@@ -54,14 +89,14 @@ class Classifier:
         threshold: float | None = None,
     ) -> None:
         load_weights(network, weights)
-        if threshold is None:
-            threshold = read_threshold(weights.parent)
-        if not 0 < threshold < 1:
-            raise ConfigError(f"expected a threshold between 0 and 1, found {threshold}")
+        super().__init__(
+            resize=resize,
+            to_input=to_input,
+            threshold=read_threshold(weights.parent) if threshold is None else threshold,
+        )
         self.module = network.eval()
         self.network = fused(network, dtype if device.type == "cpu" else None)
-        self.resize, self.to_input = resize, to_input
-        self.device, self.dtype, self.threshold = device, dtype, threshold
+        self.device, self.dtype = device, dtype
 
     @classmethod
     def load(
@@ -79,7 +114,7 @@ class Classifier:
         Args:
             network: One of `XRAY_NETWORKS`.
             bundle: Root folder of the bundle.
-            weights: File to use instead of the bundle's own.
+            weights: File to use instead of the bundle's own, with the size and head that lie beside it.
             threshold: As for the class.
             device: `"auto"`, or a torch device such as `"cpu"` or `"cuda:0"`.
             precision: `"auto"`, `"bf16"` or `"fp32"`.
@@ -88,6 +123,8 @@ class Classifier:
             ConfigError: If the network is unknown, and as for the class.
         """
         settings = device_settings(device, precision)
+        if weights is not None:
+            settings |= read_network(weights.parent, network)
         get = load_config(network, bundle=bundle, **settings).get_parsed_content
         return cls(
             get("network"),
@@ -99,45 +136,18 @@ class Classifier:
             threshold=threshold,
         )
 
-    def probability(self, pixels: Pixels) -> float:
-        """Probability of pneumonia for a grey image `(H, W)`, 0 black to 1 white."""
-        return float(self.probabilities([pixels])[0])
-
-    def probabilities(self, images: Iterable[Pixels]) -> npt.NDArray[np.float64]:
-        """`(N,)` probabilities of pneumonia for images `(H, W)` of any size, in one batch."""
-        grey = [self.resize(torch.from_numpy(np.ascontiguousarray(image))[None]) for image in images]
-        batch = self.to_input(torch.stack([image.as_subclass(torch.Tensor) for image in grey]))
+    def logits(self, batch: torch.Tensor) -> torch.Tensor:
+        """As for `XrayModel`, by the faster copy."""
         batch = batch.to(self.device).contiguous(memory_format=torch.channels_last)
         with (
             torch.inference_mode(),
             torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None),
         ):
-            logits = self.network(batch).float()
-        positive: npt.NDArray[np.float64] = logits.softmax(dim=1)[:, 1].cpu().numpy().astype(np.float64)
-        return positive
+            found: torch.Tensor = self.network(batch).float()
+        return found.cpu()
 
 
-def read_threshold(folder: Path) -> float:
-    """Threshold that lies beside weights, 0.5 if there is none.
-
-    Raises:
-        ConfigError: If the file is there and holds no threshold.
-    """
-    path = folder / OPERATING_POINT_NAME
-    if not path.is_file():
-        return DEFAULT_THRESHOLD
-    try:
-        return float(json.loads(path.read_text(encoding="utf-8"))["threshold"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"expected a threshold in {path}, found {error!r}") from error
-
-
-def write_threshold(folder: Path, threshold: float, **details: Any) -> Path:
-    """Write the threshold beside weights, with what it was chosen on; returns the file.
-
-    Raises:
-        OutputError: If it cannot be written.
-    """
-    path = folder / OPERATING_POINT_NAME
-    write_json(path, {"threshold": threshold, **details})
-    return path
+def positive_probability(logits: torch.Tensor) -> npt.NDArray[np.float64]:
+    """`(B,)` probabilities of pneumonia of `(B, 2)` logits."""
+    positive: npt.NDArray[np.float64] = logits.softmax(dim=1)[:, 1].numpy().astype(np.float64)
+    return positive

@@ -11,7 +11,7 @@ from pipelines.datasets.records import Problem
 from pipelines.datasets.xray_image import SUFFIXES, XrayImage, read_xray
 from pipelines.errors import DataError
 from pipelines.files import output_folder, write_csv
-from pipelines.inference.classifier import Classifier
+from pipelines.inference.classifier import XrayModel
 from pipelines.inference.xray_quality import quality_warnings
 from pipelines.progress import Progress
 
@@ -54,7 +54,7 @@ class ClassificationReport:
 
 
 def classify(
-    inputs: Sequence[Path], output: Path, classifier: Classifier, *, progress: Progress | None = None
+    inputs: Sequence[Path], output: Path, classifier: XrayModel, *, progress: Progress | None = None
 ) -> ClassificationReport:
     """Classify radiographs and write `classification.csv`.
 
@@ -136,7 +136,7 @@ def _files(inputs: Sequence[Path]) -> Iterator[Path]:
                 yield file
 
 
-def _classify_one(path: Path, image: XrayImage, classifier: Classifier) -> ClassifiedXray:
+def _classify_one(path: Path, image: XrayImage, classifier: XrayModel) -> ClassifiedXray:
     probability = classifier.probability(image.pixels)
     decision = decide(probability, classifier.threshold)
     return ClassifiedXray(path, probability, decision, tuple(quality_warnings(image)))

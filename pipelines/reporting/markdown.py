@@ -1,6 +1,6 @@
 """Pieces of Markdown pages."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipelines.errors import DataError
@@ -22,11 +22,38 @@ def fill_card(card: Path, content: str) -> str:
         DataError: If the card has no such lines.
     """
     text = card.read_text(encoding="utf-8") if card.is_file() else ""
-    before, start, rest = text.partition(START)
-    _, end, after = rest.partition(END)
+    return _fill(text, START, END, content, card)
+
+
+def block_marks(name: str) -> tuple[str, str]:
+    """Lines of a page between which the figures of a section go; the words around them are kept."""
+    return f"<!-- {name}:start -->", f"<!-- {name}:end -->"
+
+
+def fill_blocks(page: Path, text: str, blocks: Mapping[str, str]) -> str:
+    """Text of a page with what stands between the marks of each block replaced.
+
+    Args:
+        page: Path of the page, for messages.
+        text: Its text.
+        blocks: New content by the name of the block.
+
+    Raises:
+        DataError: If the page lacks the marks of a block.
+    """
+    for name, content in blocks.items():
+        text = _fill(text, *block_marks(name), f"\n{content}\n\n", page)
+    return text
+
+
+def _fill(text: str, start_mark: str, end_mark: str, content: str, path: Path) -> str:
+    before, start, rest = text.partition(start_mark)
+    _, end, after = rest.partition(end_mark)
     if not start or not end:
-        raise DataError(f"expected the lines {START} and {END} in {card}, found none; put them back")
-    return f"{before}{START}\n{content}{END}{after}"
+        raise DataError(
+            f"expected the lines {start_mark} and {end_mark} in {path}, found none; put them back"
+        )
+    return f"{before}{start_mark}\n{content}{end_mark}{after}"
 
 
 def number(value: float | None, digits: int) -> str:

@@ -11,6 +11,7 @@ from pipelines.labels import FOREGROUND, LABEL_NAMES
 if TYPE_CHECKING:
     from pipelines.inference.classify import ClassifiedXray
     from pipelines.inference.segment import StudyResult
+    from pipelines.tuning.search import Trial
 
 MOST_ROWS = 40
 """Images that a table in the terminal shows."""
@@ -99,6 +100,49 @@ def classification_table(results: Sequence["ClassifiedXray"]) -> Table:
     if len(results) > MOST_ROWS:
         table.caption = f"{len(results) - MOST_ROWS} more are in the table file"
     return table
+
+
+def trials_table(trials: Sequence["Trial"]) -> Table:
+    """Trials of a search, the best first: what was drawn, and what it showed on validation."""
+    table = Table(title=f"{len(trials)} trials, scores on validation", title_justify="left")
+    for column in ("trial", "epochs", "AUROC", "accuracy", *trials[0].settings):
+        table.add_column(escape(column), justify="right")
+    for trial in trials[:MOST_ROWS]:
+        drawn = [
+            f"{value:.3g}" if isinstance(value, float) else str(value) for value in trial.settings.values()
+        ]
+        scores = (str(trial.epochs), f"{trial.auroc:.4f}", f"{trial.accuracy:.3f}")
+        table.add_row(trial.name, *scores, *map(escape, drawn))
+    return table
+
+
+def quantization_table(content: dict[str, Any]) -> Table:
+    """Ways to run a network beside its int8 model, a row each.
+
+    Args:
+        content: Content of `quantization.json`.
+    """
+    header, rows = quantization_rows(content)
+    table = Table(title=f"{content['threads']} threads, {content['images']} images", title_justify="left")
+    for column in header:
+        table.add_column(column, justify="right" if table.columns else "left")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def quantization_rows(content: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Header and cells of the ways to run a network: latencies in ms, accuracies in percent."""
+    header = ["", "1 image, ms", "p95", "16 images, ms", "p95", "accuracy %", "normal %", "pneumonia %"]
+    rows = []
+    for name, figures in content["runtimes"].items():
+        one, many = figures["batch_1_ms"], figures["batch_16_ms"]
+        times = (one["median"], one["p95"], many["median"], many["p95"])
+        shares = ("accuracy", "accuracy_normal", "accuracy_pneumonia", "agreement")
+        rows.append(
+            [name, *(f"{value:.1f}" for value in times), *(f"{100 * figures[share]:.1f}" for share in shares)]
+        )
+    return [*header, "as fp32 %"], rows
 
 
 def _number(value: float | None, digits: int) -> str:

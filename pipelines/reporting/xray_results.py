@@ -11,12 +11,41 @@ from pipelines.bundle import XRAY_BUNDLE, load_config
 from pipelines.errors import DataError
 from pipelines.files import atomic_path, output_folder, write_text
 from pipelines.manifest import MANIFEST_NAME
-from pipelines.reporting.markdown import duration, fill_card, markdown_table, number
+from pipelines.reporting.markdown import (
+    block_marks,
+    duration,
+    fill_blocks,
+    fill_card,
+    markdown_table,
+    number,
+)
 from pipelines.reporting.run_record import RunRecord, read_run, shown_command
+from pipelines.reporting.xray_sections import (
+    comparison_section,
+    errors_section,
+    explanation_section,
+    quantization_figure,
+    quantization_section,
+    search_section,
+)
 
 PAGE_NAME = "chest-xray.md"
 MODEL_CARD = XRAY_BUNDLE / "docs" / "README.md"
 PICTURES = ("roc", "confusion", "calibration")
+ACCURACY, COMPARISON, SEARCH, ERRORS = "accuracy", "comparison", "search", "errors"
+QUANTIZATION, EXPLANATION, RUNS = "quantization", "explanation", "runs"
+HEADINGS = {
+    ACCURACY: "Accuracy",
+    COMPARISON: "Base against tuned",
+    SEARCH: "Search",
+    ERRORS: "Errors",
+    QUANTIZATION: "Int8",
+    EXPLANATION: "Explanation",
+    RUNS: "Runs and commands",
+}
+"""Blocks of the page, and their headings where the page is new."""
+
+DPI = 110
 SCORES = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
@@ -49,22 +78,52 @@ class XrayEvaluation:
         return f"{self.folder.name}{leaks}"
 
 
+@dataclass(frozen=True, slots=True)
+class Studies:
+    """Folders of what further sections are made from; a section without its folder stays as it is.
+
+    Attributes:
+        base: Evaluations of the base recipe, one a seed, to compare with `tuned`.
+        tuned: Evaluations of the tuned recipe of the same images.
+        search: Of `thorax tune`.
+        errors: Of `thorax errors`.
+        quantization: Of `thorax quantize`.
+        explanations: Of `thorax study-explanations`.
+    """
+
+    base: Sequence[Path] = ()
+    tuned: Sequence[Path] = ()
+    search: Path | None = None
+    errors: Path | None = None
+    quantization: Path | None = None
+    explanations: Path | None = None
+
+
 def write_xray_results(
-    runs: Sequence[Path], evaluations: Sequence[Path], output: Path, *, card: Path = MODEL_CARD
+    runs: Sequence[Path],
+    evaluations: Sequence[Path],
+    output: Path,
+    *,
+    studies: Studies | None = None,
+    card: Path = MODEL_CARD,
 ) -> Path:
-    """Write the results page, its pictures, and the figures of the model card.
+    """Write the figures of the results page and of the model card, and the page's pictures.
+
+    What stands on the page between the marks of the blocks is replaced; the words around
+    them, written by hand, stay. A page that is not there yet is made, with headings only.
 
     Args:
         runs: Folders of training runs, in the order they were done.
         evaluations: Folders of `thorax evaluate-xray`; the pictures are those of the first.
         output: Folder that takes `chest-xray.md` and the pictures; made if it does not exist.
+        studies: Folders of what the further sections are made from.
         card: Existing model card, whose lines between `START` and `END` of `markdown` are replaced.
 
     Returns:
         Path of the page.
 
     Raises:
-        DataError: If a run or an evaluation cannot be read, there is none, or the card has no
+        DataError: If a folder cannot be read, there is no run or evaluation, or page or card have no
             place for figures.
         OutputError: If a file cannot be written.
     """
@@ -74,14 +133,19 @@ def write_xray_results(
         )
     records = [read_run(folder) for folder in runs]
     measured = [read_evaluation(folder) for folder in evaluations]
-    figures = _figures_table(measured)
-    filled = fill_card(card, f"{figures}\n\n{_threshold_line(measured[0])}\n")
+    figures = f"{_figures_table(measured)}\n\n{_threshold_line(measured[0])}"
+    page = output / PAGE_NAME
+    blocks = _blocks(records, measured, figures, studies or Studies())
+    text = fill_blocks(page, page.read_text(encoding="utf-8") if page.is_file() else _empty_page(), blocks)
+    filled = fill_card(card, f"{figures}\n")
     output_folder(output)
     for name in PICTURES:
         with atomic_path(output / f"chest-xray-{name}.png") as temporary:
             shutil.copyfile(measured[0].folder / f"{name}.png", temporary)
-    page = output / PAGE_NAME
-    write_text(page, _page(records, measured, figures))
+    if studies and studies.quantization:
+        with atomic_path(output / f"chest-xray-{QUANTIZATION}.png") as temporary:
+            quantization_figure(studies.quantization).savefig(temporary, dpi=DPI)
+    write_text(page, text)
     write_text(card, filled)
     return page
 
@@ -109,42 +173,34 @@ def read_evaluation(folder: Path) -> XrayEvaluation:
     return XrayEvaluation(folder, metrics, manifest)
 
 
-def _page(runs: Sequence[RunRecord], evaluations: Sequence[XrayEvaluation], figures: str) -> str:
+def _blocks(
+    runs: Sequence[RunRecord], evaluations: Sequence[XrayEvaluation], figures: str, studies: Studies
+) -> dict[str, str]:
+    """Content of each block of the page that can be made."""
     commands = [run.command for run in runs]
     commands += [shown_command(evaluation.manifest["command"]) for evaluation in evaluations]
-    first = evaluations[0]
-    return "\n".join(
-        [
-            "# Chest X-rays",
-            "",
-            "Made by `thorax results chest-xray` from the runs and evaluations listed below.",
-            "",
-            "## Accuracy",
-            "",
-            "`thorax evaluate-xray` measures a prepared folder on its test images: patients that take no",
-            "part in training or in choosing a checkpoint or a threshold. Intervals are 95%, bootstrapped",
-            "over patients.",
-            "",
-            figures,
-            "",
-            _threshold_line(first),
-            "",
-            *(f"![{name}](chest-xray-{name}.png)" for name in PICTURES),
-            "",
-            "## Runs",
-            "",
-            _runs_table(runs),
-            "",
-            "## Commands",
-            "",
-            "`python -m monai.bundle` runs in `bundles/chest_xray_classification`. Paths stand for your own.",
-            "",
-            "```text",
-            *dict.fromkeys(commands),
-            "```",
-            "",
-        ]
-    )
+    pictures = "\n".join(f"![{name}](chest-xray-{name}.png)" for name in PICTURES)
+    listed = "\n".join(dict.fromkeys(commands))
+    blocks = {ACCURACY: f"{figures}\n\n{pictures}", RUNS: f"{_runs_table(runs)}\n\n```text\n{listed}\n```"}
+    if studies.base or studies.tuned:
+        blocks[COMPARISON] = comparison_section(studies.base, studies.tuned)
+    if studies.search:
+        blocks[SEARCH] = search_section(studies.search)
+    if studies.errors:
+        blocks[ERRORS] = errors_section(studies.errors)
+    if studies.quantization:
+        picture = f"![time, size and accuracy before and after](chest-xray-{QUANTIZATION}.png)"
+        blocks[QUANTIZATION] = f"{quantization_section(studies.quantization)}\n\n{picture}"
+    if studies.explanations:
+        blocks[EXPLANATION] = explanation_section(studies.explanations)
+    return blocks
+
+
+def _empty_page() -> str:
+    lines = ["# Chest X-rays", "", "Figures by `thorax results chest-xray`.", ""]
+    for name, title in HEADINGS.items():
+        lines += [f"## {title}", "", *block_marks(name), ""]
+    return "\n".join(lines)
 
 
 def _figures_table(evaluations: Sequence[XrayEvaluation]) -> str:

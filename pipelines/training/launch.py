@@ -3,7 +3,7 @@
 import json
 import logging
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ def train_network(
     resume: bool = False,
     overlays: Sequence[str] = (),
     progress: Progress | None = None,
+    on_epoch: Callable[[int, Mapping[str, float]], None] | None = None,
     bundle: Path | None = None,
     **settings: Any,
 ) -> Path:
@@ -37,6 +38,8 @@ def train_network(
         resume: Go on with the run in `output_dir`.
         overlays: Further configuration files to read after `train`, without `.yaml`.
         progress: Called after each iteration.
+        on_epoch: Called after each epoch, once its checkpoint is written, with the epoch
+            and the scores of the last validation.
         bundle: Root folder of the bundle; by default the one that has the network.
         **settings: Values that replace those of the configuration, by their id.
 
@@ -59,9 +62,14 @@ def train_network(
     workflow = _workflow(config_files(network, "train", *overlays, bundle=bundle), bundle, overrides)
     try:
         workflow.initialize()
+        trainer = workflow.parser.get_parsed_content("train#trainer")
         if progress is not None:
-            trainer = workflow.parser.get_parsed_content("train#trainer")
             trainer.add_event_handler(Events.ITERATION_COMPLETED, _report, progress)
+        if on_epoch is not None:
+            evaluator = workflow.parser.get_parsed_content("validate#evaluator")
+            trainer.add_event_handler(
+                Events.EPOCH_COMPLETED, lambda engine: on_epoch(engine.state.epoch, evaluator.state.metrics)
+            )
         workflow.run()
         workflow.finalize()
     except Exception as error:
@@ -110,6 +118,26 @@ def bundle_command(
     for name, value in _overrides(dataset_dir, output_dir, resume=resume, settings=settings).items():
         words += [f"--{name}", str(value)]
     return f"cd {shlex.quote(str(bundle))} && {shlex.join(words)}"
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Settings of a YAML file, such as `best.yaml` of a search.
+
+    Args:
+        path: File with a setting a line.
+
+    Raises:
+        ConfigError: If it cannot be read or holds no settings.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"expected settings in {path}, found {error}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(
+            f"expected lines such as 'max_epochs: 10' in {path}, found {type(content).__name__}"
+        )
+    return {str(name): value for name, value in content.items()}
 
 
 def parse_settings(pairs: Iterable[str]) -> dict[str, Any]:

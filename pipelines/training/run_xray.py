@@ -1,7 +1,7 @@
 """What the training workflow of the chest X-ray bundle does around its trainer."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from pipelines.datasets.prepare_xray import select, xray_records
 from pipelines.datasets.xray_image import read_xray
 from pipelines.evaluation.classification import best_threshold
 from pipelines.evaluation.evaluate_xray import evaluate_xray
-from pipelines.inference.classifier import Classifier, write_threshold
+from pipelines.inference.beside_weights import write_network, write_threshold
+from pipelines.inference.classifier import Classifier
 from pipelines.training.checkpoints import BEST_NAME
 from pipelines.training.pretrained import load_imagenet
 from pipelines.training.run import start as start_run
@@ -26,17 +27,23 @@ logger = logging.getLogger(__name__)
 
 def start(
     network: nn.Module,
-    name: str,
+    architecture: str,
     *,
+    output_dir: str | Path,
+    settings: Mapping[str, Any],
     pretrained: bool = False,
     weights_file: str | None = None,
     initial_weights: str | None = None,
 ) -> None:
     """Prepare the process for training and load the weights to start from, if any.
 
+    Writes to the run's folder what its weights will belong to.
+
     Args:
         network: Network to be trained.
-        name: torchvision's name of it.
+        architecture: torchvision's name of it.
+        output_dir: Folder of the run.
+        settings: Values of the configuration without which the weights do not fit.
         pretrained: Start from ImageNet's weights.
         weights_file: Path of torchvision's file of them; without it they are downloaded.
         initial_weights: Path of a weights file of this bundle, which replaces them.
@@ -45,8 +52,9 @@ def start(
         ConfigError: If weights are missing, cannot be had, or do not fit.
     """
     if pretrained or weights_file:
-        load_imagenet(network, name, weights_file=Path(weights_file) if weights_file else None)
+        load_imagenet(network, architecture, weights_file=Path(weights_file) if weights_file else None)
     start_run(network, initial_weights=initial_weights)
+    write_network(Path(output_dir), architecture, settings)
 
 
 def choose_threshold(

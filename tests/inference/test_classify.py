@@ -12,7 +12,8 @@ from pipelines.datasets.chest_xray import Finding
 from pipelines.datasets.phantom_xray import phantom_xray
 from pipelines.datasets.xray_image import read_xray
 from pipelines.errors import ConfigError, DataError, OutputError
-from pipelines.inference.classifier import Classifier, read_threshold, write_threshold
+from pipelines.inference.beside_weights import read_threshold, write_threshold
+from pipelines.inference.classifier import Classifier
 from pipelines.inference.classify import classify, find_xrays
 from pipelines.training.checkpoints import save_weights
 

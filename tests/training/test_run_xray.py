@@ -54,6 +54,9 @@ def test_each_network_trains_is_evaluated_and_infers(
     assert json.loads((folder / "manifest.json").read_text())["finished"] is True
     assert 0 < json.loads((folder / "operating_point.json").read_text())["threshold"] < 1
 
+    built = Classifier.load(network, weights=folder / "best.pt", precision="fp32")
+    assert built.batch([np.zeros((90, 80), np.float32)]).shape == (1, 3, 64, 64)
+
     weights = {"weights": str(folder / "best.pt")}
     run("evaluating", network, ["train", "evaluate"], monkeypatch, **common, **weights)
     metrics = json.loads((folder / "evaluation" / "metrics.json").read_text())
@@ -138,7 +141,14 @@ def test_an_empty_section_is_told() -> None:
 def test_pretrained_weights_that_do_not_exist_stop_the_start(tmp_path: Path) -> None:
     network = load_config("resnet18").get_parsed_content("network_def")
     with pytest.raises(ConfigError, match="expected ImageNet weights at"):
-        start(network, "resnet18", pretrained=True, weights_file=str(tmp_path / "none.pth"))
+        start(
+            network,
+            "resnet18",
+            output_dir=tmp_path,
+            settings={},
+            pretrained=True,
+            weights_file=str(tmp_path / "none.pth"),
+        )
 
 
 def test_another_networks_weights_do_not_fit_the_classifier(tmp_path: Path) -> None:

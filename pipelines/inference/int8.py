@@ -1,0 +1,124 @@
+"""The int8 model of a chest X-ray network, run by OpenVINO."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from pipelines.bundle import XRAY_BUNDLE, XRAY_NETWORKS, load_config
+from pipelines.errors import ConfigError
+from pipelines.inference.beside_weights import read_network, read_threshold
+from pipelines.inference.classifier import XrayModel
+
+INT8_NAME: Final = "int8.xml"
+"""OpenVINO's description of the model beside the weights; `int8.bin` holds its numbers."""
+
+
+class Int8Classifier(XrayModel):
+    """A network in 8-bit integers, ready to classify radiographs; runs on CPUs.
+
+    Args:
+        model: OpenVINO's `.xml` file, with its `.bin` beside it.
+        resize: As for `XrayModel`.
+        to_input: As for `XrayModel`.
+        threshold: Probability from which pneumonia is decided; by default the one beside the model.
+
+    Raises:
+        ConfigError: If OpenVINO is not installed, or the model is missing or cannot be run.
+    """
+
+    def __init__(
+        self,
+        model: Path,
+        *,
+        resize: Callable[[torch.Tensor], torch.Tensor],
+        to_input: Callable[[torch.Tensor], torch.Tensor],
+        threshold: float | None = None,
+    ) -> None:
+        super().__init__(
+            resize=resize,
+            to_input=to_input,
+            threshold=read_threshold(model.parent) if threshold is None else threshold,
+        )
+        if not model.is_file():
+            raise ConfigError(f"expected an int8 model at {model}, found none; make it by thorax quantize")
+        self._run = compiled(model)
+
+    @classmethod
+    def load(
+        cls,
+        network: str = XRAY_NETWORKS[0],
+        *,
+        bundle: Path = XRAY_BUNDLE,
+        model: Path | None = None,
+        threshold: float | None = None,
+    ) -> "Int8Classifier":
+        """The int8 model of a network of the bundle.
+
+        Args:
+            network: One of `XRAY_NETWORKS`.
+            bundle: Root folder of the bundle.
+            model: File to use instead of the bundle's own, with the size that lies beside it.
+            threshold: As for the class.
+
+        Raises:
+            ConfigError: If the network is unknown, and as for the class.
+        """
+        settings = read_network(model.parent, network) if model else {}
+        get = load_config(network, bundle=bundle, **settings).get_parsed_content
+        return cls(
+            model or Path(get("weights")).with_name(INT8_NAME),
+            resize=get("resize"),
+            to_input=get("to_input"),
+            threshold=threshold,
+        )
+
+    def logits(self, batch: torch.Tensor) -> torch.Tensor:
+        """As for `XrayModel`."""
+        return self._run(batch)
+
+
+def compiled(model: Path | Any, **settings: str) -> Callable[[torch.Tensor], torch.Tensor]:
+    """A model as OpenVINO runs it on this CPU, on as many threads as torch has.
+
+    Args:
+        model: Path of an `.xml` file, or a model in memory.
+        **settings: OpenVINO's properties, e.g. `INFERENCE_PRECISION_HINT="f32"`.
+
+    Returns:
+        What takes `(B, 3, H, W)` float32 and gives `(B, 2)` float32.
+
+    Raises:
+        ConfigError: If OpenVINO is not installed or cannot run the model.
+    """
+    openvino = load_openvino()
+    properties = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": str(torch.get_num_threads()),
+        **settings,
+    }
+    try:
+        runner = openvino.Core().compile_model(model, "CPU", properties)
+    except RuntimeError as error:
+        raise ConfigError(f"expected a model that OpenVINO can run, found {model}: {error}") from error
+
+    def run(batch: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(runner(batch.contiguous().numpy())[0].copy())
+
+    return run
+
+
+def load_openvino() -> Any:
+    """The `openvino` package.
+
+    Raises:
+        ConfigError: If it is not installed.
+    """
+    try:
+        import openvino
+    except ImportError as error:
+        raise ConfigError(
+            f"expected OpenVINO for int8, found {error}; install it with pip install 'thorax[int8]'"
+        ) from error
+    return openvino

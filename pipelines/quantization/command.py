@@ -1,0 +1,74 @@
+"""Quantise a network and measure what it costs and gains, as one job."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from pipelines.datasets.prepare import Section, read_datalist
+from pipelines.datasets.prepare_xray import select
+from pipelines.datasets.xray_image import read_xray
+from pipelines.files import output_folder
+from pipelines.inference.beside_weights import copy_beside
+from pipelines.inference.classifier import Classifier
+from pipelines.manifest import write_manifest
+from pipelines.progress import Progress
+from pipelines.quantization.compare import COMPARISON_NAME, ROUNDS, compare
+from pipelines.quantization.int8 import CALIBRATION_IMAGES, quantize
+
+
+def quantize_and_compare(
+    network: str,
+    dataset_dir: Path,
+    output: Path,
+    *,
+    weights: Path | None = None,
+    section: Section = "test",
+    rounds: int = ROUNDS,
+    progress: Progress | None = None,
+) -> tuple[Path, dict[str, Any]]:
+    """Write `int8.xml`, `int8.bin`, `quantization.json` and a manifest.
+
+    Args:
+        network: Network of the chest X-ray bundle.
+        dataset_dir: Prepared folder; calibration images are spread evenly over its training section.
+        output: Folder for the results; made if it does not exist.
+        weights: File to use instead of the bundle's own.
+        section: Images that accuracies are measured on.
+        rounds: Rounds of the time measurement.
+        progress: Called while measuring.
+
+    Returns:
+        Path of `int8.xml`, and the content of `quantization.json`.
+
+    Raises:
+        ConfigError: If weights or packages are missing.
+        DataError: If the folder is not prepared or an image cannot be read.
+        OutputError: If the results cannot be written.
+    """
+    datalist = read_datalist(dataset_dir, kind="images")
+    classifier = Classifier.load(network, weights=weights, device="cpu")
+    training = select(datalist, "training")
+    measured = select(datalist, section)
+    calibration = training[:: max(1, len(training) // CALIBRATION_IMAGES)][:CALIBRATION_IMAGES]
+    if weights is not None:
+        copy_beside(weights.parent, output_folder(output))
+    model = quantize(classifier, _inputs(classifier, calibration), output)
+    truth = np.array([item["label"] for item in measured], dtype=np.int64)
+    content = compare(
+        classifier, model, _inputs(classifier, measured), truth, output, rounds=rounds, progress=progress
+    )
+    write_manifest(
+        output,
+        network=network,
+        section=section,
+        leaks_patients=datalist["leaks_patients"],
+        calibration_images=len(calibration),
+        outputs=[model.name, model.with_suffix(".bin").name, COMPARISON_NAME],
+    )
+    return model, content
+
+
+def _inputs(classifier: Classifier, items: list[dict[str, Any]]) -> list[Tensor]:
+    return [classifier.batch([read_xray(Path(item["image"])).pixels]) for item in items]

@@ -1,0 +1,265 @@
+"""Search for better settings of a training with Ray Tune, on one machine or a cluster."""
+
+import csv
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from torch.utils.tensorboard import SummaryWriter
+
+from pipelines.datasets.prepare import read_datalist
+from pipelines.errors import ConfigError
+from pipelines.files import output_folder, write_csv, write_text
+from pipelines.manifest import write_manifest
+from pipelines.training.monitor import HISTORY_NAME
+from pipelines.tuning.space import Choice, Range, Space
+from pipelines.tuning.trial import METRIC, TIME, run_trial
+
+BEST_SETTINGS_NAME: Final = "best.yaml"
+TABLE_NAME: Final = "trials.csv"
+SETTINGS_NAME: Final = "settings.yaml"
+TRIALS_NAME: Final = "trials"
+STATE_NAME: Final = "ray"
+"""Folder of the search's own state, from which it goes on."""
+
+OBJECT_STORE_BYTES: Final = 100_000_000  # trials read their data themselves
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SearchOptions:
+    """How far and where to search.
+
+    Attributes:
+        trials: Number of settings to try.
+        epochs: Most epochs of a trial.
+        grace: Epochs that each trial has before it may be stopped.
+        reduction: Of this many trials at a rung, one goes on.
+        concurrency: Trials at a time, each on one thread; 0 for one a core.
+        seed: Seed of the draws.
+        address: Existing Ray cluster, such as `"auto"` or `"ray://host:10001"`, whose machines
+            all see the same folders; None starts Ray on this machine.
+        settings: Settings that all trials share.
+    """
+
+    trials: int = 20
+    epochs: int = 8
+    grace: int = 2
+    reduction: int = 3
+    concurrency: int = 0
+    seed: int = 0
+    address: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What one trial showed.
+
+    Attributes:
+        name: Its name, also that of its folder.
+        settings: What was drawn for it.
+        epochs: Epochs that it ran.
+        auroc: Largest AUROC on validation.
+        accuracy: Accuracy on validation in that epoch.
+    """
+
+    name: str
+    settings: Mapping[str, Any]
+    epochs: int
+    auroc: float
+    accuracy: float
+
+
+def search(
+    network: str,
+    dataset_dir: Path,
+    output: Path,
+    space: Space,
+    options: SearchOptions,
+    *,
+    resume: bool = False,
+) -> list[Trial]:
+    """Try settings by asynchronous successive halving, and write the best ones.
+
+    Settings are drawn at random; at 2, 6, 18, ... epochs (`grace`, `reduction`) a trial
+    goes on only if it is among the best third of those that came as far.
+    Writes `trials.csv`, `best.yaml` (settings for `thorax train --settings`), TensorBoard's
+    HParams, and the folder of each trial below `trials`.
+
+    Args:
+        network: Network of the chest X-ray bundle.
+        dataset_dir: Folder of `thorax prepare chest-xray`.
+        output: Folder of the search.
+        space: Settings and their ranges.
+        options: How far and where to search.
+        resume: Go on with the search in `output`: trials go on from their last epoch.
+
+    Returns:
+        Trials that finished an epoch, the best first.
+
+    Raises:
+        ConfigError: If Ray is missing, `output` does not fit `resume`, or no trial finished an epoch.
+        DataError: If `dataset_dir` is not prepared.
+        KeyboardInterrupt: If the search was interrupted; it can be resumed.
+    """
+    read_datalist(dataset_dir, kind="images")
+    state = output_folder(output.resolve()) / STATE_NAME
+    if state.exists() and not resume:
+        raise ConfigError(
+            f"expected an empty folder, found the search {state}; go on with it by --resume, "
+            "or choose another folder by --output"
+        )
+    if resume and not state.exists():
+        raise ConfigError(f"expected a search to go on with in {output}, found none; start without --resume")
+    try:
+        with _ray(options):
+            _run(network, dataset_dir.resolve(), state, space, options, resume=resume)
+    except KeyboardInterrupt:
+        logger.warning("interrupted; go on with --resume")
+        raise
+    trials = read_trials(output)
+    _write(output, trials, network=network, options=options)
+    return trials
+
+
+def read_trials(output: Path) -> list[Trial]:
+    """Trials of a search that finished an epoch, the best first.
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    trials = []
+    for folder in sorted((output / TRIALS_NAME).glob("*")):
+        path = folder / HISTORY_NAME
+        if not path.is_file():
+            continue
+        with path.open(encoding="utf-8", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+        best = max(rows, key=lambda row: float(row["val_auroc"]))
+        settings = yaml.safe_load((folder / SETTINGS_NAME).read_text(encoding="utf-8"))
+        trials.append(
+            Trial(folder.name, settings, len(rows), float(best["val_auroc"]), float(best["val_accuracy"]))
+        )
+    if not trials:
+        raise ConfigError(
+            f"expected a trial that finished an epoch in {output}, found none; see the errors below "
+            f"{output / STATE_NAME}"
+        )
+    return sorted(trials, key=lambda trial: trial.auroc, reverse=True)
+
+
+def _run(
+    network: str, dataset_dir: Path, state: Path, space: Space, options: SearchOptions, *, resume: bool
+) -> None:
+    """Run Ray Tune until all trials have ended."""
+    from ray import tune
+    from ray.tune.logger import JsonLoggerCallback
+    from ray.tune.schedulers import ASHAScheduler
+    from ray.tune.search import BasicVariantGenerator
+
+    trials = state.parent / TRIALS_NAME
+
+    def trainable(drawn: dict[str, Any]) -> None:
+        folder = trials / tune.get_context().get_trial_id()
+        write_text(folder / SETTINGS_NAME, yaml.safe_dump(drawn))
+        settings = {"max_epochs": options.epochs, **options.settings, **drawn}
+        run_trial(settings, network=network, dataset_dir=dataset_dir, folder=folder, report=tune.report)
+
+    if resume:
+        tuner = tune.Tuner.restore(
+            str(state / network), trainable=trainable, resume_unfinished=True, resume_errored=True
+        )
+    else:
+        tuner = tune.Tuner(
+            trainable,
+            param_space={name: _ray_domain(domain) for name, domain in space.items()},
+            tune_config=tune.TuneConfig(
+                metric=METRIC,
+                mode="max",
+                num_samples=options.trials,
+                trial_dirname_creator=lambda trial: trial.trial_id,
+                max_concurrent_trials=options.concurrency or None if options.address else None,
+                search_alg=BasicVariantGenerator(random_state=options.seed),
+                scheduler=ASHAScheduler(
+                    time_attr=TIME,
+                    max_t=options.epochs,
+                    grace_period=min(options.grace, options.epochs),
+                    reduction_factor=options.reduction,
+                ),
+            ),
+            run_config=tune.RunConfig(
+                name=network, storage_path=str(state), callbacks=[JsonLoggerCallback()], verbose=1
+            ),
+        )
+    results = tuner.fit()
+    for error in results.errors:
+        logger.warning("a trial failed: %s", error)
+
+
+@contextmanager
+def _ray(options: SearchOptions) -> Iterator[None]:
+    """Ray, joined or started for the time of the block."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # it would end as if all trials were done
+    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1")  # a killed search loses a second, not a trial
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # each trial has a history of its own
+    try:
+        import ray
+        import ray.tune
+    except ImportError as error:
+        raise ConfigError(
+            f"expected Ray Tune for a search, found {error}; install it with pip install 'thorax[tune]'"
+        ) from error
+    try:
+        if options.address:
+            ray.init(address=options.address, log_to_driver=False)
+        else:
+            ray.init(
+                num_cpus=options.concurrency or os.cpu_count(),
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+                log_to_driver=False,
+            )
+    except (ConnectionError, ValueError) as error:
+        raise ConfigError(f"expected a Ray cluster at {options.address}, found {error}") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _ray_domain(domain: Range | Choice) -> Any:
+    from ray import tune
+
+    if isinstance(domain, Choice):
+        return tune.choice(domain.values)
+    return (tune.loguniform if domain.log else tune.uniform)(domain.low, domain.high)
+
+
+def _write(output: Path, trials: Sequence[Trial], *, network: str, options: SearchOptions) -> None:
+    """The table, the best settings, TensorBoard's HParams and the manifest."""
+    names = list(trials[0].settings)
+    rows = [
+        {"trial": trial.name, "epochs": trial.epochs, "auroc": trial.auroc, "accuracy": trial.accuracy}
+        | dict(trial.settings)
+        for trial in trials
+    ]
+    write_csv(output / TABLE_NAME, ["trial", "epochs", "auroc", "accuracy", *names], rows)
+    best = trials[0]
+    header = f"# Trial {best.name}: AUROC {best.auroc:.4f} on validation within {best.epochs} epochs.\n"
+    write_text(output / BEST_SETTINGS_NAME, header + yaml.safe_dump({**options.settings, **best.settings}))
+    for trial in trials:
+        with SummaryWriter(str(output / "tensorboard" / trial.name)) as writer:
+            values = {
+                name: value if isinstance(value, int | float | bool) else str(value)
+                for name, value in trial.settings.items()
+            }
+            writer.add_hparams(values, {"auroc": trial.auroc, "accuracy": trial.accuracy}, run_name=".")
+    write_manifest(output, network=network, finished_trials=len(trials), **asdict(options))

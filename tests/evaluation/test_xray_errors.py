@@ -1,0 +1,81 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipelines.datasets.phantom_xray import phantom_xray
+from pipelines.errors import DataError
+from pipelines.evaluation.xray_errors import analyse_errors
+
+
+def case(folder: Path, index: int, *, dark: bool, correct: bool) -> dict[str, Any]:
+    path = folder / f"{index:03d}.png"
+    image = phantom_xray(np.random.default_rng(index), side_px=64)
+    Image.fromarray((255 * image * (0.2 if dark else 1.0)).astype(np.uint8)).save(path)
+    healthy = index % 2 == 0
+    return {
+        "image": str(path),
+        "patient": f"p{index // 4}" if not healthy else f"h{index}",
+        "finding": "NORMAL" if healthy else "PNEUMONIA",
+        "agent": "" if healthy else "virus",
+        "probability": (0.1 if healthy else 0.8) if correct else (0.95 if healthy else 0.3),
+        "is_correct": correct,
+    }
+
+
+@pytest.fixture
+def cases(tmp_path: Path) -> list[dict[str, Any]]:
+    """Sixty images; six are dark, and five of those are wrong, and one other."""
+    dark = {0, 11, 20, 31, 40, 51}
+    wrong = {0, 11, 20, 31, 40, 7}
+    return [case(tmp_path, index, dark=index in dark, correct=index not in wrong) for index in range(60)]
+
+
+def test_what_goes_with_errors_has_counts_rates_and_an_interval(cases: list[dict[str, Any]]) -> None:
+    found = analyse_errors(cases)
+    dark = next(kind for kind in found.types if kind.name == "dark")
+    assert (dark.images, dark.errors) == (6, 5)
+    assert dark.share_of_errors == pytest.approx(5 / 6)
+    assert dark.error_rate == pytest.approx(5 / 6)
+    assert dark.other_rate == pytest.approx(1 / 54)
+    assert dark.interval is not None
+    assert 0.3 < dark.interval[0] < 5 / 6 - 1 / 54 < dark.interval[1] <= 1
+    assert dark.p_value < 1e-4
+
+
+def test_what_has_nothing_to_do_with_errors_has_zero_in_its_interval(cases: list[dict[str, Any]]) -> None:
+    kind = next(kind for kind in analyse_errors(cases).types if kind.name == "viral pneumonia")
+    assert (kind.images, kind.errors) == (30, 3)
+    assert kind.interval is not None
+    assert kind.interval[0] < 0 < kind.interval[1]
+    assert kind.p_value > 0.5
+
+
+def test_wrong_images_come_the_most_certain_first(cases: list[dict[str, Any]]) -> None:
+    found = analyse_errors(cases)
+    assert len(found.wrong) == 6
+    assert [item["probability"] for item in found.wrong] == [0.95, 0.95, 0.95, 0.3, 0.3, 0.3]
+    doubt = next(kind for kind in found.types if kind.name.startswith("label in doubt"))
+    assert (doubt.images, doubt.errors) == (3, 3)
+    assert doubt.example in {item["image"] for item in found.wrong[:3]}
+
+
+def test_each_image_tells_what_was_seen(cases: list[dict[str, Any]]) -> None:
+    found = analyse_errors(cases)
+    assert "dark" in found.cases[0]["seen"]
+    assert "healthy" in found.cases[0]["seen"]
+    assert set(found.as_dict()) == {"types", "cases"}
+
+
+def test_without_errors_there_is_a_table_all_the_same(cases: list[dict[str, Any]]) -> None:
+    found = analyse_errors([item for item in cases if item["is_correct"]])
+    assert found.wrong == []
+    assert {kind.errors for kind in found.types} == {0}
+
+
+def test_an_image_that_is_gone_is_told(cases: list[dict[str, Any]]) -> None:
+    Path(cases[3]["image"]).unlink()
+    with pytest.raises(DataError, match=r"003\.png"):
+        analyse_errors(cases)
