@@ -15,7 +15,7 @@ NETWORKS: Final = ("unet", "attention_unet", "vnet")
 
 ACDC_BUNDLE: Final = BUNDLES / "acdc_segmentation"
 
-XRAY_NETWORKS: Final = ("resnet18", "resnet34", "resnet50")
+XRAY_NETWORKS: Final = ("resnet18_tuned", "resnet18", "resnet34", "resnet50")
 """Network overlays of the chest X-ray bundle; the first is the default."""
 
 XRAY_BUNDLE: Final = BUNDLES / "chest_xray_classification"
@@ -38,6 +38,8 @@ def bundle_of(network: str) -> Path:
 def config_files(network: str, *overlays: str, bundle: Path | None = None) -> list[str]:
     """Configuration files in the order they are read: common, network, then overlays.
 
+    After `train` comes the network's own recipe, where it has one.
+
     Args:
         network: One of `NETWORKS` or `XRAY_NETWORKS`.
         *overlays: Names of further files, without `.yaml`.
@@ -47,8 +49,12 @@ def config_files(network: str, *overlays: str, bundle: Path | None = None) -> li
         ConfigError: If the network is unknown or a file is missing.
     """
     own = bundle_of(network)
+    configs = (bundle or own) / "configs"
     names = ["common", f"network_{network}", *overlays]
-    paths = [(bundle or own) / "configs" / f"{name}.yaml" for name in names]
+    recipe = f"recipe_{network}"
+    if "train" in names and (configs / f"{recipe}.yaml").is_file():
+        names.insert(names.index("train") + 1, recipe)
+    paths = [configs / f"{name}.yaml" for name in names]
     for path in paths:
         if not path.is_file():
             raise ConfigError(f"expected a bundle with {path.name}, found none in {path.parent}")

@@ -30,9 +30,10 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_ratios_are_those_of_the_medians() -> None:
-    times = StepTimes(pipeline_ms=110.0, in_memory_ms=100.0, bf16_ms=50.0, fp32_ms=200.0)
+    times = StepTimes(pipeline_ms=110.0, in_memory_ms=100.0, bf16_ms=50.0, fp32_ms=200.0, plain_ms=330.0)
     assert times.pipeline_over_in_memory == pytest.approx(1.1)
     assert times.bf16_over_fp32 == pytest.approx(0.25)
+    assert times.throughput_over_plain == pytest.approx(3)
 
 
 def test_first_round_is_a_warm_up_and_each_round_has_every_kind(cohort: Path, tmp_path: Path) -> None:
@@ -41,7 +42,7 @@ def test_first_round_is_a_warm_up_and_each_round_has_every_kind(cohort: Path, tm
         "unet", cohort, tmp_path, rounds=1, progress=lambda done, total: told.append((done, total)), **SMALL
     )
     assert told == [(1, 2), (2, 2)]
-    assert min(times.pipeline_ms, times.in_memory_ms, times.bf16_ms, times.fp32_ms) > 0
+    assert min(times.pipeline_ms, times.in_memory_ms, times.bf16_ms, times.fp32_ms, times.plain_ms) > 0
 
 
 def test_segmented_volume_has_the_size_that_is_promised(cohort: Path, tmp_path: Path) -> None:
@@ -92,4 +93,5 @@ def test_bench_writes_what_it_shows(tmp_path: Path) -> None:
     assert 100 < content["training"]["unet"]["peak_mb"] < 6000
     assert 100 < content["segmentation"]["cine_peak_mb"] < 3000
     assert "unet: step in bf16 / fp32" in text.getvalue()
+    assert content["radiographs"]["throughput_over_plain"] > 0.5
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bench.json", "manifest.json"]

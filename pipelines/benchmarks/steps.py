@@ -1,5 +1,6 @@
 """Wall time of a training step: data pipeline against memory, bf16 against fp32."""
 
+import copy
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -23,12 +24,14 @@ class StepTimes:
         in_memory_ms: On one batch that is in memory and on the device.
         bf16_ms: On that batch in bfloat16.
         fp32_ms: On that batch in float32.
+        plain_ms: On that batch as a plain PyTorch loop does it: float32, default memory format, AdamW.
     """
 
     pipeline_ms: float
     in_memory_ms: float
     bf16_ms: float
     fp32_ms: float
+    plain_ms: float
 
     @property
     def pipeline_over_in_memory(self) -> float:
@@ -39,6 +42,11 @@ class StepTimes:
     def bf16_over_fp32(self) -> float:
         """Time in bfloat16 over time in float32; below 1 where bfloat16 is faster."""
         return self.bf16_ms / self.fp32_ms
+
+    @property
+    def throughput_over_plain(self) -> float:
+        """Images a second with the data pipeline over those of plain PyTorch on a batch in memory."""
+        return self.plain_ms / self.pipeline_ms
 
 
 def time_training_steps(
@@ -70,6 +78,7 @@ def time_training_steps(
         "in_memory_ms": lambda: bench.step(batch, bench.inferer),
         "bf16_ms": lambda: bench.step(batch, AutocastInferer(torch.bfloat16)),
         "fp32_ms": lambda: bench.step(batch, AutocastInferer(None)),
+        "plain_ms": lambda: bench.plain_step(batch),
     }
     times: dict[str, list[float]] = {kind: [] for kind in kinds}
     for done in range(rounds + 1):
@@ -97,6 +106,8 @@ class _Bench:
         self.loss: nn.Module = get("train#loss")
         self.inferer: AutocastInferer = get("train#trainer#inferer")
         self.max_norm: float = get("max_norm")
+        self.plain = copy.deepcopy(self.network).to(memory_format=torch.contiguous_format)
+        self.plain_optimizer = torch.optim.AdamW(self.plain.parameters())
         self._prepare_batch = get("train#trainer#prepare_batch")
         self.batches = _endless(get("train#dataloader"))
 
@@ -111,6 +122,12 @@ class _Bench:
         nn.utils.clip_grad_norm_(self.network.parameters(), self.max_norm)
         self.optimizer.step()
         self.averaged.update_parameters(self.network)
+
+    def plain_step(self, batch: tuple[Tensor, Tensor]) -> None:
+        image, label = batch
+        self.plain_optimizer.zero_grad()
+        self.loss(self.plain(image.contiguous()), label).backward()
+        self.plain_optimizer.step()
 
 
 def _endless(loader: Any) -> Iterator[dict[str, Tensor]]:

@@ -23,7 +23,10 @@ MOST: Final = {
 }
 """Largest figures that are good: step time ratio, seconds a volume on two cores, MB (1e6 bytes)."""
 
-HEADER: Final = ("figure", "", "at most", "")
+LEAST: Final = {"throughput_over_plain": 2.2}
+"""Smallest figures that are good."""
+
+HEADER: Final = ("figure", "", "asked", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,8 @@ class BenchFigure:
         value: As measured.
         unit: With the space before it; empty for a ratio.
         digits: Digits after the point that are shown.
-        most: Largest value that is good, or None if nothing is asked.
+        most: Largest value that is good, or None if there is none.
+        least: Smallest value that is good, or None if there is none.
     """
 
     words: str
@@ -43,14 +47,22 @@ class BenchFigure:
     unit: str
     digits: int
     most: float | None = None
+    least: float | None = None
+
+    @property
+    def is_kept(self) -> bool | None:
+        """Whether the figure is as good as asked, None if nothing is asked."""
+        if self.most is not None:
+            return self.value <= self.most
+        return None if self.least is None else self.value >= self.least
 
     @property
     def cells(self) -> list[str]:
         """Words, figure, what is asked, and whether it is kept."""
-        if self.most is None:
-            return [self.words, self._shown(self.value), "", ""]
-        verdict = "yes" if self.value <= self.most else "no"
-        return [self.words, self._shown(self.value), self._shown(self.most), verdict]
+        asked = "" if self.most is None else f"at most {self._shown(self.most)}"
+        asked = asked if self.least is None else f"at least {self._shown(self.least)}"
+        verdict = {None: "", True: "yes", False: "no"}[self.is_kept]
+        return [self.words, self._shown(self.value), asked, verdict]
 
     def _shown(self, value: float) -> str:
         return f"{value:.{self.digits}f}{self.unit}"
@@ -64,6 +76,9 @@ def bench_figures(content: dict[str, Any]) -> Iterator[BenchFigure]:
         yield BenchFigure(f"{network}: step in bf16 / fp32", figures["bf16_over_fp32"], "", 2)
         peak, most = figures["peak_mb"], MOST["training_mb"]
         yield BenchFigure(f"{network}: peak memory in training", peak, " MB", 0, most)
+    times, least = content["radiographs"], LEAST["throughput_over_plain"]
+    words = "resnet18: images a second with data pipeline / plain PyTorch in memory"
+    yield BenchFigure(words, times["throughput_over_plain"], "", 2, least=least)
     found = content["segmentation"]
     words = f"segment a volume ({found['weights']} weights)"
     yield BenchFigure(words, found["segment_s"], " s", 2, MOST["segment_s"])

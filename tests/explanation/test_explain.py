@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipelines.bundle import load_config
+from pipelines.bundle import XRAY_NETWORKS, load_config
 from pipelines.datasets.phantom_xray import phantom_xray
 from pipelines.errors import DataError
 from pipelines.explanation.explain import explain, overlay_heat_map
@@ -19,7 +19,7 @@ from pipelines.training.checkpoints import save_weights
 def classifier(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "model.pt"
-    save_weights(load_config("resnet18").get_parsed_content("network_def"), path)
+    save_weights(load_config(XRAY_NETWORKS[0]).get_parsed_content("network_def"), path)
     return Classifier.load(weights=path, precision="fp32", device="cpu")
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipelines.bundle import load_config
+from pipelines.bundle import XRAY_NETWORKS, load_config
 from pipelines.datasets.chest_xray import Finding
 from pipelines.datasets.phantom_xray import phantom_xray
 from pipelines.datasets.xray_image import read_xray
@@ -30,7 +30,7 @@ class BrightIsPneumonia(torch.nn.Module):
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "model.pt"
-    save_weights(load_config("resnet18").get_parsed_content("network_def"), path)
+    save_weights(load_config(XRAY_NETWORKS[0]).get_parsed_content("network_def"), path)
     return path
 
 

@@ -15,7 +15,8 @@ def content() -> dict[str, Any]:
     found: dict[str, Any] = {"segment_s": 0.2, "read_s": 0.1, "write_s": 0.1, "weights": "random"}
     found |= {"stages_s": {"network": 0.15}, "cine_frames": 30, "cine_peak_mb": 3500.0}
     machine = {"device": "cpu", "threads": 2, "precision": "bfloat16", "rounds": 9}
-    return machine | {"training": {"unet": figures}, "segmentation": found}
+    radiographs = {"throughput_over_plain": 2.5}
+    return machine | {"training": {"unet": figures}, "radiographs": radiographs, "segmentation": found}
 
 
 def cells_of(text: str, mark: str) -> dict[str, list[str]]:
@@ -23,14 +24,16 @@ def cells_of(text: str, mark: str) -> dict[str, list[str]]:
     return {line[0].strip(): [cell.strip() for cell in line[1:]] for line in lines}
 
 
-def test_table_says_which_figures_are_too_large() -> None:
+def test_table_says_which_figures_are_as_good_as_asked() -> None:
     text = io.StringIO()
     Console(file=text, width=140).print(bench_table(content()))
     rows = cells_of(text.getvalue(), "│")
-    assert rows["unet: step with data pipeline / in memory"] == ["1.30", "1.15", "no"]
+    assert rows["unet: step with data pipeline / in memory"] == ["1.30", "at most 1.15", "no"]
     assert rows["unet: step in bf16 / fp32"] == ["0.50", "", ""]
-    assert rows["segment a volume (random weights)"] == ["0.20 s", "0.30 s", "yes"]
-    assert rows["peak memory, cine of 30"] == ["3500 MB", "3000 MB", "no"]
+    words = "resnet18: images a second with data pipeline / plain PyTorch in memory"
+    assert rows[words] == ["2.50", "at least 2.20", "yes"]
+    assert rows["segment a volume (random weights)"] == ["0.20 s", "at most 0.30 s", "yes"]
+    assert rows["peak memory, cine of 30"] == ["3500 MB", "at most 3000 MB", "no"]
 
 
 def test_page_has_the_figures_and_the_machine(tmp_path: Path) -> None:
@@ -38,7 +41,7 @@ def test_page_has_the_figures_and_the_machine(tmp_path: Path) -> None:
     text = write_bench_results(tmp_path, tmp_path / "docs").read_text()
     rows = cells_of(text, "|")
     assert rows["of it network"] == ["0.15 s", "", ""]
-    assert rows["unet: peak memory in training"] == ["900 MB", "6000 MB", "yes"]
+    assert rows["unet: peak memory in training"] == ["900 MB", "at most 6000 MB", "yes"]
     assert "cpu, 2 threads, precision auto is bfloat16" in text
 
 

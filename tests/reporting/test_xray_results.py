@@ -6,8 +6,14 @@ import pytest
 from PIL import Image
 
 from pipelines.errors import DataError
-from pipelines.reporting.markdown import END, START
-from pipelines.reporting.xray_results import PICTURES, SCORES, read_evaluation, write_xray_results
+from pipelines.reporting.markdown import END, START, block_marks
+from pipelines.reporting.xray_results import (
+    PICTURES,
+    SCORES,
+    Studies,
+    read_evaluation,
+    write_xray_results,
+)
 
 HISTORY = "epoch,iteration,train_loss,val_auroc\n1,10,1.0,0.91\n2,20,0.5,0.97\n"
 
@@ -48,13 +54,36 @@ def test_page_and_card_have_the_figures_with_their_intervals(tmp_path: Path, car
     text = page.read_text()
     assert "| accuracy | 0.956 (0.850 to 0.990) |" in text
     assert "9 of 10 images with pneumonia were found, 2 of 10 normal ones called pneumonia" in text
-    assert "| run | resnet18 | 2 | 640 |" in text
+    assert "| run | resnet18 | 2 | 1,920 |" in text
     assert "0.9700" in text
     assert "thorax evaluate-xray /path/to/prepared --output runs/test" in text
     assert "/here" not in text
     assert "0.956" in card.read_text()
     assert "last figures" not in card.read_text()
     assert all((tmp_path / "docs" / f"chest-xray-{name}.png").is_file() for name in PICTURES)
+
+
+def test_words_written_by_hand_stay_and_sections_without_a_folder_too(tmp_path: Path, card: Path) -> None:
+    output = tmp_path / "docs"
+    evaluation = write_evaluation(tmp_path / "base", accuracy=0.956)
+    runs = [write_run(tmp_path / "run")]
+    page = write_xray_results(runs, [evaluation], output, card=card)
+    start, end = block_marks("errors")
+    by_hand = page.read_text().replace("## Accuracy", "## Accuracy\n\nRead with care.")
+    page.write_text(by_hand.replace(start, f"{start}\nlast errors"))
+    search = tmp_path / "search"
+    search.mkdir()
+    (search / "trials.csv").write_text("trial,auroc\na,0.9\n")
+    write_xray_results(runs, [evaluation], output, card=card, studies=Studies(search=search))
+    text = page.read_text()
+    assert "Read with care." in text
+    assert f"{start}\nlast errors" in text
+    assert "The 1 best of 1 trials" in text
+    assert text.count("0.956 (0.850") == 1
+    page.write_text(text.replace(block_marks("runs")[1], ""))
+    with pytest.raises(DataError, match="expected the lines <!-- runs:start -->"):
+        write_xray_results(runs, [evaluation], output, card=card)
+    assert end in page.read_text()
 
 
 def test_a_split_that_leaks_patients_is_named_as_such(tmp_path: Path, card: Path) -> None:

@@ -122,7 +122,7 @@ def test_the_input_of_the_network_is_the_same_in_training_and_in_use(prepared: P
     used = get("to_input")(get("resize")(pixels))
     bytes_in_memory = XrayDataset([item], get("resize"))[0]["image"][None]
     trained = get("to_input_keys")(get("to_float")({"image": bytes_in_memory}))["image"][0]
-    assert used.shape == trained.shape == (3, 224, 224)
+    assert used.shape == trained.shape == (3, 112, 112)
     assert np.allclose(used, trained, atol=0.5 / 255 / 0.226 + 1e-4)
 
 
