@@ -66,8 +66,9 @@ def tune(
     """Search for better settings with Ray Tune; write the best as best.yaml."""
     from pipelines.reporting.tables import trials_table
     from pipelines.training.launch import parse_settings
-    from pipelines.tuning.search import BEST_SETTINGS_NAME, SearchOptions, search
+    from pipelines.tuning.search import SearchOptions, search
     from pipelines.tuning.space import read_space
+    from pipelines.tuning.trials import BEST_SETTINGS_NAME
 
     options = SearchOptions(
         trials=trials,

@@ -11,7 +11,7 @@ from pipelines.labels import FOREGROUND, LABEL_NAMES
 if TYPE_CHECKING:
     from pipelines.inference.classify import ClassifiedXray
     from pipelines.inference.segment import StudyResult
-    from pipelines.tuning.search import Trial
+    from pipelines.tuning.trials import Trial
 
 MOST_ROWS = 40
 """Images that a table in the terminal shows."""

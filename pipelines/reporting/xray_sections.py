@@ -19,7 +19,7 @@ from pipelines.quantization.compare import COMPARISON_NAME
 from pipelines.reporting.markdown import markdown_table, number
 from pipelines.reporting.tables import quantization_rows
 from pipelines.reporting.xray_errors_page import ERRORS_NAME, HEADER, type_cells
-from pipelines.tuning.search import TABLE_NAME
+from pipelines.tuning.trials import TABLE_NAME
 
 MOST_TRIALS = 10
 NEEDED = {"over_eager_fp32": 8.0, "over_same_runtime_fp32": 2.5, "over_best_bf16": 1.3}

@@ -52,12 +52,7 @@ def train_network(
         DataError: If the data cannot be used.
     """
     bundle = bundle or bundle_of(network)
-    known = load_config(network, ("train", *overlays), bundle=bundle)
-    unknown = [name for name in settings if name not in known]
-    if unknown:
-        raise ConfigError(
-            f"expected settings of configs/train.yaml, found {', '.join(unknown)}; see its first lines"
-        )
+    check_settings(settings, network, overlays, bundle=bundle)
     overrides = _overrides(dataset_dir, output_dir, resume=resume, settings=settings)
     workflow = _workflow(config_files(network, "train", *overlays, bundle=bundle), bundle, overrides)
     try:
@@ -118,6 +113,28 @@ def bundle_command(
     for name, value in _overrides(dataset_dir, output_dir, resume=resume, settings=settings).items():
         words += [f"--{name}", str(value)]
     return f"cd {shlex.quote(str(bundle))} && {shlex.join(words)}"
+
+
+def check_settings(
+    names: Iterable[str], network: str, overlays: Sequence[str] = (), *, bundle: Path | None = None
+) -> None:
+    """See that settings are those of the training workflow, since a mistyped one would do nothing.
+
+    Args:
+        names: Ids of settings.
+        network: A network of one of the bundles.
+        overlays: Further configuration files, without `.yaml`.
+        bundle: Root folder of the bundle, by default the network's.
+
+    Raises:
+        ConfigError: If a setting, the network or an overlay is unknown.
+    """
+    known = load_config(network, ("train", *overlays), bundle=bundle)
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ConfigError(
+            f"expected settings of configs/train.yaml, found {', '.join(unknown)}; see its first lines"
+        )
 
 
 def read_settings(path: Path) -> dict[str, Any]:

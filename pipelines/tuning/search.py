@@ -1,31 +1,31 @@
 """Search for better settings of a training with Ray Tune, on one machine or a cluster."""
 
-import csv
+import json
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
-from torch.utils.tensorboard import SummaryWriter
 
 from pipelines.datasets.prepare import read_datalist
 from pipelines.errors import ConfigError
-from pipelines.files import output_folder, write_csv, write_text
+from pipelines.files import output_folder, write_json, write_text
 from pipelines.manifest import write_manifest
-from pipelines.training.monitor import HISTORY_NAME
+from pipelines.training.checkpoints import LAST_NAME
+from pipelines.training.launch import check_settings
 from pipelines.tuning.space import Choice, Range, Space
 from pipelines.tuning.trial import METRIC, TIME, run_trial
+from pipelines.tuning.trials import SETTINGS_NAME, TRIALS_NAME, Trial, read_trials, write_trials
 
-BEST_SETTINGS_NAME: Final = "best.yaml"
-TABLE_NAME: Final = "trials.csv"
-SETTINGS_NAME: Final = "settings.yaml"
-TRIALS_NAME: Final = "trials"
 STATE_NAME: Final = "ray"
 """Folder of the search's own state, from which it goes on."""
+
+OPTIONS_NAME: Final = "options.json"
+"""Options that the search began with."""
 
 OBJECT_STORE_BYTES: Final = 100_000_000  # trials read their data themselves
 
@@ -58,25 +58,6 @@ class SearchOptions:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """What one trial showed.
-
-    Attributes:
-        name: Its name, also that of its folder.
-        settings: What was drawn for it.
-        epochs: Epochs that it ran.
-        auroc: Largest AUROC on validation.
-        accuracy: Accuracy on validation in that epoch.
-    """
-
-    name: str
-    settings: Mapping[str, Any]
-    epochs: int
-    auroc: float
-    accuracy: float
-
-
 def search(
     network: str,
     dataset_dir: Path,
@@ -99,13 +80,15 @@ def search(
         output: Folder of the search.
         space: Settings and their ranges.
         options: How far and where to search.
-        resume: Go on with the search in `output`: trials go on from their last epoch.
+        resume: Go on with the search in `output`, as far as it was meant to go when it began;
+            of the options only `concurrency` and `address` count. Trials go on from their last epoch.
 
     Returns:
         Trials that finished an epoch, the best first.
 
     Raises:
-        ConfigError: If Ray is missing, `output` does not fit `resume`, or no trial finished an epoch.
+        ConfigError: If a setting is unknown, Ray is missing, `output` does not fit `resume`, or no
+            trial finished an epoch.
         DataError: If `dataset_dir` is not prepared.
         KeyboardInterrupt: If the search was interrupted; it can be resumed.
     """
@@ -118,6 +101,8 @@ def search(
         )
     if resume and not state.exists():
         raise ConfigError(f"expected a search to go on with in {output}, found none; start without --resume")
+    check_settings([*space, *options.settings], network)
+    options = _kept_options(output, options, resume=resume)
     try:
         with _ray(options):
             _run(network, dataset_dir.resolve(), state, space, options, resume=resume)
@@ -125,34 +110,24 @@ def search(
         logger.warning("interrupted; go on with --resume")
         raise
     trials = read_trials(output)
-    _write(output, trials, network=network, options=options)
+    for trial in trials:  # what they would go on from is as large as three networks
+        (output / TRIALS_NAME / trial.name / LAST_NAME).unlink(missing_ok=True)
+    write_trials(output, trials, options.settings)
+    write_manifest(output, network=network, finished_trials=len(trials), **asdict(options))
     return trials
 
 
-def read_trials(output: Path) -> list[Trial]:
-    """Trials of a search that finished an epoch, the best first.
-
-    Raises:
-        ConfigError: If there is none.
-    """
-    trials = []
-    for folder in sorted((output / TRIALS_NAME).glob("*")):
-        path = folder / HISTORY_NAME
-        if not path.is_file():
-            continue
-        with path.open(encoding="utf-8", newline="") as stream:
-            rows = list(csv.DictReader(stream))
-        best = max(rows, key=lambda row: float(row["val_auroc"]))
-        settings = yaml.safe_load((folder / SETTINGS_NAME).read_text(encoding="utf-8"))
-        trials.append(
-            Trial(folder.name, settings, len(rows), float(best["val_auroc"]), float(best["val_accuracy"]))
-        )
-    if not trials:
-        raise ConfigError(
-            f"expected a trial that finished an epoch in {output}, found none; see the errors below "
-            f"{output / STATE_NAME}"
-        )
-    return sorted(trials, key=lambda trial: trial.auroc, reverse=True)
+def _kept_options(output: Path, options: SearchOptions, *, resume: bool) -> SearchOptions:
+    """Options that a search began with, here and now."""
+    path = output / OPTIONS_NAME
+    if not resume:
+        write_json(path, asdict(options))
+        return options
+    try:
+        began = json.loads(path.read_text(encoding="utf-8"))
+        return SearchOptions(**began | {"concurrency": options.concurrency, "address": options.address})
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigError(f"expected the options of a search in {path}, found {error!r}") from error
 
 
 def _run(
@@ -241,25 +216,3 @@ def _ray_domain(domain: Range | Choice) -> Any:
     if isinstance(domain, Choice):
         return tune.choice(domain.values)
     return (tune.loguniform if domain.log else tune.uniform)(domain.low, domain.high)
-
-
-def _write(output: Path, trials: Sequence[Trial], *, network: str, options: SearchOptions) -> None:
-    """The table, the best settings, TensorBoard's HParams and the manifest."""
-    names = list(trials[0].settings)
-    rows = [
-        {"trial": trial.name, "epochs": trial.epochs, "auroc": trial.auroc, "accuracy": trial.accuracy}
-        | dict(trial.settings)
-        for trial in trials
-    ]
-    write_csv(output / TABLE_NAME, ["trial", "epochs", "auroc", "accuracy", *names], rows)
-    best = trials[0]
-    header = f"# Trial {best.name}: AUROC {best.auroc:.4f} on validation within {best.epochs} epochs.\n"
-    write_text(output / BEST_SETTINGS_NAME, header + yaml.safe_dump({**options.settings, **best.settings}))
-    for trial in trials:
-        with SummaryWriter(str(output / "tensorboard" / trial.name)) as writer:
-            values = {
-                name: value if isinstance(value, int | float | bool) else str(value)
-                for name, value in trial.settings.items()
-            }
-            writer.add_hparams(values, {"auroc": trial.auroc, "accuracy": trial.accuracy}, run_name=".")
-    write_manifest(output, network=network, finished_trials=len(trials), **asdict(options))

@@ -17,9 +17,10 @@ from pipelines.datasets.phantom_xray import write_phantom_xrays
 from pipelines.datasets.prepare_xray import prepare_chest_xray
 from pipelines.errors import ConfigError, DataError
 from pipelines.training.launch import read_settings
-from pipelines.tuning.search import SearchOptions, read_trials, search
+from pipelines.tuning.search import SearchOptions, search
 from pipelines.tuning.space import Range
 from pipelines.tuning.trial import run_trial
+from pipelines.tuning.trials import read_trials
 
 SPACE = {"learning_rate": Range(1e-4, 1e-2, log=True)}
 SMALL = {"size_px": [32, 32], "batch_size": 8, "precision": "fp32", "head": [], "warmup": 2}
@@ -85,6 +86,13 @@ def test_a_folder_that_does_not_fit_resume_is_refused(prepared: Path, tmp_path: 
         search("resnet18", prepared, tmp_path, SPACE, SearchOptions())
 
 
+def test_a_mistyped_setting_stops_before_ray_starts(prepared: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"expected settings of configs/train\.yaml, found learningrate"):
+        search("resnet18", prepared, tmp_path / "a", {"learningrate": Range(0, 1)}, SearchOptions())
+    with pytest.raises(ConfigError, match="found heads"):
+        search("resnet18", prepared, tmp_path / "b", SPACE, SearchOptions(settings={"heads": [8]}))
+
+
 def test_data_that_is_not_prepared_stops_before_ray_starts(tmp_path: Path) -> None:
     with pytest.raises(DataError):
         search("resnet18", tmp_path, tmp_path / "out", SPACE, SearchOptions())
@@ -126,12 +134,17 @@ def killed(prepared: Path, tmp_path: Path) -> Path:
 def test_a_killed_search_goes_on_to_its_end(prepared: Path, killed: Path) -> None:
     begun = {path.parent.name for path in killed.glob("trials/*/history.csv")}
     run = subprocess.run(
-        command(prepared, killed, "--resume"), capture_output=True, text=True, timeout=400, check=False
+        [*command(prepared, killed, "--resume"), "--trials", "50"],
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
     )
     assert run.returncode == 0, run.stderr
     trials = read_trials(killed)
     assert len(trials) == 3
     assert begun <= {trial.name for trial in trials}
+    assert list(killed.glob("trials/*/last.pt")) == []
     assert all(int(history(killed / "trials" / trial.name)[0]["epoch"]) == 1 for trial in trials)
 
     best = read_settings(killed / "best.yaml")
