@@ -3,14 +3,25 @@
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pytest
 import SimpleITK as sitk
+
+from pipelines.datasets.phantom import write_phantom_cohort
+from pipelines.datasets.phantom_xray import write_phantom_xrays
+from pipelines.datasets.prepare import prepare_acdc
+from pipelines.datasets.prepare_xray import prepare_chest_xray
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 BIN = Path(sys.executable).parent
 OUTER = {
@@ -91,3 +102,196 @@ def write_dicom_series(cine: Path, folder: Path) -> None:
             image.SetMetaData(tag, value)
         writer.SetFileName(str(folder / f"{z:03}.dcm"))
         writer.Execute(image)
+
+
+COMMANDS = list(
+    dict.fromkeys(command for page in PAGES for command in commands_of(page.read_text(encoding="utf-8")))
+)
+
+
+def is_about_xrays(command: Command) -> bool:
+    return re.search(r"xray|resnet|int8", command.text) is not None
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    folder = tmp_path_factory.mktemp("docs")
+    shutil.copytree(
+        ROOT / "bundles", folder / "bundles", ignore=shutil.ignore_patterns("runs", "__pycache__")
+    )
+    for name in ("Makefile", ".pre-commit-config.yaml"):
+        shutil.copy(ROOT / name, folder)
+    write_phantom_cohort(folder / "acdc", patients=5, frames=3, cine=False)
+    write_phantom_cohort(folder / "two", patients=2, seed=1, frames=3, cine=False)
+    write_phantom_cohort(folder / "cine", patients=1, frames=3)
+    cine = folder / "cine" / "training" / "patient001" / "patient001_4d.nii.gz"
+    write_dicom_series(cine, folder / "dicom")
+    (folder / "test_patients.txt").write_text("patient002\n")
+    prepare_acdc(folder / "acdc", folder / "runs" / "acdc")
+    write_phantom_xrays(folder / "chest_xray", patients=30, images=1, side_px=96)
+    prepare_chest_xray(folder / "chest_xray", folder / "runs" / "xray")
+    one_xray = next((folder / "chest_xray").rglob("*.jpeg"))
+    paths = {
+        "/path/to/prepared-xray": folder / "runs" / "xray",
+        "/path/to/chest_xray": folder / "chest_xray",
+        "/path/to/one_xray.png": one_xray,
+        "/path/to/prepared": folder / "runs" / "acdc",
+        "/path/to/ACDC": folder / "acdc",
+        "/path/to/cine.nii.gz": cine,
+        "/path/to/dicom": folder / "dicom",
+    }
+    return Workspace(folder, paths)
+
+
+def run_it(workspace: Workspace, command: Command) -> None:
+    workspace.run(command)
+
+
+def train_smoke(workspace: Workspace, command: Command) -> None:
+    """At smoke scale; what is resumed must exist, and nothing else may."""
+    make_inputs(workspace, command)
+    if "--resume" in command.text:
+        ensure_run(workspace)
+    else:
+        output = command.text.split("--output ")[1].split()[0]
+        shutil.rmtree(workspace.folder / output, ignore_errors=True)
+    workspace.run(command, *([] if "--smoke" in command.text else ["--smoke"]))
+
+
+def monai_smoke(workspace: Workspace, command: Command) -> None:
+    """With the overlay that stands behind `--smoke`."""
+    network = re.search(r"configs/args_(\w+)\.yaml", command.text)
+    assert network is not None
+    layers = ["common", f"network_{network[1]}", "train", "smoke"]
+    files = ",".join(f"'configs/{layer}.yaml'" for layer in layers)
+    workspace.run(command, "--config_file", f'"[{files}]"')
+
+
+def evaluate_two(workspace: Workspace, command: Command) -> None:
+    """On two patients, and with weights that are there."""
+    if "--weights" in command.text:
+        ensure_run(workspace)
+    small = {**workspace.paths, "/path/to/ACDC": workspace.folder / "two"}
+    Workspace(workspace.folder, small).run(command)
+
+
+SMALLER = {
+    "thorax tune": "--trials 1 --epochs 1 --set size_px=[32,32] --set batch_size=8 --set warmup=2",
+    "thorax quantize": "--rounds 1",
+    "thorax study-explanations": "--of-each 1",
+}
+"""What makes a long command short."""
+
+
+def with_xrays(workspace: Workspace, command: Command) -> None:
+    """With what it reads, made by the documented commands that write it."""
+    make_inputs(workspace, command)
+    smaller = [more for start, more in SMALLER.items() if command.text.startswith(start)]
+    if smaller:
+        shutil.rmtree(workspace.folder / output_of(command), ignore_errors=True)
+    workspace.run(command, *smaller)
+
+
+def make_inputs(workspace: Workspace, command: Command) -> None:
+    for folder in re.findall(r"runs/[\w-]+", command.text.replace(output_of(command), "")):
+        if not (workspace.folder / folder).exists():
+            run_documented(workspace, next(maker for maker in COMMANDS if output_of(maker) == folder))
+
+
+def output_of(command: Command) -> str:
+    found = re.search(r"--output (\S+)", command.text)
+    return found[1] if found else "none"
+
+
+def demo_smoke(workspace: Workspace, command: Command) -> None:
+    """What make would run, with seconds for the training."""
+    output = "runs/demo-data" if "DATA=" in command.text else "runs/demo"
+    workspace.run(Command(".", expansion(workspace, command)), "--smoke", "--output", output)
+
+
+def expands_to(tool: str) -> Callable[[Workspace, Command], None]:
+    """A target that is running now or takes minutes: make would run this tool."""
+
+    def check(workspace: Workspace, command: Command) -> None:
+        assert tool in expansion(workspace, command)
+
+    return check
+
+
+def expansion(workspace: Workspace, command: Command) -> str:
+    """The last line that make would run for a target whose environment is there."""
+    stamp = f"VENV={sys.prefix}", "-o", f"{sys.prefix}/.installed"
+    return workspace.run(command, "--dry-run", "-f", str(ROOT / "Makefile"), *stamp).splitlines()[-1]
+
+
+def inspect_events(workspace: Workspace, command: Command) -> None:
+    """Reads what the server would show, and ends."""
+    ensure_run(workspace)
+    assert "scalars" in workspace.run(command, "--inspect")
+
+
+def ensure_run(workspace: Workspace) -> None:
+    if not (workspace.folder / "runs" / "unet").exists():
+        workspace.run(Command(".", "thorax train unet --dataset-dir runs/acdc --output runs/unet --smoke"))
+
+
+def activate(workspace: Workspace, command: Command) -> None:
+    """With the environment of these tests."""
+    text = command.text.replace(".venv", sys.prefix)
+    assert str(BIN) in workspace.run(Command(".", f"{text} && command -v thorax"))
+
+
+def build_site(workspace: Workspace, command: Command) -> None:
+    """What make would run, into another folder."""
+    line = expansion(workspace, command)
+    site = workspace.folder / "site"
+    workspace.run(Command(".", line), "-q", "-f", str(ROOT / "mkdocs.yml"), "-d", str(site))
+    assert "Get started" in (site / "get-started" / "index.html").read_text(encoding="utf-8")
+
+
+def install_hook(workspace: Workspace, command: Command) -> None:
+    """In a repository of its own."""
+    text = command.text.replace(".venv", sys.prefix)
+    workspace.run(Command(".", f"git init -q . && env -u GIT_DIR {text}"))
+    assert (workspace.folder / ".git" / "hooks" / "pre-commit").exists()
+
+
+def clean(workspace: Workspace, command: Command) -> None:
+    """The environment goes, the runs stay."""
+    (workspace.folder / ".venv").mkdir()
+    for name in ("pipelines", "tests"):
+        (workspace.folder / name / "__pycache__").mkdir(parents=True)
+    workspace.run(command)
+    assert not (workspace.folder / ".venv").exists()
+    assert not (workspace.folder / "tests" / "__pycache__").exists()
+    assert (workspace.folder / "runs" / "acdc" / "datalist.json").exists()
+
+
+def conda(workspace: Workspace, command: Command) -> None:
+    """Conda itself is not needed here: what it would install is checked in test_packaging.py."""
+    assert (ROOT / command.text.split()[-1]).is_file()
+
+
+RUNNERS: dict[str, Callable[[Workspace, Command], None]] = {
+    r"make demo( DATA=\S+)?": demo_smoke,
+    r"(THORAX_DATA=\S+ )?make test( ARGS=.*)?": expands_to("python -m pytest"),
+    r"make check": expands_to("codespell"),
+    r"make bench": expands_to("thorax bench"),
+    r"make docs": build_site,
+    r"make clean": clean,
+    r"conda env create -f \S+": conda,
+    r"source \S+/activate": activate,
+    r"\S*/pre-commit install": install_hook,
+    r"tensorboard --logdir \S+": inspect_events,
+    r"python -m monai\.bundle run training .*": monai_smoke,
+    r"thorax train .*": train_smoke,
+    r"thorax evaluate .*": evaluate_two,
+    r"thorax (tune|evaluate-xray|classify|explain|errors|study-explanations|quantize) .*": with_xrays,
+    r"thorax (--help|eda .*|phantom .*|prepare .*|segment .*|export .*)": run_it,
+}
+
+
+def run_documented(workspace: Workspace, command: Command) -> None:
+    runners = [runner for pattern, runner in RUNNERS.items() if re.fullmatch(pattern, command.text)]
+    assert len(runners) == 1, f"RUNNERS does not say how to run '{command.text}'"
+    runners[0](workspace, command)

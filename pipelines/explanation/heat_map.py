@@ -32,8 +32,8 @@ SMALL_ERROR: Final = 0.05
 PARALLEL_STEPS: Final = 8
 """Points of the path that go through the network at a time: more only cost memory."""
 
-WINDOW_PX, STRIDE_PX = 32, 16
-"""Side and step of the square that occlusion covers, in the network's pixels."""
+WINDOWS: Final = 7
+"""Squares that occlusion covers side by side; they move by half of their side."""
 
 BLUR: Final = 8
 """Factor by which the blurred baseline is shrunk and enlarged."""
@@ -102,12 +102,12 @@ def heat_map(
         values = LayerGradCam(model, classifier.module.layer4).attribute(grey, relu_attributions=False)
         values = F.interpolate(values, grey.shape[2:], mode="bilinear", align_corners=False)
         return HeatMap(_on_grid(values, image.shape), score)
-    window = (1, WINDOW_PX, WINDOW_PX)
+    window = [max(2, length // WINDOWS) for length in grey.shape[2:]]
     with torch.no_grad():
         values = Occlusion(model).attribute(
             grey,
-            sliding_window_shapes=window,
-            strides=(1, STRIDE_PX, STRIDE_PX),
+            sliding_window_shapes=(1, *window),
+            strides=(1, *(length // 2 for length in window)),
             baselines=start,
             perturbations_per_eval=PARALLEL_STEPS,
         )

@@ -9,6 +9,7 @@ from pipelines.bundle import XRAY_NETWORKS, load_config
 from pipelines.datasets.phantom_xray import phantom_xray
 from pipelines.errors import ConfigError
 from pipelines.explanation.heat_map import heat_map
+from pipelines.inference.beside_weights import write_network
 from pipelines.inference.classifier import Classifier
 from pipelines.training.checkpoints import save_weights
 
@@ -32,6 +33,7 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "model.pt"
     save_weights(load_config(XRAY_NETWORKS[0]).get_parsed_content("network_def"), path)
+    write_network(path.parent, "resnet18", {"size_px": [224, 224]})  # that of the images below
     return Classifier.load(weights=path, precision="fp32", device="cpu")
 
 

@@ -92,7 +92,8 @@ def test_tensorboard_has_the_scores_and_pictures_of_the_worst_and_the_median_cas
 def test_every_epoch_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO", logger="pipelines.training.monitor"):
         run(tmp_path, 2)
-    assert caplog.messages == [
+    logged = [record.message for record in caplog.records if record.name == "pipelines.training.monitor"]
+    assert logged == [
         "epoch 1 of 2: train_loss 2, learning_rate 0.5",
         "epoch 2 of 2: train_loss 2, learning_rate 0.5, val_mean_dice 0.2",
     ]

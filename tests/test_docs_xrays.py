@@ -1,0 +1,11 @@
+"""The documented commands for chest X-rays run; apart from the others so that both can run at a time."""
+
+import pytest
+from documented import COMMANDS, Command, Workspace, is_about_xrays, run_documented
+from documented import workspace as workspace
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", filter(is_about_xrays, COMMANDS), ids=lambda command: command.text)
+def test_a_documented_command_runs(workspace: Workspace, command: Command) -> None:
+    run_documented(workspace, command)
