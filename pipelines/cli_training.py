@@ -80,5 +80,5 @@ def tune(
     )
     found = search(network, dataset_dir, output, read_space(space), options, resume=resume)
     console.print(trials_table(found))
-    say(f"best settings in {output / BEST_SETTINGS_NAME}: thorax train {network} --settings with it")
+    say(f"train with the best settings: thorax train {network} --settings {output / BEST_SETTINGS_NAME} ...")
     say(f"all trials: tensorboard --logdir {output / 'tensorboard'}")

@@ -104,15 +104,16 @@ def classification_table(results: Sequence["ClassifiedXray"]) -> Table:
 
 def trials_table(trials: Sequence["Trial"]) -> Table:
     """Trials of a search, the best first: what was drawn, and what it showed on validation."""
-    table = Table(title=f"{len(trials)} trials, scores on validation", title_justify="left")
-    for column in ("trial", "epochs", "AUROC", "accuracy", *trials[0].settings):
-        table.add_column(escape(column), justify="right")
+    table = Table(title=f"{len(trials)} trials, scores on validation", title_justify="left", show_lines=True)
+    for column in ("trial", "epochs", "AUROC", "accuracy", "settings"):
+        table.add_column(column, justify="left" if column == "settings" else "right")
     for trial in trials[:MOST_ROWS]:
         drawn = [
-            f"{value:.3g}" if isinstance(value, float) else str(value) for value in trial.settings.values()
+            f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
+            for name, value in trial.settings.items()
         ]
         scores = (str(trial.epochs), f"{trial.auroc:.4f}", f"{trial.accuracy:.3f}")
-        table.add_row(trial.name, *scores, *map(escape, drawn))
+        table.add_row(trial.name, *scores, escape(", ".join(drawn)))
     return table
 
 
