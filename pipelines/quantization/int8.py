@@ -3,6 +3,7 @@
 import logging
 import shutil
 import tempfile
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -27,7 +28,8 @@ def to_openvino(module: torch.nn.Module, example: torch.Tensor) -> Any:
     Raises:
         ConfigError: If OpenVINO is not installed.
     """
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # OpenVINO traces in a way that torch will drop
         return load_openvino().convert_model(
             module, input=[-1, *example.shape[1:]], example_input=example.clone()
         )
