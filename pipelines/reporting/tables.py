@@ -127,7 +127,7 @@ def quantization_table(content: dict[str, Any]) -> Table:
     shown = [header.index(name) for name in ("", "1 image, ms", "16 images, ms", "accuracy %", "as fp32 %")]
     table = Table(title=f"{content['threads']} threads, {content['images']} images", title_justify="left")
     for index in shown:
-        table.add_column(header[index], justify="right" if index else "left", no_wrap=True)
+        table.add_column(header[index], justify="right" if index else "left", no_wrap=not index)
     for row in rows:
         table.add_row(*(row[index] for index in shown))
     return table
