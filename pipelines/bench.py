@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 
 from pipelines.benchmarks.memory import peak_memory_of
-from pipelines.benchmarks.steps import time_training_steps
+from pipelines.benchmarks.steps import StepTimes, time_training_steps
 from pipelines.benchmarks.volumes import time_segmentation, usable_weights
 from pipelines.bundle import NETWORKS, load_config
 from pipelines.datasets.phantom import write_phantom_cohort
@@ -71,15 +71,7 @@ def run_bench(
             "training": {},
         }
         for network in networks:
-            with log.step(f"Time training steps of {network}") as step:
-                times = time_training_steps(
-                    network,
-                    work / "prepared",
-                    work / "steps",
-                    rounds=rounds,
-                    progress=_rounds(step),
-                )
-                step.done(f"{times.pipeline_ms:.0f} ms with the data pipeline")
+            times = _time_steps(log, network, work / "prepared", work / "steps", rounds)
             with log.step(f"Memory of training {network}") as step:
                 run = work / "runs" / network
                 peak_mb = peak_memory_of(
@@ -92,16 +84,9 @@ def run_bench(
                 "bf16_over_fp32": times.bf16_over_fp32,
                 "peak_mb": peak_mb,
             }
-        with log.step(f"Time training steps of {XRAY_NETWORK}") as step:
-            prepare_chest_xray(_make_xrays(work / "xrays"), work / "prepared_xrays")
-            times = time_training_steps(
-                XRAY_NETWORK,
-                work / "prepared_xrays",
-                work / "steps",
-                rounds=rounds,
-                progress=_rounds(step),
-            )
-            step.done(f"{times.pipeline_ms:.0f} ms with the data pipeline")
+        write_phantom_xrays(work / "xrays", patients=XRAYS, images=1)
+        prepare_chest_xray(work / "xrays", work / "prepared_xrays")
+        times = _time_steps(log, XRAY_NETWORK, work / "prepared_xrays", work / "steps", rounds)
         content["radiographs"] = {**asdict(times), "throughput_over_plain": times.throughput_over_plain}
         weights, is_trained = usable_weights(work)
         with log.step("Time the segmentation of a volume") as step:
@@ -147,9 +132,11 @@ def _make_data(log: StepLog, work: Path, data: Path | None, frames: int) -> tupl
     return patient / "patient001_frame01.nii.gz", patient / "patient001_4d.nii.gz", volumes
 
 
-def _make_xrays(folder: Path) -> Path:
-    write_phantom_xrays(folder, patients=XRAYS, images=1)
-    return folder
+def _time_steps(log: StepLog, network: str, prepared: Path, work: Path, rounds: int) -> StepTimes:
+    with log.step(f"Time training steps of {network}") as step:
+        times = time_training_steps(network, prepared, work, rounds=rounds, progress=_rounds(step))
+        step.done(f"{times.pipeline_ms:.0f} ms with the data pipeline")
+    return times
 
 
 def _rounds(step: Step) -> Callable[[int, int], None]:

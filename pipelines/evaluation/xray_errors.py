@@ -87,7 +87,7 @@ class ErrorAnalysis:
     @property
     def wrong(self) -> list[dict[str, Any]]:
         """Misclassified cases, the most certain first."""
-        return sorted((case for case in self.cases if not case["is_correct"]), key=_wrongness, reverse=True)
+        return sorted((case for case in self.cases if not case["is_correct"]), key=wrongness, reverse=True)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: types and cases."""
@@ -136,7 +136,7 @@ def _flags(cases: Sequence[Mapping[str, Any]]) -> dict[str, BoolArray]:
         flags[name] = values > edge if is_upper else values < edge
     # By its nature only among errors: how often the network is sure of what the label denies.
     flags["label in doubt: the network is certain of the other"] = each(
-        lambda case: not case["is_correct"] and _wrongness(case) >= CERTAIN
+        lambda case: not case["is_correct"] and wrongness(case) >= CERTAIN
     )
     return flags
 
@@ -159,7 +159,7 @@ def _error_type(name: str, flag: BoolArray, cases: Sequence[Mapping[str, Any]]) 
         other_rate=without,
         interval=percentile_interval(difference),
         p_value=float(fisher_exact(table).pvalue),
-        example=str(max(shown, key=_wrongness)["image"]) if shown else None,
+        example=str(max(shown, key=wrongness)["image"]) if shown else None,
     )
 
 
@@ -174,7 +174,7 @@ def _rates(wrong: BoolArray, flag: BoolArray, weights: FloatArray) -> FloatArray
     return rates
 
 
-def _wrongness(case: Mapping[str, Any]) -> float:
+def wrongness(case: Mapping[str, Any]) -> float:
     """Probability that was given to the other finding."""
     probability = float(case["probability"])
     return probability if case["finding"] == Finding.NORMAL else 1 - probability

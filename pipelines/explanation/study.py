@@ -10,6 +10,7 @@ import numpy as np
 from pipelines.datasets.chest_xray import Finding
 from pipelines.datasets.xray_image import read_xray
 from pipelines.evaluation.evaluate_xray import read_cases
+from pipelines.evaluation.xray_errors import wrongness
 from pipelines.explanation.checks import DELETED, attribution_shares, deletion, randomised_likeness
 from pipelines.explanation.explain import overlay_heat_map
 from pipelines.explanation.heat_map import Baseline, Method, heat_map
@@ -104,9 +105,7 @@ def study_explanations(
 def choose_cases(cases: Sequence[dict[str, Any]], *, of_each: int, seed: int) -> list[dict[str, Any]]:
     """The wrong cases of which the network was most certain, then right ones of both findings in turn."""
     generator = np.random.default_rng(seed)
-    wrong = sorted(
-        (case for case in cases if not case["is_correct"]), key=lambda case: -abs(case["probability"] - 0.5)
-    )
+    wrong = sorted((case for case in cases if not case["is_correct"]), key=wrongness, reverse=True)
     right: list[dict[str, Any]] = []
     pools = [
         [case for case in cases if case["is_correct"] and case["finding"] == finding] for finding in Finding

@@ -23,7 +23,8 @@ class XrayModel(ABC):
     Args:
         resize: From a grey `(1, H, W)` tensor, 0 to 1, to the network's height and width.
         to_input: From that `(..., 1, H, W)` to the network's `(..., 3, H, W)`.
-        threshold: Probability from which pneumonia is decided.
+        folder: Folder of the weights, where the default threshold lies.
+        threshold: Probability from which pneumonia is decided, None for the one in `folder`.
 
     Raises:
         ConfigError: If the threshold is not within 0 and 1.
@@ -34,11 +35,14 @@ class XrayModel(ABC):
         *,
         resize: Callable[[torch.Tensor], torch.Tensor],
         to_input: Callable[[torch.Tensor], torch.Tensor],
-        threshold: float,
+        folder: Path,
+        threshold: float | None = None,
     ) -> None:
+        threshold = read_threshold(folder) if threshold is None else threshold
         if not 0 < threshold < 1:
             raise ConfigError(f"expected a threshold between 0 and 1, found {threshold}")
         self.resize, self.to_input, self.threshold = resize, to_input, threshold
+        self.folder = folder
 
     @abstractmethod
     def logits(self, batch: torch.Tensor) -> torch.Tensor:
@@ -89,11 +93,7 @@ class Classifier(XrayModel):
         threshold: float | None = None,
     ) -> None:
         load_weights(network, weights)
-        super().__init__(
-            resize=resize,
-            to_input=to_input,
-            threshold=read_threshold(weights.parent) if threshold is None else threshold,
-        )
+        super().__init__(resize=resize, to_input=to_input, folder=weights.parent, threshold=threshold)
         self.module = network.eval()
         self.network = fused(network, dtype if device.type == "cpu" else None)
         self.device, self.dtype = device, dtype

@@ -8,7 +8,7 @@ import torch
 
 from pipelines.bundle import XRAY_BUNDLE, XRAY_NETWORKS, load_config
 from pipelines.errors import ConfigError
-from pipelines.inference.beside_weights import read_network, read_threshold
+from pipelines.inference.beside_weights import read_network
 from pipelines.inference.classifier import XrayModel
 
 INT8_NAME: Final = "int8.xml"
@@ -36,11 +36,7 @@ class Int8Classifier(XrayModel):
         to_input: Callable[[torch.Tensor], torch.Tensor],
         threshold: float | None = None,
     ) -> None:
-        super().__init__(
-            resize=resize,
-            to_input=to_input,
-            threshold=read_threshold(model.parent) if threshold is None else threshold,
-        )
+        super().__init__(resize=resize, to_input=to_input, folder=model.parent, threshold=threshold)
         if not model.is_file():
             raise ConfigError(f"expected an int8 model at {model}, found none; make it by thorax quantize")
         self._run = compiled(model)

@@ -52,8 +52,7 @@ def quantize_and_compare(
     training = select(datalist, "training")
     measured = select(datalist, section)
     calibration = training[:: max(1, len(training) // CALIBRATION_IMAGES)][:CALIBRATION_IMAGES]
-    if weights is not None:
-        copy_beside(weights.parent, output_folder(output))
+    copy_beside(classifier.folder, output_folder(output))
     model = quantize(classifier, _inputs(classifier, calibration), output)
     truth = np.array([item["label"] for item in measured], dtype=np.int64)
     content = compare(

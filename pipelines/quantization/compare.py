@@ -71,17 +71,13 @@ def compare(
                 "p95": 1e3 * float(np.percentile(seconds, 95)),
             }
     content["ratios"] = _ratios(times[1])
-    eager = None
+    batches = [torch.cat(list(images[first : first + 16])) for first in range(0, len(images), 16)]
+    decisions = {}
     for way in ways:
-        probability = np.concatenate(
-            [
-                positive_probability(way.run(torch.cat(list(images[i : i + 16]))))
-                for i in range(0, len(images), 16)
-            ]
-        )
-        decided = probability >= classifier.threshold
-        eager = decided if eager is None else eager
-        content["runtimes"][way.name] |= _accuracy(truth, decided, eager)
+        probability = np.concatenate([positive_probability(way.run(batch)) for batch in batches])
+        decisions[way.name] = probability >= classifier.threshold
+    for name, decided in decisions.items():
+        content["runtimes"][name] |= _accuracy(truth, decided, decisions[EAGER])
     write_json(output / COMPARISON_NAME, content)
     return content
 

@@ -16,6 +16,7 @@ from pipelines.evaluation.evaluate_xray import read_cases
 from pipelines.evaluation.xray_errors import ErrorType
 from pipelines.explanation.study import STUDY_NAME
 from pipelines.quantization.compare import COMPARISON_NAME
+from pipelines.quantization.runtimes import EAGER, INT8
 from pipelines.reporting.markdown import markdown_table, number
 from pipelines.reporting.tables import quantization_rows
 from pipelines.reporting.xray_errors_page import ERRORS_NAME, HEADER, type_cells
@@ -96,7 +97,7 @@ def quantization_section(folder: Path) -> str:
     header, rows = quantization_rows(content)
     sizes = content["sizes"]
     smaller = sizes["fp32_bytes"] / sizes["int8_bytes"]
-    accuracies = [content["runtimes"][name]["accuracy"] for name in ("PyTorch fp32", "OpenVINO int8")]
+    accuracies = [content["runtimes"][name]["accuracy"] for name in (EAGER, INT8)]
     lost = 100 * (accuracies[0] - accuracies[1])
     asked: list[tuple[str, str, str, bool]] = [
         ("size, fp32 over int8", f"{smaller:.2f}", f"at least {NEEDED_SIZE}", smaller >= NEEDED_SIZE)
@@ -135,7 +136,7 @@ def quantization_figure(folder: Path) -> Figure:
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, 3, width_ratios=(3, 1, 2))
     medians = [content["runtimes"][name]["batch_1_ms"]["median"] for name in names]
-    panels[0].barh(names, medians, color=["tab:red" if "int8" in name else "0.6" for name in names])
+    panels[0].barh(names, medians, color=["tab:red" if name == INT8 else "0.6" for name in names])
     panels[0].invert_yaxis()
     panels[0].set_xlabel("one image, ms (median)")
     sizes = [content["sizes"][f"{kind}_bytes"] / 1e6 for kind in ("fp32", "int8")]
@@ -143,7 +144,7 @@ def quantization_figure(folder: Path) -> Figure:
     panels[1].set_ylabel("file, MB")
     kinds = ("accuracy_normal", "accuracy_pneumonia", "accuracy")
     places = np.arange(len(kinds))
-    for offset, name, color in ((-0.2, "PyTorch fp32", "0.6"), (0.2, "OpenVINO int8", "tab:red")):
+    for offset, name, color in ((-0.2, EAGER, "0.6"), (0.2, INT8, "tab:red")):
         shares = [100 * content["runtimes"][name][kind] for kind in kinds]
         panels[2].bar(places + offset, shares, width=0.4, color=color, label=name)
     panels[2].set_xticks(places, ["normal", "pneumonia", "both"])

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
 from pipelines.datasets.prepare import Section
@@ -29,21 +30,15 @@ def start(
     network: nn.Module,
     architecture: str,
     *,
-    output_dir: str | Path,
-    settings: Mapping[str, Any],
     pretrained: bool = False,
     weights_file: str | None = None,
     initial_weights: str | None = None,
 ) -> None:
     """Prepare the process for training and load the weights to start from, if any.
 
-    Writes to the run's folder what its weights will belong to.
-
     Args:
         network: Network to be trained.
         architecture: torchvision's name of it.
-        output_dir: Folder of the run.
-        settings: Values of the configuration without which the weights do not fit.
         pretrained: Start from ImageNet's weights.
         weights_file: Path of torchvision's file of them; without it they are downloaded.
         initial_weights: Path of a weights file of this bundle, which replaces them.
@@ -54,7 +49,27 @@ def start(
     if pretrained or weights_file:
         load_imagenet(network, architecture, weights_file=Path(weights_file) if weights_file else None)
     start_run(network, initial_weights=initial_weights)
-    write_network(Path(output_dir), architecture, settings)
+
+
+class SettingsKeeper:
+    """Write to the run's folder what its weights belong to, once the run was not refused.
+
+    Args:
+        folder: Folder of the run.
+        architecture: torchvision's name of the network.
+        settings: Values of the configuration without which the weights do not fit.
+    """
+
+    def __init__(self, folder: str | Path, *, architecture: str, settings: Mapping[str, Any]) -> None:
+        self.folder = Path(folder)
+        self.architecture = architecture
+        self.settings = dict(settings)
+
+    def attach(self, engine: Engine) -> None:
+        """Write when the trainer starts; attach it after what may refuse to."""
+        engine.add_event_handler(
+            Events.STARTED, lambda: write_network(self.folder, self.architecture, self.settings)
+        )
 
 
 def choose_threshold(

@@ -160,7 +160,7 @@ def _run(
                 mode="max",
                 num_samples=options.trials,
                 trial_dirname_creator=lambda trial: trial.trial_id,
-                max_concurrent_trials=options.concurrency or None if options.address else None,
+                max_concurrent_trials=(options.concurrency or None) if options.address else None,
                 search_alg=BasicVariantGenerator(random_state=options.seed),
                 scheduler=ASHAScheduler(
                     time_attr=TIME,

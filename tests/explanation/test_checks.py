@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -35,7 +37,7 @@ class Spot(nn.Module):
 
 class SpotClassifier(XrayModel):
     def __init__(self) -> None:
-        super().__init__(resize=lambda image: image, to_input=lambda image: image, threshold=0.5)
+        super().__init__(resize=lambda image: image, to_input=lambda image: image, folder=Path())
         self.module: nn.Module = Spot()
         self.device = torch.device("cpu")
 

@@ -14,6 +14,7 @@ from pipelines.datasets.prepare import read_datalist
 from pipelines.datasets.prepare_xray import prepare_chest_xray, select
 from pipelines.datasets.xray_image import read_xray
 from pipelines.errors import ConfigError
+from pipelines.inference.beside_weights import read_threshold, write_threshold
 from pipelines.inference.classifier import Classifier
 from pipelines.inference.int8 import Int8Classifier
 from pipelines.quantization.command import quantize_and_compare
@@ -149,7 +150,9 @@ def test_the_job_calibrates_on_training_images_and_says_so(
     monkeypatch.setattr(
         "pipelines.quantization.command.compare", lambda *arguments, **_: {"images": len(arguments[2])}
     )
+    write_threshold(weights.parent, 0.3)
     model, content = quantize_and_compare("resnet18", prepared, tmp_path, weights=weights)
+    assert read_threshold(tmp_path) == 0.3
     datalist = read_datalist(prepared, kind="images")
     assert calibrated == [len(select(datalist, "training"))]
     assert content["images"] == len(select(datalist, "test"))

@@ -93,6 +93,10 @@ def test_a_resumed_run_goes_on_to_the_same_weights(prepared: Path, tmp_path: Pat
     with pytest.raises(RuntimeError, match="thorax_run.train|second epoch"):
         train_network("resnet18", prepared, parts, progress=stop, **settings)
     assert not (parts / "operating_point.json").exists()
+    kept = (parts / "network.json").read_text()
+    with pytest.raises(ConfigError, match="expected an empty run folder"):
+        train_network("resnet18", prepared, parts, **settings | {"head": [8]})
+    assert (parts / "network.json").read_text() == kept
     train_network("resnet18", prepared, parts, resume=True, **settings)
     first, second = (
         torch.load(folder / "last.pt", map_location="cpu", weights_only=False)["model"]
@@ -144,8 +148,6 @@ def test_pretrained_weights_that_do_not_exist_stop_the_start(tmp_path: Path) -> 
         start(
             network,
             "resnet18",
-            output_dir=tmp_path,
-            settings={},
             pretrained=True,
             weights_file=str(tmp_path / "none.pth"),
         )
