@@ -25,7 +25,7 @@ from pipelines.cli_options import (
     console,
     say,
 )
-from pipelines.errors import ThoraxError
+from pipelines.errors import ConfigError, ThoraxError
 from pipelines.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -200,15 +200,23 @@ def export(
 @app.command()
 def publish(
     network: Annotated[Network, typer.Argument(help="Network that the run trained.")],
-    run: Annotated[Path, typer.Option(help="Folder of the training run.")],
+    run: Annotated[Path | None, typer.Option(help="Folder of the training run.")] = None,
     last: Annotated[
         bool, typer.Option("--last", help="The end of the run, not its best validation.")
     ] = False,
+    int8: Annotated[
+        Path | None, typer.Option(help="Folder of 'thorax quantize'; goes beside the weights.")
+    ] = None,
 ) -> None:
-    """Put the averaged weights of a run into the bundle, in 16 bits."""
-    from pipelines.publish import publish_weights
+    """Put the averaged weights of a run into the bundle, in 16 bits; its int8 model likewise."""
+    from pipelines.publish import publish_int8, publish_weights
 
-    say(f"weights in {publish_weights(run, network, which='last' if last else 'best')}")
+    if run is None and int8 is None:
+        raise ConfigError("expected what to publish, found neither --run nor --int8; give one or both")
+    if run is not None:
+        say(f"weights in {publish_weights(run, network, which='last' if last else 'best')}")
+    if int8 is not None:
+        say(f"int8 model in {publish_int8(int8, network)}")
 
 
 @results_app.command("acdc")

@@ -1,5 +1,6 @@
 """From a training run to the weights that the bundle ships."""
 
+import shutil
 from pathlib import Path
 from typing import Literal
 
@@ -7,7 +8,9 @@ import torch
 
 from pipelines.bundle import load_config
 from pipelines.errors import ConfigError
+from pipelines.files import atomic_path, output_folder
 from pipelines.inference.beside_weights import copy_beside
+from pipelines.inference.int8 import INT8_NAME, Int8Classifier
 from pipelines.training.checkpoints import BEST_NAME, LAST_NAME, load_weights, save_weights
 
 Which = Literal["best", "last"]
@@ -51,6 +54,28 @@ def publish_weights(
     save_weights(module, path)
     copy_beside(run_dir, path.parent)
     return path
+
+
+def publish_int8(folder: Path, network: str, *, bundle: Path | None = None) -> Path:
+    """Copy the int8 model of `thorax quantize`, with its threshold, to the bundle; returns the file.
+
+    Args:
+        folder: Existing folder of `thorax quantize`.
+        network: Network of the chest X-ray bundle that was quantised.
+        bundle: As for `publish_weights`; the file is `models/<network>/int8.xml` in it.
+
+    Raises:
+        ConfigError: If the network is unknown, or no int8 model of it is in the folder.
+        OutputError: If a file cannot be written.
+    """
+    weights = Path(load_config(network, bundle=bundle).get_parsed_content("weights"))
+    Int8Classifier.load(network, model=folder / INT8_NAME)
+    target = output_folder(weights.parent)
+    copy_beside(folder, target)
+    for name in (Path(INT8_NAME).with_suffix(".bin").name, INT8_NAME):
+        with atomic_path(target / name) as temporary:
+            shutil.copyfile(folder / name, temporary)
+    return target / INT8_NAME
 
 
 def _load_average(module: torch.nn.Module, path: Path) -> None:

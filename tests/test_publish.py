@@ -1,12 +1,17 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from pipelines.bundle import ACDC_BUNDLE, load_config
+from pipelines.bundle import ACDC_BUNDLE, XRAY_BUNDLE, load_config
 from pipelines.errors import ConfigError
-from pipelines.publish import publish_weights
+from pipelines.inference.beside_weights import write_threshold
+from pipelines.inference.classifier import Classifier
+from pipelines.inference.int8 import Int8Classifier
+from pipelines.publish import publish_int8, publish_weights
+from pipelines.quantization.int8 import quantize
 from pipelines.training.checkpoints import load_weights, save_weights
 from pipelines.training.handlers import averaged_copy
 
@@ -75,3 +80,27 @@ def test_run_of_another_network_is_an_error(which: str, tmp_path: Path, bundle: 
     write_run(tmp_path / "run")
     with pytest.raises(ConfigError, match=r"(weights|run) of VNet"):
         publish_weights(tmp_path / "run", "vnet", which=which, bundle=bundle)  # type: ignore[arg-type]
+
+
+def test_an_int8_model_goes_beside_the_weights_with_its_threshold(tmp_path: Path) -> None:
+    shutil.copytree(XRAY_BUNDLE / "configs", tmp_path / "bundle" / "configs")
+    weights = tmp_path / "run" / "model.pt"
+    save_weights(load_config("resnet18").get_parsed_content("network_def"), weights)
+    made = tmp_path / "made"
+    classifier = Classifier.load("resnet18", weights=weights, device="cpu")
+    quantize(classifier, [torch.rand(1, 3, 112, 112)], made)
+    write_threshold(made, 0.2)
+    path = publish_int8(made, "resnet18", bundle=tmp_path / "bundle")
+    assert path == tmp_path / "bundle" / "models" / "resnet18" / "int8.xml"
+    found = Int8Classifier.load("resnet18", bundle=tmp_path / "bundle")
+    assert found.threshold == 0.2
+    image = np.random.default_rng(0).random((112, 112), dtype=np.float32)
+    source = Int8Classifier.load("resnet18", model=made / "int8.xml")
+    assert found.probability(image) == pytest.approx(source.probability(image), abs=1e-6)
+
+
+def test_a_folder_without_an_int8_model_is_not_published(tmp_path: Path) -> None:
+    shutil.copytree(XRAY_BUNDLE / "configs", tmp_path / "bundle" / "configs")
+    with pytest.raises(ConfigError, match="expected an int8 model"):
+        publish_int8(tmp_path, "resnet18", bundle=tmp_path / "bundle")
+    assert not (tmp_path / "bundle" / "models").exists()

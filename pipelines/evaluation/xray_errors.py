@@ -25,6 +25,9 @@ CERTAIN: Final = 0.9
 MANY_IMAGES: Final = 3
 """Images of a patient, among those evaluated, from which they are many."""
 
+DOUBT: Final = "label in doubt: the network is certain of the other"
+"""Name of the error type that only errors can have, so that nothing is tested."""
+
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
 
@@ -56,8 +59,10 @@ class ErrorType:
         share_of_errors: Of all misclassified images, the share that has it.
         error_rate: Share of images with it that are misclassified.
         other_rate: The same of images without it.
-        interval: 95% interval of the difference of the two rates, bootstrapped over patients.
-        p_value: Two-sided, of Fisher's exact test, not adjusted for the number of properties.
+        interval: 95% interval of the difference of the two rates, bootstrapped over patients;
+            None for `DOUBT`.
+        p_value: Two-sided, of Fisher's exact test, not adjusted for the number of properties;
+            None for `DOUBT`.
         example: Path of a misclassified image that has it, the one that is most wrong.
     """
 
@@ -68,7 +73,7 @@ class ErrorType:
     error_rate: float | None
     other_rate: float | None
     interval: list[float] | None
-    p_value: float
+    p_value: float | None
     example: str | None
 
 
@@ -114,7 +119,7 @@ def analyse_errors(cases: Sequence[Mapping[str, Any]], *, progress: Progress | N
     for index, case in enumerate(measured):
         case["seen"] = [name for name, flag in flags.items() if flag[index]]
     types = [_error_type(name, flag, measured) for name, flag in flags.items() if flag.any()]
-    return ErrorAnalysis(measured, sorted(types, key=lambda kind: (-kind.errors, kind.p_value)))
+    return ErrorAnalysis(measured, sorted(types, key=lambda kind: (-kind.errors, kind.p_value or 0.0)))
 
 
 def _flags(cases: Sequence[Mapping[str, Any]]) -> dict[str, BoolArray]:
@@ -134,10 +139,7 @@ def _flags(cases: Sequence[Mapping[str, Any]]) -> dict[str, BoolArray]:
         values = np.abs([case["attributes"][attribute] for case in cases])
         edge = np.percentile(values, 100 - TAIL_PERCENT if is_upper else TAIL_PERCENT)
         flags[name] = values > edge if is_upper else values < edge
-    # By its nature only among errors: how often the network is sure of what the label denies.
-    flags["label in doubt: the network is certain of the other"] = each(
-        lambda case: not case["is_correct"] and wrongness(case) >= CERTAIN
-    )
+    flags[DOUBT] = each(lambda case: not case["is_correct"] and wrongness(case) >= CERTAIN)
     return flags
 
 
@@ -157,8 +159,8 @@ def _error_type(name: str, flag: BoolArray, cases: Sequence[Mapping[str, Any]]) 
         share_of_errors=table[0][0] / max(1, int(wrong.sum())),
         error_rate=with_it,
         other_rate=without,
-        interval=percentile_interval(difference),
-        p_value=float(fisher_exact(table).pvalue),
+        interval=percentile_interval(difference) if name != DOUBT else None,
+        p_value=float(fisher_exact(table).pvalue) if name != DOUBT else None,
         example=str(max(shown, key=wrongness)["image"]) if shown else None,
     )
 

@@ -61,6 +61,11 @@ def number(value: float | None, digits: int) -> str:
     return "" if value is None else f"{value:.{digits}f}"
 
 
+def p_text(p_value: float | None) -> str:
+    """A p-value with three digits, empty for None."""
+    return "< 0.001" if p_value is not None and p_value < 0.001 else number(p_value, 3)
+
+
 def duration(seconds: float) -> str:
     """Seconds in hours and minutes."""
     minutes = round(seconds / 60)

@@ -21,6 +21,7 @@ from pipelines.evaluation.xray_errors import (
 from pipelines.files import output_folder, write_csv, write_json
 from pipelines.progress import Progress
 from pipelines.reporting.html import Cell, Picture, Section, Table, write_report
+from pipelines.reporting.markdown import p_text
 
 PAGE_NAME: Final = "errors.html"
 ERRORS_NAME: Final = "errors.json"
@@ -86,7 +87,7 @@ def type_cells(kind: ErrorType) -> list[str]:
         _percent(kind.error_rate),
         _percent(kind.other_rate),
         f"{100 * low:+.1f} to {100 * high:+.1f}" if low is not None and high is not None else "",
-        f"{kind.p_value:.3f}",
+        p_text(kind.p_value),
     ]
 
 

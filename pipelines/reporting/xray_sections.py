@@ -17,7 +17,7 @@ from pipelines.evaluation.xray_errors import ErrorType
 from pipelines.explanation.study import STUDY_NAME
 from pipelines.quantization.compare import COMPARISON_NAME
 from pipelines.quantization.runtimes import EAGER, INT8
-from pipelines.reporting.markdown import markdown_table, number
+from pipelines.reporting.markdown import markdown_table, number, p_text
 from pipelines.reporting.tables import quantization_rows
 from pipelines.reporting.xray_errors_page import ERRORS_NAME, HEADER, type_cells
 from pipelines.tuning.trials import TABLE_NAME
@@ -49,7 +49,7 @@ def comparison_section(first: Sequence[Path], second: Sequence[Path]) -> str:
                 ", ".join(f"{value:.4f}" for value in score.first),
                 ", ".join(f"{value:.4f}" for value in score.second),
                 f"{score.difference:+.4f} ({low:+.4f} to {high:+.4f})",
-                f"{score.p_value:.3f}",
+                p_text(score.p_value),
             ]
         )
     header = ["", "base, a seed each", "tuned, a seed each", "difference of means (95% interval)", "p"]

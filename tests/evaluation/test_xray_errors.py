@@ -42,6 +42,7 @@ def test_what_goes_with_errors_has_counts_rates_and_an_interval(cases: list[dict
     assert dark.other_rate == pytest.approx(1 / 54)
     assert dark.interval is not None
     assert 0.3 < dark.interval[0] < 5 / 6 - 1 / 54 < dark.interval[1] <= 1
+    assert dark.p_value is not None
     assert dark.p_value < 1e-4
 
 
@@ -50,6 +51,7 @@ def test_what_has_nothing_to_do_with_errors_has_zero_in_its_interval(cases: list
     assert (kind.images, kind.errors) == (30, 3)
     assert kind.interval is not None
     assert kind.interval[0] < 0 < kind.interval[1]
+    assert kind.p_value is not None
     assert kind.p_value > 0.5
 
 
@@ -59,6 +61,7 @@ def test_wrong_images_come_the_most_certain_first(cases: list[dict[str, Any]]) -
     assert [item["probability"] for item in found.wrong] == [0.95, 0.95, 0.95, 0.3, 0.3, 0.3]
     doubt = next(kind for kind in found.types if kind.name.startswith("label in doubt"))
     assert (doubt.images, doubt.errors) == (3, 3)
+    assert (doubt.interval, doubt.p_value) == (None, None)
     assert doubt.example in {item["image"] for item in found.wrong[:3]}
 
 
