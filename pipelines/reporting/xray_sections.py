@@ -150,7 +150,7 @@ def quantization_figure(folder: Path) -> Figure:
     panels[2].set_xticks(places, ["normal", "pneumonia", "both"])
     panels[2].set_ylim(80, 100)
     panels[2].set_ylabel("accuracy, %, from 80")
-    panels[2].legend(fontsize=8, loc="lower right")
+    panels[2].legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     return figure
 
 
