@@ -55,7 +55,7 @@ texts = objects.map(json.dumps) | names | st.just("[" * 50_000)
 contents = st.binary(max_size=60)
 files = st.tuples(names | st.sampled_from(["a.nii.gz", "a.nrrd", "a.tar", "a.zip", "../../a.nii"]), contents)
 FUZZ = settings(
-    max_examples=60,
+    max_examples=40,
     deadline=None,
     derandomize=True,
     database=None,

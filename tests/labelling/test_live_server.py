@@ -2,14 +2,12 @@
 
 import gzip
 import importlib
-import os
-import socket
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -21,6 +19,7 @@ import psutil
 import pytest
 import SimpleITK as sitk
 
+from pipelines.benchmarks.serving import running_server
 from pipelines.datasets.nifti import read_volume
 from pipelines.datasets.phantom import write_phantom_cohort
 from pipelines.labelling.label_file import read_sent_label
@@ -30,7 +29,6 @@ from .conftest import PASSWORD
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[2]
 PLUGIN = Path(sys.prefix) / "monailabel" / "plugins" / "slicer" / "MONAILabel"
 SEGMENTS = {"label_info": [{"name": name, "idx": idx} for idx, name in enumerate(("rv", "myo", "lv"), 2)]}
 
@@ -55,52 +53,21 @@ def refusal_class(library: Any) -> Any:
     return library.MONAILabelClientException
 
 
+@dataclass(frozen=True)
 class Running:
     """A server in a process of its own."""
 
-    def __init__(self, studies: Path, *options: str) -> None:
-        self.studies = studies
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{port}"
-        self.log = studies.parent / "server.log"
-        command = "from pipelines.cli import main; main()"
-        arguments = ["serve", "--studies", str(studies), "--port", str(port), *options]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        with self.log.open("w") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", command, *arguments],
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                cwd=studies.parent,
-            )
-        self._wait()
-
-    def _wait(self) -> None:
-        for _ in range(1200):
-            assert self.process.poll() is None, self.log.read_text()
-            try:
-                urlopen(f"{self.url}/auth/", timeout=1).close()
-                return
-            except OSError:
-                time.sleep(0.1)
-        raise AssertionError(f"the server does not answer: {self.log.read_text()}")
-
-    def stop(self) -> None:
-        self.process.terminate()
-        assert self.process.wait(timeout=30) is not None
+    url: str
+    studies: Path
 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    folder = tmp_path_factory.mktemp("live")
-    write_phantom_cohort(folder / "studies", patients=2, frames=3)
-    server = Running(folder / "studies")
-    yield server
-    server.stop()
-    assert "Traceback" not in server.log.read_text()
+    studies = tmp_path_factory.mktemp("live") / "studies"
+    write_phantom_cohort(studies, patients=2, frames=3)
+    with running_server(studies) as url:
+        yield Running(url, studies)
+    assert "Traceback" not in (studies.parent / "server.log").read_text()
 
 
 def until(is_so: Callable[[], bool]) -> None:
@@ -233,7 +200,11 @@ def test_the_server_answers_while_it_segments_and_refuses_more_than_may_wait(run
 
 
 def test_memory_stays_bounded_over_many_requests(client: Any, running: Running) -> None:
-    process = psutil.Process(running.process.pid)
+    process = next(
+        child
+        for child in psutil.Process().children(recursive=True)
+        if str(running.studies) in " ".join(child.cmdline())
+    )
 
     def ask(times: int) -> float:
         for number in range(times):
@@ -256,9 +227,8 @@ def test_login_as_the_module_does_it(client_class: Any, refusal_class: Any, tmp_
     write_phantom_cohort(tmp_path / "studies", patients=1, frames=3, cine=False)
     users = tmp_path / "users.json"
     add_user(users, "anna", PASSWORD, Role.USER)
-    server = Running(tmp_path / "studies", "--users", str(users))
-    try:
-        client = client_class(server.url, str(tmp_path), "anna")
+    with running_server(tmp_path / "studies", "--users", str(users)) as url:
+        client = client_class(url, str(tmp_path), "anna")
         assert client.auth_enabled()
         assert not client.auth_valid_token()
         with pytest.raises(refusal_class) as refusal:
@@ -269,14 +239,12 @@ def test_login_as_the_module_does_it(client_class: Any, refusal_class: Any, tmp_
         assert client.auth_valid_token()
         sample = client.next_sample("first", {})
         assert "path" not in sample
-        with urlopen(f"{server.url}/datastore/image?image={sample['id']}") as answer:
+        with urlopen(f"{url}/datastore/image?image={sample['id']}") as answer:
             assert nib.Nifti1Image.from_bytes(gzip.decompress(answer.read())).ndim == 3
         mask, _ = client.infer("unet", sample["id"], {"result_extension": ".nii.gz"})
         with pytest.raises(refusal_class) as refusal:
             client.save_label(sample["id"], mask, params=dict(SEGMENTS))
         assert "Status: 403" in refusal.value.msg
         headers = {"Authorization": f"Bearer {token['access_token']}"}
-        urlopen(Request(f"{server.url}/auth/logout", b"", headers)).close()
+        urlopen(Request(f"{url}/auth/logout", b"", headers)).close()
         assert not client.auth_valid_token()
-    finally:
-        server.stop()
