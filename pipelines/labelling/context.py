@@ -20,6 +20,7 @@ class ServerContext:
         app: An instance of `CardiacApp`.
         access: Who may do what.
         queue: Where inferences wait.
+        logins: Where passwords wait, since each takes 64 MB to look at.
         sessions: Volumes that clients sent for a while.
         uploads: Existing folder for files while they are looked at.
     """
@@ -27,6 +28,7 @@ class ServerContext:
     app: Any
     access: Access
     queue: WorkQueue
+    logins: WorkQueue
     sessions: Sessions
     uploads: Path
 

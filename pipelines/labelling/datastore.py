@@ -19,6 +19,7 @@ from pipelines.files import atomic_path
 from pipelines.labelling.history import FINAL, TAGS, Automatic, LabelStore
 from pipelines.labelling.images import PhaseFinder, ServedImage, StudyImages
 from pipelines.labelling.label_file import read_sent_label
+from pipelines.labelling.sent_volume import sent_shape
 from pipelines.labels import AcdcLabel
 
 KEPT_CONTOURS: Final = 32
@@ -118,11 +119,12 @@ class StudiesDatastore(Datastore):
             DataError: If it is no 3-D volume or the name is taken.
             OutputError: If it cannot be written.
         """
-        volume = read_volume(Path(image_filename))
+        shape = sent_shape(Path(image_filename))
         suffix = ".nii.gz" if image_filename.endswith(".gz") else ".nii"
         path = self.root / f"{image_id}{suffix}"
-        if self.images.get(image_id) or path.exists() or volume.array.ndim != 3:
+        if self.images.get(image_id) or path.exists() or len(shape) != 3:
             raise DataError("expected a new name and a 3-D volume, found a name that is taken or a cine")
+        read_volume(Path(image_filename))
         with atomic_path(path) as temporary:
             shutil.copyfile(image_filename, temporary)
         self.images.scan(unfold=False)
@@ -227,7 +229,7 @@ class StudiesDatastore(Datastore):
 
     def refresh(self) -> None:
         """Look at the folder again, and unfold what is new in it."""
-        self.images.scan()
+        self.images.refresh()
 
     def name(self) -> str:
         """Name of the studies folder."""

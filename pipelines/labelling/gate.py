@@ -13,6 +13,10 @@ MOST_BYTES: Final = 512 * 1024 * 1024
 """Largest body of a request; a cine of 30 frames in float32 has about 40 MB."""
 
 
+MOST_FORM_BYTES: Final = 1024 * 1024
+"""Largest body that holds no file; it is read into memory."""
+
+
 class Gate:
     """ASGI application that lets only requests to known hosts and from the same origin through.
 
@@ -61,8 +65,11 @@ class Gate:
             return 411, "expected the length of the body, found none"
         if lengths and (not lengths[0].isascii() or not lengths[0].isdigit()):
             return 400, "expected the length of the body as a number"
-        if lengths and int(lengths[0][:20]) > self.most_bytes:
-            return 413, f"expected at most {self.most_bytes} bytes, found {lengths[0][:20]}"
+        kinds = _values(headers, b"content-type")
+        has_file = bool(kinds) and kinds[0].lower().startswith("multipart/form-data")
+        most = self.most_bytes if has_file else min(self.most_bytes, MOST_FORM_BYTES)
+        if lengths and int(lengths[0][:20]) > most:
+            return 413, f"expected at most {most} bytes, found {lengths[0][:20]}"
         return None
 
 

@@ -2,8 +2,9 @@
 
 import json
 import logging
+import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -12,7 +13,7 @@ import nibabel as nib
 
 from pipelines.datasets.nifti import UNREADABLE, Volume, write_image
 from pipelines.datasets.records import Phase, Problem
-from pipelines.errors import DataError
+from pipelines.errors import DataError, ThoraxError
 from pipelines.files import write_json
 from pipelines.inference.inputs import Study, StudyImage, StudyKind, find_studies, phase_frames
 
@@ -67,6 +68,7 @@ class StudyImages:
             json.loads(self._names_path.read_text(encoding="utf-8")) if self._names_path.is_file() else {}
         )
         self._failed: dict[str, int] = {}
+        self._stamp: frozenset[tuple[str, int, int]] | None = None
 
     def get(self, image_id: str) -> ServedImage | None:
         """The image with this id, or None; an id is looked up and never made into a path."""
@@ -107,10 +109,27 @@ class StudyImages:
                 continue
             try:
                 found |= {image.id: image for image in self._unfold(study)}
-            except DataError as error:
+            except ThoraxError as error:
                 self._failed[self._key(study.images[0].path)] = study.images[0].path.stat().st_mtime_ns
                 problems.append(Problem(study.patient, study.images[0].path, str(error)))
             self._publish(found, problems)
+
+    def refresh(self) -> None:
+        """Look at the folder again if a file in it came, went or changed since this was last called."""
+        stamp = frozenset(
+            (str(place), (status := place.stat()).st_mtime_ns, status.st_size)
+            for place in self._files()
+            if place.is_file()
+        )
+        if stamp != self._stamp:
+            self.scan()
+            self._stamp = stamp
+
+    def _files(self) -> Iterator[Path]:
+        """Files that can be studies: none that is hidden, and no label that was accepted."""
+        for folder, subfolders, files in os.walk(self.root, followlinks=True):
+            subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+            yield from (Path(folder) / name for name in files if not name.endswith(("_seg.nii.gz", ".json")))
 
     def _publish(self, found: dict[str, ServedImage], problems: list[Problem]) -> None:
         self._images = dict(found)

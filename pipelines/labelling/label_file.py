@@ -11,6 +11,7 @@ import SimpleITK as sitk
 
 from pipelines.datasets.nifti import UNREADABLE, Volume, check_same_grid
 from pipelines.errors import DataError
+from pipelines.labelling.sent_volume import sent_shape
 from pipelines.labels import FOREGROUND, LABEL_NAMES, AcdcLabel
 
 LABEL_SUFFIXES: Final = (".nii.gz", ".nii", ".nrrd")
@@ -39,6 +40,15 @@ def read_sent_label(
     References:
         Values by the order of segments: `onSaveLabel` of MONAI Label's module for 3D Slicer.
     """
+    name = path.name.lower()
+    if not name.endswith(LABEL_SUFFIXES):
+        raise DataError(f"expected a label map as {', '.join(LABEL_SUFFIXES)}, found {path.suffix or 'none'}")
+    shape = sent_shape(path)
+    if shape != image.array.shape:
+        raise DataError(
+            f"expected the label on the image's grid {image.array.shape}, found {shape}; "
+            "save all segments as one label map with the image as its reference"
+        )
     label = _read(path)
     check_same_grid(image, Volume(label.array, label.affine, label.spacing_mm))
     values = np.unique(label.array)
@@ -74,11 +84,8 @@ def _meaning(segments: Sequence[Mapping[str, Any]]) -> dict[int, AcdcLabel]:
 
 
 def _read(path: Path) -> Volume:
-    name = path.name.lower()
-    if name.endswith(".nrrd"):
+    if path.name.lower().endswith(".nrrd"):
         return _read_nrrd(path)
-    if not name.endswith(LABEL_SUFFIXES):
-        raise DataError(f"expected a label map as {', '.join(LABEL_SUFFIXES)}, found {path.suffix or 'none'}")
     try:
         image = nib.load(path)
         array = np.asarray(image.dataobj)
@@ -92,11 +99,6 @@ def _read_nrrd(path: Path) -> Volume:
         image = sitk.ReadImage(str(path), imageIO="NrrdImageIO")
     except RuntimeError as error:
         raise DataError("expected a label map, found a file that is no NRRD image") from error
-    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
-        raise DataError(
-            f"expected one label map of 3 dimensions, found {image.GetDimension()} with "
-            f"{image.GetNumberOfComponentsPerPixel()} layers; save without overlapping segments"
-        )
     affine = np.eye(4)
     affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * np.asarray(image.GetSpacing())
     affine[:3, 3] = image.GetOrigin()

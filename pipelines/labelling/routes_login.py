@@ -1,5 +1,6 @@
 """Login in the flow that MONAI Label's clients speak."""
 
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, HTTPException, Request
@@ -17,13 +18,13 @@ def add_routes(router: APIRouter, context: ServerContext) -> None:
         return {"enabled": access.users is not None}
 
     @router.post("/auth/token")
-    def log_in(
+    async def log_in(
         username: Annotated[str, Form(max_length=256)], password: Annotated[str, Form(max_length=4096)]
     ) -> dict[str, str | None]:
         if access.users is None:
             return {"access_token": None, "token_type": None}
         try:
-            is_right = access.users.is_right(username, password)
+            is_right = await context.logins.run(partial(access.users.is_right, username, password))
         except TooManyTriesError as error:
             seconds = str(int(WINDOW_S))
             raise HTTPException(429, "too many wrong passwords, wait", {"Retry-After": seconds}) from error

@@ -65,6 +65,7 @@ def make_api(
         app=app,
         access=Access(users, tokens or Tokens()),
         queue=WorkQueue(most_waiting),
+        logins=WorkQueue(),
         sessions=Sessions(work / "sessions"),
         uploads=uploads,
     )
@@ -120,7 +121,7 @@ async def _failed(_: Request, error: Exception) -> JSONResponse:
 
 async def _busy(_: Request, error: Exception) -> JSONResponse:
     seconds = error.retry_after_s if isinstance(error, BusyError) else 1
-    detail = f"too many inferences are waiting, try again in {seconds} s"
+    detail = f"too many requests are waiting, try again in {seconds} s"
     return JSONResponse({"detail": detail}, 429, {"Retry-After": str(seconds)})
 
 

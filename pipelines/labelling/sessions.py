@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from pipelines.datasets.nifti import read_volume
 from pipelines.errors import DataError
+from pipelines.labelling.sent_volume import sent_shape
 
 EXPIRY_S: Final = 3600
 """Time after its last use at which a session ends, s."""
@@ -74,11 +75,10 @@ class Sessions:
         Raises:
             DataError: If it is not one 3-D volume.
         """
-        volume = read_volume(file)
-        if volume.array.ndim != 3:
-            raise DataError(
-                f"expected one frame (3-D), found {volume.array.shape}; send the frames one by one"
-            )
+        shape = sent_shape(file)
+        if len(shape) != 3:
+            raise DataError(f"expected one frame (3-D), found {shape}; send the frames one by one")
+        read_volume(file)
         self._make_room()
         name = str(uuid.uuid4())
         image = self._folder / name / ("image.nii.gz" if file.name.endswith(".gz") else "image.nii")

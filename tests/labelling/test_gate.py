@@ -83,6 +83,11 @@ def test_long_bodies_and_those_of_unknown_length_are_refused() -> None:
     host = {"host": "127.0.0.1"}
     assert CLIENT.post("/", content=b"x" * 10, headers=host).status_code == 200
     assert CLIENT.post("/", content=b"x" * 11, headers=host).status_code == 413
+    form = host | {"content-type": "multipart/form-data; boundary=x"}
+    large = TestClient(Gate(inner, ("127.0.0.1",)))
+    million = b"x" * 2_000_000
+    assert large.post("/", content=million, headers=host).status_code == 413
+    assert large.post("/", content=million, headers=form).status_code == 200
     assert CLIENT.post("/", content=iter([b"x"]), headers=host).status_code == 411
     assert CLIENT.post("/", headers=host | {"content-length": "-1"}).status_code == 400
 

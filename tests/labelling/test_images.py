@@ -99,6 +99,22 @@ def test_a_file_that_is_no_volume_is_put_aside_with_the_reason(studies: Path) ->
     assert "(24, 20)" in reasons["flat.nii.gz"]
 
 
+def test_the_folder_is_read_again_only_after_a_change(studies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = StudyImages(studies, never)
+    scans: list[int] = []
+    scan = images.scan
+    monkeypatch.setattr(images, "scan", lambda: (scans.append(1), scan())[1])
+    images.refresh()
+    images.refresh()
+    assert len(scans) == 1
+    write_nifti(studies / "new.nii.gz", heart())
+    images.refresh()
+    write_nifti(studies / "labels" / "final" / "lone_seg.nii.gz", heart())
+    images.refresh()
+    assert len(scans) == 2
+    assert images.get("new") is not None
+
+
 def test_an_empty_folder_has_no_images(tmp_path: Path) -> None:
     assert images_of(tmp_path).all() == []
 

@@ -81,14 +81,14 @@ def test_another_grid_is_refused(image: Volume, tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"no image", b"NRRD0004\ntype: uint8\n", b"\x1f\x8b\x08\x00"])
 def test_a_file_that_is_no_image_is_refused(image: Volume, tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(DataError, match="no image|no NRRD|no label"):
+    with pytest.raises(DataError, match="that is no (NRRD )?image"):
         read_sent_label(tmp_path / name, image)
 
 
 def test_overlapping_segments_are_refused(image: Volume, tmp_path: Path) -> None:
     layers = sitk.JoinSeries([sitk.Image(4, 5, 3, sitk.sitkUInt8)] * 2)
     sitk.WriteImage(layers, str(tmp_path / "a.seg.nrrd"))
-    with pytest.raises(DataError, match="expected one label map of 3 dimensions, found 4"):
+    with pytest.raises(DataError, match=r"found \(4, 5, 3, 2\); save all segments as one label map"):
         read_sent_label(tmp_path / "a.seg.nrrd", image)
 
 
