@@ -10,6 +10,7 @@ from pipelines.bundle import ACDC_BUNDLE, NETWORKS
 from pipelines.labelling.datastore import StudiesDatastore
 from pipelines.labelling.predictors import Predictors
 from pipelines.labelling.tasks import LABELS, AutomaticSegmentation, FirstUnlabelled, RandomPatient
+from pipelines.labelling.uncertainty import MostUncertain, Uncertainty
 
 
 class CardiacApp(MONAILabelApp):
@@ -46,7 +47,12 @@ class CardiacApp(MONAILabelApp):
 
     def init_strategies(self) -> dict[str, Any]:
         """Ways to choose the next case; the first is the default."""
-        return {"first": FirstUnlabelled(), "random": RandomPatient()}
+        self.uncertainty = Uncertainty(self._datastore, self.predictors)
+        return {
+            "first": FirstUnlabelled(),
+            "random": RandomPatient(),
+            "uncertainty": MostUncertain(self.uncertainty),
+        }
 
     def on_save_label(self, image_id: str, label_id: str) -> dict[str, Any]:
         """The record of the version that was just accepted."""

@@ -69,8 +69,8 @@ def add_routes(router: APIRouter, context: ServerContext) -> None:
         context.datastore.update_image_info(image_id, {"strategy": offered})
         context.access.grant(request, image_id)
         # A path serves a client on this machine only, and tells others what is none of their business.
-        where = {"path": chosen["path"]} if context.access.users is None else {}
-        return {"id": image_id, **context.datastore.get_image_info(image_id), **where}
+        told = {key: value for key, value in chosen.items() if key != "path" or context.access.users is None}
+        return told | context.datastore.get_image_info(image_id)
 
     @router.put("/session/")
     async def begin_session(

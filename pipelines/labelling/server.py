@@ -83,7 +83,7 @@ def make_api(
 
 
 def _watching(context: ServerContext) -> Any:
-    """While the server runs: the default network is loaded, and the folder looked at now and then."""
+    """While the server runs: the folder is looked at, and uncertainty found when nobody waits."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -97,6 +97,8 @@ def _watching(context: ServerContext) -> Any:
             while True:
                 try:
                     context.datastore.refresh()
+                    while context.queue.is_idle and not stop.is_set() and context.app.uncertainty.find_one():
+                        pass
                 except Exception:  # the next look may find what this one stumbled over gone
                     logger.exception("cannot look at %s", context.datastore.root)
                 if stop.wait(RESCAN_S):

@@ -106,7 +106,7 @@ class FirstUnlabelled(Strategy):
 
     def __call__(self, request: Mapping[str, Any], datastore: StudiesDatastore) -> dict[str, Any] | None:
         """`{"id": ...}`, or None if every volume has a label."""
-        return next(({"id": name} for name in _half_done(datastore)), None) or next(
+        return next(({"id": name} for name in half_done(datastore)), None) or next(
             ({"id": name} for name in datastore.get_unlabeled_images()), None
         )
 
@@ -119,7 +119,7 @@ class RandomPatient(Strategy):
 
     def __call__(self, request: Mapping[str, Any], datastore: StudiesDatastore) -> dict[str, Any] | None:
         """`{"id": ...}`, or None if every volume has a label."""
-        begun = _half_done(datastore)
+        begun = half_done(datastore)
         open_ids = begun or datastore.get_unlabeled_images()
         if not open_ids:
             return None
@@ -128,7 +128,7 @@ class RandomPatient(Strategy):
         return {"id": pair[0]}
 
 
-def _half_done(datastore: StudiesDatastore) -> list[str]:
+def half_done(datastore: StudiesDatastore) -> list[str]:
     """Volumes without a label whose other phase has one."""
     return [
         name

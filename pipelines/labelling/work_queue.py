@@ -41,6 +41,11 @@ class WorkQueue:
         self._length_s = FIRST_GUESS_S
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="inference")
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing runs or waits."""
+        return self._open == 0
+
     async def run(self, function: Callable[[], Result]) -> Result:
         """Result of a function, when its turn has come.
 

@@ -94,7 +94,7 @@ def test_info_is_what_the_module_shows(client: Any) -> None:
         assert (model["type"], model["dimension"]) == ("segmentation", 3)
         assert model["labels"] == {"rv": 1, "myo": 2, "lv": 3}
         assert [] not in model["config"].values()
-    assert set(info["strategies"]) == {"first", "random"}
+    assert set(info["strategies"]) == {"first", "random", "uncertainty"}
 
 
 def test_a_case_goes_from_the_next_sample_to_an_ejection_fraction(
@@ -166,6 +166,14 @@ def test_what_is_no_label_of_the_image_is_refused_with_the_reason(
         client.save_label("patient002_4d_ED", str(path), params=dict(SEGMENTS))
     assert "Status: 400" in refusal.value.msg
     assert "expected the label on the image's grid" in refusal.value.msg
+
+
+def test_uncertainty_is_found_while_nobody_waits(client: Any) -> None:
+    def is_known() -> bool:
+        return client.next_sample("uncertainty", {}).get("uncertainty") is not None
+
+    until(is_known)
+    assert 0 <= client.next_sample("uncertainty", {})["uncertainty"] <= 1
 
 
 def test_no_training_runs(client: Any) -> None:
