@@ -6,7 +6,6 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,34 +21,24 @@ DEVICE_PATTERN: Final = re.compile(r"auto|cpu|cuda(:\d{1,2})?")
 """Devices that a request may name; the server keeps the one it was started with."""
 
 
-@dataclass(frozen=True, slots=True)
-class InferenceParams:
-    """The parameters of an inference that the server looks at; all others are dropped.
+def result_suffix(params: dict[str, Any]) -> str:
+    """Format of the label map that an inference should give; all other parameters are dropped.
 
-    Attributes:
-        suffix: Format of the label map that comes back.
-        client: Name that the client gives itself.
+    Args:
+        params: Parameters of an inference as a client sent them.
+
+    Raises:
+        HTTPException: 400 if the format, the voxel type or the device is not one that is allowed.
     """
-
-    suffix: str
-    client: str
-
-    @classmethod
-    def of(cls, params: dict[str, Any]) -> "InferenceParams":
-        """Known parameters with allowed values.
-
-        Raises:
-            HTTPException: 400 if one has another value.
-        """
-        suffix = params.get("result_extension") or ".nrrd"
-        if suffix not in RESULT_SUFFIXES:
-            raise HTTPException(400, f"expected result_extension among {', '.join(RESULT_SUFFIXES)}")
-        if params.get("result_dtype") not in (None, "", "uint8"):
-            raise HTTPException(400, "expected result_dtype uint8")
-        device = params.get("device")
-        if device and not (isinstance(device, str) and DEVICE_PATTERN.fullmatch(device)):
-            raise HTTPException(400, "expected device auto, cpu or cuda:0")
-        return cls(suffix, client_name(params))
+    suffix = params.get("result_extension") or ".nrrd"
+    if suffix not in RESULT_SUFFIXES:
+        raise HTTPException(400, f"expected result_extension among {', '.join(RESULT_SUFFIXES)}")
+    if params.get("result_dtype") not in (None, "", "uint8"):
+        raise HTTPException(400, "expected result_dtype uint8")
+    device = params.get("device")
+    if device and not (isinstance(device, str) and DEVICE_PATTERN.fullmatch(device)):
+        raise HTTPException(400, "expected device auto, cpu or cuda:0")
+    return str(suffix)
 
 
 def client_name(params: dict[str, Any]) -> str:

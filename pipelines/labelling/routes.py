@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from urllib3.filepost import encode_multipart_formdata
 
 from pipelines.labelling.context import ServerContext, caller_of
-from pipelines.labelling.requests import InferenceParams, client_name, json_object, received
+from pipelines.labelling.requests import client_name, json_object, received, result_suffix
 from pipelines.labelling.sessions import Session
 
 VOLUME_SUFFIXES = (".nii.gz", ".nii")
@@ -36,21 +36,21 @@ def add_routes(router: APIRouter, context: ServerContext) -> None:
         tasks = context.app.info()["models"]
         if model not in tasks:
             raise HTTPException(404, f"expected a model among {', '.join(tasks)}")
-        known = InferenceParams.of(json_object(params))
+        suffix = result_suffix(json_object(params))
         if session_id:
             source = _session(context, request, session_id).image
         else:
             source = context.datastore.image(image).path
 
         def run() -> Response:
-            wanted = {"model": model, "image": str(source), "result_extension": known.suffix}
+            wanted = {"model": model, "image": str(source), "result_extension": suffix}
             answer = context.app.infer(wanted)
             file = Path(answer["file"])
             try:
                 content = file.read_bytes()
             finally:
                 file.unlink(missing_ok=True)
-            return _answer(answer["params"], f"{model}{known.suffix}", content, output)
+            return _answer(answer["params"], f"{model}{suffix}", content, output)
 
         return await context.queue.run(run)
 
