@@ -50,4 +50,4 @@ $(STAMP): pyproject.toml constraints.txt
 # runs/ stays: it holds hours of training.
 clean:
 	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find pipelines tests bundles -type d -name __pycache__ -prune -exec rm -rf {} +
+	find pipelines tests bundles $(wildcard apps) -type d -name __pycache__ -prune -exec rm -rf {} +

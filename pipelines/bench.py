@@ -10,6 +10,7 @@ import torch
 from rich.console import Console
 
 from pipelines.benchmarks.memory import peak_memory_of
+from pipelines.benchmarks.serving import time_serving
 from pipelines.benchmarks.steps import StepTimes, time_training_steps
 from pipelines.benchmarks.volumes import time_segmentation, usable_weights
 from pipelines.bundle import NETWORKS, load_config
@@ -54,7 +55,7 @@ def run_bench(
 
     Raises:
         DataError: If `data` cannot be used.
-        ConfigError: If a network is unknown or a measured process fails.
+        ConfigError: If a network is unknown, a measured process fails, or the extra `label` is missing.
         OutputError: If `output` cannot be written.
     """
     console = console or Console()
@@ -98,6 +99,9 @@ def run_bench(
                 progress=_rounds(step),
             )
             step.done(f"{volume.segment_s:.2f} s")
+        with log.step("Time requests to the labelling server") as step:
+            serving = time_serving(image, work, rounds=rounds, progress=_rounds(step))
+            step.done(f"{serving.request_s:.2f} s")
         with log.step(f"Memory of segmenting {frames} frames") as step:
             cine_mb = peak_memory_of(
                 "segment", weights, cine, work / "segmented", result=work / "memory.json"
@@ -109,6 +113,7 @@ def run_bench(
             "cine_frames": frames,
             "cine_peak_mb": cine_mb,
         }
+    content["serving"] = {**asdict(serving), "request_over_bare": serving.request_over_bare}
     content["most"] = dict(MOST)
     content["least"] = dict(LEAST)
     content["missed"] = [figure.words for figure in bench_figures(content) if figure.is_kept is False]

@@ -7,6 +7,7 @@ and no syntax newer than Python 3.7.
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import shutil
 import subprocess
@@ -18,6 +19,11 @@ PYTHON_VERSION = (3, 11)
 FREE_DISK_GB = 12
 TORCH_PAIR = ("torch==2.14.1", "torchvision==0.29.1")
 """Installed first and together: torchvision's operators load only beside the torch they were built for."""
+BUILD_TOOL = "setuptools==84.2.1"
+BUILT_HERE = "sam2==1.1.0"
+"""Needed by MONAI Label and offered as source only. It is built with the PyTorch that is there: by itself
+pip would download another one, with all CUDA libraries, for the build alone."""
+EXTRAS = "dev,docs,int8,label,tune"
 
 
 def main() -> None:
@@ -121,9 +127,14 @@ def install(folder: Path, root: Path) -> None:
     """
     pip = [str(environment_python(folder)), "-m", "pip", "install", "--disable-pip-version-check"]
     pip += ["--constraint", str(root / "constraints.txt")]
-    if subprocess.call([*pip, *TORCH_PAIR]) != 0:
+    if subprocess.call([*pip, *TORCH_PAIR, BUILD_TOOL]) != 0:
         raise PrerequisiteError(torch_message())
-    if subprocess.call([*pip, "--editable", f"{root}[dev,docs,int8,tune]"]) != 0:
+    without_cuda = {**os.environ, "SAM2_BUILD_CUDA": "0"}
+    build = [*pip, "--no-build-isolation", "--no-deps", BUILT_HERE]
+    if (
+        subprocess.call(build, env=without_cuda) != 0
+        or subprocess.call([*pip, "--editable", f"{root}[{EXTRAS}]"]) != 0
+    ):
         raise PrerequisiteError(
             "pip could not install the packages of constraints.txt; its message above says which. See that "
             "the package index can be reached ('pip config list' shows the settings) and run make again."

@@ -4,16 +4,15 @@ import os
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import nibabel as nib
-import numpy as np
 import pytest
-import SimpleITK as sitk
+from dicom_files import write_dicom_series
 
 from pipelines.datasets.phantom import write_phantom_cohort
 from pipelines.datasets.phantom_xray import write_phantom_xrays
@@ -77,33 +76,6 @@ class Workspace:
         return run.stdout
 
 
-def write_dicom_series(cine: Path, folder: Path) -> None:
-    """The first frame of a cine as a DICOM series, one file a slice."""
-    folder.mkdir()
-    writer = sitk.ImageFileWriter()
-    writer.KeepOriginalImageUIDOn()
-    stack = np.asarray(nib.load(cine).dataobj)[..., 0]
-    for z in range(stack.shape[2]):
-        image = sitk.GetImageFromArray(stack[:, :, z].T.astype(np.uint16))
-        image.SetSpacing((1.4, 1.4))
-        tags = {
-            "0008|0016": "1.2.840.10008.5.1.4.1.1.4",  # MR Image Storage
-            "0008|0018": f"1.2.3.4.{z + 1}",  # of the image
-            "0008|0060": "MR",
-            "0010|0020": "phantom",
-            "0020|000d": "1.2.3",  # of the study
-            "0020|000e": "1.2.3.4",  # of the series
-            "0020|0013": str(z + 1),
-            "0020|0032": f"0\\0\\{8 * z}",  # position
-            "0020|0037": "1\\0\\0\\0\\1\\0",  # direction
-            "0018|0050": "8",  # slice thickness, mm
-        }
-        for tag, value in tags.items():
-            image.SetMetaData(tag, value)
-        writer.SetFileName(str(folder / f"{z:03}.dcm"))
-        writer.Execute(image)
-
-
 COMMANDS = list(
     dict.fromkeys(command for page in PAGES for command in commands_of(page.read_text(encoding="utf-8")))
 )
@@ -126,6 +98,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     write_phantom_cohort(folder / "cine", patients=1, frames=3)
     cine = folder / "cine" / "training" / "patient001" / "patient001_4d.nii.gz"
     write_dicom_series(cine, folder / "dicom")
+    (folder / "studies").mkdir()
     (folder / "test_patients.txt").write_text("patient002\n")
     prepare_acdc(folder / "acdc", folder / "runs" / "acdc")
     write_phantom_xrays(folder / "chest_xray", patients=30, images=1, side_px=96)
@@ -139,6 +112,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
         "/path/to/ACDC": folder / "acdc",
         "/path/to/cine.nii.gz": cine,
         "/path/to/dicom": folder / "dicom",
+        "/path/to/studies": folder / "studies",
     }
     return Workspace(folder, paths)
 
@@ -267,6 +241,31 @@ def clean(workspace: Workspace, command: Command) -> None:
     assert (workspace.folder / "runs" / "acdc" / "datalist.json").exists()
 
 
+def serve_a_moment(workspace: Workspace, command: Command) -> None:
+    """Until it has answered once, on a port of its own; users are added before."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    for maker in COMMANDS:
+        if maker.text.startswith("thorax add-user") and "--users" in command.text:
+            run_documented(workspace, maker)
+    wait = (
+        "import time, urllib.request\n"
+        "for _ in range(900):\n"
+        "    try:\n"
+        f"        print(urllib.request.urlopen('http://127.0.0.1:{port}/auth/').read()); break\n"
+        "    except OSError:\n"
+        "        time.sleep(0.1)\n"
+    )
+    text = f"{command.text} --port {port} & python -c {shlex.quote(wait)}; kill $!; wait $! || true"
+    assert '"enabled":' in workspace.run(Command(command.folder, text))
+
+
+def add_a_user(workspace: Workspace, command: Command) -> None:
+    """With a password on standard input."""
+    workspace.run(Command(command.folder, f"echo 'correct horse battery' | {command.text}"))
+
+
 def conda(workspace: Workspace, command: Command) -> None:
     """Conda itself is not needed here: what it would install is checked in test_packaging.py."""
     assert (ROOT / command.text.split()[-1]).is_file()
@@ -286,6 +285,8 @@ RUNNERS: dict[str, Callable[[Workspace, Command], None]] = {
     r"python -m monai\.bundle run training .*": monai_smoke,
     r"thorax train .*": train_smoke,
     r"thorax evaluate .*": evaluate_two,
+    r"thorax serve .*": serve_a_moment,
+    r"thorax add-user .*": add_a_user,
     r"thorax (tune|evaluate-xray|classify|explain|errors|study-explanations|quantize) .*": with_xrays,
     r"thorax (--help|eda .*|phantom .*|prepare .*|segment .*|export .*)": run_it,
 }

@@ -93,5 +93,7 @@ def test_bench_writes_what_it_shows(tmp_path: Path) -> None:
     assert 100 < content["training"]["unet"]["peak_mb"] < 6000
     assert 100 < content["segmentation"]["cine_peak_mb"] < 3000
     assert "unet: step in bf16 / fp32" in text.getvalue()
+    assert content["serving"]["request_s"] >= content["serving"]["bare_s"] > 0
+    assert content["serving"]["start_s"] > 0
     assert content["radiographs"]["throughput_over_plain"] > 0.5
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bench.json", "manifest.json"]

@@ -120,6 +120,18 @@ def write_label(path: Path, mask: npt.NDArray[np.uint8], affine: npt.NDArray[np.
         nib.save(image, temporary)
 
 
+def write_image(path: Path, volume: Volume) -> None:
+    """Write an image `(X, Y, Z)` or `(X, Y, Z, T)` as float32 NIfTI, whole or not at all.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
+    image = nib.Nifti1Image(volume.array.astype(np.float32), volume.affine)
+    image.header.set_xyzt_units("mm", "sec")
+    with atomic_path(path) as temporary:
+        nib.save(image, temporary)
+
+
 def check_same_grid(image: Volume, label: Volume) -> None:
     """Make sure that a label lies on its image's voxels.
 

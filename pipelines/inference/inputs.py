@@ -114,6 +114,29 @@ def find_studies(inputs: Sequence[Path]) -> tuple[list[Study], list[Problem]]:
     return studies, problems
 
 
+def phase_frames(path: Path) -> dict[Phase, int]:
+    """1-based frame numbers of ED and ES in an `Info.cfg`; one of them may be absent.
+
+    Args:
+        path: Existing `Info.cfg` of an ACDC patient.
+
+    Raises:
+        DataError: If it cannot be read, names neither phase, or a frame is no number from 1.
+    """
+    info = read_info(path)
+    frames: dict[Phase, int] = {}
+    for phase in Phase:
+        if phase in info:
+            if not info[phase].isdigit() or int(info[phase]) < 1:
+                raise DataError(
+                    f"expected a frame number from 1 for {phase} in {path}, found {info[phase]!r}"
+                )
+            frames[phase] = int(info[phase])
+    if not frames:
+        raise DataError(f"expected ED and ES in {path}, found {sorted(info)}")
+    return frames
+
+
 class _Names:
     """Gives out names that are safe for files and differ even where case is ignored."""
 
@@ -171,7 +194,7 @@ def _nifti_studies(folder: Path, paths: list[Path], names: _Names) -> tuple[list
     if cine is not None:
         return [_single(cine, names, patient)], []
     try:
-        frames = _phase_frames(info)
+        frames = phase_frames(info)
     except DataError as error:
         return [_single(path, names) for path in paths], [Problem(patient, info, str(error))]
     by_frame = {_frame_number(path): path for path in paths}
@@ -192,22 +215,6 @@ def _nifti_studies(folder: Path, paths: list[Path], names: _Names) -> tuple[list
     if not images:
         return [_single(path, names) for path in paths], problems
     return [Study(images[0].name, patient, StudyKind.PHASES, images)], problems
-
-
-def _phase_frames(path: Path) -> dict[Phase, int]:
-    """1-based frame numbers of ED and ES in an `Info.cfg`."""
-    info = read_info(path)
-    frames: dict[Phase, int] = {}
-    for phase in Phase:
-        if phase in info:
-            if not info[phase].isdigit() or int(info[phase]) < 1:
-                raise DataError(
-                    f"expected a frame number from 1 for {phase} in {path}, found {info[phase]!r}"
-                )
-            frames[phase] = int(info[phase])
-    if not frames:
-        raise DataError(f"expected ED and ES in {path}, found {sorted(info)}")
-    return frames
 
 
 def _single(path: Path, names: _Names, patient: str | None = None) -> Study:

@@ -51,12 +51,20 @@ def check_mask(mask: IntArray, spacing_mm: Spacing) -> list[str]:
     if not mask.any():
         return ["no heart found: the label map is empty"]
     warnings = [f"{NAMES[label]} is empty" for label in FOREGROUND if not (mask == label).any()]
-    warnings += _check_volumes(mask, spacing_mm)
-    warnings += _check_ring(mask)
-    warnings += _check_slices(mask)
-    warnings += _check_pieces(mask)
+    heart = _around_heart(mask)
+    warnings += _check_volumes(heart, spacing_mm)
+    warnings += _check_ring(heart)
+    warnings += _check_slices(heart)
+    warnings += _check_pieces(heart)
     warnings += _check_borders(mask != AcdcLabel.BACKGROUND, spacing_mm)
     return warnings
+
+
+def _around_heart(mask: IntArray) -> IntArray:
+    """All slices of the rows and columns with heart, and one more on each side: much less to look at."""
+    heart = mask.any(axis=2)
+    rows, columns = np.flatnonzero(heart.any(axis=1)), np.flatnonzero(heart.any(axis=0))
+    return mask[max(rows[0] - 1, 0) : rows[-1] + 2, max(columns[0] - 1, 0) : columns[-1] + 2]
 
 
 def check_indices(indices: CardiacIndices) -> list[str]:

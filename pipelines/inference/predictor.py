@@ -114,6 +114,17 @@ class Predictor:
             )
         return cls(members, tta=tta)
 
+    @classmethod
+    def joined(cls, predictors: Sequence["Predictor"]) -> "Predictor":
+        """The mean of several predictors, with their networks and not with copies of them."""
+        return cls(
+            {
+                name: member
+                for predictor in predictors
+                for name, member in zip(predictor.networks, predictor._members, strict=True)
+            }
+        )
+
     def predict(self, volume: Volume) -> Prediction:
         """Label map on the volume's own grid.
 

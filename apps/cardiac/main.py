@@ -1,0 +1,59 @@
+"""MONAI Label app for the heart: lists the networks of the ACDC bundle and plugs them in."""
+
+from pathlib import Path
+from typing import Any
+
+from monailabel.interfaces.app import MONAILabelApp
+
+import pipelines
+from pipelines.bundle import ACDC_BUNDLE, NETWORKS
+from pipelines.labelling.datastore import StudiesDatastore
+from pipelines.labelling.predictors import Predictors
+from pipelines.labelling.tasks import LABELS, AutomaticSegmentation, FirstUnlabelled, RandomPatient
+from pipelines.labelling.uncertainty import MostUncertain, Uncertainty
+
+
+class CardiacApp(MONAILabelApp):
+    """Short-axis segmentation with the networks of the ACDC bundle.
+
+    Args:
+        app_dir: This folder.
+        studies: Folder with the studies.
+        conf: `device`: `"auto"`, or a torch device such as `"cpu"` or `"cuda:0"`.
+    """
+
+    def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
+        self.predictors = Predictors(NETWORKS, bundle=ACDC_BUNDLE, device=conf.get("device", "auto"))
+        super().__init__(
+            app_dir=app_dir,
+            studies=studies,
+            conf=conf,
+            name="Thorax: short-axis cine MRI",
+            description="RV, myocardium and LV of short-axis stacks, with volumes and ejection fraction",
+            version=pipelines.__version__,
+            labels=list(LABELS),
+        )
+
+    def init_datastore(self) -> StudiesDatastore:
+        """The studies folder."""
+        return StudiesDatastore(Path(self.studies).resolve(), self.predictors.find_phases)
+
+    def init_infers(self) -> dict[str, AutomaticSegmentation]:
+        """Each network, and their mean."""
+        return {
+            name: AutomaticSegmentation(name, self.predictors, self._datastore)
+            for name in self.predictors.names
+        }
+
+    def init_strategies(self) -> dict[str, Any]:
+        """Ways to choose the next case; the first is the default."""
+        self.uncertainty = Uncertainty(self._datastore, self.predictors)
+        return {
+            "first": FirstUnlabelled(),
+            "random": RandomPatient(),
+            "uncertainty": MostUncertain(self.uncertainty),
+        }
+
+    def on_save_label(self, image_id: str, label_id: str) -> dict[str, Any]:
+        """The record of the version that was just accepted."""
+        return {"history": self._datastore.labels.history(image_id)[-1]}

@@ -1,0 +1,103 @@
+"""The networks that a server offers, loaded once and used one at a time."""
+
+import threading
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from monai.bundle import ConfigParser
+
+from pipelines.bundle import ACDC_BUNDLE
+from pipelines.datasets.nifti import Volume
+from pipelines.evaluation.indices import structure_volumes_ml
+from pipelines.inference.cine import find_ed_es
+from pipelines.inference.predictor import Prediction, Predictor
+from pipelines.labels import AcdcLabel
+
+ENSEMBLE: Final = "ensemble"
+"""Name of the mean of all networks."""
+
+
+class Predictors:
+    """Predictors by the name of their network; `ENSEMBLE` averages all of them.
+
+    Args:
+        networks: Networks of the bundle, the default first.
+        bundle: Root folder of the bundle.
+        device: `"auto"` or a torch device.
+    """
+
+    def __init__(
+        self, networks: tuple[str, ...], *, bundle: Path = ACDC_BUNDLE, device: str = "auto"
+    ) -> None:
+        self.networks = networks
+        self.bundle = bundle
+        self.device = device
+        self._loaded: dict[str, Predictor] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names that `predict` knows."""
+        return (*self.networks, ENSEMBLE) if len(self.networks) > 1 else self.networks
+
+    @property
+    def version(self) -> str:
+        """Version of the bundle."""
+        return _version(self.bundle)
+
+    def has_weights(self, name: str) -> bool:
+        """Whether the bundle has what a name needs."""
+        needed = self.networks if name == ENSEMBLE else (name,)
+        return all((self.bundle / "models" / network / "model.pt").is_file() for network in needed)
+
+    def predict(self, name: str, volume: Volume) -> Prediction:
+        """Label map on the volume's own grid; waits while another one is made.
+
+        Args:
+            name: One of `names`.
+            volume: `(X, Y, Z)` image; the slice axis may be any.
+
+        Raises:
+            ConfigError: If weights are missing or do not fit.
+            DataError: If the volume is not 3-D.
+        """
+        with self._lock:
+            return self._get(name).predict(volume)
+
+    def load(self, name: str) -> None:
+        """Load a network before it is asked for.
+
+        Raises:
+            ConfigError: If weights are missing or do not fit.
+        """
+        with self._lock:
+            self._get(name)
+
+    def find_phases(self, cine: Volume) -> tuple[int, int]:
+        """ED and ES of a cine `(X, Y, Z, T)`, 0-based, from the LV volumes of the default network.
+
+        Raises:
+            DataError: If the LV was found in fewer than two frames.
+        """
+        lv_ml = []
+        for index in range(cine.array.shape[3]):
+            mask: npt.NDArray[np.uint8] = self.predict(self.networks[0], cine.frame(index)).mask
+            lv_ml.append(structure_volumes_ml(mask, cine.spacing_mm)[AcdcLabel.LV])
+        return find_ed_es(lv_ml)
+
+    def _get(self, name: str) -> Predictor:
+        if name not in self._loaded:
+            self._loaded[name] = (
+                Predictor.joined([self._get(network) for network in self.networks])
+                if name == ENSEMBLE
+                else Predictor.load(name, bundle=self.bundle, device=self.device)
+            )
+        return self._loaded[name]
+
+
+@cache
+def _version(bundle: Path) -> str:
+    return str(ConfigParser.load_config_file(bundle / "configs" / "metadata.json")["version"])

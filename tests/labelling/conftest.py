@@ -1,0 +1,99 @@
+"""A studies folder with small volumes, and the app on it with a network that needs no weights."""
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+
+from pipelines.datasets.nifti import Volume
+from pipelines.inference.predictor import Prediction
+from pipelines.labelling.launch import load_app
+from pipelines.labelling.server import make_server
+from pipelines.labelling.tokens import Tokens
+from pipelines.labelling.users import Role, Users, add_user
+
+PASSWORD = "correct horse battery"
+
+
+def write_nifti(path: Path, array: np.ndarray, affine: np.ndarray | None = None) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(array, np.diag([2.0, 2.0, 8.0, 1.0]) if affine is None else affine), path)
+    return path
+
+
+def heart(radius: float = 4.0) -> np.ndarray:
+    """`(24, 20, 5)` float32: LV 30 inside a ring 20, RV 10 beside it, 0 elsewhere, faint noise on all."""
+    x, y = np.meshgrid(np.arange(24), np.arange(20), indexing="ij")
+    distance = np.hypot(x - 9, y - 10)
+    plane = np.where(distance < radius + 2, 20.0, 0.0)
+    plane[distance < radius] = 30.0
+    plane[(np.abs(x - 18) < 3) & (np.abs(y - 10) < 4)] = 10.0
+    noise = np.random.default_rng(0).uniform(0, 0.5, (24, 20, 5))
+    return (plane[:, :, None] + noise).astype(np.float32)
+
+
+def true_mask(array: np.ndarray) -> np.ndarray:
+    """What a perfect network would find in `heart`."""
+    return np.round(array / 10.0 - 0.02).astype(np.uint8)
+
+
+def axis_orders() -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """The 48 ways in which a volume's axes can be ordered and turned around."""
+    return list(itertools.product(itertools.permutations(range(3)), itertools.product((1, -1), repeat=3)))
+
+
+@pytest.fixture
+def studies(tmp_path: Path) -> Path:
+    """One patient in ACDC's layout with ED and ES, and one volume of unknown phase."""
+    folder = tmp_path / "studies"
+    patient = folder / "patient001"
+    write_nifti(patient / "patient001_frame01.nii.gz", heart(4.0))
+    write_nifti(patient / "patient001_frame03.nii.gz", heart(3.0))
+    (patient / "Info.cfg").write_text("ED: 1\nES: 3\nGroup: NOR\n")
+    write_nifti(folder / "lone.nii.gz", heart(4.0))
+    return folder
+
+
+@pytest.fixture
+def app(studies: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    made = load_app(studies)
+
+    def predict(name: str, volume: Volume) -> Prediction:
+        seconds = dict.fromkeys(("preprocess", "network", "postprocess"), 0.0)
+        return Prediction(true_mask(volume.array), seconds)
+
+    monkeypatch.setattr(made.predictors, "predict", predict)
+    monkeypatch.setattr(made.predictors, "load", lambda name: None)
+    return made
+
+
+@pytest.fixture
+def client(app: Any) -> TestClient:
+    """A client of a server without login."""
+    return TestClient(make_server(app), base_url="http://127.0.0.1:8000")
+
+
+@pytest.fixture(scope="session")
+def users_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("users") / "users.json"
+    for role in Role:
+        add_user(path, role.name.lower(), PASSWORD, role)
+    return path
+
+
+@pytest.fixture
+def secure(app: Any, users_file: Path) -> Callable[..., TestClient]:
+    """Makes a client of a server with login that sends the token of a role, or none."""
+    tokens = Tokens()
+    server = make_server(app, users=Users(users_file), tokens=tokens)
+
+    def make(role: Role | None = None) -> TestClient:
+        headers = {"Authorization": f"Bearer {tokens.issue(role.name.lower())}"} if role else {}
+        return TestClient(server, base_url="http://127.0.0.1:8000", headers=headers)
+
+    return make
