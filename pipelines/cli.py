@@ -12,7 +12,7 @@ from rich.logging import RichHandler
 from rich.markup import escape
 
 import pipelines
-from pipelines import cli_training, cli_xray
+from pipelines import cli_interaction, cli_training, cli_xray
 from pipelines.cli_options import (
     AcdcNetwork,
     Device,
@@ -119,6 +119,8 @@ app.command()(cli_xray.study_explanations)
 app.command()(cli_xray.errors)
 app.command()(cli_xray.quantize)
 results_app.command("chest-xray")(cli_xray.results_chest_xray)
+app.command()(cli_interaction.interact_benchmark)
+results_app.command("interaction")(cli_interaction.results_interaction)
 
 
 @app.command()
