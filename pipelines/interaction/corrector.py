@@ -23,13 +23,13 @@ from pipelines.labels import AcdcLabel
 WINDOW_PX: Final = 64
 """Side of the square around a click that the network sees, pixels of its grid."""
 
-PULL: Final = 2.0
+PULL: Final = 4.0
 """What a click adds to the log-probability of its label where it lies: a user is surer than a network."""
 
 PULL_MM: Final = (4.0, 20.0)
 """Least and largest standard deviation of the bell by which that fades around the click, mm in plane."""
 
-SPREAD: Final = 1.0
+SPREAD: Final = 1.2
 """That deviation as a multiple of the distance from the click to where the mask has its label already."""
 
 FULFIL_MM: Final = 4.0
@@ -43,10 +43,15 @@ class Reach:
     Attributes:
         slice_mm: Farthest pixel of the slice of the click that may change, mm in plane.
         neighbour_mm: The same in the slices before and after it; 0 leaves them alone.
+        widths: Nor may a pixel change that is farther than so many times the distance from the click to
+            where the mask has its label already, since a small fault is mended nearby,
+        border_mm: plus this.
     """
 
-    slice_mm: float = 40.0
+    slice_mm: float = 60.0
     neighbour_mm: float = 20.0
+    widths: float = 5.0
+    border_mm: float = 6.0
 
 
 class Corrector:
@@ -196,10 +201,12 @@ class Correction:
         window = Window.around(
             newest, WINDOW_PX, self._field_affine, self._native_affine, self._image.shape[2:]
         )
-        self._change(present, clicks, [newest.k], window, reach.slice_mm)
+        known_mm = self._distance_mm(newest, present.shape)[present[:, :, newest.k] == newest.label]
+        most_mm = reach.widths * known_mm.min(initial=np.inf) + reach.border_mm
+        self._change(present, clicks, [newest.k], window, min(reach.slice_mm, most_mm))
         beside = [z for z in (newest.k - 1, newest.k + 1) if 0 <= z < present.shape[2]]
         if beside and reach.neighbour_mm > 0 and not one_slice:
-            self._change(present, clicks, beside, window, reach.neighbour_mm)
+            self._change(present, clicks, beside, window, min(reach.neighbour_mm, most_mm))
         for click in clicks:
             present[click.index] = click.label
 

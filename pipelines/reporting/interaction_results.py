@@ -150,7 +150,7 @@ def _page(content: dict[str, Any]) -> str:
         "",
         markdown_table(HEADER, figures),
         "",
-        f"Times on {content['threads']} CPU threads, from the click to the mask.",
+        f"Times are from the click to the mask, CPU threads: {content['threads']}.",
         "",
         f"![Dice against clicks, by structure, on whole volumes and on single slices]({PLOT_NAME})",
         "",
@@ -172,7 +172,7 @@ def _page(content: dict[str, Any]) -> str:
         "",
         "## Scribbles",
         "",
-        "From an empty mask, in every slice with a structure a stroke 3 mm within each border.",
+        "From an empty mask, in every slice with a structure a stroke 3 mm within each border of the label.",
         "",
         markdown_table(
             ["", *(name.upper() for name in content["scribbles"]["dice"])],
@@ -204,5 +204,5 @@ def _goal_lines(curve: dict[str, Any], what: str) -> Iterator[str]:
         )
         yield (
             f"- {name.upper()} Dice {found['dice']:.2f}: {100 * found['reached']:.0f} % of the {what} "
-            f"reach it within {most} clicks, {median}."
+            f"reach it with {most} clicks at most, {median}."
         )

@@ -65,8 +65,8 @@ def test_page_has_tables_goals_and_the_plot(tmp_path: Path) -> None:
     page = write_interaction_results(tmp_path, tmp_path / "docs")
     text = page.read_text()
     assert "| 10 | 0.950 | 0.950 | 0.950 | 0.950 | 50.0 |" in text
-    assert "- LV Dice 0.95: 75 % of the volumes reach it within 10 clicks, the median needs 2." in text
-    assert "- LV Dice 0.95: 25 % of the slices reach it within 1 clicks, more than half do not." in text
+    assert "- LV Dice 0.95: 75 % of the volumes reach it with 10 clicks at most, the median needs 2." in text
+    assert "- LV Dice 0.95: 25 % of the slices reach it with 1 clicks at most, more than half do not." in text
     assert "`unet` with weights given for it" in text
     assert (tmp_path / "docs" / "interaction.png").stat().st_size > 1000
 
