@@ -13,6 +13,9 @@ BUNDLES: Final = Path(__file__).resolve().parent.parent / "bundles"
 NETWORKS: Final = ("unet", "attention_unet", "vnet")
 """Network overlays of the ACDC bundle; the first is the default."""
 
+CORRECTOR: Final = "corrector"
+"""Network overlay of the ACDC bundle that corrects masks by clicks; it does not segment by itself."""
+
 ACDC_BUNDLE: Final = BUNDLES / "acdc_segmentation"
 
 XRAY_NETWORKS: Final = ("resnet18_tuned", "resnet18", "resnet34", "resnet50")
@@ -27,11 +30,11 @@ def bundle_of(network: str) -> Path:
     Raises:
         ConfigError: If none has.
     """
-    if network in NETWORKS:
+    if network in (*NETWORKS, CORRECTOR):
         return ACDC_BUNDLE
     if network in XRAY_NETWORKS:
         return XRAY_BUNDLE
-    known = ", ".join((*NETWORKS, *XRAY_NETWORKS))
+    known = ", ".join((*NETWORKS, CORRECTOR, *XRAY_NETWORKS))
     raise ConfigError(f"expected a network among {known}, found {network!r}")
 
 
@@ -41,7 +44,7 @@ def config_files(network: str, *overlays: str, bundle: Path | None = None) -> li
     After `train` comes the network's own recipe, where it has one.
 
     Args:
-        network: One of `NETWORKS` or `XRAY_NETWORKS`.
+        network: One of `NETWORKS`, `CORRECTOR` or one of `XRAY_NETWORKS`.
         *overlays: Names of further files, without `.yaml`.
         bundle: Root folder of the bundle; by default the one that has the network.
 
@@ -73,7 +76,7 @@ def load_config(
     """Merged configuration of a network, not yet instantiated.
 
     Args:
-        network: One of `NETWORKS` or `XRAY_NETWORKS`.
+        network: One of `NETWORKS`, `CORRECTOR` or one of `XRAY_NETWORKS`.
         overlays: Names of further files, without `.yaml`.
         bundle: Root folder of the bundle; by default the one that has the network.
         **settings: Values that replace those of the files, by their id.

@@ -12,7 +12,7 @@ from rich.logging import RichHandler
 from rich.markup import escape
 
 import pipelines
-from pipelines import cli_labelling, cli_training, cli_xray
+from pipelines import cli_interaction, cli_labelling, cli_training, cli_xray
 from pipelines.cli_options import (
     AcdcNetwork,
     Device,
@@ -121,6 +121,8 @@ app.command()(cli_xray.quantize)
 app.command()(cli_labelling.serve)
 app.command()(cli_labelling.add_user)
 results_app.command("chest-xray")(cli_xray.results_chest_xray)
+app.command()(cli_interaction.interact_benchmark)
+results_app.command("interaction")(cli_interaction.results_interaction)
 
 
 @app.command()

@@ -10,7 +10,9 @@ console = Console()
 
 AcdcNetwork = Literal["unet", "attention_unet", "vnet"]
 XrayNetwork = Literal["resnet18_tuned", "resnet18", "resnet34", "resnet50"]
-Network = Literal["unet", "attention_unet", "vnet", "resnet18_tuned", "resnet18", "resnet34", "resnet50"]
+Network = Literal[
+    "unet", "attention_unet", "vnet", "corrector", "resnet18_tuned", "resnet18", "resnet34", "resnet50"
+]
 Output = Annotated[
     Path, typer.Option("--output", "-o", help="Folder for the results; made if it does not exist.")
 ]

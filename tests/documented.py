@@ -146,7 +146,8 @@ def evaluate_two(workspace: Workspace, command: Command) -> None:
     if "--weights" in command.text:
         ensure_run(workspace)
     small = {**workspace.paths, "/path/to/ACDC": workspace.folder / "two"}
-    Workspace(workspace.folder, small).run(command)
+    few = ["--clicks 1 --slice-clicks 1"] if "interact" in command.text else []
+    Workspace(workspace.folder, small).run(command, *few)
 
 
 SMALLER = {
@@ -284,9 +285,9 @@ RUNNERS: dict[str, Callable[[Workspace, Command], None]] = {
     r"tensorboard --logdir \S+": inspect_events,
     r"python -m monai\.bundle run training .*": monai_smoke,
     r"thorax train .*": train_smoke,
-    r"thorax evaluate .*": evaluate_two,
     r"thorax serve .*": serve_a_moment,
     r"thorax add-user .*": add_a_user,
+    r"thorax (evaluate|interact-benchmark) .*": evaluate_two,
     r"thorax (tune|evaluate-xray|classify|explain|errors|study-explanations|quantize) .*": with_xrays,
     r"thorax (--help|eda .*|phantom .*|prepare .*|segment .*|export .*)": run_it,
 }

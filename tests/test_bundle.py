@@ -6,6 +6,7 @@ import yaml
 
 from pipelines.bundle import (
     ACDC_BUNDLE,
+    CORRECTOR,
     NETWORKS,
     XRAY_BUNDLE,
     XRAY_NETWORKS,
@@ -22,11 +23,11 @@ def test_layers_are_read_common_first_then_network_then_workflow() -> None:
 
 
 def test_each_network_belongs_to_one_bundle() -> None:
-    assert {bundle_of(network) for network in NETWORKS} == {ACDC_BUNDLE}
+    assert {bundle_of(network) for network in (*NETWORKS, CORRECTOR)} == {ACDC_BUNDLE}
     assert {bundle_of(network) for network in XRAY_NETWORKS} == {XRAY_BUNDLE}
 
 
-@pytest.mark.parametrize("network", [*NETWORKS, *XRAY_NETWORKS])
+@pytest.mark.parametrize("network", [*NETWORKS, CORRECTOR, *XRAY_NETWORKS])
 def test_the_arguments_file_of_a_network_names_the_same_layers(network: str) -> None:
     bundle = bundle_of(network)
     arguments = yaml.safe_load((bundle / "configs" / f"args_{network}.yaml").read_text())
@@ -34,7 +35,7 @@ def test_the_arguments_file_of_a_network_names_the_same_layers(network: str) -> 
 
 
 def test_an_unknown_network_is_refused() -> None:
-    known = "unet, attention_unet, vnet, resnet18_tuned, resnet18, resnet34, resnet50"
+    known = "unet, attention_unet, vnet, corrector, resnet18_tuned, resnet18, resnet34, resnet50"
     with pytest.raises(ConfigError, match=f"expected a network among {known}, found 'unet3d'"):
         config_files("unet3d")
 

@@ -175,7 +175,7 @@ class Predictor:
         ]
         mean = torch.stack(found).mean(dim=0) if len(found) > 1 else found[0]
         native, box = to_native_box(
-            mean, images[0].affine.numpy(), _affine_without_shear(stack), stack.array.shape
+            mean, images[0].affine.numpy(), affine_without_shear(stack), stack.array.shape
         )
         seconds = {"preprocess": prepared - start, "network": time.perf_counter() - prepared}
         return _Field(native, box, stack.array.shape, undo, seconds)
@@ -186,7 +186,7 @@ class Member:
 
     Args:
         network: Takes `(S, C, h, w)` slices, gives `(S, 4, h, w)` logits.
-        weights: File with its weights.
+        weights: File with its weights, None for those that it has.
         preprocessing: From `{"image": (1, X, Y, Z)}` to the network's field of view `(C, h, w, Z)`.
         to_label_map: From `{"pred": (4, X, Y, Z)}` probabilities to a clean label map.
         device: Where the network runs.
@@ -199,7 +199,7 @@ class Member:
     def __init__(
         self,
         network: torch.nn.Module,
-        weights: Path,
+        weights: Path | None,
         *,
         preprocessing: Transform,
         to_label_map: Transform,
@@ -208,14 +208,15 @@ class Member:
     ) -> None:
         self.preprocessing, self.to_label_map = preprocessing, to_label_map
         self.device, self.dtype = device, dtype
-        load_weights(network, weights)
+        if weights is not None:
+            load_weights(network, weights)
         # On a CPU, casting weights at each call and batch norms take a good part of the time.
         self.network = fused(network.eval(), dtype if device.type == "cpu" else None)
 
     def prepare(self, stack: Volume) -> MetaTensor:
         """`(C, H, W, Z)` float32, the network's field of view, with its affine."""
         array = np.ascontiguousarray(stack.array, dtype=np.float32)
-        affine = _affine_without_shear(stack)
+        affine = affine_without_shear(stack)
         item = self.preprocessing({"image": MetaTensor(torch.from_numpy(array)[None], affine=affine)})
         image: MetaTensor = item["image"]
         return image
@@ -223,7 +224,7 @@ class Member:
     def probabilities(self, image: MetaTensor, flips: Sequence[tuple[int, ...]]) -> torch.Tensor:
         """`(Z, 4, H, W)` float32 for a `(C, H, W, Z)` image, on the CPU, averaged over flips."""
         slices = image.as_tensor().movedim(-1, 0)
-        found = [self._logits(slices.flip(flip)).flip(flip).softmax(dim=1) for flip in flips]
+        found = [self.logits(slices.flip(flip)).flip(flip).softmax(dim=1) for flip in flips]
         return torch.stack(found).mean(dim=0).cpu() if len(found) > 1 else found[0].cpu()
 
     def label_map(self, probabilities: torch.Tensor) -> npt.NDArray[np.uint8]:
@@ -231,14 +232,14 @@ class Member:
         mask: torch.Tensor = self.to_label_map({"pred": probabilities})["pred"]
         return mask[0].numpy().astype(np.uint8)
 
-    def _logits(self, slices: torch.Tensor) -> torch.Tensor:
+    def logits(self, slices: torch.Tensor) -> torch.Tensor:
         """`(S, 4, h, w)` float32 for slices `(S, C, h, w)`."""
         batches = slices.to(self.device).contiguous(memory_format=torch.channels_last).split(BATCH_SLICES)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
             return torch.cat([self.network(batch).float() for batch in batches])
 
 
-def _affine_without_shear(stack: Volume) -> npt.NDArray[np.float64]:
+def affine_without_shear(stack: Volume) -> npt.NDArray[np.float64]:
     """The stack's affine, or one along its own axes where slices are shifted against each other."""
     axes = stack.affine[:3, :3] / stack.spacing_mm
     if np.allclose(axes.T @ axes, np.eye(3), atol=1e-3):

@@ -13,6 +13,7 @@ NARROW = {
     "unet": {"network_def::filters": [4, 4, 4, 4, 4, 4]},
     "attention_unet": {"network_def::channels": [4, 4, 4, 4, 4]},
     "vnet": {},
+    "corrector": {},
 }
 
 

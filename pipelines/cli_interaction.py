@@ -1,0 +1,76 @@
+"""The commands of `thorax` about correction by clicks and scribbles."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from pipelines.cli_options import Device, HeartNetwork, Output, Weights, console, say
+from pipelines.progress import progress_bar
+
+
+def interact_benchmark(
+    root: Annotated[
+        Path, typer.Argument(help="Labelled folder in ACDC's layout, or a datalist of 'thorax prepare'.")
+    ],
+    output: Output,
+    network: HeartNetwork = "unet",
+    weights: Weights = None,
+    corrector_weights: Annotated[
+        Path | None, typer.Option(help="Weights of the corrector to use instead of the bundle's own.")
+    ] = None,
+    section: Annotated[
+        Literal["training", "validation", "test"],
+        typer.Option(help="Of a datalist: the patients to measure."),
+    ] = "test",
+    fold: Annotated[int, typer.Option(help="Of a datalist: the fold that validation stands for.")] = 0,
+    clicks: Annotated[int, typer.Option(help="Most clicks on a volume.", min=1)] = 10,
+    slice_clicks: Annotated[int, typer.Option(help="Most clicks on a slice by itself.", min=1)] = 5,
+    device: Device = "auto",
+) -> None:
+    """Simulate a user who corrects automatic masks; write Dice against clicks."""
+    from pipelines.datasets.acdc import read_acdc
+    from pipelines.datasets.prepare import DATALIST_NAME, patient_records, read_datalist, select
+    from pipelines.inference.predictor import Predictor
+    from pipelines.interaction import benchmark
+    from pipelines.interaction.corrector import Corrector
+    from pipelines.manifest import write_manifest
+    from pipelines.reporting.interaction_results import PLOT_NAME, interaction_table, write_plot
+
+    is_datalist = root.name == DATALIST_NAME or (root / DATALIST_NAME).is_file()
+    if is_datalist:
+        records = patient_records(select(read_datalist(root), section, fold))
+    else:
+        records = list(read_acdc(root).patients)
+    corrector = Corrector.load(weights=corrector_weights, device=device)
+    automatic = Predictor.load(network, weights=weights, device=device)
+    with progress_bar("Clicking", console) as tell:
+        content = benchmark.interact_benchmark(
+            output,
+            corrector,
+            automatic,
+            records,
+            clicks=clicks,
+            slice_clicks=slice_clicks,
+            progress=tell,
+            automatic_network=network,
+            automatic_weights="weights given for it" if weights else "the bundle's own weights",
+            section=f"section {section}" if is_datalist else "the whole folder",
+        )
+    write_plot(content, output / PLOT_NAME)
+    outputs = [benchmark.CONTENT_NAME, "clicks.csv", PLOT_NAME]
+    write_manifest(output, network=network, section=section, outputs=outputs)
+    console.print(interaction_table(content))
+    say(f"figures and plot in {output}")
+
+
+def results_interaction(
+    benchmark: Annotated[Path, typer.Option(help="Folder of 'thorax interact-benchmark'.")] = Path(
+        "runs/interaction"
+    ),
+    output: Output = Path("docs/results"),
+) -> None:
+    """Write the page of correction by clicks and scribbles."""
+    from pipelines.reporting.interaction_results import write_interaction_results
+
+    say(f"page in {write_interaction_results(benchmark, output)}")

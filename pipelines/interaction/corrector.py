@@ -1,0 +1,280 @@
+"""Correct a label map by clicks: the region around a click changes as the image and the click say."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from pipelines.bundle import ACDC_BUNDLE, CORRECTOR, device_settings, load_config
+from pipelines.datasets.nifti import Volume, slice_axis, slices_last
+from pipelines.errors import DataError
+from pipelines.inference.native_grid import to_native_box
+from pipelines.inference.predictor import Member, affine_without_shear
+from pipelines.interaction.channels import bell, input_channels
+from pipelines.interaction.clicks import Click, Mask
+from pipelines.interaction.field import Window
+from pipelines.labels import AcdcLabel
+
+WINDOW_PX: Final = 64
+"""Side of the square around a click that the network sees, pixels of its grid."""
+
+PULL: Final = 4.0
+"""What a click adds to the log-probability of its label where it lies: a user is surer than a network."""
+
+PULL_MM: Final = (4.0, 20.0)
+"""Least and largest standard deviation of the bell by which that fades around the click, mm in plane."""
+
+SPREAD: Final = 1.2
+"""That deviation as a multiple of the distance from the click to where the mask has its label already."""
+
+FULFIL_MM: Final = 4.0
+"""Standard deviation of the bell by which a click that is ignored even so is imposed, mm in plane."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How far from a click a mask may change; what lies beyond stays as it is.
+
+    Attributes:
+        slice_mm: Farthest pixel of the slice of the click that may change, mm in plane.
+        neighbour_mm: The same in the slices before and after it; 0 leaves them alone.
+        widths: Nor may a pixel change that is farther than so many times the distance from the click to
+            where the mask has its label already, since a small fault is mended nearby,
+        border_mm: plus this.
+    """
+
+    slice_mm: float = 60.0
+    neighbour_mm: float = 20.0
+    widths: float = 5.0
+    border_mm: float = 6.0
+
+
+class Corrector:
+    """The correcting network with its weights, ready to correct volumes one after the other.
+
+    Args:
+        member: Network, transforms and device.
+        reach: How far from a click a mask may change.
+    """
+
+    def __init__(self, member: Member, *, reach: Reach | None = None) -> None:
+        self.member = member
+        self.reach = reach or Reach()
+
+    @classmethod
+    def load(
+        cls,
+        *,
+        bundle: Path = ACDC_BUNDLE,
+        weights: Path | None = None,
+        reach: Reach | None = None,
+        device: str = "auto",
+        precision: str = "auto",
+    ) -> "Corrector":
+        """The corrector of a bundle, as its configuration describes it.
+
+        Args:
+            bundle: Root folder of the bundle.
+            weights: File to use instead of the bundle's own.
+            reach: How far from a click a mask may change.
+            device: `"auto"`, or a torch device such as `"cpu"` or `"cuda:0"`.
+            precision: `"auto"`, `"bf16"` or `"fp32"`.
+
+        Raises:
+            ConfigError: If weights are missing or do not fit.
+        """
+        get = load_config(CORRECTOR, bundle=bundle, **device_settings(device, precision)).get_parsed_content
+        member = Member(
+            get("network"),
+            weights or Path(get("weights")),
+            preprocessing=get("preprocessing"),
+            to_label_map=get("to_label_map"),
+            device=get("device"),
+            dtype=get("autocast_dtype"),
+        )
+        return cls(member, reach=reach)
+
+    def open(self, volume: Volume) -> "Correction":
+        """Prepare a volume, so that each click on it takes a fraction of a second.
+
+        Args:
+            volume: `(X, Y, Z)` image; the slice axis may be any.
+
+        Raises:
+            DataError: If the volume is not 3-D.
+        """
+        return Correction(self, volume)
+
+    def correct(
+        self,
+        volume: Volume,
+        mask: Mask,
+        clicks: Sequence[Click],
+        *,
+        settled: Sequence[Click] = (),
+        one_slice: bool = False,
+    ) -> Mask:
+        """Corrected label map; see `Correction.correct`, which is faster for more than one call."""
+        return self.open(volume).correct(mask, clicks, settled=settled, one_slice=one_slice)
+
+
+class Correction:
+    """A volume that is being corrected.
+
+    Args:
+        corrector: Network and settings.
+        volume: `(X, Y, Z)` image; the slice axis may be any.
+
+    Raises:
+        DataError: If the volume is not 3-D.
+    """
+
+    def __init__(self, corrector: Corrector, volume: Volume) -> None:
+        if volume.array.ndim != 3:
+            raise DataError(
+                f"expected one frame (3-D), found {volume.array.shape}; give the frames one by one"
+            )
+        self.shape = volume.array.shape
+        self.axis = slice_axis(volume.spacing_mm)
+        self._corrector = corrector
+        stack, self._undo = slices_last(volume)
+        self._spacing_mm = np.asarray(stack.spacing_mm[:2])
+        self._native_affine = affine_without_shear(stack)
+        with torch.inference_mode():
+            field = corrector.member.prepare(stack)
+        self._field_affine = field.affine.numpy()
+        self._image = field.as_tensor().movedim(-1, 0)
+
+    def correct(
+        self,
+        mask: Mask,
+        clicks: Sequence[Click],
+        *,
+        settled: Sequence[Click] = (),
+        one_slice: bool = False,
+    ) -> Mask:
+        """Label map after clicks, acted on one after another.
+
+        Each click costs a pass of the network over its slice, and another over the two beside it.
+        A clicked voxel has its label in the end; of two clicks on one voxel the later one holds.
+        Correcting click by click with the earlier ones as `settled` gives the same as all at once.
+
+        Args:
+            mask: `(X, Y, Z)` label map with values from `AcdcLabel`, in the file's order of axes.
+            clicks: New clicks on it.
+            settled: Clicks that led to `mask`: they hold on, and the network sees them.
+            one_slice: Change the slices of the clicks only.
+
+        Returns:
+            `(X, Y, Z)` uint8, a new array.
+
+        Raises:
+            DataError: If the mask is not on the volume's grid or a click lies outside of it.
+        """
+        if mask.shape != self.shape:
+            raise DataError(f"expected a mask on the volume's grid {self.shape}, found {mask.shape}")
+        present = np.moveaxis(mask, self.axis, 2).astype(np.uint8)
+        known = [self._in_stack(click) for click in settled]
+        with torch.inference_mode():
+            for click in clicks:
+                known.append(self._in_stack(click))
+                self._act(present, known, one_slice=one_slice)
+        return np.ascontiguousarray(self._undo(present))
+
+    def _in_stack(self, click: Click) -> Click:
+        """The click with the index of its slice last."""
+        if any(not 0 <= place < length for place, length in zip(click.index, self.shape, strict=True)):
+            raise DataError(
+                f"expected a click within {self.shape} voxels, found {click.index}; indices count from 0"
+            )
+        row, column = (place for axis, place in enumerate(click.index) if axis != self.axis)
+        return replace(click, i=row, j=column, k=click.index[self.axis])
+
+    def _act(self, present: Mask, clicks: Sequence[Click], *, one_slice: bool) -> None:
+        """Change the mask, slices last, by the newest of the clicks."""
+        newest, reach = clicks[-1], self._corrector.reach
+        window = Window.around(
+            newest, WINDOW_PX, self._field_affine, self._native_affine, self._image.shape[2:]
+        )
+        known_mm = self._distance_mm(newest, present.shape)[present[:, :, newest.k] == newest.label]
+        most_mm = reach.widths * known_mm.min(initial=np.inf) + reach.border_mm
+        self._change(present, clicks, [newest.k], window, min(reach.slice_mm, most_mm))
+        beside = [z for z in (newest.k - 1, newest.k + 1) if 0 <= z < present.shape[2]]
+        if beside and reach.neighbour_mm > 0 and not one_slice:
+            self._change(present, clicks, beside, window, min(reach.neighbour_mm, most_mm))
+        for click in clicks:
+            present[click.index] = click.label
+
+    def _change(
+        self, present: Mask, clicks: Sequence[Click], slices: Sequence[int], window: Window, reach_mm: float
+    ) -> None:
+        inputs = torch.cat([self._inputs(present, clicks, z, window) for z in slices])
+        scores = self._corrector.member.logits(inputs).log_softmax(dim=1).cpu()
+        native, box = to_native_box(
+            scores, window.affine(self._field_affine), self._native_affine, present.shape
+        )
+        distance_mm = self._distance_mm(clicks[-1], present.shape)
+        for index, z in enumerate(slices):
+            old = present[:, :, z][box]
+            new = self._fulfilled(native[..., index].numpy(), old, box, [c for c in clicks if c.k == z])
+            changed = (new != old) & (distance_mm[box] <= reach_mm)
+            present[:, :, z][box] = np.where(changed, new, old)
+
+    def _inputs(self, present: Mask, clicks: Sequence[Click], z: int, window: Window) -> Tensor:
+        """`(1, 21, h, w)` channels of one slice."""
+        last = present.shape[2] - 1
+        stack = [min(max(z + offset, 0), last) for offset in (-1, 0, 1)]
+        masks = window.to_field(present[:, :, stack])
+        shape = (window.size, window.size)
+        here = torch.zeros(1, len(AcdcLabel), *shape)
+        beside = torch.zeros_like(here)
+        newest = torch.zeros(1, 1, *shape)
+        for click in clicks:
+            if abs(click.k - z) <= 1:
+                mark = bell(window.position(click), shape)[0]
+                maps = here if click.k == z else beside
+                maps[0, click.label] = torch.maximum(maps[0, click.label], mark)
+                if click is clicks[-1]:
+                    newest[0, 0] = mark
+        return input_channels(self._image[z : z + 1][:, :, *window.box], masks[None], here, beside, newest)
+
+    def _fulfilled(
+        self,
+        scores: npt.NDArray[np.float32],
+        present: Mask,
+        box: tuple[slice, slice],
+        clicks: Sequence[Click],
+    ) -> Mask:
+        """`(x, y)` labels of log-probabilities `(4, x, y)`, in which every click of the slice has its way."""
+        shape = (box[0].stop, box[1].stop)
+        inside = [click for click in clicks if _is_in(click, box)]
+        scores = scores.copy()
+        for click in inside:
+            distance_mm = self._distance_mm(click, shape)[box].astype(np.float32)
+            # Who clicks in the middle of a fault is as far from what is right as the fault is wide.
+            known = distance_mm[present == click.label]
+            width_mm = np.clip(SPREAD * known.min(initial=PULL_MM[1]), *PULL_MM)
+            scores[click.label] += PULL * np.exp(-(distance_mm**2) / (2 * width_mm**2))
+        for click in inside:
+            place = click.i - box[0].start, click.j - box[1].start
+            lack = scores[:, *place].max() - scores[click.label, *place]
+            if lack > 0:
+                squared = (self._distance_mm(click, shape)[box] ** 2).astype(np.float32)
+                scores[click.label] += 1.1 * lack * np.exp(-squared / (2 * FULFIL_MM**2))
+        labels: Mask = scores.argmax(axis=0).astype(np.uint8)
+        return labels
+
+    def _distance_mm(self, click: Click, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
+        rows = (np.arange(shape[0]) - click.i)[:, None] * self._spacing_mm[0]
+        columns = (np.arange(shape[1]) - click.j)[None, :] * self._spacing_mm[1]
+        distance: npt.NDArray[np.float64] = np.hypot(rows, columns)
+        return distance
+
+
+def _is_in(click: Click, box: tuple[slice, slice]) -> bool:
+    return box[0].start <= click.i < box[0].stop and box[1].start <= click.j < box[1].stop

@@ -1,0 +1,106 @@
+import csv
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from pipelines.bundle import load_config
+from pipelines.cli import app
+from pipelines.datasets.nifti import Volume
+from pipelines.datasets.records import PatientRecord, Phase, VolumeRecord
+from pipelines.errors import DataError
+from pipelines.inference.predictor import Prediction
+from pipelines.interaction.benchmark import interact_benchmark
+from pipelines.interaction.clicks import Mask
+from pipelines.interaction.corrector import Corrector
+from pipelines.training.checkpoints import save_weights
+
+
+class Misses:
+    """Segments all but one slice of what lies beside the image."""
+
+    def __init__(self, truth: Mask) -> None:
+        self.truth = truth
+
+    def predict(self, volume: Volume) -> Prediction:
+        mask = self.truth.copy()
+        mask[:, :, 1] = 0
+        return Prediction(mask, {})
+
+
+@pytest.fixture
+def record(heart: tuple[Volume, Mask], tmp_path: Path) -> PatientRecord:
+    """One labelled volume as files."""
+    volume, truth = heart
+    nib.save(nib.Nifti1Image(volume.array, volume.affine), tmp_path / "image.nii.gz")
+    nib.save(nib.Nifti1Image(truth, volume.affine), tmp_path / "label.nii.gz")
+    files = (tmp_path / "image.nii.gz", tmp_path / "label.nii.gz")
+    found = VolumeRecord("anna", "NOR", Phase.ED, 1, volume.spacing_mm, *files)
+    return PatientRecord("anna", "NOR", (found,))
+
+
+def test_each_user_and_each_click_is_a_row_and_the_figures_follow_from_them(
+    record: PatientRecord, heart: tuple[Volume, Mask], corrector: Corrector, tmp_path: Path
+) -> None:
+    truth = heart[1]
+    told: list[tuple[int, int, str]] = []
+    content = interact_benchmark(
+        tmp_path / "out",
+        corrector,
+        Misses(truth),
+        [record],
+        clicks=2,
+        slice_clicks=1,
+        progress=lambda *what: told.append(what),
+        section="all",
+    )
+    with (tmp_path / "out" / "clicks.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    modes = [row["mode"] for row in rows]
+    # A slice that is right already gets no click.
+    assert [modes.count(mode) for mode in ("volume", "one_slice", "scribbles")] == [3, 5, 1]
+    missed = truth.copy()
+    missed[:, :, 1] = 0
+    expected = 2 * (missed == 3).sum() / ((missed == 3).sum() + (truth == 3).sum())
+    assert float(rows[0]["dice_lv"]) == pytest.approx(expected)
+    assert content["volume"]["dice"]["lv"][0] == pytest.approx(expected)
+    assert content["scribbles"]["dice"]["lv"] > 0.93
+    assert json.loads((tmp_path / "out" / "interaction.json").read_text())["section"] == "all"
+    assert told == [(1, 1, "anna ED")]
+
+
+def test_volumes_without_a_label_are_refused(
+    heart: tuple[Volume, Mask], corrector: Corrector, tmp_path: Path
+) -> None:
+    bare = VolumeRecord("anna", "NOR", Phase.ED, 1, (1.5, 1.5, 8.0), tmp_path / "image.nii.gz", None)
+    patients = [PatientRecord("anna", "NOR", (bare,))]
+    with pytest.raises(DataError, match="expected labelled volumes, found none in 1 patients"):
+        interact_benchmark(tmp_path, corrector, Misses(heart[1]), patients)
+
+
+def test_the_command_writes_figures_plot_and_manifest_and_then_the_page(
+    heart: tuple[Volume, Mask], random_weights: Path, tmp_path: Path
+) -> None:
+    volume, truth = heart
+    folder = tmp_path / "acdc" / "training" / "patient001"
+    folder.mkdir(parents=True)
+    (folder / "Info.cfg").write_text("ED: 1\nES: 2\nGroup: NOR\n")
+    for frame in (1, 2):
+        name = folder / f"patient001_frame{frame:02d}"
+        nib.save(nib.Nifti1Image(volume.array, volume.affine), f"{name}.nii.gz")
+        nib.save(nib.Nifti1Image(truth, volume.affine), f"{name}_gt.nii.gz")
+    save_weights(load_config("unet").get_parsed_content("network_def"), tmp_path / "unet.pt")
+    out = tmp_path / "out"
+    options = ["--weights", str(tmp_path / "unet.pt"), "--corrector-weights", str(random_weights)]
+    command = ["interact-benchmark", str(tmp_path / "acdc"), "--output", str(out), "--clicks", "1"]
+    run = CliRunner().invoke(app, [*command, "--slice-clicks", "1", *options, "--device", "cpu"])
+    assert run.exit_code == 0, run.output
+    names = {"interaction.json", "clicks.csv", "interaction.png", "manifest.json"}
+    assert {path.name for path in out.iterdir()} == names
+    pages = ["results", "interaction", "--benchmark", str(out), "--output", str(tmp_path / "docs")]
+    assert CliRunner().invoke(app, pages).exit_code == 0
+    assert "patient001" in (tmp_path / "docs" / "interaction.md").read_text()
+    assert np.isfinite(json.loads((out / "interaction.json").read_text())["open_seconds"])

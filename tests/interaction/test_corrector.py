@@ -1,0 +1,158 @@
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pipelines.bundle import ACDC_BUNDLE
+from pipelines.datasets.nifti import Volume
+from pipelines.errors import ConfigError, DataError
+from pipelines.interaction.clicks import Click, Mask
+from pipelines.interaction.corrector import Corrector, Reach
+from pipelines.labels import AcdcLabel
+
+AXIS_ORDERS = [
+    (order, signs)
+    for order in itertools.permutations(range(3))
+    for signs in itertools.product((1, -1), repeat=3)
+]
+CLICKS = (Click(30, 46, 1, AcdcLabel.RV), Click(34, 20, 2, AcdcLabel.BACKGROUND))
+
+
+def turned(volume: Volume, order: tuple[int, ...], signs: tuple[int, ...]) -> Volume:
+    """The same points in space with axes in another order and running the other way."""
+    array, affine = volume.array.transpose(order), volume.affine.copy()
+    affine[:, :3] = volume.affine[:, order]
+    for axis, sign in enumerate(signs):
+        if sign < 0:
+            array = np.flip(array, axis)
+            affine[:3, 3] += affine[:3, axis] * (array.shape[axis] - 1)
+            affine[:3, axis] *= -1
+    spacing = tuple(volume.spacing_mm[axis] for axis in order)
+    return Volume(array, affine, (spacing[0], spacing[1], spacing[2]))
+
+
+def turned_click(
+    click: Click, shape: tuple[int, ...], order: tuple[int, ...], signs: tuple[int, ...]
+) -> Click:
+    places = [click.index[axis] if sign > 0 else shape[axis] - 1 - click.index[axis]
+              for axis, sign in zip(order, signs, strict=True)]  # fmt: skip
+    return Click(*places, click.label)
+
+
+def test_a_clicked_voxel_has_its_label_in_the_end_and_of_two_clicks_on_it_the_later_holds(
+    corrector: Corrector, heart: tuple[Volume, Mask]
+) -> None:
+    volume, truth = heart
+    clicks = [*CLICKS, replace(CLICKS[0], label=AcdcLabel.MYO)]
+    found = corrector.correct(volume, truth, clicks)
+    assert found[30, 46, 1] == AcdcLabel.MYO
+    assert found[34, 20, 2] == AcdcLabel.BACKGROUND
+
+
+@pytest.mark.parametrize(("order", "signs"), AXIS_ORDERS)
+def test_the_click_lands_on_its_voxel_and_the_mask_stays_on_its_grid_in_every_order_of_axes(
+    order: tuple[int, ...], signs: tuple[int, ...], corrector: Corrector, heart: tuple[Volume, Mask]
+) -> None:
+    volume, truth = heart
+    near = Corrector(corrector.member, reach=Reach(slice_mm=9.0, neighbour_mm=6.0))
+    image, mask = (turned(replace(volume, array=array), order, signs) for array in (volume.array, truth))
+    clicks = [turned_click(click, truth.shape, order, signs) for click in CLICKS]
+    found = near.correct(image, mask.array, clicks)
+    assert [found[click.index] for click in clicks] == [click.label for click in clicks]
+    flipped = np.flip(found, [axis for axis, sign in enumerate(signs) if sign < 0])
+    changed = flipped.transpose(np.argsort(order)) != truth
+    assert changed.any()
+    rows, columns, slices = np.nonzero(changed)
+    distance_mm = np.min(
+        [
+            1.5 * np.hypot(rows - click.i, columns - click.j) + 1000 * (abs(slices - click.k) > 1)
+            for click in CLICKS
+        ],
+        axis=0,
+    )
+    assert distance_mm.max() <= 9.0
+
+
+def test_an_oblique_volume_gives_what_the_same_voxels_give_upright(
+    corrector: Corrector, heart: tuple[Volume, Mask]
+) -> None:
+    volume, truth = heart
+    angle = np.deg2rad(25)
+    rotation = np.eye(4)
+    rotation[:3, :3] = [
+        [np.cos(angle), 0, np.sin(angle)],
+        [0, 1, 0],
+        [-np.sin(angle), 0, np.cos(angle)],
+    ]
+    oblique = replace(volume, affine=rotation @ volume.affine)
+    upright = corrector.correct(volume, truth, CLICKS)
+    assert (corrector.correct(oblique, truth, CLICKS) != upright).mean() < 0.001
+
+
+def test_nothing_changes_beyond_the_reach_of_a_click(
+    corrector: Corrector, heart: tuple[Volume, Mask]
+) -> None:
+    volume, truth = heart
+    near = Corrector(corrector.member, reach=Reach(slice_mm=9.0, neighbour_mm=6.0))
+    click = Click(36, 40, 1, AcdcLabel.LV)
+    changed = near.correct(volume, truth, [click]) != truth
+    distance_mm = 1.5 * np.hypot(*np.ogrid[-36:36, -40:24])
+    assert changed[:, :, 1].any()
+    assert distance_mm[changed[:, :, 1]].max() <= 9.0
+    assert all(distance_mm[changed[:, :, z]].max(initial=0) <= 6.0 for z in (0, 2))
+    assert not changed[:, :, 3].any()
+
+
+def test_one_slice_mode_changes_the_slice_of_the_click_only(
+    corrector: Corrector, heart: tuple[Volume, Mask]
+) -> None:
+    volume, truth = heart
+    changed = corrector.correct(volume, truth, [CLICKS[0]], one_slice=True) != truth
+    assert changed[:, :, 1].any()
+    assert not changed[:, :, [0, 2, 3]].any()
+
+
+def test_click_by_click_gives_the_same_as_all_at_once(
+    corrector: Corrector, heart: tuple[Volume, Mask]
+) -> None:
+    volume, truth = heart
+    at_once = corrector.correct(volume, truth, CLICKS)
+    opened = corrector.open(volume)
+    first = opened.correct(truth, CLICKS[:1])
+    assert np.array_equal(opened.correct(first, CLICKS[1:], settled=CLICKS[:1]), at_once)
+
+
+def test_no_click_changes_nothing_and_the_given_mask_is_never_written_to(
+    corrector: Corrector, heart: tuple[Volume, Mask]
+) -> None:
+    volume, truth = heart
+    before = truth.copy()
+    assert np.array_equal(corrector.correct(volume, truth, []), truth)
+    corrector.correct(volume, truth, CLICKS)
+    assert np.array_equal(truth, before)
+
+
+def test_a_click_in_the_corner_of_a_volume_wider_than_the_field_is_honoured(corrector: Corrector) -> None:
+    array = np.random.default_rng(0).normal(100, 20, (260, 260, 2)).astype(np.float32)
+    volume = Volume(array, np.diag([1.5, 1.5, 8.0, 1.0]), (1.5, 1.5, 8.0))
+    mask = np.zeros(array.shape, dtype=np.uint8)
+    found = corrector.correct(volume, mask, [Click(0, 259, 1, AcdcLabel.LV)])
+    assert found[0, 259, 1] == AcdcLabel.LV
+
+
+def test_what_does_not_fit_the_volume_is_refused(corrector: Corrector, heart: tuple[Volume, Mask]) -> None:
+    volume, truth = heart
+    with pytest.raises(DataError, match=r"expected a mask on the volume's grid \(72, 64, 4\)"):
+        corrector.correct(volume, truth[:-1], CLICKS)
+    for click in (Click(72, 0, 0, AcdcLabel.LV), Click(0, 0, -1, AcdcLabel.LV)):
+        with pytest.raises(DataError, match="expected a click within"):
+            corrector.correct(volume, truth, [click])
+    cine = replace(volume, array=np.stack([volume.array] * 2, axis=-1))
+    with pytest.raises(DataError, match="give the frames one by one"):
+        corrector.open(cine)
+
+
+def test_weights_of_another_network_are_refused() -> None:
+    with pytest.raises(ConfigError, match="choose the network they fit"):
+        Corrector.load(weights=ACDC_BUNDLE / "models" / "unet" / "model.pt")
