@@ -98,7 +98,7 @@ def make_environment(folder: Path) -> None:
         found = subprocess.run(
             [str(python), "-c", "import sys; print(*sys.version_info[:2])"],
             stdout=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
             check=False,
         )
         if found.stdout.split() != [str(part) for part in PYTHON_VERSION]:

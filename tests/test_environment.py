@@ -56,7 +56,7 @@ def test_a_missing_torch_wheel_ends_in_advice_and_not_in_a_traceback(tmp_path: P
     run = subprocess.run(
         [sys.executable, ROOT / "pipelines" / "environment.py", "--venv", folder],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     assert run.returncode == 1
@@ -70,7 +70,7 @@ def test_make_says_that_python_is_missing(tmp_path: Path) -> None:
         ["make", "install", "PYTHON=", f"VENV={tmp_path / 'venv'}"],
         cwd=ROOT,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     assert run.returncode != 0

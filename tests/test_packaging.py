@@ -21,7 +21,11 @@ def test_a_second_make_does_not_install_again(tmp_path: Path) -> None:
     later = max((ROOT / name).stat().st_mtime for name in ("pyproject.toml", "constraints.txt")) + 1
     os.utime(stamp, (later, later))
     run = subprocess.run(
-        ["make", "install", f"VENV={stamp.parent}"], cwd=ROOT, capture_output=True, text=True, check=True
+        ["make", "install", f"VENV={stamp.parent}"],
+        cwd=ROOT,
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
     )
     assert "environment.py" not in run.stdout
 

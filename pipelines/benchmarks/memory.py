@@ -30,7 +30,7 @@ def peak_memory_of(job: str, *arguments: str | Path, result: Path) -> float:
         ConfigError: If the process fails; its last line is in the message.
     """
     command = [sys.executable, "-m", __name__, str(result), job, *map(str, arguments)]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    run = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     if run.returncode != 0:
         last = run.stderr.strip().rpartition("\n")[2] or f"exit code {run.returncode}"
         raise ConfigError(f"expected '{job}' to run for the benchmark, found: {last}")

@@ -44,7 +44,11 @@ def write_image(folder: Path) -> Path:
 
 def run_without_thorax(program: str, *arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", program, *arguments], cwd=folder, capture_output=True, text=True, check=False
+        [sys.executable, "-c", program, *arguments],
+        cwd=folder,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
     )
 
 

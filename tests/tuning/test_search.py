@@ -136,7 +136,7 @@ def test_a_killed_search_goes_on_to_its_end(prepared: Path, killed: Path) -> Non
     run = subprocess.run(
         [*command(prepared, killed, "--resume"), "--trials", "50"],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=400,
         check=False,
     )
