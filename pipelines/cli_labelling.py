@@ -26,9 +26,14 @@ def serve(
     """Serve studies to 3D Slicer's MONAI Label module, on this machine only by default."""
     from pipelines.labelling.launch import serve as serve_studies
 
-    say(f"serving {studies} at http://{host}:{port}, end with Ctrl+C")
     serve_studies(
-        studies, host=host, port=port, users=users, allow_hosts=tuple(allow_host or ()), device=device
+        studies,
+        host=host,
+        port=port,
+        users=users,
+        allow_hosts=tuple(allow_host or ()),
+        device=device,
+        on_ready=lambda: say(f"serving {studies} at http://{host}:{port}, end with Ctrl+C"),
     )
 
 

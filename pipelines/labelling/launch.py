@@ -3,6 +3,7 @@
 import importlib
 import logging
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,6 +32,7 @@ def serve(
     users: Path | None = None,
     allow_hosts: tuple[str, ...] = (),
     device: str = "auto",
+    on_ready: Callable[[], None] | None = None,
 ) -> None:
     """Serve a studies folder to 3D Slicer until it is interrupted.
 
@@ -42,6 +44,7 @@ def serve(
         users: File of users who can log in, or None for a server without login.
         allow_hosts: Further names under which the server is called, such as that of a reverse proxy.
         device: `"auto"` or a torch device.
+        on_ready: Called once nothing speaks against it, right before listening.
 
     Raises:
         ConfigError: If the extra `label` is not installed, or others could reach a server without login.
@@ -63,8 +66,11 @@ def serve(
     hosts = (*LOOPBACK, *allow_hosts, *(() if is_loopback(host) else (host,)))
     # What is received is spooled there, and nowhere else.
     tempfile.tempdir = str(output_folder(Path(app.datastore().root) / ".thorax" / "tmp"))
+    server = make_server(app, users=known, hosts=hosts)
+    if on_ready is not None:
+        on_ready()
     import_module("uvicorn").run(
-        make_server(app, users=known, hosts=hosts),
+        server,
         host=host,
         port=port,
         log_level="warning",

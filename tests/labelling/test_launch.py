@@ -31,6 +31,12 @@ def test_a_studies_folder_must_be_there(tmp_path: Path) -> None:
         serve(tmp_path / "absent")
 
 
+def test_nothing_is_said_to_be_served_before_it_is(tmp_path: Path) -> None:
+    answer = CliRunner().invoke(app, ["serve", "--studies", str(tmp_path / "absent")])
+    assert isinstance(answer.exception, DataError)
+    assert "serving" not in answer.output
+
+
 def test_without_the_extra_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "monailabel", None)
     with pytest.raises(ConfigError, match=r"pip install -c constraints\.txt -e '\.\[label\]'"):
