@@ -23,9 +23,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 BIN = Path(sys.executable).parent
-OUTER = {
-    name: value for name, value in os.environ.items() if not name.startswith("MAKE") and name != "MFLAGS"
-}
+OUTER = {name: value for name, value in os.environ.items() if not re.match("MAKE|MFLAGS$|ARGS$", name)}
 """Without what a make that runs these tests would pass on to the ones that they run."""
 
 
