@@ -82,6 +82,12 @@ def volume_metrics(
     }
 
 
+def dice_coefficient(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> float | None:
+    """Dice coefficient of two masks of one shape, 0 to 1, None if both are empty."""
+    total = int(first.sum()) + int(second.sum())
+    return 2 * int((first & second).sum()) / total if total else None
+
+
 def _structure_metrics(
     predicted: npt.NDArray[np.bool_], true: npt.NDArray[np.bool_], spacing_mm: Spacing
 ) -> StructureMetrics:
@@ -93,7 +99,7 @@ def _structure_metrics(
         return StructureMetrics(0.0, 0.0, 0.0, 0.0, 0.0, None, None, absent_from=absent_from)
     n_common = int((predicted & true).sum())
     hd95_mm, assd_mm = _surface_distances_mm(predicted, true, spacing_mm)
-    dice = 2 * n_common / (n_predicted + n_true)
+    dice = dice_coefficient(predicted, true)
     return StructureMetrics(
         dice=dice,
         iou=n_common / (n_predicted + n_true - n_common),

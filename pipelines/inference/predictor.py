@@ -101,17 +101,7 @@ class Predictor:
         if weights is not None and len(names) != 1:
             raise ConfigError(f"expected one network for {weights}, found {len(names)}; name the one it fits")
         settings = device_settings(device, precision)
-        members = {}
-        for name in names:
-            get = load_config(name, bundle=bundle, **settings).get_parsed_content
-            members[name] = Member(
-                get("network"),
-                weights or Path(get("weights")),
-                preprocessing=get("preprocessing"),
-                to_label_map=get("to_label_map"),
-                device=get("device"),
-                dtype=get("autocast_dtype"),
-            )
+        members = {name: Member.load(name, bundle=bundle, weights=weights, **settings) for name in names}
         return cls(members, tta=tta)
 
     @classmethod
@@ -212,6 +202,29 @@ class Member:
             load_weights(network, weights)
         # On a CPU, casting weights at each call and batch norms take a good part of the time.
         self.network = fused(network.eval(), dtype if device.type == "cpu" else None)
+
+    @classmethod
+    def load(cls, network: str, *, bundle: Path, weights: Path | None = None, **settings: Any) -> "Member":
+        """A network of a bundle, as its configuration describes it.
+
+        Args:
+            network: Network overlay of the bundle.
+            bundle: Root folder of the bundle.
+            weights: File to use instead of the bundle's own.
+            **settings: Values that replace those of the configuration.
+
+        Raises:
+            ConfigError: If the network is unknown, or weights are missing or do not fit.
+        """
+        get = load_config(network, bundle=bundle, **settings).get_parsed_content
+        return cls(
+            get("network"),
+            weights or Path(get("weights")),
+            preprocessing=get("preprocessing"),
+            to_label_map=get("to_label_map"),
+            device=get("device"),
+            dtype=get("autocast_dtype"),
+        )
 
     def prepare(self, stack: Volume) -> MetaTensor:
         """`(C, H, W, Z)` float32, the network's field of view, with its affine."""

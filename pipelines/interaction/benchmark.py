@@ -12,6 +12,7 @@ from pipelines.datasets.nifti import Volume, check_same_grid, read_label, read_v
 from pipelines.datasets.records import PatientRecord, VolumeRecord
 from pipelines.errors import DataError
 from pipelines.evaluation.evaluate import VolumePredictor
+from pipelines.evaluation.metrics import dice_coefficient
 from pipelines.files import output_folder, write_csv, write_json
 from pipelines.interaction.clicks import Mask
 from pipelines.interaction.corrector import Correction, Corrector
@@ -142,10 +143,8 @@ def _by_scribbles(image: Volume, truth: Mask) -> Row:
 
 def _dice(mask: Mask, truth: Mask) -> Row:
     """Dice of each structure, None where neither mask has it, and their mean."""
-    row: Row = {}
-    for label in FOREGROUND:
-        found, true = mask == label, truth == label
-        total = int(found.sum() + true.sum())
-        row[f"dice_{LABEL_NAMES[label]}"] = 2 * int((found & true).sum()) / total if total else None
+    row: Row = {
+        f"dice_{LABEL_NAMES[label]}": dice_coefficient(mask == label, truth == label) for label in FOREGROUND
+    }
     values = [value for value in row.values() if value is not None]
     return row | {"dice_mean": float(np.mean(values)) if values else None}

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pipelines.bundle import ACDC_BUNDLE, CORRECTOR, device_settings, load_config
+from pipelines.bundle import ACDC_BUNDLE, CORRECTOR, device_settings
 from pipelines.datasets.nifti import Volume, slice_axis, slices_last
 from pipelines.errors import DataError
 from pipelines.inference.native_grid import to_native_box
@@ -88,16 +88,8 @@ class Corrector:
         Raises:
             ConfigError: If weights are missing or do not fit.
         """
-        get = load_config(CORRECTOR, bundle=bundle, **device_settings(device, precision)).get_parsed_content
-        member = Member(
-            get("network"),
-            weights or Path(get("weights")),
-            preprocessing=get("preprocessing"),
-            to_label_map=get("to_label_map"),
-            device=get("device"),
-            dtype=get("autocast_dtype"),
-        )
-        return cls(member, reach=reach)
+        settings = device_settings(device, precision)
+        return cls(Member.load(CORRECTOR, bundle=bundle, weights=weights, **settings), reach=reach)
 
     def open(self, volume: Volume) -> "Correction":
         """Prepare a volume, so that each click on it takes a fraction of a second.

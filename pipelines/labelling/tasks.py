@@ -106,9 +106,8 @@ class FirstUnlabelled(Strategy):
 
     def __call__(self, request: Mapping[str, Any], datastore: StudiesDatastore) -> dict[str, Any] | None:
         """`{"id": ...}`, or None if every volume has a label."""
-        return next(({"id": name} for name in half_done(datastore)), None) or next(
-            ({"id": name} for name in datastore.get_unlabeled_images()), None
-        )
+        names = half_done(datastore) or datastore.get_unlabeled_images()
+        return {"id": names[0]} if names else None
 
 
 class RandomPatient(Strategy):

@@ -13,6 +13,7 @@ from monailabel.interfaces.tasks.strategy import Strategy
 
 from pipelines.datasets.nifti import read_volume
 from pipelines.errors import DataError
+from pipelines.evaluation.metrics import dice_coefficient
 from pipelines.files import write_json
 from pipelines.labelling.datastore import StudiesDatastore
 from pipelines.labelling.images import WORK_FOLDER
@@ -34,13 +35,12 @@ def disagreement(masks: Sequence[npt.NDArray[np.uint8]]) -> float:
     Returns:
         0.0 if all agree; a structure that neither of two has counts as agreement.
     """
-    scores = []
-    for one, other in itertools.combinations(masks, 2):
-        for label in FOREGROUND:
-            first, second = one == label, other == label
-            sizes = int(first.sum()) + int(second.sum())
-            scores.append(2.0 * int((first & second).sum()) / sizes if sizes else 1.0)
-    return 1.0 - statistics.fmean(scores)
+    scores = [
+        dice_coefficient(one == label, other == label)
+        for one, other in itertools.combinations(masks, 2)
+        for label in FOREGROUND
+    ]
+    return 1.0 - statistics.fmean(1.0 if score is None else score for score in scores)
 
 
 class Uncertainty:

@@ -39,8 +39,8 @@ def quantize(classifier: Classifier, calibration: Sequence[torch.Tensor], output
     """Write the int8 model of a network, statically quantised; returns `int8.xml`.
 
     Weights are rounded per channel; the ranges of activations are the smallest and
-    largest value over all calibration images, and biases stay: NNCF's defaults (means of
-    ranges over images, corrected biases) shifted logits twenty times as much.
+    largest value over all calibration images, and biases stay: with NNCF's defaults (means
+    of ranges over images, corrected biases) logits lay further off.
 
     Args:
         classifier: Network with its weights.
