@@ -5,7 +5,6 @@ import re
 import shlex
 import shutil
 import socket
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from dicom_files import write_dicom_series
+from preloaded import run_line
 
 from pipelines.datasets.phantom import write_phantom_cohort
 from pipelines.datasets.phantom_xray import write_phantom_xrays
@@ -60,18 +60,13 @@ class Workspace:
         text = " ".join([command.text, *more])
         for placeholder, path in self.paths.items():
             text = text.replace(placeholder, shlex.quote(str(path)))
-        run = subprocess.run(
-            ["bash", "-c", text],
-            cwd=self.folder / command.folder,
-            env={**OUTER, "PATH": f"{BIN}{os.pathsep}{OUTER['PATH']}", "OMP_NUM_THREADS": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            encoding="utf-8",
-            check=False,
-        )
-        assert run.returncode == 0, f"{text}\n{run.stdout[-4000:]}"
-        return run.stdout
+        folder = self.folder / command.folder
+        environment = {**OUTER, "PATH": f"{BIN}{os.pathsep}{OUTER['PATH']}", "OMP_NUM_THREADS": "1"}
+        output = self.folder / "output.txt"
+        code = run_line(text, folder, environment, output)
+        shown = output.read_text(encoding="utf-8")
+        assert code == 0, f"{text}\n{shown[-4000:]}"
+        return shown
 
 
 COMMANDS = list(
