@@ -17,10 +17,10 @@ from pipelines.datasets.xray_image import SUFFIXES
 from pipelines.errors import DataError
 from pipelines.evaluation.indices import indices_from_volumes, structure_volumes_ml
 from pipelines.inference.cine import find_ed_es
-from pipelines.labelling.context import ServerContext
+from pipelines.inference.inputs import NIFTI_SUFFIXES
+from pipelines.labelling.context import ServerContext, caller_of
 from pipelines.labelling.measurements import rounded_indices
 from pipelines.labelling.requests import received
-from pipelines.labelling.routes import VOLUME_SUFFIXES, _session
 from pipelines.labelling.sent_volume import sent_shape
 from pipelines.labelling.tasks import LABELS
 from pipelines.labelling.viewer_files import HEADERS, viewer_files
@@ -71,11 +71,7 @@ def add_routes(router: APIRouter, context: ServerContext) -> None:
     ) -> Response:
         if model not in context.app.predictors.names:
             raise HTTPException(404, f"expected a model among {', '.join(context.app.predictors.names)}")
-        source = (
-            _session(context, request, session_id).image
-            if session_id
-            else context.datastore.image(image).path
-        )
+        source = _source(context, request, image, session_id)
 
         def packed() -> bytes:
             volume = read_volume(source)
@@ -107,6 +103,16 @@ def add_routes(router: APIRouter, context: ServerContext) -> None:
         return Response(found.content, media_type=found.media_type, headers=headers)
 
 
+def _source(context: ServerContext, request: Request, image_id: str, session_id: str) -> Path:
+    """File of an image of the studies folder, or of a session of the caller."""
+    if not session_id:
+        return context.datastore.image(image_id).path
+    session = context.sessions.get(session_id, caller_of(request).name)
+    if session is None:
+        raise HTTPException(404, "expected a session of yours that has not ended")
+    return session.image
+
+
 def _cine_loader(context: ServerContext, image_id: str) -> Callable[[], Volume]:
     source = context.datastore.image(image_id).cine
     if source is None:
@@ -119,7 +125,7 @@ async def _served_cine(context: ServerContext, image_id: str) -> Volume:
 
 
 def _sent_cine(context: ServerContext, file: UploadFile) -> Volume:
-    with received(file, context.uploads, VOLUME_SUFFIXES) as path, _named_for_client(path):
+    with received(file, context.uploads, NIFTI_SUFFIXES) as path, _named_for_client(path):
         sent_shape(path)
         return read_volume(path)
 
