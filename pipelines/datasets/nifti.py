@@ -128,6 +128,8 @@ def write_image(path: Path, volume: Volume) -> None:
     """
     image = nib.Nifti1Image(volume.array.astype(np.float32), volume.affine)
     image.header.set_xyzt_units("mm", "sec")
+    if volume.frame_s and volume.array.ndim == 4:
+        image.header.set_zooms((*image.header.get_zooms()[:3], volume.frame_s))
     with atomic_path(path) as temporary:
         nib.save(image, temporary)
 

@@ -111,8 +111,7 @@ def overlay_heat_map(image: Pixels, found: HeatMap, path: Path, *, title: str = 
     Raises:
         OutputError: If it cannot be written.
     """
-    strongest = max(float(np.percentile(np.abs(found.values), STRONGEST_PERCENTILE)), 1e-12)
-    scaled = np.clip(found.values / strongest, -1, 1)
+    scaled = relative_strength(found.values)
     figure = Figure(figsize=(8.4, 4.2 * image.shape[0] / image.shape[1] + 0.6), layout="constrained")
     FigureCanvasAgg(figure)
     plain, explained = figure.subplots(1, 2)
@@ -125,6 +124,13 @@ def overlay_heat_map(image: Pixels, found: HeatMap, path: Path, *, title: str = 
     figure.suptitle(title, fontsize=9)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=DPI)
+
+
+def relative_strength(values: Pixels) -> Pixels:
+    """Attribution `(H, W)` as shares of its strongest, -1 to 1; outliers count as the strongest."""
+    strongest = max(float(np.percentile(np.abs(values), STRONGEST_PERCENTILE)), 1e-12)
+    scaled: Pixels = np.clip(values / np.float32(strongest), -1, 1)
+    return scaled
 
 
 def _row(path: Path, overlay: Path, probability: float, method: str, found: HeatMap) -> dict[str, Any]:

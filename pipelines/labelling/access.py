@@ -37,6 +37,11 @@ ACCESS: Final[dict[tuple[str, str], int]] = {
     ("PUT", "/session/"): Role.USER,
     ("GET", "/session/{session_id}"): Role.USER,
     ("DELETE", "/session/{session_id}"): Role.USER,
+    ("GET", "/viewer/{name:path}"): PUBLIC,
+    ("GET", "/viewer/data/cine"): Role.USER,
+    ("POST", "/viewer/data/curve"): Role.USER,
+    ("GET", "/viewer/data/probability"): Role.USER,
+    ("POST", "/viewer/data/xray"): Role.USER,
 }
 """Least role that a method of a route needs, or `PUBLIC`."""
 

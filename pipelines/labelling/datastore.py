@@ -151,6 +151,7 @@ class StudiesDatastore(Datastore):
             "phase": found.phase.value if found.phase else None,
             "frame": found.frame,
             "partner": found.partner,
+            "has_cine": found.cine is not None,
             **self.client_info.get(image_id, {}),
         }
 

@@ -39,6 +39,7 @@ class ServedImage:
         phase: Moment of the cardiac cycle, or None where it is unknown.
         frame: Number in the cine, 1-based, or None where unknown.
         partner: Id of the same patient's other phase, or None.
+        cine: The cine that it is a frame of, or None where there is none.
     """
 
     id: str
@@ -47,6 +48,7 @@ class ServedImage:
     phase: Phase | None = None
     frame: int | None = None
     partner: str | None = None
+    cine: StudyImage | None = None
 
 
 class StudyImages:
@@ -156,7 +158,8 @@ class StudyImages:
             name = self._names.get(_derived_key(key, phase))
             path = self._derived_path(name) if name else None
             if name and path and path.is_file():
-                images.append(ServedImage(name, study.patient, path, phase, _frame_of(path)))
+                cine = study.images[0] if phase else None
+                images.append(ServedImage(name, study.patient, path, phase, _frame_of(path), cine=cine))
         return _paired(images) or None
 
     def _unfold(self, study: Study) -> list[ServedImage]:
@@ -193,7 +196,7 @@ class StudyImages:
         write_image(path, volume)
         if frame is not None:
             write_json(path.with_name(f"{name}.json"), {"frame": frame})
-        return ServedImage(name, study.patient, path, phase, frame)
+        return ServedImage(name, study.patient, path, phase, frame, cine=image if phase else None)
 
     def _derived_path(self, name: str) -> Path:
         return self.root / WORK_FOLDER / "images" / f"{name}.nii.gz"

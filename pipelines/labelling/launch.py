@@ -34,7 +34,7 @@ def serve(
     device: str = "auto",
     on_ready: Callable[[], None] | None = None,
 ) -> None:
-    """Serve a studies folder to 3D Slicer until it is interrupted.
+    """Serve a studies folder to 3D Slicer and to browsers until it is interrupted.
 
     Args:
         studies: Existing folder with NIfTI files, DICOM series or ACDC patients; labels are

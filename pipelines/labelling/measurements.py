@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from pipelines.datasets.nifti import Volume, slices_last
 from pipelines.datasets.records import Phase
-from pipelines.evaluation.indices import indices_from_volumes, structure_volumes_ml
+from pipelines.evaluation.indices import CardiacIndices, indices_from_volumes, structure_volumes_ml
 from pipelines.inference.plausibility import check_indices, check_mask
 from pipelines.labels import LABEL_NAMES, AcdcLabel
 
@@ -38,10 +38,7 @@ def measure(
     ed_ml = own_ml if phase is Phase.ED else partner_ml if phase is Phase.ES else None
     es_ml = own_ml if phase is Phase.ES else partner_ml if phase is Phase.ED else None
     indices = indices_from_volumes(ed_ml, es_ml)
-    rounded = {
-        name: round(value, 2) if isinstance(value, float) else value
-        for name, value in asdict(indices).items()
-    }
+    rounded = rounded_indices(indices)
     if phase is None:
         rounded["reason"] = "one volume of unknown phase, EF needs ED and ES"
     return {
@@ -49,4 +46,12 @@ def measure(
         "phase": phase.value if phase else None,
         "indices": rounded,
         "warnings": warnings + check_indices(indices),
+    }
+
+
+def rounded_indices(indices: CardiacIndices) -> dict[str, Any]:
+    """Indices of a patient by name, to two decimals, ready for JSON."""
+    return {
+        name: round(value, 2) if isinstance(value, float) else value
+        for name, value in asdict(indices).items()
     }

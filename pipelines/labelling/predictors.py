@@ -67,6 +67,20 @@ class Predictors:
         with self._lock:
             return self._get(name).predict(volume)
 
+    def probabilities(self, name: str, volume: Volume) -> npt.NDArray[np.float32]:
+        """`(4, X, Y, Z)` float32 on the volume's own grid, background first; waits as `predict` does.
+
+        Args:
+            name: One of `names`.
+            volume: `(X, Y, Z)` image; the slice axis may be any.
+
+        Raises:
+            ConfigError: If weights are missing or do not fit.
+            DataError: If the volume is not 3-D.
+        """
+        with self._lock:
+            return self._get(name).probabilities(volume)
+
     def load(self, name: str) -> None:
         """Load a network before it is asked for.
 

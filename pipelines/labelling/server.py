@@ -17,7 +17,7 @@ from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp
 
 from pipelines.errors import DataError, ThoraxError
-from pipelines.labelling import routes, routes_datastore, routes_login
+from pipelines.labelling import routes, routes_datastore, routes_login, routes_viewer
 from pipelines.labelling.access import Access, guarded_route
 from pipelines.labelling.context import ServerContext
 from pipelines.labelling.gate import LOOPBACK, Gate
@@ -73,7 +73,7 @@ def make_api(
         title="Thorax", openapi_url=None, docs_url=None, redoc_url=None, lifespan=_watching(context)
     )
     api.router.route_class = guarded_route(context.access)
-    for part in (routes_login, routes, routes_datastore):
+    for part in (routes_login, routes, routes_datastore, routes_viewer):
         part.add_routes(api.router, context)
     api.add_exception_handler(DataError, _refused)
     api.add_exception_handler(ThoraxError, _failed)
@@ -92,8 +92,9 @@ def _watching(context: ServerContext) -> Any:
         def watch() -> None:
             try:
                 context.app.predictors.load(context.app.predictors.networks[0])
-            except ThoraxError as error:
-                logger.warning("%s", error)
+            except (ThoraxError, RuntimeError) as error:
+                # MONAI lists the modules while the server still imports some: who needs it loads it.
+                logger.warning("no network is loaded yet: %s", error)
             while True:
                 try:
                     context.datastore.refresh()

@@ -36,6 +36,11 @@ EXPECTED = {
     ("PUT", "/session/"): Role.USER,
     ("GET", "/session/{session_id}"): Role.USER,
     ("DELETE", "/session/{session_id}"): Role.USER,
+    ("GET", "/viewer/{name:path}"): PUBLIC,
+    ("GET", "/viewer/data/cine"): Role.USER,
+    ("POST", "/viewer/data/curve"): Role.USER,
+    ("GET", "/viewer/data/probability"): Role.USER,
+    ("POST", "/viewer/data/xray"): Role.USER,
 }
 """Written out a second time on purpose: who may do what changes here too, or the test fails."""
 

@@ -1,0 +1,83 @@
+// Requests to the server that the page came from.
+
+let token = "";
+let logIn = async () => {};
+
+/** What the server refused, in its own words. */
+export class Refusal extends Error {
+  constructor(status, text) {
+    super(text);
+    this.status = status;
+  }
+}
+
+/** What to do when the server asks who is there: it resolves when somebody has logged in. */
+export function onLogin(ask) {
+  logIn = ask;
+}
+
+/** Log in; the token is kept for as long as the page is open and nowhere else. */
+export async function enter(username, password) {
+  const body = new URLSearchParams({ username, password });
+  const answer = await send("/auth/token", { method: "POST", body });
+  token = (await answer.json()).access_token ?? "";
+}
+
+/**
+ * Ask the server.
+ * @param {string} path
+ * @param {Record<string, string>} [query]
+ * @param {RequestInit} [options]
+ * @returns {Promise<Response>}
+ */
+export async function ask(path, query = {}, options = {}) {
+  const url = `${path}?${new URLSearchParams(query)}`;
+  try {
+    return await send(url, options);
+  } catch (error) {
+    if (error.status !== 401) throw error;
+    await logIn();
+    return send(url, options);
+  }
+}
+
+async function send(url, options) {
+  const headers = token ? { Authorization: `Bearer ${token}` } : {};
+  let answer;
+  try {
+    answer = await fetch(url, { ...options, headers });
+  } catch {
+    throw new Refusal(0, "The server does not answer. Is it still running?");
+  }
+  if (answer.ok) return answer;
+  const told = await answer.json().catch(() => ({}));
+  const detail = typeof told.detail === "string" ? told.detail : `the server answered ${answer.status}`;
+  throw new Refusal(answer.status, detail[0].toUpperCase() + detail.slice(1) + ".");
+}
+
+/** A form with files. */
+export function form(fields) {
+  const made = new FormData();
+  for (const [name, value] of Object.entries(fields)) {
+    if (value instanceof Array) made.append(name, ...value);
+    else made.append(name, value);
+  }
+  return made;
+}
+
+/**
+ * What a model finds.
+ * @returns {Promise<{told: object, file: Blob}>} measures, and the label map as .nii.gz
+ */
+export async function infer(model, source, params = {}) {
+  const body = form({ params: JSON.stringify({ ...params, result_extension: ".nii.gz" }) });
+  const answer = await (await ask(`/infer/${model}`, source, { method: "POST", body })).formData();
+  return { told: JSON.parse(answer.get("params")), file: answer.get("image") };
+}
+
+/** What a model measures, without the label map. */
+export async function measure(model, source, params = {}) {
+  const body = form({ params: JSON.stringify(params) });
+  const query = { ...source, output: "json" };
+  return (await ask(`/infer/${model}`, query, { method: "POST", body })).json();
+}

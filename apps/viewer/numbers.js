@@ -1,0 +1,101 @@
+// Volumes, ejection fraction and the volume curve.
+
+import { element } from "./page.js";
+
+const CELLS = { lv: "lv-ml", rv: "rv-ml", myo: "myo-ml" };
+const INDICES = { lv_ef_percent: "lv-ef", rv_ef_percent: "rv-ef", myo_mass_ed_g: "mass" };
+const WIDTH = 280;
+const HEIGHT = 130;
+const LEFT = 34;
+const BOTTOM = 20;
+
+/** Fill the table with what a model measured, or empty it. */
+export function showNumbers(told, moment) {
+  element("moment").textContent = moment;
+  for (const [name, id] of Object.entries(CELLS)) element(id).textContent = shown(told?.volumes_ml?.[name], 1);
+  showIndices(told?.indices);
+  element("warnings").replaceChildren(...(told?.warnings ?? []).map((text) => item("li", text)));
+}
+
+/** Fill in the indices of the patient. */
+export function showIndices(indices) {
+  for (const [name, id] of Object.entries(INDICES)) {
+    element(id).textContent = shown(indices?.[name], 1);
+    element(id).title = indices?.reason ?? "";
+  }
+}
+
+/** The numbers in a sentence, for the status line. */
+export function inWords(told) {
+  const { volumes_ml: ml, indices } = told;
+  const fraction = indices?.lv_ef_percent;
+  return `LV ${shown(ml.lv)} mL, RV ${shown(ml.rv)} mL` + (fraction == null ? "" : `, LV EF ${shown(fraction)}%`);
+}
+
+function shown(value, decimals = 0) {
+  return value == null ? "–" : value.toFixed(decimals);
+}
+
+/** Draw the volumes over the cine; `null` removes them. */
+export function showCurve(curve) {
+  const place = element("curve");
+  place.hidden = !curve;
+  place.replaceChildren();
+  if (!curve) return;
+  const { lv, rv } = curve.volumes_ml;
+  const most = Math.max(...lv, ...rv, 1);
+  const x = (index) => LEFT + ((WIDTH - LEFT - 6) * index) / (lv.length - 1);
+  const y = (ml) => HEIGHT - BOTTOM - ((HEIGHT - BOTTOM - 10) * ml) / most;
+  const line = (values) => values.map((ml, index) => `${x(index).toFixed(1)},${y(ml).toFixed(1)}`).join(" ");
+  const picture = drawn("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img" });
+  picture.setAttribute("aria-label", curveInWords(curve));
+  picture.append(
+    drawn("line", { class: "axis", x1: LEFT, x2: WIDTH - 6, y1: y(0), y2: y(0) }),
+    drawn("text", { x: LEFT - 4, y: y(0), class: "end" }, "0"),
+    drawn("text", { x: LEFT - 4, y: y(most) + 4, class: "end" }, `${Math.round(most)}`),
+    drawn("text", { x: 2, y: HEIGHT / 2, class: "unit" }, "mL"),
+  );
+  for (const [name, frame] of [["ED", curve.frame_ed], ["ES", curve.frame_es]]) {
+    const at = x(frame - 1);
+    picture.append(
+      drawn("line", { class: "moment", x1: at, x2: at, y1: 8, y2: y(0) }),
+      drawn("text", { x: at, y: HEIGHT - 6, class: "middle" }, `${name} ${frame}`),
+    );
+  }
+  picture.append(
+    drawn("polyline", { class: "rv", points: line(rv) }),
+    drawn("polyline", { class: "lv", points: line(lv) }),
+    drawn("line", { class: "now", x1: x(0), x2: x(0), y1: 8, y2: y(0) }),
+  );
+  place.append(picture, item("figcaption", curveInWords(curve)));
+  place.dataset.frames = lv.length;
+}
+
+/** Mark the frame that is looked at; `index` counts from 0. */
+export function markFrame(index) {
+  const mark = document.querySelector("#curve .now");
+  if (!mark) return;
+  const at = LEFT + ((WIDTH - LEFT - 6) * index) / (element("curve").dataset.frames - 1);
+  mark.setAttribute("x1", at);
+  mark.setAttribute("x2", at);
+}
+
+export function curveInWords({ volumes_ml: ml, frame_ed: ed, frame_es: es, indices }) {
+  return (
+    `LV ${shown(ml.lv[ed - 1])} mL at frame ${ed}, ${shown(ml.lv[es - 1])} mL at frame ${es}: ` +
+    `EF ${shown(indices.lv_ef_percent)}%`
+  );
+}
+
+function item(tag, text) {
+  const made = document.createElement(tag);
+  made.textContent = text;
+  return made;
+}
+
+function drawn(tag, attributes, text = "") {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  made.textContent = text;
+  return made;
+}

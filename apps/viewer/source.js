@@ -1,0 +1,100 @@
+// Where the heart that is open came from: an image of the studies folder, or a file of the reader's.
+
+import { ask, form } from "./api.js";
+import { Nifti, unpacked } from "./nifti.js";
+
+/** An image of the studies folder. */
+export class Served {
+  /** @param {string} id @param {object} info - what the server tells of it */
+  constructor(id, info) {
+    this.id = id;
+    this.name = id;
+    this.info = info;
+    this.canBeSaved = true;
+    this.hasCine = Boolean(info.has_cine);
+    this.ownFrame = info.has_cine ? (info.frame ?? 1) - 1 : 0;
+    this.partner = info.partner;
+  }
+
+  get moment() {
+    const { patient, phase, frame } = this.info;
+    return [patient, phase, frame ? `frame ${frame}` : ""].filter(Boolean).join(", ");
+  }
+
+  async load() {
+    return unpacked(await (await ask("/datastore/image", { image: this.id })).blob());
+  }
+
+  async loadCine() {
+    return unpacked(await (await ask("/viewer/data/cine", { image: this.id })).blob());
+  }
+
+  /** What names the image in a request. */
+  async query() {
+    return { image: this.id };
+  }
+
+  /** The label that was accepted before, or null. */
+  async savedLabel() {
+    if (!this.info.labels?.includes("final")) return null;
+    return (await ask("/datastore/label", { label: this.id, tag: "final" })).blob();
+  }
+
+  async curve() {
+    return (await ask("/viewer/data/curve", { image: this.id }, { method: "POST" })).json();
+  }
+}
+
+/** A file that the reader dropped; the server gets one frame of it when it has to look at it. */
+export class Dropped {
+  /** @param {File} file - a NIfTI file */
+  constructor(file) {
+    this.file = file;
+    this.name = file.name.replace(/\.nii(\.gz)?$/i, "");
+    this.canBeSaved = false;
+    this.hasCine = false;
+    this.ownFrame = 0;
+    this.partner = null;
+    this.session = "";
+  }
+
+  get moment() {
+    return this.isCine ? `${this.name}, frame ${this.ownFrame + 1}` : this.name;
+  }
+
+  get isCine() {
+    return this.nifti?.frames > 1;
+  }
+
+  async load() {
+    const buffer = await unpacked(this.file);
+    this.nifti = new Nifti(buffer);
+    return buffer;
+  }
+
+  /** Another frame is looked at from now on. */
+  turnTo(frame) {
+    this.ownFrame = frame;
+    this.session = "";
+  }
+
+  async query() {
+    if (!this.session) {
+      const volume = new Blob([this.nifti.frame(this.ownFrame)]);
+      const body = form({ files: [volume, "volume.nii"] });
+      const begun = await (await ask("/session/", {}, { method: "PUT", body })).json();
+      this.session = begun.session_id;
+    }
+    return { session_id: this.session };
+  }
+
+  async savedLabel() {
+    return null;
+  }
+
+  async curve() {
+    const name = this.file.name.toLowerCase().endsWith(".gz") ? "cine.nii.gz" : "cine.nii";
+    const body = form({ file: [this.file, name] });
+    return (await ask("/viewer/data/curve", {}, { method: "POST", body })).json();
+  }
+}
