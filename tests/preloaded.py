@@ -58,7 +58,8 @@ def _run(arguments: list[str], folder: Path, environment: dict[str, str], output
         from pipelines.cli import main
 
         sys.argv = arguments
-        sys.exit(main())
+        main()
+        return
     sys.argv = arguments[2:]
     sys.path[0:0] = [str(folder)]
     runpy.run_module(arguments[2], run_name="__main__", alter_sys=True)

@@ -4,13 +4,17 @@ from pathlib import Path
 from typing import Any
 
 from monailabel.interfaces.app import MONAILabelApp
+from monailabel.interfaces.tasks.infer_v2 import InferTask
 
 import pipelines
 from pipelines.bundle import ACDC_BUNDLE, NETWORKS
+from pipelines.labelling.answers import LABELS
 from pipelines.labelling.datastore import StudiesDatastore
+from pipelines.labelling.interactive import CorrectSlice, CorrectVolume, RefineByScribbles
 from pipelines.labelling.predictors import Predictors
-from pipelines.labelling.tasks import LABELS, AutomaticSegmentation, FirstUnlabelled, RandomPatient
+from pipelines.labelling.tasks import AutomaticSegmentation, FirstUnlabelled, RandomPatient
 from pipelines.labelling.uncertainty import MostUncertain, Uncertainty
+from pipelines.labels import LABEL_NAMES, AcdcLabel
 
 
 class CardiacApp(MONAILabelApp):
@@ -31,19 +35,22 @@ class CardiacApp(MONAILabelApp):
             name="Thorax: short-axis cine MRI",
             description="RV, myocardium and LV of short-axis stacks, with volumes and ejection fraction",
             version=pipelines.__version__,
-            labels=list(LABELS),
+            # The module makes a segment of each and sends its clicks; background is where no structure is.
+            labels=[*LABELS, LABEL_NAMES[AcdcLabel.BACKGROUND]],
         )
 
     def init_datastore(self) -> StudiesDatastore:
         """The studies folder."""
         return StudiesDatastore(Path(self.studies).resolve(), self.predictors.find_phases)
 
-    def init_infers(self) -> dict[str, AutomaticSegmentation]:
-        """Each network, and their mean."""
-        return {
-            name: AutomaticSegmentation(name, self.predictors, self._datastore)
-            for name in self.predictors.names
-        }
+    def init_infers(self) -> dict[str, InferTask]:
+        """Each network, their mean, and what corrects contours."""
+        tasks = [
+            AutomaticSegmentation(name, self.predictors, self._datastore) for name in self.predictors.names
+        ]
+        tasks += [corrects(self.predictors, self._datastore) for corrects in (CorrectVolume, CorrectSlice)]
+        tasks.append(RefineByScribbles(self._datastore, self.predictors.version))
+        return {task.name: task for task in tasks}
 
     def init_strategies(self) -> dict[str, Any]:
         """Ways to choose the next case; the first is the default."""

@@ -8,6 +8,7 @@ from fastapi import Request
 
 from pipelines.labelling.access import Access, Caller
 from pipelines.labelling.datastore import StudiesDatastore
+from pipelines.labelling.requests import client_name
 from pipelines.labelling.sessions import Sessions
 from pipelines.labelling.work_queue import WorkQueue
 
@@ -43,3 +44,10 @@ def caller_of(request: Request) -> Caller:
     """Who sent a request, as `Access` noted it."""
     caller: Caller = request.state.caller
     return caller
+
+
+def author_of(context: ServerContext, request: Request, params: dict[str, Any]) -> str:
+    """Who works on a contour: the user, or the name that a client gives itself where there is no login."""
+    caller = caller_of(request)
+    # Without login there is only one user, and the name that Slicer knows tells more.
+    return caller.name if context.access.users else client_name(params) or caller.name

@@ -16,6 +16,7 @@ from pipelines.datasets.nifti import read_volume
 from pipelines.errors import DataError
 from pipelines.evaluation.indices import structure_volumes_ml
 from pipelines.files import atomic_path
+from pipelines.labelling.drafts import Drafts
 from pipelines.labelling.history import FINAL, TAGS, Automatic, LabelStore
 from pipelines.labelling.images import PhaseFinder, ServedImage, StudyImages
 from pipelines.labelling.label_file import read_sent_label
@@ -38,6 +39,7 @@ class StudiesDatastore(Datastore):
         self.root = root
         self.images = StudyImages(root, find_phases)
         self.labels = LabelStore(root)
+        self.drafts = Drafts()
         self.client_info: dict[str, dict[str, Any]] = {}
         self._contours: OrderedDict[str, Automatic] = OrderedDict()
         self._lock = threading.Lock()
@@ -53,6 +55,10 @@ class StudiesDatastore(Datastore):
         if found is None:
             raise DataError("expected the id of an image of the studies folder, found none of this name")
         return found
+
+    def image_at(self, path: Path) -> ServedImage | None:
+        """The image in a file, or None if the file is none of the folder's."""
+        return next((image for image in self.images.all() if image.path == path), None)
 
     def remember(self, image_id: str, contour: Automatic) -> None:
         """Keep an automatic contour until a person accepts or corrects it."""
@@ -98,13 +104,15 @@ class StudiesDatastore(Datastore):
         """
         if label_tag not in ("", FINAL):
             raise DataError(f"expected the tag {FINAL!r} for a label that is sent, found another")
-        image = read_volume(self.image(image_id).path)
+        path = self.image(image_id).path
+        image = read_volume(path)
         segments = label_info.get("label_info") or []
         if not isinstance(segments, list) or not all(isinstance(one, dict) for one in segments):
             raise DataError("expected label_info to be a list of segments with their names")
         mask = read_sent_label(Path(label_filename), image, segments)
         author = str(label_info.get("user") or "unknown")
         self.labels.accept(image_id, mask, image, author=author, automatic=self.remembered(image_id))
+        self.drafts.accept(path, author, mask)
         return image_id
 
     def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:

@@ -7,17 +7,15 @@ from typing import Any, Final
 import nibabel as nib
 import numpy as np
 import numpy.typing as npt
-import SimpleITK as sitk
 
 from pipelines.datasets.nifti import UNREADABLE, Volume, check_same_grid
 from pipelines.errors import DataError
+from pipelines.labelling.nrrd import read_nrrd
 from pipelines.labelling.sent_volume import sent_shape
 from pipelines.labels import FOREGROUND, LABEL_NAMES, AcdcLabel
 
 LABEL_SUFFIXES: Final = (".nii.gz", ".nii", ".nrrd")
 """Formats of label maps that are read; `.seg.nrrd` with overlapping segments is refused as 4-D."""
-
-RAS_OF_LPS: Final = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 VALUE_OF_NAME: Final = {LABEL_NAMES[label]: label for label in FOREGROUND}
 
@@ -40,6 +38,31 @@ def read_sent_label(
     References:
         Values by the order of segments: `onSaveLabel` of MONAI Label's module for 3D Slicer.
     """
+    array = read_on_grid(path, image)
+    values = np.unique(array)
+    meant = _meaning(segments)
+    wrong = [int(value) for value in values if int(value) not in meant]
+    if wrong:
+        raise DataError(
+            f"expected label values {sorted(meant)}, found {wrong[:5]}; name the segments "
+            f"{', '.join(VALUE_OF_NAME)} and save again"
+        )
+    mask = np.zeros(array.shape, dtype=np.uint8)
+    for value in values:
+        mask[array == value] = meant[int(value)]
+    return mask
+
+
+def read_on_grid(path: Path, image: Volume) -> npt.NDArray[Any]:
+    """Values `(X, Y, Z)`, whole numbers from 0, of a label map on the image's grid.
+
+    Args:
+        path: Existing file in one of `LABEL_SUFFIXES`.
+        image: Volume `(X, Y, Z)` that it should be a label map of.
+
+    Raises:
+        DataError: If it is no label map or lies on another grid.
+    """
     name = path.name.lower()
     if not name.endswith(LABEL_SUFFIXES):
         raise DataError(f"expected a label map as {', '.join(LABEL_SUFFIXES)}, found {path.suffix or 'none'}")
@@ -50,21 +73,11 @@ def read_sent_label(
             "save all segments as one label map with the image as its reference"
         )
     label = _read(path)
-    check_same_grid(image, Volume(label.array, label.affine, label.spacing_mm))
+    check_same_grid(image, label)
     values = np.unique(label.array)
     if not np.all(np.equal(values, np.round(values))) or values.min() < 0:
         raise DataError(f"expected whole label values from 0, found {values[:5].tolist()}")
-    meant = _meaning(segments)
-    wrong = [int(value) for value in values if int(value) not in meant]
-    if wrong:
-        raise DataError(
-            f"expected label values {sorted(meant)}, found {wrong[:5]}; name the segments "
-            f"{', '.join(VALUE_OF_NAME)} and save again"
-        )
-    mask = np.zeros(label.array.shape, dtype=np.uint8)
-    for value in values:
-        mask[label.array == value] = meant[int(value)]
-    return mask
+    return label.array
 
 
 def _meaning(segments: Sequence[Mapping[str, Any]]) -> dict[int, AcdcLabel]:
@@ -85,24 +98,14 @@ def _meaning(segments: Sequence[Mapping[str, Any]]) -> dict[int, AcdcLabel]:
 
 def _read(path: Path) -> Volume:
     if path.name.lower().endswith(".nrrd"):
-        return _read_nrrd(path)
+        volume = read_nrrd(path)
+        return _volume(volume.array, volume.affine)
     try:
         image = nib.load(path)
         array = np.asarray(image.dataobj)
     except UNREADABLE as error:
         raise DataError(f"expected a label map, found a file that is no image: {error}") from error
     return _volume(array, np.asarray(image.affine, dtype=np.float64))
-
-
-def _read_nrrd(path: Path) -> Volume:
-    try:
-        image = sitk.ReadImage(str(path), imageIO="NrrdImageIO")
-    except RuntimeError as error:
-        raise DataError("expected a label map, found a file that is no NRRD image") from error
-    affine = np.eye(4)
-    affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * np.asarray(image.GetSpacing())
-    affine[:3, 3] = image.GetOrigin()
-    return _volume(sitk.GetArrayFromImage(image).transpose(2, 1, 0), RAS_OF_LPS @ affine)
 
 
 def _volume(array: npt.NDArray[Any], affine: npt.NDArray[np.float64]) -> Volume:
@@ -114,20 +117,3 @@ def _volume(array: npt.NDArray[Any], affine: npt.NDArray[np.float64]) -> Volume:
         raise DataError("expected finite values, found NaN or infinity in the label map")
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     return Volume(array, affine, (float(spacing[0]), float(spacing[1]), float(spacing[2])))
-
-
-def write_nrrd(path: Path, mask: npt.NDArray[np.uint8], affine: npt.NDArray[np.float64]) -> None:
-    """Write a label map `(X, Y, Z)` as uint8 NRRD.
-
-    Args:
-        path: File to write, ending in `.nrrd`.
-        mask: Label map.
-        affine: `(4, 4)` voxel index to RAS+ millimetres; without shear, as ITK has no place for it.
-    """
-    to_lps = RAS_OF_LPS @ affine
-    spacing = np.linalg.norm(to_lps[:3, :3], axis=0)
-    image = sitk.GetImageFromArray(np.ascontiguousarray(mask.transpose(2, 1, 0)))
-    image.SetSpacing(spacing.tolist())
-    image.SetOrigin(to_lps[:3, 3].tolist())
-    image.SetDirection((to_lps[:3, :3] / spacing).ravel().tolist())
-    sitk.WriteImage(image, str(path), useCompression=True)

@@ -9,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 from monai.bundle import ConfigParser
 
-from pipelines.bundle import ACDC_BUNDLE
+from pipelines.bundle import ACDC_BUNDLE, CORRECTOR
 from pipelines.datasets.nifti import Volume
 from pipelines.evaluation.indices import structure_volumes_ml
 from pipelines.inference.cine import find_ed_es
 from pipelines.inference.predictor import Prediction, Predictor
+from pipelines.interaction.corrector import Correction, Corrector
 from pipelines.labels import AcdcLabel
 
 ENSEMBLE: Final = "ensemble"
@@ -27,6 +28,10 @@ class Predictors:
         networks: Networks of the bundle, the default first.
         bundle: Root folder of the bundle.
         device: `"auto"` or a torch device.
+
+    Attributes:
+        loading: Held while a network is loaded, when `torch.fx` redirects the calls of all modules of
+            the process; to be held by whoever runs one otherwise than by `predict`.
     """
 
     def __init__(
@@ -36,6 +41,8 @@ class Predictors:
         self.bundle = bundle
         self.device = device
         self._loaded: dict[str, Predictor] = {}
+        self._corrector: Corrector | None = None
+        self.loading = threading.Lock()
         self._lock = threading.Lock()
 
     @property
@@ -81,6 +88,35 @@ class Predictors:
         with self._lock:
             return self._get(name).probabilities(volume)
 
+    def can_correct(self) -> bool:
+        """Whether the bundle has the weights of the correcting network."""
+        return (self.bundle / "models" / CORRECTOR / "model.pt").is_file()
+
+    def open(self, volume: Volume) -> Correction:
+        """A volume prepared for clicks.
+
+        Args:
+            volume: `(X, Y, Z)` image; the slice axis may be any.
+
+        Raises:
+            ConfigError: If weights are missing or do not fit.
+            DataError: If the volume is not 3-D.
+        """
+        return self.load_corrector().open(volume)
+
+    def load_corrector(self) -> Corrector:
+        """The correcting network, loaded at the first call.
+
+        Raises:
+            ConfigError: If weights are missing or do not fit.
+        """
+        if self._corrector is not None:
+            return self._corrector  # a click does not wait until the uncertainty of a volume is found
+        with self._lock, self.loading:
+            if self._corrector is None:
+                self._corrector = Corrector.load(bundle=self.bundle, device=self.device)
+            return self._corrector
+
     def load(self, name: str) -> None:
         """Load a network before it is asked for.
 
@@ -107,9 +143,13 @@ class Predictors:
             self._loaded[name] = (
                 Predictor.joined([self._get(network) for network in self.networks])
                 if name == ENSEMBLE
-                else Predictor.load(name, bundle=self.bundle, device=self.device)
+                else self._load(name)
             )
         return self._loaded[name]
+
+    def _load(self, name: str) -> Predictor:
+        with self.loading:
+            return Predictor.load(name, bundle=self.bundle, device=self.device)
 
 
 @cache

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from fastapi import HTTPException, UploadFile
 
+from pipelines.labelling.answers import RESULT_SUFFIXES
 from pipelines.labelling.label_file import LABEL_SUFFIXES
-from pipelines.labelling.tasks import RESULT_SUFFIXES
 
 ID_PATTERN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 """Names that a client may give to an image; others are looked up and need no pattern."""

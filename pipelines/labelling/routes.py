@@ -2,6 +2,7 @@
 
 import json
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,8 +10,9 @@ from fastapi import APIRouter, Body, File, Form, HTTPException, Query, Request, 
 from starlette.concurrency import run_in_threadpool
 from urllib3.filepost import encode_multipart_formdata
 
-from pipelines.labelling.context import ServerContext, caller_of
+from pipelines.labelling.context import ServerContext, author_of, caller_of
 from pipelines.labelling.requests import client_name, json_object, received, result_suffix
+from pipelines.labelling.sent_interaction import sent_interaction
 from pipelines.labelling.sessions import Session
 
 VOLUME_SUFFIXES = (".nii.gz", ".nii")
@@ -31,26 +33,33 @@ def add_routes(router: APIRouter, context: ServerContext) -> None:
         image: str = "",
         session_id: str = "",
         params: Annotated[str, Form()] = "{}",
+        label: Annotated[UploadFile | None, File()] = None,
         output: Annotated[str, Query(pattern="^(all|image|json)$")] = "all",
     ) -> Response:
         tasks = context.app.info()["models"]
         if model not in tasks:
             raise HTTPException(404, f"expected a model among {', '.join(tasks)}")
-        suffix = result_suffix(json_object(params))
+        sent = json_object(params)
+        wanted = {
+            "model": model,
+            "result_extension": result_suffix(sent),
+            "caller": author_of(context, request, sent),
+            "interaction": sent_interaction(tasks[model]["type"], sent),
+        }
         if session_id:
-            source = _session(context, request, session_id).image
+            wanted["image"] = str(_session(context, request, session_id).image)
         else:
-            source = context.datastore.image(image).path
+            wanted["image"] = str(context.datastore.image(image).path)
 
         def run() -> Response:
-            wanted = {"model": model, "image": str(source), "result_extension": suffix}
-            answer = context.app.infer(wanted)
+            with received(label, context.uploads) if label else nullcontext() as mask:
+                answer = context.app.infer(wanted | {"mask": mask and str(mask)})
             file = Path(answer["file"])
             try:
                 content = file.read_bytes()
             finally:
                 file.unlink(missing_ok=True)
-            return _answer(answer["params"], f"{model}{suffix}", content, output)
+            return _answer(answer["params"], f"{model}{wanted['result_extension']}", content, output)
 
         return await context.queue.run(run)
 

@@ -5,9 +5,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, File, Form, HTTPException, Query, Request, UploadFile
 from fastapi.responses import FileResponse
 
-from pipelines.labelling.context import ServerContext, caller_of
+from pipelines.labelling.context import ServerContext, author_of
 from pipelines.labelling.history import FINAL
-from pipelines.labelling.requests import ID_PATTERN, client_name, json_object, received
+from pipelines.labelling.requests import ID_PATTERN, json_object, received
 from pipelines.labelling.routes import VOLUME_SUFFIXES
 
 Tag = Annotated[str, Query(pattern="^(final|original)$")]
@@ -62,10 +62,7 @@ def add_routes(router: APIRouter, context: ServerContext) -> None:
         tag: str = FINAL,
     ) -> dict[str, Any]:
         sent = json_object(params)
-        caller = caller_of(request)
-        # Without login there is only one user, and the name that Slicer knows tells more.
-        who = caller.name if context.access.users else client_name(sent) or caller.name
         with received(label, context.uploads) as path:
-            details = {"label_info": sent.get("label_info"), "user": who}
+            details = {"label_info": sent.get("label_info"), "user": author_of(context, request, sent)}
             label_id = store.save_label(image, str(path), tag, details)
         return {"image": image, "label": label_id, **context.app.on_save_label(image, label_id)}

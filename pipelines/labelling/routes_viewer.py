@@ -18,11 +18,11 @@ from pipelines.errors import DataError
 from pipelines.evaluation.indices import indices_from_volumes, structure_volumes_ml
 from pipelines.inference.cine import find_ed_es
 from pipelines.inference.inputs import NIFTI_SUFFIXES
+from pipelines.labelling.answers import LABELS
 from pipelines.labelling.context import ServerContext, caller_of
 from pipelines.labelling.measurements import rounded_indices
 from pipelines.labelling.requests import received
 from pipelines.labelling.sent_volume import sent_shape
-from pipelines.labelling.tasks import LABELS
 from pipelines.labelling.viewer_files import HEADERS, viewer_files
 from pipelines.labelling.xrays import XrayReader
 from pipelines.labels import LABEL_NAMES, AcdcLabel

@@ -83,7 +83,7 @@ def make_api(
 
 
 def _watching(context: ServerContext) -> Any:
-    """While the server runs: the folder is looked at, and uncertainty found when nobody waits."""
+    """While the server runs: networks are loaded, the folder is looked at, uncertainty found."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -92,6 +92,7 @@ def _watching(context: ServerContext) -> Any:
         def watch() -> None:
             try:
                 context.app.predictors.load(context.app.predictors.networks[0])
+                context.app.predictors.load_corrector()
             except (ThoraxError, RuntimeError) as error:
                 # MONAI lists the modules while the server still imports some: who needs it loads it.
                 logger.warning("no network is loaded yet: %s", error)

@@ -1,29 +1,18 @@
 """Automatic segmentation and the choice of the next case, as MONAI Label's tasks."""
 
 import random
-import tempfile
-import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 from monailabel.interfaces.tasks.strategy import Strategy
 
-from pipelines.datasets.nifti import read_volume, write_label
-from pipelines.errors import DataError
+from pipelines.datasets.nifti import read_volume
+from pipelines.labelling.answers import LABELS, Laps, answer
 from pipelines.labelling.datastore import StudiesDatastore
 from pipelines.labelling.history import Automatic
-from pipelines.labelling.label_file import write_nrrd
-from pipelines.labelling.measurements import measure
 from pipelines.labelling.predictors import Predictors
-from pipelines.labels import FOREGROUND, LABEL_NAMES
-
-LABELS: Final = {LABEL_NAMES[label]: int(label) for label in FOREGROUND}
-"""Names and voxel values that clients are told: rv 1, myo 2, lv 3."""
-
-RESULT_SUFFIXES: Final = (".nrrd", ".nii.gz", ".nii")
-"""Formats in which a client may ask for a label map."""
 
 
 class AutomaticSegmentation(InferTask):
@@ -54,48 +43,21 @@ class AutomaticSegmentation(InferTask):
         """Label map of `request["image"]`, an existing NIfTI file, and what was measured.
 
         Returns:
-            A file in the format of `request["result_extension"]`, which the caller removes, and
-            `label_names`, `model`, `version`, `latencies` in seconds, and what `measure` tells.
+            What `answer` gives.
 
         Raises:
             DataError: If the image is not one 3-D volume, or another format is asked for.
             ConfigError: If weights are missing or do not fit.
         """
-        start = time.perf_counter()
-        suffix = request.get("result_extension") or ".nrrd"
-        if suffix not in RESULT_SUFFIXES:
-            raise DataError(f"expected a result as {', '.join(RESULT_SUFFIXES)}, found another format")
+        laps = Laps()
         path = Path(request["image"])
         image = read_volume(path)
-        seconds = {"read": time.perf_counter() - start}
+        laps.end("read")
         prediction = self._predictors.predict(self.name, image)
-        seconds |= prediction.seconds
-        mark = time.perf_counter()
-        served = next((one for one in self._datastore.images.all() if one.path == path), None)
-        version = self._predictors.version
-        if served is not None:
-            self._datastore.remember(served.id, Automatic(prediction.mask, self.name, version))
-        partner_ml = (
-            self._datastore.volumes_ml(served.partner) if served is not None and served.partner else None
-        )
-        told = measure(prediction.mask, image, served.phase if served else None, partner_ml)
-        seconds["measure"] = time.perf_counter() - mark
-        mark = time.perf_counter()
-        with tempfile.NamedTemporaryFile(suffix=suffix, delete=False) as stream:
-            result = Path(stream.name)
-        if suffix == ".nrrd":
-            write_nrrd(result, prediction.mask, image.affine)
-        else:
-            write_label(result, prediction.mask, image.affine)
-        seconds["write"] = time.perf_counter() - mark
-        seconds["total"] = time.perf_counter() - start
-        return str(result), {
-            "label_names": dict(LABELS),
-            "model": self.name,
-            "version": version,
-            **told,
-            "latencies": {name: round(value, 4) for name, value in seconds.items()},
-        }
+        laps.add(prediction.seconds)
+        self._datastore.drafts.begin(path, request.get("caller", ""), prediction.mask)
+        contour = Automatic(prediction.mask, self.name, self._predictors.version)
+        return answer(request, image, contour, self._datastore, laps)
 
 
 class FirstUnlabelled(Strategy):

@@ -1,23 +1,34 @@
 """A studies folder with small volumes, and the app on it with a network that needs no weights."""
 
+import importlib
 import itertools
-from collections.abc import Callable
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 from fastapi.testclient import TestClient
+from torch import nn
 
+from pipelines.benchmarks.serving import running_server
+from pipelines.bundle import CORRECTOR, load_config
 from pipelines.datasets.nifti import Volume
-from pipelines.inference.predictor import Prediction
+from pipelines.datasets.phantom import write_phantom_cohort
+from pipelines.inference.predictor import Member, Prediction
+from pipelines.interaction.corrector import Corrector
 from pipelines.labelling.launch import load_app
 from pipelines.labelling.server import make_server
 from pipelines.labelling.tokens import Tokens
 from pipelines.labelling.users import Role, Users, add_user
 
 PASSWORD = "correct horse battery"
+PLUGIN = Path(sys.prefix) / "monailabel" / "plugins" / "slicer" / "MONAILabel"
 
 
 def write_nifti(path: Path, array: np.ndarray, affine: np.ndarray | None = None) -> Path:
@@ -47,6 +58,23 @@ def axis_orders() -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
     return list(itertools.product(itertools.permutations(range(3)), itertools.product((1, -1), repeat=3)))
 
 
+class RoundAClick(nn.Module):
+    """Gives each pixel the label of a click within some millimetres, else the one it has."""
+
+    def forward(self, channels: torch.Tensor) -> torch.Tensor:
+        present = channels[:, 3:6]
+        background = 1 - present.sum(dim=1, keepdim=True)
+        return 4 * torch.cat((background, present), dim=1) + 8 * (channels[:, 12:16] + channels[:, 16:20])
+
+
+@pytest.fixture(scope="session")
+def corrector() -> Corrector:
+    """A corrector that needs no weights and treats all directions alike."""
+    get = load_config(CORRECTOR).get_parsed_content
+    steps = {name: get(name) for name in ("preprocessing", "to_label_map")}
+    return Corrector(Member(RoundAClick(), None, **steps, device=torch.device("cpu"), dtype=None))
+
+
 @pytest.fixture
 def studies(tmp_path: Path) -> Path:
     """One patient in ACDC's layout with ED and ES, and one volume of unknown phase."""
@@ -60,7 +88,7 @@ def studies(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def app(studies: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def app(studies: Path, corrector: Corrector, monkeypatch: pytest.MonkeyPatch) -> Any:
     made = load_app(studies)
 
     def predict(name: str, volume: Volume) -> Prediction:
@@ -69,6 +97,7 @@ def app(studies: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     monkeypatch.setattr(made.predictors, "predict", predict)
     monkeypatch.setattr(made.predictors, "load", lambda name: None)
+    monkeypatch.setattr(made.predictors, "load_corrector", lambda: corrector)
     return made
 
 
@@ -97,3 +126,48 @@ def secure(app: Any, users_file: Path) -> Callable[..., TestClient]:
         return TestClient(server, base_url="http://127.0.0.1:8000", headers=headers)
 
     return make
+
+
+@pytest.fixture(scope="module")
+def library() -> Any:
+    """The client's part of the module, as Slicer loads it."""
+    sys.path.insert(0, str(PLUGIN))
+    try:
+        return importlib.import_module("MONAILabelLib.client")
+    finally:
+        sys.path.remove(str(PLUGIN))
+
+
+@pytest.fixture(scope="module")
+def client_class(library: Any) -> Any:
+    return library.MONAILabelClient
+
+
+@pytest.fixture(scope="module")
+def refusal_class(library: Any) -> Any:
+    return library.MONAILabelClientException
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server in a process of its own."""
+
+    url: str
+    studies: Path
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    studies = tmp_path_factory.mktemp("live") / "studies"
+    write_phantom_cohort(studies, patients=2, frames=3)
+    with running_server(studies) as url:
+        yield Running(url, studies)
+    assert "Traceback" not in (studies.parent / "server.log").read_text()
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    for _ in range(300):
+        if is_so():
+            return
+        time.sleep(0.1)
+    raise AssertionError("it never came to be so")

@@ -50,6 +50,23 @@ keys = st.sampled_from(
         "client_id",
     ]
 )
+interactive_keys = st.sampled_from(
+    [
+        "rv",
+        "myo",
+        "lv",
+        "background",
+        "foreground",
+        "label",
+        "slice",
+        "roi",
+        "label_info",
+        "selected_label_name",
+    ]
+)
+points = st.lists(
+    st.lists(st.integers(-2, 25) | st.integers() | st.floats(), min_size=2, max_size=4), max_size=4
+)
 objects = st.dictionaries(keys | names, values, max_size=5)
 texts = objects.map(json.dumps) | names | st.just("[" * 50_000)
 contents = st.binary(max_size=60)
@@ -147,6 +164,37 @@ def test_odd_parameters_of_a_known_image_never_change_what_is_read(
     if answer.status_code == 200:
         assert answer.json()["phase"] is None
         assert answer.json()["model"] == "unet"
+
+
+@FUZZ
+@given(
+    model=st.sampled_from(["correct_volume", "correct_slice", "scribbles"]),
+    params=st.dictionaries(
+        interactive_keys, points | values | st.sampled_from(["lv", "rv", 0, 4]), min_size=1, max_size=6
+    ),
+    file=st.none() | files,
+)
+def test_odd_clicks_and_masks_are_refused_or_acted_on(
+    watched: TestClient, tmp_path: Path, model: str, params: dict[str, Any], file: tuple[str, bytes] | None
+) -> None:
+    sent = {"label": (utf8(file[0]), file[1])} if file else None
+    query = {"image": "lone", "output": "json"}
+    answer = watched.post(f"/infer/{model}", params=query, data={"params": json.dumps(params)}, files=sent)
+    is_sound(answer, watched, tmp_path)
+    assert answer.status_code in (200, 400, 422)
+    assert list((tmp_path / "studies" / ".thorax" / "uploads").iterdir()) == []
+
+
+@pytest.mark.parametrize("depth", [100, 300, 600, 900])
+def test_deeply_nested_parameters_are_refused(watched: TestClient, tmp_path: Path, depth: int) -> None:
+    nested = "[" * depth + "]" * depth
+    for name in ("lv", "label_info", "client_id", "device"):
+        params = {"params": f'{{"{name}": {nested}}}'}
+        query = {"image": "lone", "output": "json"}
+        is_sound(watched.post("/infer/correct_volume", params=query, data=params), watched, tmp_path)
+        path = write_nifti(tmp_path / "studies" / ".thorax" / "sent.nii.gz", heart() * 0)
+        files = {"label": ("a.nii.gz", path.read_bytes())}
+        is_sound(watched.put("/datastore/label", params=query, data=params, files=files), watched, tmp_path)
 
 
 @FUZZ

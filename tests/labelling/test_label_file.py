@@ -9,7 +9,8 @@ import SimpleITK as sitk
 
 from pipelines.datasets.nifti import Volume
 from pipelines.errors import DataError
-from pipelines.labelling.label_file import read_sent_label, write_nrrd
+from pipelines.labelling.label_file import read_sent_label
+from pipelines.labelling.nrrd import write_nrrd
 
 from .conftest import write_nifti
 

@@ -1,13 +1,9 @@
 """A running server, driven by the client of MONAI Label's module for 3D Slicer."""
 
 import gzip
-import importlib
 import statistics
-import sys
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -25,57 +21,11 @@ from pipelines.datasets.phantom import write_phantom_cohort
 from pipelines.labelling.label_file import read_sent_label
 from pipelines.labelling.users import Role, add_user
 
-from .conftest import PASSWORD
+from .conftest import PASSWORD, Running, until
 
 pytestmark = pytest.mark.slow
 
-PLUGIN = Path(sys.prefix) / "monailabel" / "plugins" / "slicer" / "MONAILabel"
 SEGMENTS = {"label_info": [{"name": name, "idx": idx} for idx, name in enumerate(("rv", "myo", "lv"), 2)]}
-
-
-@pytest.fixture(scope="module")
-def library() -> Any:
-    """The client's part of the module, as Slicer loads it."""
-    sys.path.insert(0, str(PLUGIN))
-    try:
-        return importlib.import_module("MONAILabelLib.client")
-    finally:
-        sys.path.remove(str(PLUGIN))
-
-
-@pytest.fixture(scope="module")
-def client_class(library: Any) -> Any:
-    return library.MONAILabelClient
-
-
-@pytest.fixture(scope="module")
-def refusal_class(library: Any) -> Any:
-    return library.MONAILabelClientException
-
-
-@dataclass(frozen=True)
-class Running:
-    """A server in a process of its own."""
-
-    url: str
-    studies: Path
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    studies = tmp_path_factory.mktemp("live") / "studies"
-    write_phantom_cohort(studies, patients=2, frames=3)
-    with running_server(studies) as url:
-        yield Running(url, studies)
-    assert "Traceback" not in (studies.parent / "server.log").read_text()
-
-
-def until(is_so: Callable[[], bool]) -> None:
-    for _ in range(300):
-        if is_so():
-            return
-        time.sleep(0.1)
-    raise AssertionError("it never came to be so")
 
 
 @pytest.fixture
@@ -88,11 +38,16 @@ def client(running: Running, client_class: Any, tmp_path: Path) -> Any:
 def test_info_is_what_the_module_shows(client: Any) -> None:
     info = client.info()
     assert "config" not in info
-    assert info["labels"] == ["rv", "myo", "lv"]
-    assert list(info["models"]) == ["unet", "attention_unet", "vnet", "ensemble"]
+    assert info["labels"] == ["rv", "myo", "lv", "background"]
+    assert {name: (model["type"], model["dimension"]) for name, model in info["models"].items()} == {
+        **dict.fromkeys(("unet", "attention_unet", "vnet", "ensemble"), ("segmentation", 3)),
+        "correct_volume": ("deepedit", 3),
+        "correct_slice": ("deepgrow", 2),
+        "scribbles": ("scribbles", 3),
+    }
+    assert next(iter(info["models"])) == "unet"  # which Slicer runs on the next sample
     for model in info["models"].values():
-        assert (model["type"], model["dimension"]) == ("segmentation", 3)
-        assert model["labels"] == {"rv": 1, "myo": 2, "lv": 3}
+        assert model["labels"].items() >= {"rv": 1, "myo": 2, "lv": 3}.items()
         assert [] not in model["config"].values()
     assert set(info["strategies"]) == {"first", "random", "uncertainty"}
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipelines.errors import DataError
-from pipelines.labelling.label_file import write_nrrd
+from pipelines.labelling.nrrd import write_nrrd
 from pipelines.labelling.sent_volume import sent_shape
 
 from .conftest import heart, write_nifti
