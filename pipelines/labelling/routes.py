@@ -12,10 +12,9 @@ from urllib3.filepost import encode_multipart_formdata
 
 from pipelines.labelling.context import ServerContext, author_of, caller_of
 from pipelines.labelling.requests import client_name, json_object, received, result_suffix
+from pipelines.labelling.sent_images import received_volume
 from pipelines.labelling.sent_interaction import sent_interaction
 from pipelines.labelling.sessions import Session
-
-VOLUME_SUFFIXES = (".nii.gz", ".nii")
 
 
 def add_routes(router: APIRouter, context: ServerContext) -> None:
@@ -88,11 +87,13 @@ def add_routes(router: APIRouter, context: ServerContext) -> None:
         uncompress: bool = False,
         expiry: Annotated[int, Query(ge=0)] = 0,
     ) -> dict[str, Any]:
-        if uncompress or len(files) != 1:
-            raise HTTPException(400, "expected one NIfTI volume; archives and several files are not taken")
+        if uncompress:
+            raise HTTPException(
+                400, "expected a volume or the files of a DICOM series, archives are not taken"
+            )
 
         def keep() -> Session:
-            with received(files[0], context.uploads, VOLUME_SUFFIXES) as file:
+            with received_volume(files, context.uploads) as file:
                 return context.sessions.add(file, caller_of(request).name, expiry)
 
         session = await run_in_threadpool(keep)

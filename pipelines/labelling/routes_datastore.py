@@ -8,7 +8,7 @@ from fastapi.responses import FileResponse
 from pipelines.labelling.context import ServerContext, author_of
 from pipelines.labelling.history import FINAL
 from pipelines.labelling.requests import ID_PATTERN, json_object, received
-from pipelines.labelling.routes import VOLUME_SUFFIXES
+from pipelines.labelling.sent_images import received_volume
 
 Tag = Annotated[str, Query(pattern="^(final|original)$")]
 
@@ -35,7 +35,7 @@ def add_routes(router: APIRouter, context: ServerContext) -> None:
     def add_image(image: str, file: Annotated[UploadFile, File()]) -> dict[str, Any]:
         if not ID_PATTERN.fullmatch(image):
             raise HTTPException(400, "expected an image name of letters, digits, '.', '_' and '-'")
-        with received(file, context.uploads, VOLUME_SUFFIXES) as path:
+        with received_volume([file], context.uploads) as path:
             return {"image": store.add_image(image, str(path), {})}
 
     @router.api_route("/datastore/label", methods=["GET", "HEAD"])
