@@ -34,6 +34,9 @@ def write_unseen_masks(
 ) -> list[Path]:
     """Train a network on either half of the training patients and segment the other half with it.
 
+    That half also validates. To choose no weights by it, validate once, at the end: `val_interval` as
+    large as `max_epochs`.
+
     Args:
         network: Network of the ACDC bundle.
         dataset_dir: Existing folder: a prepared one, or one with the raw data.

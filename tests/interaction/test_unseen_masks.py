@@ -3,12 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pipelines.datasets.nifti import check_same_grid, read_label, read_volume
 from pipelines.datasets.phantom import write_phantom_cohort
 from pipelines.datasets.prepare import prepare_acdc, read_datalist, select
-from pipelines.errors import DataError
+from pipelines.errors import ConfigError, DataError
 from pipelines.interaction.unseen_masks import mask_path, with_unseen_masks, write_unseen_masks
 
 SMALL: dict[str, Any] = {"precision": "fp32", "max_epochs": 1, "patch_px": [32, 32]}
@@ -54,8 +55,16 @@ def test_each_half_is_segmented_by_the_network_trained_on_the_other(tmp_path: Pa
         segmented.append({item["patient"] for item in select(run, "validation", 0)})
         assert segmented[-1] == {item["patient"] for item in training} - known
     assert not segmented[0] & segmented[1]
+    first = [read_label(path).array for path in written]
     for item in with_unseen_masks(training, masks):
         check_same_grid(read_volume(Path(item["image"])), read_label(Path(item["mask"])))
+    for path in (*written, masks / "run_1" / "best.pt", masks / "run_1" / "last.pt"):
+        path.unlink()
+    with pytest.raises(ConfigError, match="expected an empty run folder"):
+        write_unseen_masks("unet", tmp_path / "acdc", masks, overlays=["smoke"], **settings)
+    again = write_unseen_masks("unet", tmp_path / "acdc", masks, overlays=["smoke"], resume=True, **settings)
+    assert again == written
+    assert all(np.array_equal(read_label(path).array, old) for path, old in zip(again, first, strict=True))
 
 
 def test_a_single_patient_cannot_be_halved(tmp_path: Path) -> None:
