@@ -121,6 +121,7 @@ app.command()(cli_xray.quantize)
 app.command()(cli_labelling.serve)
 app.command()(cli_labelling.add_user)
 results_app.command("chest-xray")(cli_xray.results_chest_xray)
+app.command()(cli_interaction.unseen_masks)
 app.command()(cli_interaction.interact_benchmark)
 results_app.command("interaction")(cli_interaction.results_interaction)
 

@@ -277,7 +277,7 @@ RUNNERS: dict[str, Callable[[Workspace, Command], None]] = {
     r"\S*/pre-commit install": install_hook,
     r"tensorboard --logdir \S+": inspect_events,
     r"python -m monai\.bundle run training .*": monai_smoke,
-    r"thorax train .*": train_smoke,
+    r"thorax (train|unseen-masks) .*": train_smoke,
     r"thorax serve .*": serve_a_moment,
     r"thorax add-user .*": add_a_user,
     r"thorax (evaluate|interact-benchmark) .*": evaluate_two,

@@ -18,22 +18,14 @@ from pipelines.inference.predictor import Member, affine_without_shear
 from pipelines.interaction.channels import bell, input_channels
 from pipelines.interaction.clicks import Click, Mask
 from pipelines.interaction.field import Window
+from pipelines.interaction.pull import KEEP, KEEP_BESIDE, TOUCH_MM, connected, fulfil, keep, pull
 from pipelines.labels import AcdcLabel
+
+Region = npt.NDArray[np.bool_]
+"""`(X, Y)` of a slice."""
 
 WINDOW_PX: Final = 64
 """Side of the square around a click that the network sees, pixels of its grid."""
-
-PULL: Final = 4.0
-"""What a click adds to the log-probability of its label where it lies: a user is surer than a network."""
-
-PULL_MM: Final = (4.0, 20.0)
-"""Least and largest standard deviation of the bell by which that fades around the click, mm in plane."""
-
-SPREAD: Final = 1.2
-"""That deviation as a multiple of the distance from the click to where the mask has its label already."""
-
-FULFIL_MM: Final = 4.0
-"""Standard deviation of the bell by which a click that is ignored even so is imposed, mm in plane."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +41,7 @@ class Reach:
     """
 
     slice_mm: float = 60.0
-    neighbour_mm: float = 20.0
+    neighbour_mm: float = 30.0
     widths: float = 5.0
     border_mm: float = 6.0
 
@@ -193,29 +185,42 @@ class Correction:
         window = Window.around(
             newest, WINDOW_PX, self._field_affine, self._native_affine, self._image.shape[2:]
         )
-        known_mm = self._distance_mm(newest, present.shape)[present[:, :, newest.k] == newest.label]
+        distance_mm = self._distance_mm(newest, present.shape)
+        known_mm = distance_mm[present[:, :, newest.k] == newest.label]
         most_mm = reach.widths * known_mm.min(initial=np.inf) + reach.border_mm
-        self._change(present, clicks, [newest.k], window, min(reach.slice_mm, most_mm))
+        within = distance_mm <= min(reach.slice_mm, most_mm)
+        mended = self._change(present, clicks, [newest.k], window, within, distance_mm <= TOUCH_MM)
         beside = [z for z in (newest.k - 1, newest.k + 1) if 0 <= z < present.shape[2]]
         if beside and reach.neighbour_mm > 0 and not one_slice:
-            self._change(present, clicks, beside, window, min(reach.neighbour_mm, most_mm))
+            within = distance_mm <= min(reach.neighbour_mm, most_mm)
+            self._change(present, clicks, beside, window, within, mended)
         for click in clicks:
             present[click.index] = click.label
 
     def _change(
-        self, present: Mask, clicks: Sequence[Click], slices: Sequence[int], window: Window, reach_mm: float
-    ) -> None:
+        self,
+        present: Mask,
+        clicks: Sequence[Click],
+        slices: Sequence[int],
+        window: Window,
+        within: Region,
+        beginning: Region,
+    ) -> Region:
+        """Change slices within a region, as far as it is connected with another; where that was."""
         inputs = torch.cat([self._inputs(present, clicks, z, window) for z in slices])
         scores = self._corrector.member.logits(inputs).log_softmax(dim=1).cpu()
         native, box = to_native_box(
             scores, window.affine(self._field_affine), self._native_affine, present.shape
         )
-        distance_mm = self._distance_mm(clicks[-1], present.shape)
+        touched = np.zeros(present.shape[:2], dtype=bool)
         for index, z in enumerate(slices):
             old = present[:, :, z][box]
-            new = self._fulfilled(native[..., index].numpy(), old, box, [c for c in clicks if c.k == z])
-            changed = (new != old) & (distance_mm[box] <= reach_mm)
+            ahead = KEEP if z == clicks[-1].k else KEEP_BESIDE
+            new = self._labels(native[..., index].numpy(), old, box, [c for c in clicks if c.k == z], ahead)
+            changed = connected((new != old) & within[box], beginning[box])
             present[:, :, z][box] = np.where(changed, new, old)
+            touched[box] |= changed
+        return touched
 
     def _inputs(self, present: Mask, clicks: Sequence[Click], z: int, window: Window) -> Tensor:
         """`(1, 21, h, w)` channels of one slice."""
@@ -235,29 +240,27 @@ class Correction:
                     newest[0, 0] = mark
         return input_channels(self._image[z : z + 1][:, :, *window.box], masks[None], here, beside, newest)
 
-    def _fulfilled(
+    def _labels(
         self,
         scores: npt.NDArray[np.float32],
         present: Mask,
         box: tuple[slice, slice],
         clicks: Sequence[Click],
+        ahead: float,
     ) -> Mask:
         """`(x, y)` labels of log-probabilities `(4, x, y)`, in which every click of the slice has its way."""
         shape = (box[0].stop, box[1].stop)
-        inside = [click for click in clicks if _is_in(click, box)]
         scores = scores.copy()
-        for click in inside:
-            distance_mm = self._distance_mm(click, shape)[box].astype(np.float32)
-            # Who clicks in the middle of a fault is as far from what is right as the fault is wide.
-            known = distance_mm[present == click.label]
-            width_mm = np.clip(SPREAD * known.min(initial=PULL_MM[1]), *PULL_MM)
-            scores[click.label] += PULL * np.exp(-(distance_mm**2) / (2 * width_mm**2))
-        for click in inside:
-            place = click.i - box[0].start, click.j - box[1].start
-            lack = scores[:, *place].max() - scores[click.label, *place]
-            if lack > 0:
-                squared = (self._distance_mm(click, shape)[box] ** 2).astype(np.float32)
-                scores[click.label] += 1.1 * lack * np.exp(-squared / (2 * FULFIL_MM**2))
+        keep(scores, present, ahead)
+        inside = [
+            (click.label, self._distance_mm(click, shape)[box].astype(np.float32))
+            for click in clicks
+            if _is_in(click, box)
+        ]
+        for kind, distance_mm in inside:
+            pull(scores, present, kind, distance_mm)
+        for kind, distance_mm in inside:
+            fulfil(scores, kind, distance_mm)
         labels: Mask = scores.argmax(axis=0).astype(np.uint8)
         return labels
 

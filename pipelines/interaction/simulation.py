@@ -17,6 +17,9 @@ from pipelines.labels import AcdcLabel
 from pipelines.transforms.intensity import IntensityAugmentation
 from pipelines.transforms.spatial import SpatialAugmentation
 
+SLICES: Final = 3
+"""The slice that is corrected and its two neighbours."""
+
 MIDDLE: Final = 1
 """Index of the slice that is corrected among its neighbours."""
 
@@ -32,9 +35,10 @@ class SimulatedCorrection:
 
     The true mask is the label, or now and then a plausible variation of it, so that the network has
     to follow the clicks and cannot know the answer from images it has seen before. The present mask
-    is that with faults. Then a user clicks a few times in a row: before each click but the first,
-    the network itself has corrected the mask. Some clicks lie in a neighbouring slice, some are
-    misplaced, some hit the same fault again.
+    is that with faults, or the mask that a network gave which had not seen the image: its mistakes are
+    those met in use. Such a pair is now and then exchanged, for the same reason. Then a user clicks a
+    few times in a row: before each click but the first, the network itself has corrected the mask. Some
+    clicks lie in a neighbouring slice, some are misplaced, some hit the same fault again.
 
     What the network shall give is the present mask with those faults mended that the last click
     reaches: it learns to leave alone what nobody complains about.
@@ -49,6 +53,8 @@ class SimulatedCorrection:
         faults: What is wrong with the present mask.
         variations: How the true mask varies from the label.
         varied: Share of the batch whose true mask varies.
+        unseen: Share of the batch whose present mask is a network's, where the batch has those.
+        exchanged: Share of these whose label is present and whose mask is true.
         earlier_clicks: Largest number of clicks before the last, and of passes through the network.
         elsewhere: Share of the batch whose clicks lie in a neighbouring slice.
         misplaced: Share of clicks that are off.
@@ -66,6 +72,8 @@ class SimulatedCorrection:
         faults: ImperfectMasks,
         variations: ImperfectMasks,
         varied: float = 0.5,
+        unseen: float = 0.6,
+        exchanged: float = 0.25,
         earlier_clicks: int = 2,
         elsewhere: float = 0.3,
         misplaced: float = 0.4,
@@ -76,6 +84,7 @@ class SimulatedCorrection:
         self.spatial_size = (int(spatial_size[0]), int(spatial_size[1]))
         self.spatial, self.intensity = spatial, intensity
         self.faults, self.variations, self.varied = faults, variations, varied
+        self.unseen, self.exchanged = unseen, exchanged
         self.earlier_clicks = earlier_clicks
         self.elsewhere = elsewhere
         self.misplaced, self.misplacement_px = misplaced, misplacement_px
@@ -85,13 +94,13 @@ class SimulatedCorrection:
         """`image` `(B, 21, h, w)` float32 in the order of `LAYOUT`, and `label` `(B, 1, h, w)` int64.
 
         Args:
-            batch: `image` `(B, 3, H, W)`, `label` `(B, 3, H, W)` of the same three slices, and
-                `center` `(B, 2)` of the heart, -1 to 1.
+            batch: `image` `(B, 3, H, W)`, `label` `(B, 3, H, W)` of the same three slices, or
+                `(B, 6, H, W)` with the masks of a network after them, and `center` `(B, 2)` of the
+                heart, -1 to 1.
         """
-        image, truth = self._augmented(batch)
-        varied = torch.rand(len(truth), 1, 1, 1, 1, device=truth.device) < self.varied
-        truth = torch.where(varied, self.variations.apply(truth), truth)
-        scene = _Scene(image, self.faults.apply(truth), truth)
+        image, classes = self._augmented(batch)
+        present, truth = self._masks(classes)
+        scene = _Scene(image, present, truth)
         where = self._places(len(truth))
         for _ in range(int(torch.randint(0, self.earlier_clicks + 1, ()))):
             self._click(scene, where)
@@ -99,17 +108,32 @@ class SimulatedCorrection:
         self._click(scene, where)
         return {"image": scene.inputs(), "label": scene.goal()}
 
+    def _masks(self, classes: Tensor) -> tuple[Tensor, Tensor]:
+        """Present and true masks, each `(B, 3, 4, h, w)` one-hot."""
+        label = classes[:, :SLICES]
+        truth = torch.where(self._chosen(classes, self.varied), self.variations.apply(label), label)
+        present = self.faults.apply(truth)
+        if classes.shape[1] > SLICES:
+            mask = classes[:, SLICES:]
+            unseen = self._chosen(classes, self.unseen)
+            exchanged = self._chosen(classes, self.exchanged)
+            truth = torch.where(unseen, torch.where(exchanged, mask, label), truth)
+            present = torch.where(unseen, torch.where(exchanged, label, mask), present)
+        return present, truth
+
+    def _chosen(self, classes: Tensor, share: float) -> Tensor:
+        return torch.rand(len(classes), 1, 1, 1, 1, device=classes.device) < share
+
     def _augmented(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """`(B, 3, h, w)` image and `(B, 3, 4, h, w)` one-hot labels after one resampling."""
+        """`(B, 3, h, w)` image and `(B, 3 or 6, 4, h, w)` one-hot masks after one resampling."""
         image = batch["image"]
         kinds = torch.arange(len(AcdcLabel), device=image.device).view(1, 1, -1, 1, 1)
         classes = (batch["label"][:, :, None] == kinds).float()
         grid = self.spatial.sampling_grid(image.shape, batch["center"], self.spatial_size)
         stacked = torch.cat((image.float(), classes.flatten(1, 2)), dim=1)
         sampled = F.grid_sample(stacked, grid, mode="bilinear", padding_mode="border", align_corners=False)
-        slices = image.shape[1]
-        soft = sampled[:, slices:].unflatten(1, (slices, len(AcdcLabel)))
-        return self.intensity.apply(sampled[:, :slices]), _one_hot(soft, dim=2)
+        soft = sampled[:, SLICES:].unflatten(1, (-1, len(AcdcLabel)))
+        return self.intensity.apply(sampled[:, :SLICES]), _one_hot(soft, dim=2)
 
     def _places(self, count: int) -> Tensor:
         """`(B,)` index of the slice of the three in which the user clicks."""

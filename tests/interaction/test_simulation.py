@@ -94,6 +94,36 @@ def test_misplaced_clicks_are_off_the_fault_by_a_few_pixels() -> None:
     assert (distance > 0).float().mean() > 0.5
 
 
+def with_masks(count: int = 4) -> dict[str, Tensor]:
+    """The batch with masks of a network that has lost the RV."""
+    made = batch(count)
+    mask = made["label"].clone()
+    mask[mask == 1] = 0
+    return made | {"label": torch.cat((made["label"], mask), dim=1)}
+
+
+def test_a_mask_of_a_network_is_the_present_one_and_the_label_is_wanted() -> None:
+    torch.manual_seed(0)
+    settings = {"faults": SOUND, "elsewhere": 0.0, "misplaced": 0.0, "earlier_clicks": 0}
+    made = simulation(**settings, unseen=1.0, exchanged=0.0)(with_masks())
+    assert made["image"][:, LAYOUT.index("present rv at offset 0")].sum() == 0
+    assert torch.equal(made["label"][:, 0], batch()["label"][:, 1].long())
+
+
+def test_in_an_exchanged_pair_the_mask_of_the_network_is_wanted() -> None:
+    torch.manual_seed(0)
+    settings = {"faults": SOUND, "elsewhere": 0.0, "misplaced": 0.0, "earlier_clicks": 0}
+    made = simulation(**settings, unseen=1.0, exchanged=1.0)(with_masks())
+    assert (made["image"][:, LAYOUT.index("present rv at offset 0")].sum(dim=(1, 2)) == 20 * 10).all()
+    assert torch.equal(made["label"][:, 0], with_masks()["label"][:, 4].long())
+
+
+def test_without_a_share_of_them_the_masks_of_a_network_are_left_out() -> None:
+    torch.manual_seed(0)
+    made = simulation(faults=SOUND, elsewhere=0.0, earlier_clicks=0, unseen=0.0)(with_masks())
+    assert (made["image"][:, LAYOUT.index("present rv at offset 0")].sum(dim=(1, 2)) > 150).all()
+
+
 def test_the_same_seed_gives_the_same_batch_and_the_network_stays_in_training() -> None:
     made = []
     for _ in range(2):
