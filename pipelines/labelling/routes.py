@@ -46,7 +46,7 @@ def add_routes(router: APIRouter, context: ServerContext) -> None:
             "interaction": sent_interaction(tasks[model]["type"], sent),
         }
         if session_id:
-            wanted["image"] = str(_session(context, request, session_id).image)
+            wanted["image"] = str(session_of(context, request, session_id).image)
         else:
             wanted["image"] = str(context.datastore.image(image).path)
 
@@ -101,16 +101,21 @@ def add_routes(router: APIRouter, context: ServerContext) -> None:
 
     @router.get("/session/{session_id}")
     def get_session(request: Request, session_id: str) -> dict[str, Any]:
-        return _session(context, request, session_id).as_json()
+        return session_of(context, request, session_id).as_json()
 
     @router.delete("/session/{session_id}")
     def end_session(request: Request, session_id: str) -> dict[str, Any]:
-        session = _session(context, request, session_id)
+        session = session_of(context, request, session_id)
         context.sessions.remove(session)
         return session.as_json()
 
 
-def _session(context: ServerContext, request: Request, session_id: str) -> Session:
+def session_of(context: ServerContext, request: Request, session_id: str) -> Session:
+    """A session of the caller.
+
+    Raises:
+        HTTPException: 404 if there is none, or it has ended.
+    """
     session = context.sessions.get(session_id, caller_of(request).name)
     if session is None:
         raise HTTPException(404, "expected a session of yours that has not ended")

@@ -87,7 +87,11 @@ def add_routes(router: APIRouter, context: ServerContext) -> None:
             raise HTTPException(503, "this server has no weights of the chest X-ray bundle")
 
         def read() -> dict[str, Any]:
-            with received(file, context.uploads, SUFFIXES) as path, _named_for_client(path):
+            with (
+                received(file, context.uploads, SUFFIXES) as path,
+                _named_for_client(path),
+                context.app.predictors.loading,
+            ):
                 return xrays.read(path)
 
         return await context.queue.run(read)
