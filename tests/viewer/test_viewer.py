@@ -1,0 +1,195 @@
+"""The browser page against a running server: what a reader without 3D Slicer does with it."""
+
+import gzip
+import itertools
+import json
+from io import BytesIO
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Request, expect
+
+from pipelines.evaluation.indices import structure_volume_ml
+from pipelines.labels import AcdcLabel
+
+from .browser import Opened
+
+pytestmark = pytest.mark.slow
+
+TURNED = np.array([[1, -1], [0, 1], [2, -1]])
+"""Rows and columns exchanged, the first of them and the slices turned around."""
+
+
+def colours(picture: bytes) -> np.ndarray:
+    return np.asarray(Image.open(BytesIO(picture)).convert("RGB")).astype(int)
+
+
+def tinted(picture: bytes) -> int:
+    """Pixels that are neither grey nor the yellow of the cross."""
+    red, green, blue = np.moveaxis(colours(picture), 2, 0)
+    return int(((np.abs(red - green) > 40) & (np.abs(green - blue) > 10) & (np.abs(red - blue) > 10)).sum())
+
+
+def mask_of(path: Path) -> np.ndarray:
+    return np.asarray(nib.load(path).dataobj)
+
+
+def can_correct(viewer: Opened) -> bool:
+    return viewer.page.locator("#clicks").is_enabled()
+
+
+def test_a_study_is_opened_segmented_and_measured(viewer: Opened, cine: Path, tmp_path: Path) -> None:
+    viewer.study("ED")
+    plain = viewer.look()
+    assert len(np.unique(colours(plain)[..., 0])) > 50
+    viewer.segment()
+    assert tinted(viewer.look()) > tinted(plain) + 2000
+    path = viewer.downloaded(tmp_path)
+    assert path.name == "patient_4d_ED_seg.nii.gz"
+    mask, image = nib.load(path), nib.load(cine)
+    np.testing.assert_allclose(mask.affine, image.affine, atol=1e-4)
+    assert mask.shape == image.shape[:3]
+    spacing = tuple(float(size) for size in image.header.get_zooms()[:3])
+    for name, label in (("lv", AcdcLabel.LV), ("rv", AcdcLabel.RV), ("myo", AcdcLabel.MYO)):
+        volume_ml = structure_volume_ml(mask_of(path), spacing, label)
+        assert viewer.number(f"{name}-ml") == pytest.approx(volume_ml, abs=0.06)
+    assert viewer.number("lv-ml") > 20
+    assert 0 < viewer.number("lv-ef") < 100
+    expect(viewer.page.locator("#moment")).to_have_text("patient, ED, frame 1")
+
+
+def test_a_click_changes_contours_and_numbers_and_can_be_taken_back(viewer: Opened, tmp_path: Path) -> None:
+    viewer.study("ED")
+    if not can_correct(viewer):
+        pytest.skip("the server has no model correct_volume")
+    viewer.segment()
+    found, before = viewer.number("lv-ml"), mask_of(viewer.downloaded(tmp_path))
+    viewer.page.get_by_role("radio", name="Background").check()
+    box = viewer.canvas.bounding_box()
+    assert box is not None
+    # The cross is in the middle of the large slice, in the LV.
+    viewer.canvas.click(position={"x": 0.32 * box["width"], "y": 0.5 * box["height"]})
+    expect(viewer.page.locator("#lv-ml")).not_to_have_text(f"{found:.1f}")
+    after = mask_of(viewer.downloaded(tmp_path))
+    assert (after != before).any()
+    assert viewer.number("lv-ml") < found
+    viewer.page.get_by_role("button", name="Undo").click()
+    expect(viewer.page.locator("#lv-ml")).to_have_text(f"{found:.1f}")
+    np.testing.assert_array_equal(mask_of(viewer.downloaded(tmp_path)), before)
+    viewer.page.get_by_label("in this slice only").check()
+    viewer.canvas.click(position={"x": 0.32 * box["width"], "y": 0.5 * box["height"]})
+    expect(viewer.page.locator("#lv-ml")).not_to_have_text(f"{found:.1f}")
+    changed = mask_of(viewer.downloaded(tmp_path)) != before
+    assert len(np.unique(np.argwhere(changed)[:, 2])) == 1
+    viewer.page.get_by_label("in this slice only").uncheck()
+
+
+def test_everything_is_reached_by_keyboard(viewer: Opened) -> None:
+    press = viewer.page.keyboard.press
+    viewer.page.locator("#camera").focus()
+    press("Tab")
+    press("Enter")
+    expect(viewer.status).to_have_text("patient_4d_ED is open")
+    expect(viewer.canvas).to_be_focused()
+    place = viewer.page.locator("#slice")
+    expect(place).to_have_text("Slice 3 of 5")
+    press("ArrowUp")
+    expect(place).to_have_text("Slice 4 of 5")
+    press("PageDown")
+    press("PageDown")
+    expect(place).to_have_text("Slice 2 of 5")
+    press("s")
+    expect(viewer.status).to_contain_text("LV EF")
+    press("p")
+    expect(viewer.status).to_have_text("Probability of LV by unet")
+    press("m")
+    expect(viewer.status).to_have_text("Image only")
+    press("m")
+    expect(viewer.status).to_have_text("Contours")
+    press("v")
+    expect(viewer.page.get_by_role("button", name="Slice", exact=True)).to_have_attribute(
+        "aria-pressed", "true"
+    )
+    if can_correct(viewer):
+        press("2")
+        expect(viewer.page.get_by_role("radio", name="Myocardium")).to_be_checked()
+        found = viewer.page.locator("#myo-ml").inner_text()
+        press("Shift+ArrowRight")
+        press("Enter")
+        expect(viewer.page.locator("#myo-ml")).not_to_have_text(found)
+        press("Backspace")
+        expect(viewer.page.locator("#myo-ml")).to_have_text(found)
+        press("Escape")
+    press("v")
+    press("v")
+    press("?")
+    expect(viewer.page.get_by_role("heading", name="Keys")).to_be_visible()
+    press("Escape")
+    expect(viewer.page.get_by_role("heading", name="Keys")).to_be_hidden()
+
+
+def test_a_label_is_saved_and_shown_again(viewer: Opened, cine: Path, tmp_path: Path) -> None:
+    viewer.study("ES")
+    viewer.segment()
+    found = mask_of(viewer.downloaded(tmp_path))
+    viewer.page.get_by_role("button", name="Save label").click()
+    expect(viewer.status).to_have_text("Saved: the server accepted the label of patient_4d_ES")
+    saved = cine.parents[1] / "labels" / "final" / "patient_4d_ES_seg.nii.gz"
+    np.testing.assert_array_equal(mask_of(saved), found)
+    expect(viewer.page.get_by_role("button", name="ES, has a label")).to_be_visible()
+    viewer.study("ED")
+    viewer.study("ES")
+    expect(viewer.status).to_have_text("patient_4d_ES is open, with the label that was saved")
+    np.testing.assert_array_equal(mask_of(viewer.downloaded(tmp_path)), found)
+
+
+def test_a_click_means_the_voxel_of_the_file_however_it_is_stored(viewer: Opened, cine: Path) -> None:
+    image = nib.load(cine)
+    turned = nib.Nifti1Image(np.asarray(image.dataobj)[..., 0], image.affine).as_reoriented(TURNED)
+    viewer.drop("turned heart.nii.gz", gzip.compress(turned.to_bytes()))
+    expect(viewer.status).to_have_text("turned heart is open")
+    if not can_correct(viewer):
+        pytest.skip("the server has no model correct_volume")
+    sent: list[Request] = []
+    viewer.page.on(
+        "request", lambda request: sent.append(request) if "correct_volume" in request.url else None
+    )
+    viewer.page.get_by_role("button", name="Slice", exact=True).click()
+    for key in ("ArrowUp", "Shift+ArrowUp", "Shift+ArrowUp", "Shift+ArrowLeft", "3", "Enter"):
+        viewer.canvas.focus()
+        viewer.page.keyboard.press(key)
+    expect(viewer.status).to_contain_text("LV ")
+    ras = nib.as_closest_canonical(turned)
+    # The cross starts in the middle; the patient's right is on the left of the screen.
+    place = np.add([size // 2 for size in ras.shape], (1, 2, 1))
+    expected = np.linalg.inv(turned.affine) @ ras.affine @ [*place, 1]
+    body = sent[-1].post_data or ""
+    params = json.loads(body[body.index("{") : body.rindex("}") + 1])
+    assert params["lv"] == [np.round(expected[:3]).astype(int).tolist()]
+    assert params["rv"] == params["myo"] == params["background"] == []
+
+
+def test_voxels_are_found_in_each_order_of_axes(viewer: Opened) -> None:
+    generator = np.random.default_rng(0)
+    affine = np.diag([1.5, 1.4, 9.0, 1.0])
+    affine[:3, :3] += generator.normal(0, 0.2, (3, 3))
+    affine[:3, 3] = (-80, 40, 12)
+    cases = []
+    for order in itertools.permutations(range(3)):
+        for signs in itertools.product((1, -1), repeat=3):
+            image = nib.Nifti1Image(np.zeros((20, 24, 6), np.uint8), affine)
+            turned = image.as_reoriented(np.column_stack([order, signs]))
+            voxel = [int(generator.integers(size)) for size in turned.shape]
+            cases.append((turned.affine.tolist(), (turned.affine @ [*voxel, 1])[:3].tolist(), voxel))
+    found = viewer.page.evaluate(
+        """async (cases) => {
+            const { voxelAt } = await import("/viewer/nifti.js");
+            return cases.map(([affine, mm]) => voxelAt(affine, mm));
+        }""",
+        cases,
+    )
+    assert found == [voxel for _, _, voxel in cases]
+    assert len(found) == 48
