@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from dicom_files import write_dicom_series
+from labelled_studies import write_labelled_studies
 
 from pipelines.datasets.phantom import write_phantom_cohort
 from pipelines.datasets.phantom_xray import write_phantom_xrays
@@ -260,6 +261,21 @@ def serve_a_moment(workspace: Workspace, command: Command) -> None:
     assert '"enabled":' in workspace.run(Command(command.folder, text))
 
 
+def on_labelled_studies(workspace: Workspace, command: Command) -> None:
+    """Where somebody has accepted labels, and one epoch."""
+    studies = workspace.folder / "labelled"
+    if not studies.exists():
+        write_labelled_studies(studies)
+    small = Workspace(workspace.folder, {**workspace.paths, "/path/to/studies": studies})
+    text = re.sub(r"--epochs \d+", "--epochs 1", command.text)
+    small.run(Command(command.folder, text))
+
+
+def label_two(workspace: Workspace, command: Command) -> None:
+    """With two patients and a few batches."""
+    workspace.run(command, "--start 1 --add 1 --most 2 --seeds 1 --first-steps 2 --steps 1")
+
+
 def add_a_user(workspace: Workspace, command: Command) -> None:
     """With a password on standard input."""
     workspace.run(Command(command.folder, f"echo 'correct horse battery' | {command.text}"))
@@ -285,6 +301,8 @@ RUNNERS: dict[str, Callable[[Workspace, Command], None]] = {
     r"thorax train .*": train_smoke,
     r"thorax serve .*": serve_a_moment,
     r"thorax add-user .*": add_a_user,
+    r"thorax (fine-tune|restore-model) .*": on_labelled_studies,
+    r"thorax active-learning-benchmark .*": label_two,
     r"thorax (evaluate|interact-benchmark) .*": evaluate_two,
     r"thorax (tune|evaluate-xray|classify|explain|errors|study-explanations|quantize) .*": with_xrays,
     r"thorax (--help|eda .*|phantom .*|prepare .*|segment .*|export .*)": run_it,

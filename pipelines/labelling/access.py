@@ -37,6 +37,13 @@ ACCESS: Final[dict[tuple[str, str], int]] = {
     ("PUT", "/session/"): Role.USER,
     ("GET", "/session/{session_id}"): Role.USER,
     ("DELETE", "/session/{session_id}"): Role.USER,
+    ("POST", "/train/"): Role.REVIEWER,
+    ("POST", "/train/{model}"): Role.REVIEWER,
+    ("GET", "/train/"): Role.USER,
+    ("DELETE", "/train/"): Role.REVIEWER,
+    ("POST", "/scoring/{method}"): Role.ANNOTATOR,
+    ("GET", "/scoring/"): Role.USER,
+    ("DELETE", "/scoring/"): Role.ANNOTATOR,
 }
 """Least role that a method of a route needs, or `PUBLIC`."""
 

@@ -72,7 +72,7 @@ class AutomaticSegmentation(InferTask):
         seconds |= prediction.seconds
         mark = time.perf_counter()
         served = next((one for one in self._datastore.images.all() if one.path == path), None)
-        version = self._predictors.version
+        version = self._predictors.version_of(self.name)
         if served is not None:
             self._datastore.remember(served.id, Automatic(prediction.mask, self.name, version))
         partner_ml = (
