@@ -175,7 +175,7 @@ def _curve(
         tell: Told of each round.
     """
     rounds: list[dict[str, Any]] = []
-    weights = None
+    weights: Path | None = None
     for size in plan.sizes:
         name = strategy if rounds else "start"
         folder = cohort.folder / "rounds" / f"seed{seed}" / f"{name}{size}"
@@ -185,7 +185,7 @@ def _curve(
         if found is None:
             known = rounds[-1]["labelled"] if rounds else []
             rest = [patient for patient in order if patient not in known]
-            scores = {}
+            scores: dict[str, float] = {}
             if weights is not None and strategy == "uncertainty":
                 scores = patient_uncertainty(cohort, weights, rest)
             added = most_uncertain(scores, plan.add) if scores else rest[: size - len(known)]

@@ -28,14 +28,14 @@ VALIDATION_FOLD: Final = 0
 
 NETWORK: Final = "unet"
 
-MODEL: Final = {
+MODEL: Final[dict[str, Any]] = {
     "spacing_mm": 3.0,
     "field_px": [96, 96],
     "network_def#filters": [16, 32, 64, 128, 128, 128],
 }
 """Quick to train from nothing: the same field of view on a coarser grid, fewer channels."""
 
-SETTINGS: Final = MODEL | {
+SETTINGS: Final[dict[str, Any]] = MODEL | {
     "batch_size": 6,
     "patch_px": [64, 64],
     "learning_rate": 0.002,

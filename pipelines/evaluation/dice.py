@@ -6,9 +6,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from pipelines.datasets.nifti import check_same_grid, read_label, read_volume
 from pipelines.evaluation.evaluate import VolumePredictor
 from pipelines.evaluation.indices import IntArray
@@ -21,7 +18,7 @@ MEAN = "mean"
 """Name of the mean over the structures."""
 
 
-def structure_dice(prediction: IntArray, truth: npt.NDArray[np.integer]) -> dict[str, float | None]:
+def structure_dice(prediction: IntArray, truth: IntArray) -> dict[str, float | None]:
     """Dice of each structure, and their mean.
 
     Args:
