@@ -231,9 +231,9 @@ def _page(content: dict[str, Any]) -> str:
         f"that were not chosen yet are not looked at. A small `{network['name']}` on pixels of "
         f"{network['spacing_mm']:g} mm learns {plan['first_steps']} batches in the first round, from random "
         f"weights, and {plan['steps']} in each later one, from the weights of the round before, so that "
-        "curves rise with the batches as well as with the patients. That is short: the figures are for comparing strategies, and far below those of the "
-        f"[whole training](acdc.md). Seeds: {len(_of(content, BASELINE))}; each has its own start and first "
-        "weights.",
+        "curves rise with the batches as well as with the patients. That is short: the figures are for "
+        f"comparing strategies, and far below those of the [whole training](acdc.md). Seeds: "
+        f"{len(_of(content, BASELINE))}; each has its own start and first weights.",
         "",
         f"**{verdict(content)}**",
         "",
