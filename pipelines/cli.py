@@ -12,7 +12,7 @@ from rich.logging import RichHandler
 from rich.markup import escape
 
 import pipelines
-from pipelines import cli_interaction, cli_labelling, cli_training, cli_xray
+from pipelines import cli_active_learning, cli_interaction, cli_labelling, cli_training, cli_xray
 from pipelines.cli_options import (
     AcdcNetwork,
     Device,
@@ -120,10 +120,14 @@ app.command()(cli_xray.errors)
 app.command()(cli_xray.quantize)
 app.command()(cli_labelling.serve)
 app.command()(cli_labelling.add_user)
+app.command()(cli_active_learning.fine_tune)
+app.command()(cli_active_learning.restore_model)
 results_app.command("chest-xray")(cli_xray.results_chest_xray)
 app.command()(cli_interaction.unseen_masks)
 app.command()(cli_interaction.interact_benchmark)
 results_app.command("interaction")(cli_interaction.results_interaction)
+app.command()(cli_active_learning.active_learning_benchmark)
+results_app.command("active-learning")(cli_active_learning.results_active_learning)
 
 
 @app.command()

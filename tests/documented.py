@@ -1,18 +1,17 @@
 """Commands of the documentation, and the folder in which they are tried."""
 
-import os
 import re
 import shlex
 import shutil
 import socket
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from dicom_files import write_dicom_series
-from preloaded import run_line
+from doc_workspace import BIN, Command, Workspace, commands_of
+from labelled_studies import write_labelled_studies
 
 from pipelines.datasets.phantom import write_phantom_cohort
 from pipelines.datasets.phantom_xray import write_phantom_xrays
@@ -21,53 +20,6 @@ from pipelines.datasets.prepare_xray import prepare_chest_xray
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-
-BIN = Path(sys.executable).parent
-OUTER = {name: value for name, value in os.environ.items() if not re.match("MAKE|MFLAGS$|ARGS$", name)}
-"""Without what a make that runs these tests would pass on to the ones that they run."""
-
-
-@dataclass(frozen=True)
-class Command:
-    """A command of the documentation: the folder it is given in, relative to the root, and its text."""
-
-    folder: str
-    text: str
-
-
-def commands_of(page: str) -> list[Command]:
-    """The commands of a page in order; `cd` holds until its block ends."""
-    commands = []
-    for block in re.findall(r"^ *```console\n(.*?)^ *```", page, re.MULTILINE | re.DOTALL):
-        folder = "."
-        for line in re.findall(r"^ *\$ (.*)$", block, re.MULTILINE):
-            if line.startswith("cd "):
-                folder = line.removeprefix("cd ")
-            else:
-                commands.append(Command(folder, line))
-    return commands
-
-
-@dataclass(frozen=True)
-class Workspace:
-    """A stand-in for the root of the repository, and the paths for the placeholders in the pages."""
-
-    folder: Path
-    paths: dict[str, Path]
-
-    def run(self, command: Command, *more: str) -> str:
-        """Run a command with the placeholders filled in; its output."""
-        text = " ".join([command.text, *more])
-        for placeholder, path in self.paths.items():
-            text = text.replace(placeholder, shlex.quote(str(path)))
-        folder = self.folder / command.folder
-        environment = {**OUTER, "PATH": f"{BIN}{os.pathsep}{OUTER['PATH']}", "OMP_NUM_THREADS": "1"}
-        output = self.folder / "output.txt"
-        code = run_line(text, folder, environment, output)
-        shown = output.read_text(encoding="utf-8")
-        assert code == 0, f"{text}\n{shown[-4000:]}"
-        return shown
-
 
 COMMANDS = list(
     dict.fromkeys(command for page in PAGES for command in commands_of(page.read_text(encoding="utf-8")))
@@ -255,6 +207,21 @@ def serve_a_moment(workspace: Workspace, command: Command) -> None:
     assert '"enabled":' in workspace.run(Command(command.folder, text))
 
 
+def on_labelled_studies(workspace: Workspace, command: Command) -> None:
+    """Where somebody has accepted labels, and one epoch."""
+    studies = workspace.folder / "labelled"
+    if not studies.exists():
+        write_labelled_studies(studies)
+    small = Workspace(workspace.folder, {**workspace.paths, "/path/to/studies": studies})
+    text = re.sub(r"--epochs \d+", "--epochs 1", command.text)
+    small.run(Command(command.folder, text))
+
+
+def label_two(workspace: Workspace, command: Command) -> None:
+    """With two patients and a few batches."""
+    workspace.run(command, "--start 1 --add 1 --most 2 --seeds 1 --first-steps 2 --steps 1")
+
+
 def add_a_user(workspace: Workspace, command: Command) -> None:
     """With a password on standard input."""
     workspace.run(Command(command.folder, f"echo 'correct horse battery' | {command.text}"))
@@ -280,6 +247,8 @@ RUNNERS: dict[str, Callable[[Workspace, Command], None]] = {
     r"thorax (train|unseen-masks) .*": train_smoke,
     r"thorax serve .*": serve_a_moment,
     r"thorax add-user .*": add_a_user,
+    r"thorax (fine-tune|restore-model) .*": on_labelled_studies,
+    r"thorax active-learning-benchmark .*": label_two,
     r"thorax (evaluate|interact-benchmark) .*": evaluate_two,
     r"thorax (tune|evaluate-xray|classify|explain|errors|study-explanations|quantize) .*": with_xrays,
     r"thorax (--help|eda .*|phantom .*|prepare .*|segment .*|export .*)": run_it,

@@ -9,7 +9,8 @@ import re
 from pathlib import Path
 
 import pytest
-from documented import COMMANDS, PAGES, ROOT, Command, Workspace, commands_of, is_about_xrays, run_documented
+from doc_workspace import Command, Workspace, commands_of
+from documented import COMMANDS, PAGES, ROOT, is_about_xrays, run_documented
 from documented import workspace as workspace
 
 HEARTS = [command for command in COMMANDS if not is_about_xrays(command)]

@@ -1,7 +1,8 @@
 """The documented commands for chest X-rays run; apart from the others so that both can run at a time."""
 
 import pytest
-from documented import COMMANDS, Command, Workspace, is_about_xrays, run_documented
+from doc_workspace import Command, Workspace
+from documented import COMMANDS, is_about_xrays, run_documented
 from documented import workspace as workspace
 
 

@@ -12,7 +12,10 @@ from pipelines.labelling.answers import LABELS
 from pipelines.labelling.datastore import StudiesDatastore
 from pipelines.labelling.interactive import CorrectSlice, CorrectVolume, RefineByScribbles
 from pipelines.labelling.predictors import Predictors
+from pipelines.labelling.published import PublishedWeights
+from pipelines.labelling.scoring import DiceScore, PlausibilityScore, Scorings, UncertaintyScore
 from pipelines.labelling.tasks import AutomaticSegmentation, FirstUnlabelled, RandomPatient
+from pipelines.labelling.trainings import FineTuning, Trainings
 from pipelines.labelling.uncertainty import MostUncertain, Uncertainty
 from pipelines.labels import LABEL_NAMES, AcdcLabel
 
@@ -27,7 +30,11 @@ class CardiacApp(MONAILabelApp):
     """
 
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
-        self.predictors = Predictors(NETWORKS, bundle=ACDC_BUNDLE, device=conf.get("device", "auto"))
+        device = conf.get("device", "auto")
+        published = PublishedWeights(Path(studies).resolve())
+        self.predictors = Predictors(NETWORKS, bundle=ACDC_BUNDLE, device=device, published=published)
+        self.trainings = Trainings(Path(studies).resolve(), NETWORKS, device=device)
+        self.scorings = Scorings()
         super().__init__(
             app_dir=app_dir,
             studies=studies,
@@ -60,6 +67,24 @@ class CardiacApp(MONAILabelApp):
             "random": RandomPatient(),
             "uncertainty": MostUncertain(self.uncertainty),
         }
+
+    def init_trainers(self) -> dict[str, FineTuning]:
+        """Each network can be trained on the accepted labels."""
+        return {name: FineTuning(name, self.trainings) for name in NETWORKS}
+
+    def init_scoring_methods(self) -> dict[str, Any]:
+        """What can be told of all images."""
+        return {
+            "dice": DiceScore(self.predictors),
+            "uncertainty": UncertaintyScore(self.uncertainty),
+            "plausibility": PlausibilityScore(self.predictors),
+        }
+
+    def info(self) -> dict[str, Any]:
+        """What clients show; the statistics of the latest training come first."""
+        found: dict[str, Any] = super().info()
+        found["train_stats"] = self.trainings.latest_first(found["train_stats"])
+        return found
 
     def on_save_label(self, image_id: str, label_id: str) -> dict[str, Any]:
         """The record of the version that was just accepted."""

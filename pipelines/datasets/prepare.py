@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -82,20 +82,47 @@ def prepare_acdc(
     groups = {patient.patient: patient.group for patient in patients}
     parts = split_patients(groups, seed=seed, test_patients=test_patients)
     volumes = [_item(volume, parts) for patient in patients for volume in patient.volumes]
-    path = output / DATALIST_NAME
+    path = write_datalist(output, root, volumes, seed=seed, put_aside=problems)
+    return Preparation(path, len(patients), len(volumes), problems)
+
+
+def write_datalist(
+    folder: Path,
+    root: Path,
+    volumes: Sequence[Mapping[str, Any]],
+    *,
+    seed: int = 0,
+    put_aside: Iterable[Problem] = (),
+) -> Path:
+    """Write `datalist.json`, which training and evaluation read.
+
+    Args:
+        folder: Folder to write to; made if it does not exist.
+        root: Folder that the volumes come from.
+        volumes: Items with `image`, `label`, `patient`, `part` and `fingerprint`; those of a patient are
+            all in one part.
+        seed: Seed of the split.
+        put_aside: What was not taken, and why.
+
+    Returns:
+        Path of the file.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
+    path = output_folder(folder) / DATALIST_NAME
+    joined = "".join(item["fingerprint"] for item in volumes)
     content = {
         "format": 1,
         "root": root.resolve(),
         "seed": seed,
-        "split_hash": split_hash(parts),
-        "fingerprint": hashlib.sha256("".join(item["fingerprint"] for item in volumes).encode()).hexdigest()[
-            :16
-        ],
-        "volumes": volumes,
-        "put_aside": [asdict(problem) for problem in problems],
+        "split_hash": split_hash({item["patient"]: item["part"] for item in volumes}),
+        "fingerprint": hashlib.sha256(joined.encode()).hexdigest()[:16],
+        "volumes": list(volumes),
+        "put_aside": [asdict(problem) for problem in put_aside],
     }
     write_json(path, content)
-    return Preparation(path, len(patients), len(volumes), problems)
+    return path
 
 
 def read_datalist(path: Path, *, kind: Literal["volumes", "images"] = "volumes") -> dict[str, Any]:

@@ -150,12 +150,28 @@ class Predictor:
         whole[:, *found.box] = found.probabilities.numpy()
         return np.stack([found.undo(channel) for channel in whole])
 
+    def flipped_masks(self, volume: Volume) -> list[npt.NDArray[np.uint8]]:
+        """What the first network finds in each in-plane flip of a volume, turned back.
+
+        They are on the network's own grid and not cleaned up: how far they differ tells how sure it is.
+
+        Args:
+            volume: `(X, Y, Z)` image; the slice axis may be any.
+
+        Returns:
+            Four label maps `(H, W, Z)` uint8, the first of the volume as it is.
+
+        Raises:
+            DataError: If the volume is not 3-D.
+        """
+        member = self._members[0]
+        with torch.inference_mode():
+            image = member.prepare(_stack(volume)[0])
+            masks = [member.probabilities(image, [flip]).argmax(dim=1) for flip in FLIPS]
+        return [mask.to(torch.uint8).movedim(0, -1).numpy() for mask in masks]
+
     def _in_field(self, volume: Volume) -> _Field:
-        if volume.array.ndim != 3:
-            raise DataError(
-                f"expected one frame (3-D), found {volume.array.shape}; give the frames one by one"
-            )
-        stack, undo = slices_last(volume)
+        stack, undo = _stack(volume)
         start = time.perf_counter()
         images = [member.prepare(stack) for member in self._members]
         prepared = time.perf_counter()
@@ -169,6 +185,13 @@ class Predictor:
         )
         seconds = {"preprocess": prepared - start, "network": time.perf_counter() - prepared}
         return _Field(native, box, stack.array.shape, undo, seconds)
+
+
+def _stack(volume: Volume) -> tuple[Volume, Undo]:
+    """The volume with its slices last, and the way back."""
+    if volume.array.ndim != 3:
+        raise DataError(f"expected one frame (3-D), found {volume.array.shape}; give the frames one by one")
+    return slices_last(volume)
 
 
 class Member:

@@ -42,6 +42,13 @@ ACCESS: Final[dict[tuple[str, str], int]] = {
     ("POST", "/viewer/data/curve"): Role.USER,
     ("GET", "/viewer/data/probability"): Role.USER,
     ("POST", "/viewer/data/xray"): Role.USER,
+    ("POST", "/train/"): Role.REVIEWER,
+    ("POST", "/train/{model}"): Role.REVIEWER,
+    ("GET", "/train/"): Role.USER,
+    ("DELETE", "/train/"): Role.REVIEWER,
+    ("POST", "/scoring/{method}"): Role.ANNOTATOR,
+    ("GET", "/scoring/"): Role.USER,
+    ("DELETE", "/scoring/"): Role.ANNOTATOR,
 }
 """Least role that a method of a route needs, or `PUBLIC`."""
 

@@ -15,6 +15,7 @@ from pipelines.evaluation.indices import structure_volumes_ml
 from pipelines.inference.cine import find_ed_es
 from pipelines.inference.predictor import Prediction, Predictor
 from pipelines.interaction.corrector import Correction, Corrector
+from pipelines.labelling.published import BUNDLE_VERSION, PublishedWeights
 from pipelines.labels import AcdcLabel
 
 ENSEMBLE: Final = "ensemble"
@@ -28,6 +29,7 @@ class Predictors:
         networks: Networks of the bundle, the default first.
         bundle: Root folder of the bundle.
         device: `"auto"` or a torch device.
+        published: Weights that are served instead of the bundle's own, where there are some.
 
     Attributes:
         loading: Held while a network is loaded, when `torch.fx` redirects the calls of all modules of
@@ -35,14 +37,21 @@ class Predictors:
     """
 
     def __init__(
-        self, networks: tuple[str, ...], *, bundle: Path = ACDC_BUNDLE, device: str = "auto"
+        self,
+        networks: tuple[str, ...],
+        *,
+        bundle: Path = ACDC_BUNDLE,
+        device: str = "auto",
+        published: PublishedWeights | None = None,
     ) -> None:
         self.networks = networks
         self.bundle = bundle
         self.device = device
+        self.published = published
         self._loaded: dict[str, Predictor] = {}
         self._corrector: Corrector | None = None
         self.loading = threading.Lock()
+        self._numbers: dict[str, int] = {}
         self._lock = threading.Lock()
 
     @property
@@ -55,10 +64,22 @@ class Predictors:
         """Version of the bundle."""
         return _version(self.bundle)
 
+    def version_of(self, name: str) -> str:
+        """Version of the weights that the last prediction was made with, such as `0.1.0+unet.2`.
+
+        After the plus are the numbers of published versions; without one it is the bundle's own.
+        """
+        return self._described({network: self._numbers.get(network) for network in self._needed(name)})
+
+    def latest(self, name: str) -> str:
+        """Version of the weights that the next prediction will be made with."""
+        return self._described(dict.fromkeys(self._needed(name)))
+
     def has_weights(self, name: str) -> bool:
         """Whether the bundle has what a name needs."""
-        needed = self.networks if name == ENSEMBLE else (name,)
-        return all((self.bundle / "models" / network / "model.pt").is_file() for network in needed)
+        return all(
+            (self.bundle / "models" / network / "model.pt").is_file() for network in self._needed(name)
+        )
 
     def predict(self, name: str, volume: Volume) -> Prediction:
         """Label map on the volume's own grid; waits while another one is made.
@@ -139,6 +160,7 @@ class Predictors:
         return find_ed_es(lv_ml)
 
     def _get(self, name: str) -> Predictor:
+        self._forget_outdated()
         if name not in self._loaded:
             self._loaded[name] = (
                 Predictor.joined([self._get(network) for network in self.networks])
@@ -148,8 +170,31 @@ class Predictors:
         return self._loaded[name]
 
     def _load(self, name: str) -> Predictor:
+        number = self._number(name)
+        weights = self.published.path(name, number) if self.published else None
         with self.loading:
-            return Predictor.load(name, bundle=self.bundle, device=self.device)
+            predictor = Predictor.load(name, bundle=self.bundle, weights=weights, device=self.device)
+        self._numbers[name] = number
+        return predictor
+
+    def _forget_outdated(self) -> None:
+        """Drop networks whose weights were published or restored since they were loaded."""
+        for name, number in list(self._numbers.items()):
+            if number != self._number(name):
+                del self._numbers[name]
+                self._loaded.pop(name, None)
+                self._loaded.pop(ENSEMBLE, None)
+
+    def _number(self, network: str) -> int:
+        return self.published.current(network) if self.published else BUNDLE_VERSION
+
+    def _needed(self, name: str) -> tuple[str, ...]:
+        return self.networks if name == ENSEMBLE else (name,)
+
+    def _described(self, numbers: dict[str, int | None]) -> str:
+        known = {name: self._number(name) if number is None else number for name, number in numbers.items()}
+        learned = [f"{name}.{number}" for name, number in known.items() if number != BUNDLE_VERSION]
+        return "+".join([self.version, ".".join(learned)] if learned else [self.version])
 
 
 @cache

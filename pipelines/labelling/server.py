@@ -17,7 +17,7 @@ from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp
 
 from pipelines.errors import DataError, ThoraxError
-from pipelines.labelling import routes, routes_datastore, routes_login, routes_viewer
+from pipelines.labelling import routes, routes_datastore, routes_login, routes_training, routes_viewer
 from pipelines.labelling.access import Access, guarded_route
 from pipelines.labelling.context import ServerContext
 from pipelines.labelling.gate import LOOPBACK, Gate
@@ -73,7 +73,7 @@ def make_api(
         title="Thorax", openapi_url=None, docs_url=None, redoc_url=None, lifespan=_watching(context)
     )
     api.router.route_class = guarded_route(context.access)
-    for part in (routes_login, routes, routes_datastore, routes_viewer):
+    for part in (routes_login, routes, routes_datastore, routes_training, routes_viewer):
         part.add_routes(api.router, context)
     api.add_exception_handler(DataError, _refused)
     api.add_exception_handler(ThoraxError, _failed)
@@ -110,6 +110,7 @@ def _watching(context: ServerContext) -> Any:
         thread.start()
         yield
         stop.set()
+        context.app.trainings.stop()
 
     return lifespan
 

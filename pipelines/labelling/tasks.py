@@ -56,7 +56,7 @@ class AutomaticSegmentation(InferTask):
         prediction = self._predictors.predict(self.name, image)
         laps.add(prediction.seconds)
         self._datastore.drafts.begin(path, request.get("caller", ""), prediction.mask)
-        contour = Automatic(prediction.mask, self.name, self._predictors.version)
+        contour = Automatic(prediction.mask, self.name, self._predictors.version_of(self.name))
         return answer(request, image, contour, self._datastore, laps)
 
 

@@ -41,6 +41,13 @@ EXPECTED = {
     ("POST", "/viewer/data/curve"): Role.USER,
     ("GET", "/viewer/data/probability"): Role.USER,
     ("POST", "/viewer/data/xray"): Role.USER,
+    ("POST", "/train/"): Role.REVIEWER,
+    ("POST", "/train/{model}"): Role.REVIEWER,
+    ("GET", "/train/"): Role.USER,
+    ("DELETE", "/train/"): Role.REVIEWER,
+    ("POST", "/scoring/{method}"): Role.ANNOTATOR,
+    ("GET", "/scoring/"): Role.USER,
+    ("DELETE", "/scoring/"): Role.ANNOTATOR,
 }
 """Written out a second time on purpose: who may do what changes here too, or the test fails."""
 
@@ -96,7 +103,7 @@ def test_what_monai_label_offers_besides_is_closed(secure: Callable[..., TestCli
         "/proxy/dicom/wado/{path:path}",
         "/logs/",
         "/model/{model}",
-        "/train/{model}",
+        "/batch/infer/{model}",
     } <= closed
 
 

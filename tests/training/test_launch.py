@@ -109,11 +109,15 @@ def test_settings_survive_the_way_through_the_command_line(tmp_path: Path) -> No
     assert layers == ["common.yaml", "network_unet.yaml", "train.yaml", "smoke.yaml"]
 
 
-@pytest.mark.parametrize("name", ["smoke", "timed"])
+@pytest.mark.parametrize("name", ["smoke", "timed", "steps"])
 def test_an_overlay_changes_only_settings_that_training_has(name: str) -> None:
     """A mistyped id would be added and do nothing."""
     training = load_config("unet", ["train"])
-    new = {"timed": {"minutes", "budget"}, "smoke": set()}[name]
+    new = {
+        "timed": {"minutes", "budget"},
+        "steps": {"steps", "train::trainer::epoch_length"},
+        "smoke": set(),
+    }[name]
     overlay = ConfigParser.load_config_file(ACDC_BUNDLE / "configs" / f"{name}.yaml")
     assert {key for key in overlay if key.lstrip("+") not in training} == new
 
