@@ -184,7 +184,11 @@ function listen() {
   on("download", download);
   on("show-keys", act.showKeys);
   on("shown", (event) => act.show(event.target.value), "change");
-  on("frame", (event) => (pause(), heart.turnTo(event.target.value - 1)), "input");
+  on("frame", ({ target }) => {
+    const index = target.value - 1;
+    pause(); // which puts the slider back to the frame that is shown
+    heart.turnTo(index);
+  }, "input");
   for (const id of ["file", "camera"]) {
     on(id, ({ target }) => {
       const file = target.files[0];

@@ -5,20 +5,20 @@ import numpy.typing as npt
 
 from pipelines.errors import DataError
 
-MIN_FRAMES_FOR_OUTLIERS = 8
-"""Fewest frames at which a lone odd frame can be told from a fast beat."""
+MIN_FRAMES_FOR_OUTLIERS = 12
+"""Fewest frames at which a lone odd frame can be told from the end of a short systole; ACDC has 12 or more."""
 
 OUTLIER_SHARE = 0.3
 """A frame is odd if it is off its neighbours' median by more than this share of the curve's range.
 
-A cosine beat of 8 frames is off by 0.2 at its extremes, one of 30 frames by 0.01.
+A cosine beat of 12 frames is off by 0.08 at its extremes, one of 30 frames by 0.01.
 """
 
 
 def find_ed_es(lv_volumes_ml: npt.ArrayLike) -> tuple[int, int]:
     """Frames of the largest (ED) and the smallest (ES) LV volume, 0-based.
 
-    The cine is one heart beat, so its ends are neighbours. With 8 frames or more,
+    The cine is one heart beat, so its ends are neighbours. With 12 frames or more,
     a single frame far off the median of itself and its two neighbours is taken for
     a segmentation error and replaced by that median; all other frames stay as they
     are. Frames without LV are errors too, and are never chosen.

@@ -22,6 +22,10 @@ def test_smooth_beat_keeps_its_own_extremes(frames: int, shift: int) -> None:
     assert find_ed_es(beat(frames, ed=shift)) == (shift, (shift + frames // 2) % frames)
 
 
+def test_the_end_of_a_short_systole_in_few_frames_is_es() -> None:
+    assert find_ed_es([150.0, 145.0, 130.0, 80.0, 125.0, 140.0, 147.0, 149.0]) == (0, 3)
+
+
 def test_one_wild_frame_does_not_become_ed() -> None:
     volumes = beat(20)
     volumes[6] = 400.0

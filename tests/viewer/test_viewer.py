@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Request, expect
 
+from pipelines.datasets.phantom_xray import phantom_xray
 from pipelines.evaluation.indices import structure_volume_ml
 from pipelines.labels import AcdcLabel
 
@@ -37,10 +38,6 @@ def mask_of(path: Path) -> np.ndarray:
     return np.asarray(nib.load(path).dataobj)
 
 
-def can_correct(viewer: Opened) -> bool:
-    return viewer.page.locator("#clicks").is_enabled()
-
-
 def test_a_study_is_opened_segmented_and_measured(viewer: Opened, cine: Path, tmp_path: Path) -> None:
     viewer.study("ED")
     plain = viewer.look()
@@ -63,8 +60,6 @@ def test_a_study_is_opened_segmented_and_measured(viewer: Opened, cine: Path, tm
 
 def test_a_click_changes_contours_and_numbers_and_can_be_taken_back(viewer: Opened, tmp_path: Path) -> None:
     viewer.study("ED")
-    if not can_correct(viewer):
-        pytest.skip("the server has no model correct_volume")
     viewer.segment()
     found, before = viewer.number("lv-ml"), mask_of(viewer.downloaded(tmp_path))
     viewer.page.get_by_role("radio", name="Background").check()
@@ -113,22 +108,49 @@ def test_everything_is_reached_by_keyboard(viewer: Opened) -> None:
     expect(viewer.page.get_by_role("button", name="Slice", exact=True)).to_have_attribute(
         "aria-pressed", "true"
     )
-    if can_correct(viewer):
-        press("2")
-        expect(viewer.page.get_by_role("radio", name="Myocardium")).to_be_checked()
-        found = viewer.page.locator("#myo-ml").inner_text()
-        press("Shift+ArrowRight")
-        press("Enter")
-        expect(viewer.page.locator("#myo-ml")).not_to_have_text(found)
-        press("Backspace")
-        expect(viewer.page.locator("#myo-ml")).to_have_text(found)
-        press("Escape")
+    press("2")
+    expect(viewer.page.get_by_role("radio", name="Myocardium")).to_be_checked()
+    found = viewer.page.locator("#myo-ml").inner_text()
+    press("Shift+ArrowRight")
+    press("Enter")
+    expect(viewer.page.locator("#myo-ml")).not_to_have_text(found)
+    press("Backspace")
+    expect(viewer.page.locator("#myo-ml")).to_have_text(found)
+    press("Escape")
     press("v")
     press("v")
     press("?")
     expect(viewer.page.get_by_role("heading", name="Keys")).to_be_visible()
     press("Escape")
     expect(viewer.page.get_by_role("heading", name="Keys")).to_be_hidden()
+
+
+def test_the_cine_plays_and_is_measured(viewer: Opened) -> None:
+    viewer.study("ES")
+    viewer.segment()
+    viewer.page.get_by_role("button", name="Slice", exact=True).click()
+    with_contours = viewer.look()
+    viewer.canvas.focus()
+    viewer.page.keyboard.press("Space")
+    expect(viewer.page.get_by_role("button", name="Pause")).to_be_visible()
+    text = viewer.page.locator("#frame-text")
+    expect(text).to_have_text("1 of 4")  # it goes through all of them again and again
+    viewer.page.keyboard.press("Space")
+    expect(viewer.page.get_by_role("button", name="Play")).to_be_visible()
+    own = int(viewer.page.locator("#moment").inner_text().rpartition(" ")[2])
+    for frame in range(1, 5):
+        viewer.page.locator("#frame").fill(str(frame))
+        expect(text).to_have_text(f"{frame} of 4")
+        viewer.page.wait_for_timeout(300)
+        # Contours belong to the frame that they were found on.
+        assert (tinted(viewer.look()) > 0.5 * tinted(with_contours)) == (frame == own)
+    viewer.page.get_by_role("button", name="Volume curve").click()
+    expect(viewer.status).to_contain_text("EF")
+    curve = viewer.page.locator("#curve svg")
+    expect(curve).to_be_visible()
+    assert len(viewer.page.locator("#curve .lv").get_attribute("points").split()) == 4
+    assert viewer.page.locator("#curve figcaption").inner_text() == viewer.status.inner_text()
+    viewer.page.get_by_role("button", name="Planes").click()
 
 
 def test_a_label_is_saved_and_shown_again(viewer: Opened, cine: Path, tmp_path: Path) -> None:
@@ -151,8 +173,6 @@ def test_a_click_means_the_voxel_of_the_file_however_it_is_stored(viewer: Opened
     turned = nib.Nifti1Image(np.asarray(image.dataobj)[..., 0], image.affine).as_reoriented(TURNED)
     viewer.drop("turned heart.nii.gz", gzip.compress(turned.to_bytes()))
     expect(viewer.status).to_have_text("turned heart is open")
-    if not can_correct(viewer):
-        pytest.skip("the server has no model correct_volume")
     sent: list[Request] = []
     viewer.page.on(
         "request", lambda request: sent.append(request) if "correct_volume" in request.url else None
@@ -193,3 +213,74 @@ def test_voxels_are_found_in_each_order_of_axes(viewer: Opened) -> None:
     )
     assert found == [voxel for _, _, voxel in cases]
     assert len(found) == 48
+
+
+def test_a_dropped_cine_is_segmented_in_the_frame_that_is_shown(viewer: Opened, cine: Path) -> None:
+    viewer.drop("mine.nii.gz", cine.read_bytes())
+    expect(viewer.status).to_have_text("mine is open")
+    viewer.page.locator("#frame").fill("3")
+    viewer.page.get_by_role("button", name="Segment").click()
+    expect(viewer.page.locator("#moment")).to_have_text("mine, frame 3")
+    assert viewer.number("lv-ml") > 10
+    expect(viewer.page.locator("#lv-ef")).to_have_text("–")
+    viewer.page.get_by_role("button", name="Volume curve").click()
+    expect(viewer.page.locator("#lv-ef")).not_to_have_text("–")
+    expect(viewer.page.get_by_role("button", name="Save label")).to_be_disabled()
+
+
+def test_a_dropped_radiograph_gets_its_class_and_heat_map(viewer: Opened) -> None:
+    stream = BytesIO()
+    pixels = np.round(255 * phantom_xray(np.random.default_rng(0))).astype(np.uint8)
+    Image.fromarray(pixels).save(stream, "PNG")
+    viewer.drop("chest.png", stream.getvalue())
+    expect(viewer.page.locator("#decision")).to_have_text("No pneumonia")
+    for name in ("picture", "heat"):
+        picture = viewer.page.locator(f"#{name}")
+        assert (
+            picture.evaluate("picture => picture.decode().then(() => picture.naturalWidth)")
+            == pixels.shape[1]
+        )
+    viewer.page.locator("#heat-strength").fill("0")
+    expect(viewer.page.locator("#heat")).to_have_css("opacity", "0")
+    expect(viewer.canvas).to_be_hidden()
+    viewer.study("ED")
+    expect(viewer.canvas).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("notes.txt", b"text", "Expected a heart (.nii, .nii.gz) or a chest X-ray"),
+        ("heart.nii", b"text", "Expected a NIfTI-1 file (.nii or .nii.gz), found a file that is none."),
+        ("heart.nii.gz", b"\x1f\x8brubbish", "Expected a whole .nii.gz file, found a damaged one."),
+        ("chest.jpg", b"text", "Expected a whole JPEG, PNG or DICOM image, found another file."),
+    ],
+)
+def test_a_wrong_file_gives_a_message_and_leaves_what_was_open(
+    viewer: Opened, name: str, content: bytes, told: str
+) -> None:
+    viewer.study("ED")
+    viewer.drop(name, content)
+    problem = viewer.page.get_by_role("alert").filter(has_text=told)
+    expect(problem).to_be_visible()
+    expect(viewer.page.locator("#moment")).to_have_text("patient, ED, frame 1")
+    viewer.study("ES")
+    expect(problem).to_be_hidden()
+    # The browser itself notes that the server refused the picture.
+    viewer.errors[:] = [error for error in viewer.errors if "400 (Bad Request)" not in error]
+
+
+def test_the_page_fits_a_phone(viewer: Opened) -> None:
+    size = viewer.page.viewport_size
+    assert size is not None
+    viewer.page.set_viewport_size({"width": 360, "height": 740})
+    try:
+        assert viewer.page.evaluate("document.documentElement.scrollWidth") <= 360
+        for name in ("Segment", "Volume curve", "Save label", "Download mask", "Planes", "Play"):
+            box = viewer.page.get_by_role("button", name=name).bounding_box()
+            assert box is not None
+            assert box["x"] >= 0
+            assert box["x"] + box["width"] <= 360
+            assert box["height"] >= 32
+    finally:
+        viewer.page.set_viewport_size(size)
