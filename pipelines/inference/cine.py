@@ -6,7 +6,7 @@ import numpy.typing as npt
 from pipelines.errors import DataError
 
 MIN_FRAMES_FOR_OUTLIERS = 12
-"""Fewest frames at which a lone odd frame can be told from the end of a short systole; ACDC has 12 or more."""
+"""Fewest frames at which a lone odd frame can be told from the end of a short systole; ACDC has 12."""
 
 OUTLIER_SHARE = 0.3
 """A frame is odd if it is off its neighbours' median by more than this share of the curve's range.
