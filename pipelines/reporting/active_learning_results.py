@@ -1,7 +1,6 @@
 """Learning curves of strategies: a plot, a table for the terminal, and a results page with its verdict."""
 
 import itertools
-import json
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +12,10 @@ from rich.table import Table
 from scipy import stats
 
 from pipelines.active_learning.benchmark import CONTENT_NAME
-from pipelines.errors import DataError
 from pipelines.evaluation.dice import MEAN, STRUCTURES
 from pipelines.files import atomic_path, output_folder, write_text
 from pipelines.reporting.markdown import markdown_table, number
+from pipelines.reporting.measured import page_of_measured
 
 PAGE_NAME: Final = "active-learning.md"
 PLOT_NAME: Final = "active-learning.png"
@@ -163,14 +162,7 @@ def write_active_learning_results(benchmark: Path, output: Path) -> Path:
         DataError: If there is no `active_learning.json` of this version.
         OutputError: If the page cannot be written.
     """
-    path = benchmark / CONTENT_NAME
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        page = _page(content)
-    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
-        raise DataError(
-            f"expected {path} of 'thorax active-learning-benchmark', found {error!r}; measure again"
-        ) from error
+    content, page = page_of_measured(benchmark / CONTENT_NAME, "thorax active-learning-benchmark", _page)
     output_folder(output)
     write_plot(content, output / PLOT_NAME)
     write_text(output / PAGE_NAME, page)

@@ -1,6 +1,5 @@
 """The figures of a benchmark: as a table for the terminal and as a results page."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,9 +7,9 @@ from typing import Any, Final
 
 from rich.table import Table
 
-from pipelines.errors import DataError
 from pipelines.files import output_folder, write_text
 from pipelines.reporting.markdown import markdown_table
+from pipelines.reporting.measured import page_of_measured
 
 BENCH_NAME: Final = "bench.json"
 PAGE_NAME: Final = "speed.md"
@@ -124,28 +123,27 @@ def write_bench_results(bench: Path, output: Path) -> Path:
         DataError: If there is no `bench.json` of this version.
         OutputError: If the page cannot be written.
     """
-    path = bench / BENCH_NAME
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        rows = [figure.cells for figure in bench_figures(content)]
-        machine = _machine_line(content)
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"expected {path} of 'thorax bench', found {error!r}; measure again") from error
+    _, text = page_of_measured(bench / BENCH_NAME, "thorax bench", _page)
     output_folder(output)
     page = output / PAGE_NAME
+    write_text(page, text)
+    return page
+
+
+def _page(content: dict[str, Any]) -> str:
     lines = [
         "# Speed and memory",
         "",
         "Made by `thorax results bench` from what `thorax bench` measured in one run.",
         "",
-        f"Machine: {machine}. Medians of {content['rounds']} rounds in which what is compared took turns.",
+        f"Machine: {_machine_line(content)}. "
+        f"Medians of {content['rounds']} rounds in which what is compared took turns.",
         "A volume has 256 x 216 x 10 voxels; reading and writing it are apart.",
         "",
-        markdown_table(HEADER, rows),
+        markdown_table(HEADER, [figure.cells for figure in bench_figures(content)]),
         "",
     ]
-    write_text(page, "\n".join(lines))
-    return page
+    return "\n".join(lines)
 
 
 def _machine_line(content: dict[str, Any]) -> str:

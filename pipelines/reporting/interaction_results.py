@@ -1,6 +1,5 @@
 """The figures of simulated correction: a plot, a table for the terminal, and a results page."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -9,12 +8,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from pipelines.errors import DataError
 from pipelines.files import atomic_path, output_folder, write_text
 from pipelines.interaction.benchmark import CONTENT_NAME
 from pipelines.labels import FOREGROUND, LABEL_COLORS, LABEL_NAMES
 from pipelines.reporting.bench_results import HEADER, BenchFigure
 from pipelines.reporting.markdown import markdown_table, number
+from pipelines.reporting.measured import page_of_measured
 
 PAGE_NAME: Final = "interaction.md"
 PLOT_NAME: Final = "interaction.png"
@@ -108,14 +107,7 @@ def write_interaction_results(benchmark: Path, output: Path) -> Path:
         DataError: If there is no `interaction.json` of this version.
         OutputError: If the page cannot be written.
     """
-    path = benchmark / CONTENT_NAME
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        page = _page(content)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"expected {path} of 'thorax interact-benchmark', found {error!r}; measure again"
-        ) from error
+    content, page = page_of_measured(benchmark / CONTENT_NAME, "thorax interact-benchmark", _page)
     output_folder(output)
     write_plot(content, output / PLOT_NAME)
     write_text(output / PAGE_NAME, page)
