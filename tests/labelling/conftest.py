@@ -2,6 +2,7 @@
 
 import importlib
 import itertools
+import json
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from fastapi.testclient import TestClient
 from torch import nn
 
 from pipelines.benchmarks.serving import running_server
-from pipelines.bundle import CORRECTOR, load_config
+from pipelines.bundle import ACDC_BUNDLE, CORRECTOR, load_config
 from pipelines.datasets.nifti import Volume
 from pipelines.datasets.phantom import write_phantom_cohort
 from pipelines.inference.predictor import Member, Prediction
@@ -29,6 +30,7 @@ from pipelines.labelling.users import Role, Users, add_user
 
 PASSWORD = "correct horse battery"
 PLUGIN = Path(sys.prefix) / "monailabel" / "plugins" / "slicer" / "MONAILabel"
+VERSION = json.loads((ACDC_BUNDLE / "configs" / "metadata.json").read_text(encoding="utf-8"))["version"]
 
 
 def write_nifti(path: Path, array: np.ndarray, affine: np.ndarray | None = None) -> Path:

@@ -16,6 +16,8 @@ from pipelines.labelling.fine_tuning import fine_tune
 from pipelines.labelling.predictors import Predictors
 from pipelines.labelling.published import PublishedWeights
 
+from .conftest import VERSION
+
 
 @pytest.fixture
 def untrained(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[float]], None]:
@@ -49,15 +51,15 @@ def test_better_weights_are_published_and_worse_ones_are_not(
     predictors = Predictors(("unet",), published=published)
     volume = read_volume(next(studies.rglob("patient001_frame01.nii.gz")))
     predictors.predict("unet", volume)
-    assert predictors.version_of("unet") == "0.1.0"
+    assert predictors.version_of("unet") == VERSION
     first = fine_tune(studies, "unet", epochs=1)
     assert (first.version, published.current("unet")) == (1, 1)
     record = published.versions("unet")[0]
     assert (record["from"], record["dice_before"]["mean"], record["dice"]["lv"]) == (0, 0.8, 0.9)
     # A running server takes them with the next request, and says so.
-    assert (predictors.version_of("unet"), predictors.latest("unet")) == ("0.1.0", "0.1.0+unet.1")
+    assert (predictors.version_of("unet"), predictors.latest("unet")) == (VERSION, f"{VERSION}+unet.1")
     predictors.predict("unet", volume)
-    assert predictors.version_of("unet") == "0.1.0+unet.1"
+    assert predictors.version_of("unet") == f"{VERSION}+unet.1"
     torch.load(published.path("unet", 1), weights_only=True)
     for _ in ("as good", "worse"):
         again = fine_tune(studies, "unet", epochs=1)
@@ -68,7 +70,7 @@ def test_better_weights_are_published_and_worse_ones_are_not(
     assert (status["dice_before"]["mean"], status["dice"]["mean"], status["best_metric"]) == (0.9, 0.5, 0.9)
     published.restore("unet")
     predictors.predict("unet", volume)
-    assert predictors.version_of("unet") == "0.1.0"
+    assert predictors.version_of("unet") == VERSION
 
 
 def test_one_labelled_patient_or_a_second_training_is_refused(tmp_path: Path) -> None:

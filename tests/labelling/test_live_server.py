@@ -21,7 +21,7 @@ from pipelines.datasets.phantom import write_phantom_cohort
 from pipelines.labelling.label_file import read_sent_label
 from pipelines.labelling.users import Role, add_user
 
-from .conftest import PASSWORD, Running, until
+from .conftest import PASSWORD, VERSION, Running, until
 
 pytestmark = pytest.mark.slow
 
@@ -73,7 +73,7 @@ def test_a_case_goes_from_the_next_sample_to_an_ejection_fraction(
         sitk.WriteImage(found, str(sent))
         saved = client.save_label(sample["id"], str(sent), params=dict(SEGMENTS))
         assert saved["history"]["author"] == "anna"
-        assert saved["history"]["model"] == "unet 0.1.0"
+        assert saved["history"]["model"] == f"unet {VERSION}"
         assert saved["history"]["changed_voxels"] == 0
         kept = nib.load(running.studies / "labels" / "final" / f"{sample['id']}_seg.nii.gz")
         np.testing.assert_array_equal(np.asarray(kept.dataobj), sitk.GetArrayFromImage(found).T)

@@ -15,6 +15,8 @@ from labelled_studies import write_labelled_studies
 from pipelines.benchmarks.serving import running_server
 from pipelines.labelling.published import PublishedWeights
 
+from .conftest import VERSION
+
 pytestmark = pytest.mark.slow
 
 PLUGIN = Path(sys.prefix) / "monailabel" / "plugins" / "slicer" / "MONAILabel"
@@ -68,7 +70,7 @@ def test_a_training_that_is_stopped_leaves_what_is_served(client: Any, studies: 
 def test_training_leads_to_weights_that_are_served_and_can_be_taken_back(client: Any, studies: Path) -> None:
     image = "patient001_frame01"
     _, told = client.infer("unet", image, {})
-    assert told["version"] == "0.1.0"
+    assert told["version"] == VERSION
     client.train_start("unet", {"max_epochs": 6, "batch_size": 4})
     # The server goes on answering meanwhile.
     client.infer("unet", image, {})
@@ -82,10 +84,10 @@ def test_training_leads_to_weights_that_are_served_and_can_be_taken_back(client:
     assert stats["best_metric"] == stats["dice"]["mean"] > stats["dice_before"]["mean"]
     assert stats["published"] == 1
     _, told = client.infer("unet", image, {})
-    assert told["version"] == "0.1.0+unet.1"
+    assert told["version"] == f"{VERSION}+unet.1"
     PublishedWeights(studies).restore("unet")
     _, told = client.infer("unet", image, {})
-    assert told["version"] == "0.1.0"
+    assert told["version"] == VERSION
 
 
 def test_scores_come_into_the_information_of_images(client: Any) -> None:

@@ -15,7 +15,7 @@ from pipelines.datasets.nifti import read_volume
 from pipelines.labelling import trainings
 from pipelines.labelling.server import make_server
 
-from .conftest import true_mask
+from .conftest import VERSION, true_mask
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ def test_scores_are_written_into_the_information_of_images(
     assert scores["dice"] == {
         **dict.fromkeys(("rv", "myo", "lv", "mean"), 1.0),
         "model": "unet",
-        "version": "0.1.0",
+        "version": VERSION,
     }
     assert scores["plausibility"]["of"] == "label"
     assert scores["plausibility"]["count"] == len(scores["plausibility"]["warnings"]) > 0

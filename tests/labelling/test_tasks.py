@@ -15,7 +15,7 @@ from pipelines.labelling.label_file import read_sent_label
 from pipelines.labelling.predictors import ENSEMBLE, Predictors
 from pipelines.labelling.tasks import AutomaticSegmentation, FirstUnlabelled, RandomPatient
 
-from .conftest import axis_orders, heart, true_mask, write_nifti
+from .conftest import VERSION, axis_orders, heart, true_mask, write_nifti
 
 OBLIQUE = nib.affines.from_matvec(
     nib.eulerangles.euler2mat(0.4, -0.3, 0.7) @ np.diag([2.0, 2.0, 8.0]), (-31.0, 12.0, 55.0)
@@ -69,7 +69,7 @@ def test_the_answer_names_labels_model_version_and_time_of_each_step(
 ) -> None:
     _, told = run(task, studies / "lone.nii.gz")
     assert told["label_names"] == {"rv": 1, "myo": 2, "lv": 3}
-    assert (told["model"], told["version"]) == ("unet", "0.1.0")
+    assert (told["model"], told["version"]) == ("unet", VERSION)
     steps = {"read", "preprocess", "network", "postprocess", "measure", "write", "total"}
     assert set(told["latencies"]) == steps
     assert told["indices"]["lv_ef_percent"] is None
