@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
@@ -43,7 +43,7 @@ class StudyImage:
 
     name: str
     path: Path
-    load: Loader
+    load: Loader = field(compare=False)
     phase: Phase | None = None
     frame: int | None = None
 
