@@ -247,6 +247,21 @@ def test_a_dropped_radiograph_gets_its_class_and_heat_map(viewer: Opened) -> Non
     expect(viewer.canvas).to_be_visible()
 
 
+def test_a_photograph_of_a_radiograph_is_made_smaller_and_classified(viewer: Opened, tmp_path: Path) -> None:
+    picture = Image.fromarray(np.round(255 * phantom_xray(np.random.default_rng(0))).astype(np.uint8))
+    picture.convert("RGB").resize((3000, 2400)).save(tmp_path / "IMG_0001.jpg")
+    viewer.page.locator("#camera").set_input_files(tmp_path / "IMG_0001.jpg")
+    expect(viewer.page.locator("#decision")).to_be_visible()
+    shown = viewer.page.locator("#picture")
+    # The longer side is sent with 2048 pixels, and comes back with 1024.
+    assert shown.evaluate("picture => picture.decode().then(() => picture.naturalWidth)") == 1024
+    (tmp_path / "notes.jpg").write_text("text")
+    viewer.page.locator("#camera").set_input_files(tmp_path / "notes.jpg")
+    problem = viewer.page.get_by_role("alert").filter(has_text="Expected a photograph")
+    expect(problem).to_be_visible()
+    viewer.study("ED")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [
