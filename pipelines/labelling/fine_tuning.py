@@ -32,6 +32,9 @@ TRAINING_FOLDER: Final = "training"
 STATUS_NAME: Final = "status.json"
 LOCK_NAME: Final = "running"
 
+DEFAULT_EPOCHS: Final = 20
+DEFAULT_BATCH: Final = 6
+
 MOST_EPOCHS: Final = 200
 MOST_BATCH: Final = 32
 
@@ -63,8 +66,8 @@ def fine_tune(
     studies: Path,
     network: str,
     *,
-    epochs: int = 20,
-    batch_size: int = 6,
+    epochs: int = DEFAULT_EPOCHS,
+    batch_size: int = DEFAULT_BATCH,
     device: str = "auto",
     bundle: Path = ACDC_BUNDLE,
     progress: Progress | None = None,

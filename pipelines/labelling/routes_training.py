@@ -6,9 +6,8 @@ from fastapi import APIRouter, Body, HTTPException
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.labelling.context import ServerContext
-from pipelines.labelling.fine_tuning import MOST_BATCH, MOST_EPOCHS
+from pipelines.labelling.fine_tuning import DEFAULT_BATCH, DEFAULT_EPOCHS, MOST_BATCH, MOST_EPOCHS
 from pipelines.labelling.training_data import labelled_patients
-from pipelines.labelling.trainings import DEFAULT_BATCH, DEFAULT_EPOCHS
 
 
 class TrainingRequest(BaseModel):

@@ -4,7 +4,6 @@ import logging
 import threading
 import uuid
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from monailabel.interfaces.tasks.scoring import ScoringMethod
@@ -13,6 +12,7 @@ from pipelines.datasets.nifti import read_volume
 from pipelines.errors import DataError, ThoraxError
 from pipelines.evaluation.dice import structure_dice
 from pipelines.labelling.datastore import StudiesDatastore
+from pipelines.labelling.job_time import job_time
 from pipelines.labelling.measurements import measure
 from pipelines.labelling.predictors import Predictors
 from pipelines.labelling.uncertainty import Uncertainty
@@ -145,7 +145,7 @@ class Scorings:
                 "id": str(uuid.uuid4()),
                 "status": "RUNNING",
                 "method": name,
-                "start_ts": _now(),
+                "start_ts": job_time(),
                 "details": [f"scoring by {name}"],
             }
             self._task = task
@@ -159,7 +159,7 @@ class Scorings:
                 else:
                     words = f"{found['scored']} images scored, {found['failed']} failed"
                     told = {"status": "STOPPED" if stop.is_set() else "DONE", "details": [words]}
-                task.update({**told, "end_ts": _now()})
+                task.update({**told, "end_ts": job_time()})
 
             self._thread = threading.Thread(target=run, args=(self._stop,), name="scoring", daemon=True)
             self._thread.start()
@@ -176,7 +176,3 @@ class Scorings:
             if self._thread is not None:
                 self._thread.join(timeout=60)
         return self.status()
-
-
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")

@@ -7,7 +7,6 @@ import sys
 import threading
 import uuid
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,11 +14,9 @@ from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.train import TrainTask
 
 from pipelines.files import output_folder
-from pipelines.labelling.fine_tuning import STATUS_NAME, TRAINING_FOLDER
+from pipelines.labelling.fine_tuning import DEFAULT_BATCH, DEFAULT_EPOCHS, STATUS_NAME, TRAINING_FOLDER
 from pipelines.labelling.images import WORK_FOLDER
-
-DEFAULT_EPOCHS: Final = 20
-DEFAULT_BATCH: Final = 6
+from pipelines.labelling.job_time import job_time
 
 COMMAND: Final = (sys.executable, "-c", "from pipelines.cli import main; main()", "fine-tune")
 
@@ -87,7 +84,7 @@ class Trainings:
                 "status": "RUNNING",
                 "model": network,
                 "request": {"model": network, "max_epochs": epochs, "batch_size": batch_size},
-                "start_ts": _now(),
+                "start_ts": job_time(),
             }
         return self.status()
 
@@ -103,7 +100,7 @@ class Trainings:
                 return None
             code = self._process.poll()
             if code is not None and self._task["status"] == "RUNNING":
-                self._task |= {"status": "DONE" if code == 0 else "ERROR", "end_ts": _now()}
+                self._task |= {"status": "DONE" if code == 0 else "ERROR", "end_ts": job_time()}
             text = (self._folder / LOG_NAME).read_text(encoding="utf-8", errors="replace")
             lines = [line.strip() for line in text.splitlines() if line.strip()][-DETAIL_LINES:]
             details = lines or [f"training of {self._task['model']}: {self._task['status']}"]
@@ -123,7 +120,7 @@ class Trainings:
                 except subprocess.TimeoutExpired:
                     self._process.kill()
                     self._process.wait()
-                self._task |= {"status": "STOPPED", "end_ts": _now()}
+                self._task |= {"status": "STOPPED", "end_ts": job_time()}
         return self.status()
 
     def stats(self, network: str) -> dict[str, Any]:
@@ -173,7 +170,3 @@ class FineTuning(TrainTask):
         return self._trainings.start(
             self.network, epochs=request["max_epochs"], batch_size=request["batch_size"]
         )
-
-
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")

@@ -23,6 +23,8 @@ pytestmark = pytest.mark.slow
 TURNED = np.array([[1, -1], [0, 1], [2, -1]])
 """Rows and columns exchanged, the first of them and the slices turned around."""
 
+DECODED_WIDTH = "picture => picture.decode().then(() => picture.naturalWidth)"
+
 
 def colours(picture: bytes) -> np.ndarray:
     return np.asarray(Image.open(BytesIO(picture)).convert("RGB")).astype(int)
@@ -236,10 +238,7 @@ def test_a_dropped_radiograph_gets_its_class_and_heat_map(viewer: Opened) -> Non
     expect(viewer.page.locator("#decision")).to_have_text("No pneumonia")
     for name in ("picture", "heat"):
         picture = viewer.page.locator(f"#{name}")
-        assert (
-            picture.evaluate("picture => picture.decode().then(() => picture.naturalWidth)")
-            == pixels.shape[1]
-        )
+        assert picture.evaluate(DECODED_WIDTH) == pixels.shape[1]
     viewer.page.locator("#heat-strength").fill("0")
     expect(viewer.page.locator("#heat")).to_have_css("opacity", "0")
     expect(viewer.canvas).to_be_hidden()
@@ -254,7 +253,7 @@ def test_a_photograph_of_a_radiograph_is_made_smaller_and_classified(viewer: Ope
     expect(viewer.page.locator("#decision")).to_be_visible()
     shown = viewer.page.locator("#picture")
     # The longer side is sent with 2048 pixels, and comes back with 1024.
-    assert shown.evaluate("picture => picture.decode().then(() => picture.naturalWidth)") == 1024
+    assert shown.evaluate(DECODED_WIDTH) == 1024
     (tmp_path / "notes.jpg").write_text("text")
     viewer.page.locator("#camera").set_input_files(tmp_path / "notes.jpg")
     problem = viewer.page.get_by_role("alert").filter(has_text="Expected a photograph")
