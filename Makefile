@@ -1,5 +1,7 @@
 # make demo             the whole job on a generated heart; make demo DATA=/path/to/ACDC on real data
-# make test             every test; THORAX_DATA=/path/that/contains/acdc adds the ones on real patients
+# make test             the tests that take seconds each
+# make test-slow        the others: trainings, servers, the browser, every documented command; with
+#                       THORAX_DATA=/path/that/contains/acdc also real patients. CI runs both.
 # make check            linters, types and spelling: what CI and pre-commit run
 # make docs, make bench, make clean
 #
@@ -12,13 +14,20 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
 
-.PHONY: demo test check lint format types spelling docs bench install clean
+# A worker that dies ends the run; restarted, xdist may wait for it for ever. Freed memory goes back.
+PYTEST := MALLOC_ARENA_MAX=2 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 \
+	--max-worker-restart 0 --dist loadfile
+
+.PHONY: demo test test-slow check lint format types spelling docs bench install clean
 
 demo: $(STAMP)
 	$(BIN)/thorax demo $(if $(DATA),--data "$(DATA)") $(ARGS)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
+	$(PYTEST) -m "not slow" $(ARGS)
+
+test-slow: $(STAMP)
+	$(PYTEST) -m slow $(ARGS)
 
 check: lint format types spelling
 

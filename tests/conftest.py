@@ -1,6 +1,9 @@
 """Settings and fixtures that every test shares."""
 
+import ctypes
+import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 # Tests run beside other work: one thread each is faster than several that wait for one another.
@@ -11,6 +14,16 @@ import pytest
 import torch
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def freed_memory() -> Iterator[None]:
+    """Networks of a file do not stay in memory: hundreds of files would need more than CI has."""
+    yield
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc only
+    if trim is not None:
+        trim(0)
 
 
 @pytest.fixture(scope="session")

@@ -234,7 +234,7 @@ def conda(workspace: Workspace, command: Command) -> None:
 
 RUNNERS: dict[str, Callable[[Workspace, Command], None]] = {
     r"make demo( DATA=\S+)?": demo_smoke,
-    r"(THORAX_DATA=\S+ )?make test( ARGS=.*)?": expands_to("python -m pytest"),
+    r"(THORAX_DATA=\S+ )?make test(-slow)?( ARGS=.*)?": expands_to("python -m pytest"),
     r"make check": expands_to("codespell"),
     r"make bench": expands_to("thorax bench"),
     r"make docs": build_site,

@@ -71,6 +71,7 @@ def group_series(files: Iterable[Path]) -> tuple[list[Series], list[Problem]]:
     for path in sorted(files):
         try:
             header = read_header(path)
+            _check_numbers(header, path)
         except DataError as error:
             problems.append(Problem(path.parent.name, path, str(error)))
             continue
@@ -78,6 +79,15 @@ def group_series(files: Iterable[Path]) -> tuple[list[Series], list[Problem]]:
             by_uid.setdefault(str(header.SeriesInstanceUID), []).append((path, header))
     series = [_series(images) for images in _with_stacks_joined(list(by_uid.values()))]
     return sorted(series, key=lambda one: (one.number is None, one.number or 0, one.files)), problems
+
+
+def _check_numbers(header: Any, path: Path) -> None:
+    # pydicom parses a value when it is first asked for.
+    for tag in ("SeriesNumber", "ImagePositionPatient", *SHARED_TAGS):
+        try:
+            _rounded(header.get(tag))
+        except (TypeError, ValueError) as error:
+            raise DataError(f"expected numbers in {tag} of {path}, found others: {error}") from error
 
 
 def _with_stacks_joined(groups: list[list[tuple[Path, Any]]]) -> list[list[tuple[Path, Any]]]:

@@ -87,3 +87,21 @@ def test_preamble_tells_dicom_from_other_files(tmp_path: Path, write_dicom: Writ
     assert not is_dicom(tmp_path)
     with pytest.raises(DataError, match="readable DICOM"):
         read_header(text)
+
+
+def test_file_whose_position_is_no_number_is_put_aside_alone(tmp_path: Path, write_dicom: WriteDicom) -> None:
+    series_uid = generate_uid()
+    whole, broken = (
+        write_dicom(
+            tmp_path / f"{z}.dcm",
+            SeriesInstanceUID=series_uid,
+            SeriesNumber=1,
+            ImagePositionPatient=[0, 0, z],
+        )
+        for z in (0, 12345)
+    )
+    broken.write_bytes(broken.read_bytes().replace(b"12345", b"1x345"))
+    series, problems = group_series([whole, broken])
+    assert [one.files for one in series] == [(whole,)]
+    assert [problem.path for problem in problems] == [broken]
+    assert "expected numbers in ImagePositionPatient" in problems[0].reason
