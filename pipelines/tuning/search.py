@@ -78,7 +78,7 @@ def search(
         network: Network of the chest X-ray bundle.
         dataset_dir: Folder of `thorax prepare chest-xray`.
         output: Folder of the search.
-        space: Settings and their ranges.
+        space: Settings and their ranges; one that `options.settings` gives is not drawn.
         options: How far and where to search.
         resume: Go on with the search in `output`, as far as it was meant to go when it began;
             of the options only `concurrency` and `address` count. Trials go on from their last epoch.
@@ -87,8 +87,8 @@ def search(
         Trials that finished an epoch, the best first.
 
     Raises:
-        ConfigError: If a setting is unknown, Ray is missing, `output` does not fit `resume`, or no
-            trial finished an epoch.
+        ConfigError: If a setting is unknown, none is left to search, Ray is missing, `output` does
+            not fit `resume`, or no trial finished an epoch.
         DataError: If `dataset_dir` is not prepared.
         KeyboardInterrupt: If the search was interrupted; it can be resumed.
     """
@@ -102,6 +102,9 @@ def search(
     if resume and not state.exists():
         raise ConfigError(f"expected a search to go on with in {output}, found none; start without --resume")
     check_settings([*space, *options.settings], network)
+    space = {name: domain for name, domain in space.items() if name not in options.settings}
+    if not space:
+        raise ConfigError("expected a setting to search, found all of them given by --set; leave one out")
     options = _kept_options(output, options, resume=resume)
     try:
         with _ray(options):
