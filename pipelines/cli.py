@@ -118,6 +118,8 @@ def prepare_acdc(
 app.command()(cli_training.train)
 app.command()(cli_training.tune)
 app.command()(cli_comparing.cross_validate)
+app.command()(cli_comparing.compare)
+results_app.command("compare")(cli_comparing.results_compare)
 prepare_app.command("chest-xray")(cli_xray.prepare_chest_xray)
 eda_app.command("chest-xray")(cli_xray.eda_chest_xray)
 app.command()(cli_xray.classify)

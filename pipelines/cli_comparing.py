@@ -1,11 +1,11 @@
 """The commands of `thorax` that hold models against each other, and against patients they have not seen."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from pipelines.cli_options import AcdcNetwork, Output, console, say
+from pipelines.cli_options import AcdcNetwork, Device, Output, console, say
 from pipelines.cli_training import Setting
 from pipelines.progress import progress_bar
 
@@ -58,3 +58,68 @@ def cross_validate(
         return
     console.print(metrics_table(content))
     say(f"figures over all folds in {output / CONTENT_NAME}")
+
+
+def compare(
+    output: Output,
+    evaluations: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="Folders of 'thorax evaluate' or 'thorax cross-validate', named as their models."
+        ),
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME=NETWORK[:WEIGHTS][+NETWORK[:WEIGHTS]...][+tta], measured if not there; repeatable."
+        ),
+    ] = None,
+    dataset_dir: Annotated[
+        Path | None, typer.Option(help="Folder of 'thorax prepare acdc', to measure models on.")
+    ] = None,
+    section: Annotated[
+        Literal["training", "validation", "test"], typer.Option(help="The patients to measure models on.")
+    ] = "test",
+    fold: Annotated[int, typer.Option(help="The fold that validation stands for.")] = 0,
+    trials: Annotated[
+        Path | None, typer.Option(help="Folder of 'thorax tune' or of training runs: effect of settings.")
+    ] = None,
+    device: Device = "auto",
+) -> None:
+    """Compare models on the same patients: figures, paired tests, ranks, cost, settings."""
+    import sys
+
+    from pipelines.evaluation.compare import compare as compare_all
+    from pipelines.evaluation.models import Model
+    from pipelines.manifest import write_manifest
+    from pipelines.reporting.comparison_page import PAGE_NAME, comparison_command, findings, write_comparison
+
+    models = [Model.parse(text) for text in model or []]
+    with progress_bar("Evaluating", console) as tell:
+        content = compare_all(
+            evaluations or [],
+            models,
+            output,
+            dataset_dir=dataset_dir,
+            section=section,
+            fold=fold,
+            trials=trials,
+            device=device,
+            progress=tell,
+        )
+    content["command"] = comparison_command(sys.argv)
+    outputs = write_comparison(content, output)
+    write_manifest(output, models=list(content["models"]), section=section, fold=fold, outputs=outputs)
+    for sentence in findings(content):
+        say(sentence)
+    say(f"figures, tests and picture in {output / PAGE_NAME}")
+
+
+def results_compare(
+    comparison: Annotated[Path, typer.Option(help="Folder of 'thorax compare'.")] = Path("runs/compare"),
+    output: Output = Path("docs/results"),
+) -> None:
+    """Write the page of the comparison of models."""
+    from pipelines.reporting.comparison_page import write_comparison_results
+
+    say(f"page in {write_comparison_results(comparison, output)}")

@@ -233,11 +233,14 @@ def conda(workspace: Workspace, command: Command) -> None:
 
 
 def cross_validate_one(workspace: Workspace, command: Command) -> None:
-    """The first of its folds, at smoke scale."""
-    folds = re.search(r" --folds (\d)\S*", command.text)
-    text = command.text.replace(folds[0], "") if folds else command.text
-    one = f"--folds {folds[1] if folds else 0}"
-    workspace.run(Command(command.folder, text), one, "--smoke", "--set max_epochs=1")
+    """One fold, at smoke scale."""
+    workspace.run(command, "--folds 0 --smoke --set max_epochs=1")
+
+
+def compare_read(workspace: Workspace, command: Command) -> None:
+    """With what it reads, made by the documented command that writes it."""
+    make_inputs(workspace, command)
+    workspace.run(command)
 
 
 RUNNERS: dict[str, Callable[[Workspace, Command], None]] = {
@@ -253,7 +256,8 @@ RUNNERS: dict[str, Callable[[Workspace, Command], None]] = {
     r"tensorboard --logdir \S+": inspect_events,
     r"python -m monai\.bundle run training .*": monai_smoke,
     r"thorax (train|unseen-masks) .*": train_smoke,
-    r"(OMP_NUM_THREADS=1 )?thorax cross-validate .*": cross_validate_one,
+    r"thorax cross-validate .*": cross_validate_one,
+    r"thorax compare .*": compare_read,
     r"thorax serve .*": serve_a_moment,
     r"thorax add-user .*": add_a_user,
     r"thorax (fine-tune|restore-model) .*": on_labelled_studies,
