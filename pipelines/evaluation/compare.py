@@ -60,8 +60,15 @@ def compare(
     if models:
         if dataset_dir is None:
             raise ConfigError("expected the patients to measure models on, found none; give --dataset-dir")
-        records = patient_records(select(read_datalist(dataset_dir), section, fold))
-        folders |= evaluate_models(models, records, output / MODELS_FOLDER, device=device, progress=progress)
+        datalist = read_datalist(dataset_dir)
+        folders |= evaluate_models(
+            models,
+            patient_records(select(datalist, section, fold)),
+            output / MODELS_FOLDER,
+            root=Path(datalist["root"]),
+            device=device,
+            progress=progress,
+        )
         measured_on = f"section {section}" + (f" of fold {fold}" if section != "test" else " of the datalist")
     found = {name: read_evaluation(folder) for name, folder in folders.items()}
     content = compare_models({name: cases for name, (cases, _) in found.items()})

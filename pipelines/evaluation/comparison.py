@@ -31,7 +31,8 @@ DEFINITIONS: Final = {
     "p_value": "Wilcoxon signed-rank test, two-sided, paired by patient",
     "p_holm": "corrected by Holm over the pairs of models for one figure of one structure",
     "ranks": "by the mean over patients, in resamples of the patients (doi:10.1038/s41598-021-82017-6)",
-    "seconds_per_volume": "median wall time; models were measured one after the other",
+    "seconds_per_volume": "median wall time: models are measured one after the other, and other work of the "
+    "machine slows them",
     "cpu_seconds": "processor time of all threads for one image, the largest",
     "peak_mb": "resident memory of a process that predicts that image, libraries included, 1e6 bytes",
 }

@@ -107,6 +107,7 @@ def evaluate_models(
     records: Sequence[PatientRecord],
     output: Path,
     *,
+    root: Path,
     device: str = "auto",
     progress: Progress | None = None,
 ) -> dict[str, Path]:
@@ -119,6 +120,7 @@ def evaluate_models(
         models: Of different names.
         records: Labelled patients to measure them on.
         output: Folder for the folders; made if it does not exist.
+        root: Folder that the records come from, for messages.
         device: `"auto"`, or a torch device.
         progress: Told of the volumes.
 
@@ -146,7 +148,7 @@ def evaluate_models(
             if _is_there(folder, described):
                 continue
             tell = _named(progress, model.name)
-            evaluate(output, folder, model.predictor(device=device), records=records, progress=tell)
+            evaluate(root, folder, model.predictor(device=device), records=records, progress=tell)
             cost = cost_of_predicting(model.text, largest, device) if largest else {}
             outputs = [METRICS_NAME, "metrics.csv", "overlays"]
             write_manifest(folder, **described, model=model.text, **cost, outputs=outputs)
