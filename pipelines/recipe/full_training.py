@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pipelines.manifest import MANIFEST_NAME
 from pipelines.recipe.case import Case
 from pipelines.training.checkpoints import BEST_NAME, LAST_NAME
 from pipelines.training.launch import train_network
@@ -30,18 +31,14 @@ def train_or_resume(case: Case, name: str, settings: Mapping[str, Any]) -> tuple
     values = case.shared() | dict(settings)
     digest = hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:8]
     folder = case.output / f"{name}-{digest}"
-    rows = _history(folder)
-    # A run that reached its last epoch, or stopped early, must not be told to go on.
-    if not (rows and int(rows[-1]["epoch"]) >= int(values["max_epochs"])):
+    if not _is_finished(folder):
         resume = (folder / LAST_NAME).is_file()
         train_network(case.network, case.dataset_dir, folder, resume=resume, overlays=("steps",), **values)
-        rows = _history(folder)
-    return rows, folder / BEST_NAME
+    with (folder / HISTORY_NAME).open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream)), folder / BEST_NAME
 
 
-def _history(folder: Path) -> list[dict[str, str]]:
-    path = folder / HISTORY_NAME
-    if not path.is_file():
-        return []
-    with path.open(encoding="utf-8", newline="") as stream:
-        return list(csv.DictReader(stream))
+def _is_finished(folder: Path) -> bool:
+    """Whether a run came to its end, be it early; such a one must not be told to go on."""
+    path = folder / MANIFEST_NAME
+    return path.is_file() and bool(json.loads(path.read_text(encoding="utf-8"))["finished"])

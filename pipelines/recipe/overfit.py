@@ -8,6 +8,9 @@ from pipelines.recipe.case import Case, Course, losses_without_learning, train_s
 from pipelines.recipe.record import Verdict
 
 HANDFUL: Final = 4
+HANDFUL_VOLUMES: Final = 3
+"""Volumes that the slices are taken from."""
+
 NEAR_ZERO: Final = 0.1
 """Share of chance below which the loss is near zero; pixels on borders keep it from zero itself."""
 
@@ -15,24 +18,23 @@ LOWER_RATES: Final = (0.1, 0.01, 0.001)
 """Factors of the learning rate that are tried when the configured one fails."""
 
 
-def check_overfit(case: Case, volumes: int, steps: int) -> Verdict:
+def check_overfit(case: Case, steps: int) -> Verdict:
     """Train on four slices without augmentation until the loss is near zero.
 
     If that fails, lower rates tell whether the rate was at fault.
 
     Args:
         case: What is to be trained.
-        volumes: Volumes of the training section that the slices are taken from.
         steps: Iterations at most, for each rate.
     """
-    chance, course, rate = _learn_by_heart(case, volumes, steps, factor=1.0)
+    chance, course, rate = _learn_by_heart(case, steps, factor=1.0)
     target = NEAR_ZERO * chance
     details: dict[str, Any] = {"chance": chance, "learning_rate": rate, "losses": course.losses}
     passed = min(course.losses) <= target
     if passed:
         finding = f"{HANDFUL} slices are learnt by heart in {len(course.losses)} steps"
     else:
-        finding, details["other_rates"] = _reason(case, volumes, steps, chance, course, rate)
+        finding, details["other_rates"] = _reason(case, steps, chance, course, rate)
     return Verdict(
         passed,
         course.losses[-1],
@@ -43,9 +45,9 @@ def check_overfit(case: Case, volumes: int, steps: int) -> Verdict:
     )
 
 
-def _learn_by_heart(case: Case, volumes: int, steps: int, *, factor: float) -> tuple[float, Course, float]:
+def _learn_by_heart(case: Case, steps: int, *, factor: float) -> tuple[float, Course, float]:
     """Chance, the course and its rate."""
-    parser = case.parser("training", volumes, augment=False)
+    parser = case.parser("training", HANDFUL_VOLUMES, augment=False)
     dataset = parser.get_parsed_content("train#dataset")
     classes = [len(torch.unique(dataset[index]["label"])) for index in range(len(dataset))]
     # One of each volume first, and those with most structures.
@@ -56,7 +58,7 @@ def _learn_by_heart(case: Case, volumes: int, steps: int, *, factor: float) -> t
     rate = factor * float(parser.get_parsed_content("learning_rate"))
     chosen = {"_target_": "torch.utils.data.Subset", "dataset": parser["train::dataset"]}
     settings: dict[str, Any] = {"batch_size": HANDFUL, "learning_rate": rate}
-    parser = case.parser("training", volumes, augment=False, **settings)
+    parser = case.parser("training", HANDFUL_VOLUMES, augment=False, **settings)
     parser.update({"train::dataset": {**chosen, "indices": order[:HANDFUL]}})
     _, chance, _ = losses_without_learning(parser)
     course = train_steps(parser, steps, stop=lambda loss: loss <= NEAR_ZERO * chance)
@@ -64,16 +66,20 @@ def _learn_by_heart(case: Case, volumes: int, steps: int, *, factor: float) -> t
 
 
 def _reason(
-    case: Case, volumes: int, steps: int, chance: float, course: Course, rate: float
+    case: Case, steps: int, chance: float, course: Course, rate: float
 ) -> tuple[str, dict[str, float]]:
     """Why the slices were not learnt, and the last losses of lower rates."""
     lower: dict[str, float] = {}
+    # Batch norms bring back a network that was thrown far off: that the loss rose first is a sign as well.
+    rose = not max(course.losses) <= 1.5 * course.losses[0]
+    share = 0.8 if rose else 0.5
     for factor in LOWER_RATES:
-        _, other, tried = _learn_by_heart(case, volumes, steps, factor=factor)
+        _, other, tried = _learn_by_heart(case, steps, factor=factor)
         lower[f"{tried:g}"] = other.end
-        if other.end < course.end / 2:
+        if other.end < share * course.end:
             text = (
-                f"the learning rate is too high: with {rate:g} the loss stays at {course.end:.3f}, with "
+                f"the learning rate is too high: with {rate:g} the loss ends at {course.end:.3f}"
+                f"{' after a rise' if rose else ''}, with "
                 f"{tried:g} it falls to {other.end:.3f}; lower learning_rate"
             )
             return text, lower

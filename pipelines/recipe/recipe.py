@@ -151,7 +151,7 @@ class _Steps:
             "overfit",
             title,
             {"steps": sizes.overfit_steps},
-            lambda: check_overfit(self.case, SMOKE.volumes, sizes.overfit_steps),
+            lambda: check_overfit(self.case, sizes.overfit_steps),
         )
 
     def _sweep(self, title: str) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from small_cohort import COARSE, NARROW
 
 from pipelines.recipe.case import Case
 from pipelines.recipe.initial_loss import check_initial_loss
@@ -21,6 +23,15 @@ def test_expectation_is_the_formula_for_equal_probabilities(
     assert verdict.details["expected"] == pytest.approx(1.75 * (math.log(4) + 1 - dice), rel=1e-4)
     assert verdict.passed
     assert verdict.details["seconds_per_step"] > 0
+
+
+@pytest.mark.parametrize("network", ["attention_unet", "vnet"])
+def test_the_other_networks_guess_as_well(
+    network: str, prepared: Path, make_case: Callable[..., Case]
+) -> None:
+    case = make_case(prepared)
+    settings = {**COARSE, **NARROW[network], "batch_size": 2}
+    assert check_initial_loss(replace(case, network=network, settings=settings), 1).passed
 
 
 def test_outputs_that_are_too_large_are_named(prepared: Path, make_case: Callable[..., Case]) -> None:
