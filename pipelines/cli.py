@@ -17,6 +17,7 @@ from pipelines import (
     cli_comparing,
     cli_interaction,
     cli_labelling,
+    cli_recipe,
     cli_training,
     cli_xray,
 )
@@ -46,7 +47,9 @@ app = typer.Typer(
 prepare_app = typer.Typer(help="Check a dataset and split it by patient.", no_args_is_help=True)
 results_app = typer.Typer(help="Write the results pages from runs and evaluations.", no_args_is_help=True)
 eda_app = typer.Typer(help="Explore a dataset before training on it.", no_args_is_help=True)
+recipe_app = typer.Typer(help="Check and do each step of a training.", no_args_is_help=True)
 app.add_typer(prepare_app, name="prepare")
+app.add_typer(recipe_app, name="recipe")
 app.add_typer(eda_app, name="eda")
 app.add_typer(results_app, name="results")
 
@@ -138,6 +141,8 @@ app.command()(cli_interaction.interact_benchmark)
 results_app.command("interaction")(cli_interaction.results_interaction)
 app.command()(cli_active_learning.active_learning_benchmark)
 results_app.command("active-learning")(cli_active_learning.results_active_learning)
+recipe_app.command("acdc")(cli_recipe.recipe_acdc)
+results_app.command("recipe")(cli_recipe.results_recipe)
 
 
 @app.command()

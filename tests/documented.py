@@ -243,6 +243,13 @@ def compare_read(workspace: Workspace, command: Command) -> None:
     workspace.run(command)
 
 
+def recipe_smoke(workspace: Workspace, command: Command) -> None:
+    """At smoke scale, and one trial at a time."""
+    shutil.rmtree(workspace.folder / output_of(command), ignore_errors=True)
+    smoke = [] if "--smoke" in command.text else ["--smoke"]
+    workspace.run(command, "--concurrency 1", *smoke)
+
+
 RUNNERS: dict[str, Callable[[Workspace, Command], None]] = {
     r"make demo( DATA=\S+)?": demo_smoke,
     r"(THORAX_DATA=\S+ )?make test(-slow)?( ARGS=.*)?": expands_to("python -m pytest"),
@@ -262,6 +269,8 @@ RUNNERS: dict[str, Callable[[Workspace, Command], None]] = {
     r"thorax add-user .*": add_a_user,
     r"thorax (fine-tune|restore-model) .*": on_labelled_studies,
     r"thorax active-learning-benchmark .*": label_two,
+    r"thorax recipe acdc .*": recipe_smoke,
+    r"thorax results recipe .*": with_xrays,
     r"thorax (evaluate|interact-benchmark) .*": evaluate_two,
     r"thorax (tune|evaluate-xray|classify|explain|errors|study-explanations|quantize) .*": with_xrays,
     r"thorax (--help|eda .*|phantom .*|prepare .*|segment .*|export .*)": run_it,

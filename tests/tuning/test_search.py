@@ -69,7 +69,7 @@ def test_trials_are_ranked_by_their_best_epoch(tmp_path: Path) -> None:
         (folder / "history.csv").write_text("\n".join(["epoch,val_auroc,val_accuracy", *lines]) + "\n")
     (tmp_path / "trials" / "not_begun").mkdir()
     found = read_trials(tmp_path)
-    assert [(trial.name, trial.auroc, trial.accuracy, trial.epochs) for trial in found] == [
+    assert [(trial.name, *trial.scores.values(), trial.epochs) for trial in found] == [
         ("b", 0.9, 0.45, 2),
         ("c", 0.8, 0.4, 2),
         ("a", 0.7, 0.35, 2),
@@ -160,5 +160,5 @@ def test_a_killed_search_goes_on_to_its_end(prepared: Path, killed: Path) -> Non
         assert [row["trial"] for row in csv.DictReader(stream)] == [trial.name for trial in trials]
     events = EventAccumulator(str(killed / "tensorboard" / trials[0].name))
     events.Reload()
-    assert events.Scalars("auroc")[0].value == pytest.approx(trials[0].auroc)
+    assert events.Scalars("auroc")[0].value == pytest.approx(trials[0].score)
     assert events.PluginTagToContent("hparams")
