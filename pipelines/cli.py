@@ -15,6 +15,7 @@ import pipelines
 from pipelines import (
     cli_active_learning,
     cli_comparing,
+    cli_datasets,
     cli_interaction,
     cli_labelling,
     cli_recipe,
@@ -28,6 +29,7 @@ from pipelines.cli_options import (
     HeartNetwork,
     Network,
     Output,
+    ReaderName,
     Tta,
     Weights,
     console,
@@ -84,19 +86,6 @@ def version(
         raise typer.Exit
 
 
-@app.command()
-def phantom(
-    output: Output,
-    patients: Annotated[int, typer.Option(help="Number of patients, dealt over five groups.")] = 10,
-    seed: Annotated[int, typer.Option(help="Same seed, same hearts.")] = 0,
-) -> None:
-    """Write a cohort of generated beating hearts with known volumes, in ACDC's layout."""
-    from pipelines.datasets.phantom import write_phantom_cohort
-
-    truth = write_phantom_cohort(output, patients=patients, seed=seed)
-    say(f"{len(truth)} patients in {output / 'training'}, their volumes in {output / 'truth.csv'}")
-
-
 @prepare_app.command("acdc")
 def prepare_acdc(
     root: Annotated[Path, typer.Argument(help="Folder in ACDC's layout.")],
@@ -118,6 +107,7 @@ def prepare_acdc(
     say(f"{result.patients} patients, {result.volumes} volumes in {result.datalist}")
 
 
+app.command()(cli_datasets.phantom)
 app.command()(cli_training.train)
 app.command()(cli_training.tune)
 app.command()(cli_comparing.cross_validate)
@@ -143,12 +133,15 @@ app.command()(cli_active_learning.active_learning_benchmark)
 results_app.command("active-learning")(cli_active_learning.results_active_learning)
 recipe_app.command("acdc")(cli_recipe.recipe_acdc)
 results_app.command("recipe")(cli_recipe.results_recipe)
+app.command()(cli_datasets.datasets)
+app.command()(cli_datasets.cross_evaluate)
+results_app.command("cross-dataset")(cli_datasets.results_cross_dataset)
 
 
 @app.command()
 def evaluate(
     root: Annotated[
-        Path, typer.Argument(help="Labelled folder in ACDC's layout, or a datalist of 'thorax prepare'.")
+        Path, typer.Argument(help="Labelled folder in the reader's layout, or one of 'thorax prepare'.")
     ],
     output: Output,
     network: HeartNetwork = "unet",
@@ -158,6 +151,7 @@ def evaluate(
         typer.Option(help="Of a datalist: the patients to measure."),
     ] = "test",
     fold: Annotated[int, typer.Option(help="Of a datalist: the fold that validation stands for.")] = 0,
+    reader: ReaderName = "acdc",
     tta: Tta = False,
     ensemble: Ensemble = False,
     device: Device = "auto",
@@ -173,7 +167,7 @@ def evaluate(
         records = patient_records(select(read_datalist(root), section, fold))
     predictor = _predictor(network, weights, tta=tta, ensemble=ensemble, device=device)
     with progress_bar("Evaluating", console) as tell:
-        metrics = evaluate_volumes(root, output, predictor, records=records, progress=tell)
+        metrics = evaluate_volumes(root, output, predictor, records=records, reader=reader, progress=tell)
     write_manifest(
         output, networks=predictor.networks, tta=tta, outputs=["metrics.json", "metrics.csv", "overlays"]
     )

@@ -13,6 +13,13 @@ XrayNetwork = Literal["resnet18_tuned", "resnet18", "resnet34", "resnet50"]
 Network = Literal[
     "unet", "attention_unet", "vnet", "corrector", "resnet18_tuned", "resnet18", "resnet34", "resnet50"
 ]
+ReaderName = Annotated[
+    str, typer.Option("--reader", help="Dataset in the folder; 'thorax datasets' lists them.")
+]
+PhantomContrast = Annotated[
+    Literal["cine", "low-contrast", "late-enhancement", "dark-blood"],
+    typer.Option("--contrast", help="How the hearts are imaged; they stay the same."),
+]
 Output = Annotated[
     Path, typer.Option("--output", "-o", help="Folder for the results; made if it does not exist.")
 ]

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from dataset_folders import write_mnms
 from dicom_files import write_dicom_series
 from doc_workspace import BIN, Command, Workspace, commands_of
 from labelled_studies import write_labelled_studies
@@ -40,6 +41,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
         shutil.copy(ROOT / name, folder)
     write_phantom_cohort(folder / "acdc", patients=5, frames=3, cine=False)
     write_phantom_cohort(folder / "two", patients=2, seed=1, frames=3, cine=False)
+    write_mnms(folder / "two", folder / "mnms")
     write_phantom_cohort(folder / "cine", patients=1, frames=3)
     cine = folder / "cine" / "training" / "patient001" / "patient001_4d.nii.gz"
     write_dicom_series(cine, folder / "dicom")
@@ -55,6 +57,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
         "/path/to/one_xray.png": one_xray,
         "/path/to/prepared": folder / "runs" / "acdc",
         "/path/to/ACDC": folder / "acdc",
+        "/path/to/dataset": folder / "mnms",
         "/path/to/cine.nii.gz": cine,
         "/path/to/dicom": folder / "dicom",
         "/path/to/studies": folder / "studies",
@@ -93,6 +96,12 @@ def evaluate_two(workspace: Workspace, command: Command) -> None:
     small = {**workspace.paths, "/path/to/ACDC": workspace.folder / "two"}
     few = ["--clicks 1 --slice-clicks 1"] if "interact" in command.text else []
     Workspace(workspace.folder, small).run(command, *few)
+
+
+def cross_two(workspace: Workspace, command: Command) -> None:
+    """On the hold-out of a phantom cohort, and without more phantoms."""
+    ensure_run(workspace)
+    workspace.run(command, "--phantoms 0")
 
 
 SMALLER = {
@@ -272,8 +281,9 @@ RUNNERS: dict[str, Callable[[Workspace, Command], None]] = {
     r"thorax recipe acdc .*": recipe_smoke,
     r"thorax results recipe .*": with_xrays,
     r"thorax (evaluate|interact-benchmark) .*": evaluate_two,
+    r"thorax cross-evaluate .*": cross_two,
     r"thorax (tune|evaluate-xray|classify|explain|errors|study-explanations|quantize) .*": with_xrays,
-    r"thorax (--help|eda .*|phantom .*|prepare .*|segment .*|export .*)": run_it,
+    r"thorax (--help|datasets.*|eda .*|phantom .*|prepare .*|segment .*|export .*)": run_it,
 }
 
 
