@@ -5,37 +5,18 @@ References:
 """
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel as nib
 
 from pipelines.datasets.nifti import UNREADABLE
-from pipelines.datasets.records import PatientRecord, Phase, Problem, VolumeRecord
+from pipelines.datasets.records import Dataset, PatientRecord, Phase, Problem, VolumeRecord
 from pipelines.errors import DataError
 
 PARTS = ("training", "testing")
 
 
-@dataclass(frozen=True, slots=True)
-class AcdcDataset:
-    """What an ACDC folder holds.
-
-    Attributes:
-        patients: Patients with at least one usable volume, by name.
-        problems: What was put aside, and why.
-    """
-
-    patients: list[PatientRecord]
-    problems: list[Problem]
-
-    @property
-    def volumes(self) -> list[VolumeRecord]:
-        """All volumes, ED before ES, patient by patient."""
-        return [volume for patient in self.patients for volume in patient.volumes]
-
-
-def read_acdc(root: Path) -> AcdcDataset:
+def read_acdc(root: Path) -> Dataset:
     """Patients of an ACDC folder; voxels are not read, only headers.
 
     Args:
@@ -68,7 +49,7 @@ def read_acdc(root: Path) -> AcdcDataset:
             f"expected patient folders with Info.cfg and frames below {root}, found {reasons}; "
             "see ACDC's layout"
         )
-    return AcdcDataset(patients, problems)
+    return Dataset(patients, problems)
 
 
 def patient_folders(root: Path) -> list[Path]:

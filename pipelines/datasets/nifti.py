@@ -88,6 +88,19 @@ def read_volume(path: Path) -> Volume:
     return replace(_volume(path, image, array.astype(np.float32, copy=False)), is_unwrapped=is_wrapped)
 
 
+def read_values(path: Path) -> Volume:
+    """Array `(X, Y, Z)` or `(X, Y, Z, T)` as stored, for label files of other conventions.
+
+    Args:
+        path: `.nii` or `.nii.gz` file.
+
+    Raises:
+        DataError: If the file is missing, empty or truncated, is neither 3-D nor 4-D, or
+            has no valid spacing.
+    """
+    return _volume(path, *_read(path))
+
+
 def read_label(path: Path) -> Volume:
     """Label map `(X, Y, Z)` or `(X, Y, Z, T)`, uint8 with values from `AcdcLabel`.
 
