@@ -12,7 +12,7 @@ from rich.logging import RichHandler
 from rich.markup import escape
 
 import pipelines
-from pipelines import cli_active_learning, cli_interaction, cli_labelling, cli_training, cli_xray
+from pipelines import cli_active_learning, cli_eda, cli_interaction, cli_labelling, cli_training, cli_xray
 from pipelines.cli_options import (
     AcdcNetwork,
     Device,
@@ -112,6 +112,7 @@ app.command()(cli_training.train)
 app.command()(cli_training.tune)
 prepare_app.command("chest-xray")(cli_xray.prepare_chest_xray)
 eda_app.command("chest-xray")(cli_xray.eda_chest_xray)
+cli_eda.register(eda_app)
 app.command()(cli_xray.classify)
 app.command()(cli_xray.explain)
 app.command()(cli_xray.evaluate_xray)

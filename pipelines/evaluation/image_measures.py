@@ -9,9 +9,7 @@ import numpy.typing as npt
 from skimage.filters import threshold_otsu
 
 from pipelines.datasets.nifti import Volume
-
-MAD_OF_NORMAL = 0.6745
-"""Median absolute deviation of a normal distribution with SD 1."""
+from pipelines.evaluation.survey_features import MAD_OF_NORMAL
 
 LEAST_BLOCKS = 50
 """Fewest blocks of four pixels from which noise is estimated."""

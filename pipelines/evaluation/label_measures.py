@@ -24,7 +24,7 @@ class LabelMeasures:
 
     Attributes:
         voxels: Number of voxels of each label, background included.
-        volume_ml: Volume of each structure, mL.
+        volume_ml: Volume of each structure that the dataset labels, mL.
         snr_blood: Mean of the LV cavity over the noise in tissue; None where either cannot be told.
         snr_pool: Mean of the LV cavity, its rim left out, over the SD there; None where there is none.
             Papillary muscles and flow add to the SD, so that it is a lower bound.
@@ -62,7 +62,7 @@ def measure_label(
     myo = _mean(array, mask == AcdcLabel.MYO)
     return LabelMeasures(
         voxels={label: int(np.count_nonzero(mask == label)) for label in AcdcLabel},
-        volume_ml=structure_volumes_ml(mask, spacing_mm),
+        volume_ml=structure_volumes_ml(mask, spacing_mm, structures),
         snr_blood=lv / noise_sd if lv is not None and noise_sd else None,
         snr_pool=_pool_ratio(array, mask == AcdcLabel.LV),
         cnr=(lv - myo) / noise_sd if lv is not None and myo is not None and noise_sd else None,
@@ -105,7 +105,9 @@ def _check_holes(mask: IntArray) -> list[str]:
         if found:
             places = ", ".join(str(number) for number in found)
             several = "s" if len(found) > 1 else ""
-            warnings.append(f"{name} enclose background ({sum(found.values())} px) in slice{several} {places}")
+            warnings.append(
+                f"{name} enclose background ({sum(found.values())} px) in slice{several} {places}"
+            )
     return [text.replace("RV enclose ", "RV encloses ") for text in warnings]
 
 

@@ -34,7 +34,7 @@ class Feature:
     def scaled(self, values: pd.Series) -> pd.Series:
         """Values on the scale that comparisons use; not positive ones on a log scale are NaN."""
         numbers = values.astype(float)
-        return np.log(numbers.where(numbers > 0)) if self.on_log else numbers
+        return numbers.where(numbers > 0).map(np.log) if self.on_log else numbers
 
 
 FEATURES: Final = (
