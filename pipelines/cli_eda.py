@@ -81,3 +81,14 @@ def _listed(datalist: dict[str, Any]) -> "Dataset":
         Problem(item["patient"], Path(item["path"]), item["reason"]) for item in datalist.get("put_aside", [])
     ]
     return Dataset(patient_records(datalist["volumes"]), aside)
+
+
+def results_eda(
+    exploration: Annotated[Path, typer.Option(help="Folder of 'thorax eda'.")] = Path("runs/acdc-eda"),
+    output: Output = Path("docs/results"),
+    name: Annotated[str, typer.Option(help="Stem of the page's files.")] = "acdc",
+) -> None:
+    """Write the page of a dataset, without pictures of patients."""
+    from pipelines.reporting.eda_results import write_eda_results
+
+    say(f"page in {write_eda_results(exploration, output, name=name)}")

@@ -39,8 +39,10 @@ def write_heart(
     for frame, radius in ((1, 8.0), (3, es_px)):
         label = heart_label(radius)
         image = heart_image(label, 10 * number + frame, noise=noise, gain=gain)
-        # A bright corner of its own, as no two chests are alike.
-        image[number % 12 : number % 12 + 4, 2 * (number % 16) :][:, :4] = int(190 * gain)
+        # Bright patches around the heart of its own, as no two chests are alike.
+        patches = np.random.default_rng(number).random((12, 10)) > 0.6
+        outside = np.kron(patches, np.ones((4, 4)))[..., None] * (label == AcdcLabel.BACKGROUND)
+        image += (outside * 160 * gain).astype(np.int16)
         save(folder / f"{name}_frame{frame:02d}.nii.gz", image)
         save(folder / f"{name}_frame{frame:02d}_gt.nii.gz", label)
     (folder / "Info.cfg").write_text(f"ED: 1\nES: 3\nGroup: {group}\nNbFrame: 12\n")

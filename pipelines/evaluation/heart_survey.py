@@ -23,7 +23,10 @@ from pipelines.labels import FOREGROUND, LABEL_NAMES, AcdcLabel
 from pipelines.progress import Progress
 
 NEARLY_SAME_HEARTS: Final = 0.95
-"""Correlation of two volumes' thumbnails from which they are near duplicates."""
+"""Correlation of two volumes' thumbnails from which they are near duplicates.
+
+Among 80 patients of ACDC, different images of two patients reach 0.60.
+"""
 
 THUMBNAIL_SLICES: Final = (0.25, 0.5, 0.75)
 """Slices that stand for a volume, as shares of the stack."""

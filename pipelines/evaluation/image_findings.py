@@ -43,7 +43,7 @@ def _wrapped(frame: pd.DataFrame) -> Iterator[Finding]:
     if len(wrapped):
         yield Finding(
             Urgency.STOPS,
-            f"{counted(len(wrapped), 'image')} store unsigned intensities as signed ones: "
+            f"Unsigned intensities are stored as signed ones in {counted(len(wrapped), 'image')}: "
             f"{listed(_names(wrapped))}.",
             "Store them again, or leave them out of training as 'thorax prepare' does.",
         )
@@ -88,7 +88,7 @@ def _grid(frame: pd.DataFrame) -> Iterator[Finding]:
         yield Finding(
             Urgency.METHOD,
             f"Slices {distance.min():.1f} to {distance.max():.1f} mm apart, median {distance.median():.1f}, "
-            f"{slices.min():.0f} to {slices.max():.0f} of them; voxels are {ratio:.1f} times as deep as wide.",
+            f"{slices.min():.0f} to {slices.max():.0f} of them; voxels {ratio:.1f} times as deep as wide.",
             "Work slice by slice or with patches that are flat along z; interpolate no labels across slices.",
         )
     counts = frame.groupby("patient").slices.nunique()

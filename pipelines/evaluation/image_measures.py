@@ -122,7 +122,7 @@ def tissue_mask(array: npt.NDArray[Any]) -> BoolArray:
         Otsu, IEEE Trans. Syst. Man Cybern. 9(1), 1979, doi:10.1109/TSMC.1979.4310076.
     """
     root = np.sqrt(array - array.min())
-    mask: BoolArray = root > threshold_otsu(root)
+    mask: BoolArray = root > threshold_otsu(root.ravel())
     return mask
 
 

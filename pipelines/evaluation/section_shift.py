@@ -12,7 +12,7 @@ from scipy.stats import ks_2samp
 
 from pipelines.datasets.prepare import Section, select
 from pipelines.errors import DataError
-from pipelines.evaluation.survey_features import told
+from pipelines.evaluation.survey_features import compared
 
 SECTIONS: Final[tuple[Section, ...]] = ("training", "validation", "test")
 
@@ -82,7 +82,7 @@ def section_shifts(frame: pd.DataFrame) -> list[Shift]:
         Cohen, Statistical Power Analysis, 1988, doi:10.4324/9780203771587 (the distance).
     """
     raw: list[tuple[str, str, str, pd.Series, pd.Series, bool]] = []
-    for feature in told(frame, labels=False):
+    for feature in compared(frame, labels=False):
         values = frame.assign(value=feature.scaled(frame[feature.name]))
         patients = values.groupby("patient").agg(section=("section", "first"), value=("value", "mean"))
         for first, second in combinations(SECTIONS, 2):

@@ -23,6 +23,7 @@ class Feature:
         digits: Digits after the point that make sense.
         on_log: It spreads over factors, so that outliers and distances are told on its logarithm.
         of_label: It needs the label, and is never used to compare sections.
+        follows: It follows from others, and is neither searched for outliers nor compared by itself.
     """
 
     name: str
@@ -30,6 +31,11 @@ class Feature:
     digits: int = 1
     on_log: bool = False
     of_label: bool = False
+    follows: bool = False
+
+    def shown(self, value: float) -> str:
+        """A value with the digits that make sense."""
+        return f"{value:.{self.digits}f}"
 
     def scaled(self, values: pd.Series) -> pd.Series:
         """Values on the scale that comparisons use; not positive ones on a log scale are NaN."""
@@ -38,8 +44,8 @@ class Feature:
 
 
 FEATURES: Final = (
-    Feature("columns_px", "columns, pixels", 0),
-    Feature("rows_px", "rows, pixels", 0),
+    Feature("columns_px", "columns, pixels", 0, follows=True),
+    Feature("rows_px", "rows, pixels", 0, follows=True),
     Feature("slices", "slices", 0),
     Feature("frames", "frames of the cine", 0),
     Feature("pixel_x_mm", "pixel spacing, mm", 2),
@@ -49,7 +55,7 @@ FEATURES: Final = (
     Feature("coverage_mm", "slices times distance, mm", 0),
     Feature("intensity_median", "median intensity", 0, on_log=True),
     Feature("intensity_p99", "99th percentile of intensity", 0, on_log=True),
-    Feature("noise_sd", "SD of noise, intensity", 2, on_log=True),
+    Feature("noise_sd", "SD of noise, intensity", 2, on_log=True, follows=True),
     Feature("snr_image", "SNR of tissue", 1, on_log=True),
     Feature("snr_blood", "SNR of LV blood", 1, on_log=True, of_label=True),
     Feature("snr_pool", "LV blood, mean over SD", 1, on_log=True, of_label=True),
@@ -60,14 +66,17 @@ FEATURES: Final = (
 )
 """Features in the order of the tables; those that a dataset does not tell are left out there."""
 
+FEATURE_BY_NAME: Final = {feature.name: feature for feature in FEATURES}
 
-def told(frame: pd.DataFrame, *, labels: bool = True) -> list[Feature]:
-    """Features that at least one volume of a survey has; without `labels` those of images alone."""
-    return [
-        feature
-        for feature in FEATURES
-        if (labels or not feature.of_label) and frame[feature.name].notna().any()
-    ]
+
+def told(frame: pd.DataFrame) -> list[Feature]:
+    """Features that at least one volume of a survey has."""
+    return [feature for feature in FEATURES if frame[feature.name].notna().any()]
+
+
+def compared(frame: pd.DataFrame, *, labels: bool = True) -> list[Feature]:
+    """Those of them that do not follow from others; without `labels` those of images alone."""
+    return [feature for feature in told(frame) if not feature.follows and (labels or not feature.of_label)]
 
 
 def robust_z(values: pd.Series) -> pd.Series:

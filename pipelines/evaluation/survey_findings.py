@@ -11,6 +11,7 @@ from pipelines.evaluation.heart_survey import HeartSurvey
 from pipelines.evaluation.image_findings import image_findings
 from pipelines.evaluation.section_shift import SIGNIFICANT, Shift
 from pipelines.evaluation.survey_decisions import Finding, Urgency, counted, listed
+from pipelines.evaluation.survey_features import FEATURE_BY_NAME
 from pipelines.evaluation.survey_outliers import Outlier
 from pipelines.labels import FOREGROUND, LABEL_NAMES
 
@@ -73,10 +74,11 @@ def _put_aside(survey: HeartSurvey) -> Iterator[Finding]:
 
 def _phases(survey: HeartSurvey) -> Iterator[Finding]:
     if survey.odd_patients:
+        patients = {patient for patient, _ in survey.odd_patients}
         shown = "; ".join(f"{patient}: {text}" for patient, text in survey.odd_patients[:3])
         yield Finding(
             Urgency.STOPS,
-            f"ED and ES are implausible in {counted(len(survey.odd_patients), 'patient')}: {shown}.",
+            f"ED and ES are implausible in {counted(len(patients), 'patient')}: {shown}.",
             "Look at both phases: swap them, correct the labels, or leave the patient out.",
         )
 
@@ -101,7 +103,7 @@ def _duplicates(survey: HeartSurvey) -> Iterator[Finding]:
                 continue
             names = [f"{volumes[i].name} and {volumes[j].name}" for i, j in chosen]
             leaks = sum(len({volumes[index].section for index in pair}) == 2 for pair in chosen)
-            leak = f" {counted(leaks, 'pair')} cross the sections of the split." if leaks else ""
+            leak = f" Pairs that cross the sections of the split: {leaks}." if leaks else ""
             yield Finding(
                 Urgency.STOPS,
                 f"{counted(len(chosen), 'pair')} of volumes of {kind} are {words}: {listed(names)}.{leak}",
@@ -156,7 +158,10 @@ def _sections(frame: pd.DataFrame, shifts: Sequence[Shift]) -> Iterator[Finding]
         )
     different = [shift for shift in shifts if shift.p_holm < SIGNIFICANT]
     if different:
-        shown = "; ".join(f"{shift.feature} in {shift.first} and {shift.second}" for shift in different[:4])
+        shown = "; ".join(
+            f"{FEATURE_BY_NAME[shift.feature].words}, {shift.first} and {shift.second}"
+            for shift in different[:4]
+        )
         yield Finding(
             Urgency.METHOD,
             f"Sections differ in {counted(len(different), 'comparison')} after Holm's correction: {shown}.",

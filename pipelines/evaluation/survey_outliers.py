@@ -5,13 +5,13 @@ from typing import Final
 
 import pandas as pd
 
-from pipelines.evaluation.survey_features import Feature, robust_z, told
+from pipelines.evaluation.survey_features import Feature, compared, robust_z
 
 OUTLIER_Z: Final = 3.5
 """Robust z-score beyond which a value is an outlier (Iglewicz and Hoaglin)."""
 
-LEAST_OF_GROUP: Final = 8
-"""Fewest volumes of a group and phase whose structures are compared with each other alone."""
+LEAST_COMPARED: Final = 8
+"""Fewest volumes that are compared with each other: the spread of fewer says little."""
 
 STRUCTURES: Final = ("rv_ml", "myo_ml", "lv_ml")
 
@@ -39,11 +39,11 @@ class Outlier:
 
 OUTLIER_RULE: Final = (
     "A value is an outlier if its robust z-score, (value - median) / (MAD / 0.6745), is beyond "
-    f"{OUTLIER_Z} (Iglewicz and Hoaglin 1993); intensities, noise and ratios to it are taken on a "
+    f"{OUTLIER_Z} (Iglewicz and Hoaglin 1993); intensities and ratios to noise are taken on a "
     "logarithm. Each phase is compared by itself, and volumes of structures within the group too, "
-    f"where it has at least {LEAST_OF_GROUP} volumes: a dilated heart is no outlier among dilated "
-    "hearts. Where more than half of the values are equal, the mean absolute deviation stands in for "
-    "the MAD."
+    f"where it has at least {LEAST_COMPARED} volumes: a dilated heart is no outlier among dilated "
+    "hearts. Fewer volumes than that are not compared. Where more than half of the values are equal, "
+    "the mean absolute deviation stands in for the MAD."
 )
 """The rule in words, for pages."""
 
@@ -58,12 +58,12 @@ def find_outliers(frame: pd.DataFrame) -> list[Outlier]:
         Iglewicz and Hoaglin, How to Detect and Handle Outliers, ASQC, 1993, ISBN 978-0-87389-247-6.
     """
     found: list[Outlier] = []
-    for feature in told(frame):
+    for feature in compared(frame):
         for phase, volumes in frame.groupby("phase"):
             if feature.name not in STRUCTURES:
                 found += _among(volumes, feature, str(phase))
                 continue
-            enough = volumes.groupby("group")["patient"].transform("size") >= LEAST_OF_GROUP
+            enough = volumes.groupby("group")["patient"].transform("size") >= LEAST_COMPARED
             for group, members in volumes[enough].groupby("group"):
                 found += _among(members, feature, f"{phase}, {group}")
             if not enough.all():
@@ -77,6 +77,8 @@ def find_outliers(frame: pd.DataFrame) -> list[Outlier]:
 
 def _among(volumes: pd.DataFrame, feature: Feature, among: str) -> list[Outlier]:
     values = volumes[feature.name]
+    if values.notna().sum() < LEAST_COMPARED:
+        return []
     scores = robust_z(feature.scaled(values))
     return [
         Outlier(

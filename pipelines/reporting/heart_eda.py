@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
 from pipelines.datasets.records import Dataset
@@ -66,7 +67,8 @@ def explore_hearts(
 
     Args:
         dataset: As a reader yields it.
-        output: Folder for `eda.html`, `survey.csv` (a row per volume), `eda.json` and `tensorboard/`; made if it does not exist.
+        output: Folder for `eda.html`, `survey.csv` (a row per volume), `eda.json` and
+            `tensorboard/`; made if it does not exist.
         name: Name of the dataset, for the title.
         sections: Section of the split by patient.
         seed: Seed of the patients drawn as samples.
@@ -85,11 +87,11 @@ def explore_hearts(
     found = Exploration(survey, frame, findings, outliers, shifts)
     figures = survey_figures(frame)
     figures[SAMPLES] = samples_figure(survey, np.random.default_rng(seed))
-    _write_events(output / "tensorboard", found, figures)
     write_text(output / TABLE_NAME, frame.to_csv(index=False))
     write_json(output / CONTENT_NAME, _content(found, name))
     with tempfile.TemporaryDirectory() as folder:
         pictures = {title: _saved(figure, title, Path(folder)) for title, figure in figures.items()}
+        _write_events(output / "tensorboard", found, pictures)
         overlays = {
             "outliers": outlier_pictures(survey, outliers, Path(folder)),
             "labels": odd_label_pictures(survey, frame, Path(folder)),
@@ -155,10 +157,10 @@ def _content(found: Exploration, name: str) -> dict[str, Any]:
     }
 
 
-def _write_events(folder: Path, found: Exploration, figures: Mapping[str, Figure]) -> None:
+def _write_events(folder: Path, found: Exploration, pictures: Mapping[str, Picture]) -> None:
     with SummaryWriter(str(folder)) as writer:
-        for title, figure in figures.items():
-            writer.add_figure(title, figure, close=False)
+        for title, picture in pictures.items():
+            writer.add_image(title, np.asarray(Image.open(picture.path).convert("RGB")), dataformats="HWC")
         for feature in told(found.frame):
             values = found.frame[feature.name].dropna()
             writer.add_histogram(feature.name, values.to_numpy())

@@ -6,13 +6,15 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from pipelines.evaluation.section_shift import SECTIONS
-from pipelines.evaluation.survey_features import FEATURES, told
+from pipelines.evaluation.survey_features import FEATURE_BY_NAME, compared
 from pipelines.labels import FOREGROUND, LABEL_COLORS, LABEL_NAMES
 
-WORDS: Final = {feature.name: feature.words for feature in FEATURES}
+WORDS: Final = {name: feature.words for name, feature in FEATURE_BY_NAME.items()}
 COLUMNS: Final = 3
 PANEL_INCHES: Final = (3.6, 2.7)
 PHASE_COLORS: Final = {"ED": "#1f77b4", "ES": "#ff7f0e"}
@@ -31,7 +33,7 @@ def survey_figures(frame: pd.DataFrame) -> dict[str, Figure]:
         figures["Volumes by group and phase"] = _panels(frame, _VOLUMES, _by_group)
         figures["Class balance"] = _classes(frame)
     if frame.section.nunique() > 1:
-        features = [feature.name for feature in told(frame, labels=False)]
+        features = [feature.name for feature in compared(frame, labels=False)]
         figures["Sections of the split"] = _panels(frame, features, _cumulative)
     return figures
 
@@ -66,6 +68,7 @@ def _histogram(axes: Axes, frame: pd.DataFrame, name: str) -> None:
     if name == "slices":
         low, high = int(values.min()), int(values.max())
         axes.hist(values, bins=np.arange(low, high + 2) - 0.5, rwidth=0.8)
+        axes.xaxis.get_major_locator().set_params(integer=True)
     else:
         axes.hist(values, bins=20)
     axes.set(xlabel=WORDS[name], ylabel="patients")
@@ -90,7 +93,7 @@ def _by_group(axes: Axes, frame: pd.DataFrame, name: str) -> None:
     axes.set_xticks(range(len(groups)), groups, fontsize=8)
     axes.set_ylabel(WORDS[name], fontsize=9)
     if name in ("snr_image", "cnr"):
-        _log(axes.set_yscale, frame[name])
+        _log(axes.yaxis, frame[name])
 
 
 def _intensity(frame: pd.DataFrame) -> Figure:
@@ -113,7 +116,7 @@ def _intensity(frame: pd.DataFrame) -> Figure:
             axes.plot(range(len(order)), values, ".", color=color, markersize=4, label=phase)
         axes.set(xlabel="patients, by their mean", ylabel=WORDS[name])
         if len(order):
-            _log(axes.set_yscale, frame[name])
+            _log(axes.yaxis, frame[name])
             axes.legend(frameon=False, fontsize=8)
         else:
             axes.set_axis_off()
@@ -142,7 +145,7 @@ def _classes(frame: pd.DataFrame) -> Figure:
 
 
 def _cumulative(axes: Axes, frame: pd.DataFrame, name: str) -> None:
-    feature = next(feature for feature in FEATURES if feature.name == name)
+    feature = FEATURE_BY_NAME[name]
     for section in SECTIONS:
         values = frame[frame.section == section].groupby("patient")[name].mean().dropna()
         if len(values):
@@ -150,9 +153,13 @@ def _cumulative(axes: Axes, frame: pd.DataFrame, name: str) -> None:
     axes.set_xlabel(feature.words, fontsize=9)
     axes.set_ylim(0, 1)
     if feature.on_log:
-        _log(axes.set_xscale, frame[name])
+        _log(axes.xaxis, frame[name])
 
 
-def _log(set_scale: Callable[[str], None], values: pd.Series) -> None:
+def _log(axis: Axis, values: pd.Series) -> None:
+    """A logarithmic axis with plain numbers at 1, 2 and 5, if the values allow one."""
     if values.min() > 0:
-        set_scale("log")
+        axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(NullFormatter())

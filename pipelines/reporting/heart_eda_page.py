@@ -8,7 +8,7 @@ import pandas as pd
 from pipelines.evaluation.heart_survey import NEARLY_SAME_HEARTS, HeartSurvey
 from pipelines.evaluation.section_shift import SIGNIFICANT, Shift
 from pipelines.evaluation.survey_decisions import Finding
-from pipelines.evaluation.survey_features import FEATURES
+from pipelines.evaluation.survey_features import FEATURE_BY_NAME, FEATURES
 from pipelines.evaluation.survey_outliers import OUTLIER_RULE, Outlier
 from pipelines.reporting import heart_eda_tables as tables
 from pipelines.reporting.html import Picture, Section
@@ -127,7 +127,8 @@ def _labels(survey: HeartSurvey, frame: pd.DataFrame, overlays: Sequence[Picture
     words = (
         f"{odd} of {read} labels that were read are odd somewhere: holes, broken rings, islands, "
         "missing slices, volumes that a heart does not have, hearts cut by the edge. A finding is a "
-        "reason to look, and may be anatomy: the outflow tract opens the ring at the base. Slices are counted from 1."
+        "reason to look, and may be anatomy: the outflow tract opens the ring at the base. Slices are "
+        "counted from 1."
     )
     held_out = int((frame.label == "held out").sum())
     closed = [f"{held_out} labels of the test section were not opened."] if held_out else []
@@ -152,8 +153,9 @@ def _shifts(frame: pd.DataFrame, shifts: Sequence[Shift], pictures: Mapping[str,
     farthest = shifts[0]
     words = (
         f"{different} of {len(shifts)} comparisons differ at {SIGNIFICANT} after the correction; the largest "
-        f"distance is {abs(farthest.distance_sd or 0.0):.2f} SD ({farthest.feature} in {farthest.first} and "
-        f"{farthest.second}). That no difference is found in few patients is no proof that there is none."
+        f"distance is {abs(farthest.distance_sd or 0.0):.2f} SD ({FEATURE_BY_NAME[farthest.feature].words}, "
+        f"{farthest.first} and {farthest.second}). That no difference is found in few patients is no proof "
+        "that there is none."
     )
     figures = [pictures[name] for name in ("Sections of the split",) if name in pictures]
     return Section(

@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from pipelines.datasets.loading import load_image, load_label
 from pipelines.datasets.nifti import Volume, slices_last
 from pipelines.evaluation.heart_survey import HeartSurvey, MeasuredVolume
+from pipelines.evaluation.survey_features import FEATURE_BY_NAME
 from pipelines.evaluation.survey_outliers import Outlier
 from pipelines.labels import FOREGROUND, LABEL_COLORS, AcdcLabel
-from pipelines.reporting.heart_eda_figures import WORDS
 from pipelines.reporting.html import Picture
 from pipelines.reporting.overlay import WINDOW_PERCENTILES, overlay_figure
 
@@ -64,11 +64,7 @@ def outlier_pictures(survey: HeartSurvey, outliers: Sequence[Outlier], folder: P
         if volume.record.patient in patients or len(pictures) == MOST_OUTLIERS:
             continue
         patients.add(volume.record.patient)
-        why = [
-            f"{WORDS[other.feature]} {other.value:.3g} (median {other.median:.3g})"
-            for other in outliers
-            if other.index == outlier.index
-        ]
+        why = [_reason(other) for other in outliers if other.index == outlier.index]
         pictures.append(_overlay(volume, "; ".join(why), folder / f"outlier{len(pictures)}.png"))
     return pictures
 
@@ -81,6 +77,11 @@ def odd_label_pictures(survey: HeartSurvey, frame: pd.DataFrame, folder: Path) -
         _overlay(survey.volumes[index], str(frame.label_findings[index]), folder / f"label{index}.png")
         for index in chosen[:MOST_ODD_LABELS]
     ]
+
+
+def _reason(outlier: Outlier) -> str:
+    feature = FEATURE_BY_NAME[outlier.feature]
+    return f"{feature.words}: {feature.shown(outlier.value)} (median {feature.shown(outlier.median)})"
 
 
 def _overlay(volume: MeasuredVolume, why: str, path: Path) -> Picture:

@@ -8,7 +8,7 @@ from pipelines.datasets.records import Phase
 from pipelines.evaluation.heart_survey import HeartSurvey
 from pipelines.evaluation.section_shift import SECTIONS, Shift, groups_by_section
 from pipelines.evaluation.survey_decisions import Finding
-from pipelines.evaluation.survey_features import FEATURES, Feature, told
+from pipelines.evaluation.survey_features import FEATURE_BY_NAME, Feature, told
 from pipelines.evaluation.survey_findings import kinds_of_label_findings
 from pipelines.evaluation.survey_outliers import Outlier
 from pipelines.labels import LABEL_NAMES, AcdcLabel
@@ -17,9 +17,10 @@ from pipelines.reporting.html import Cell, Table
 MOST_LINES = 40
 """Rows of the long tables; the rest stands in `survey.csv` and `eda.json`."""
 
-PERCENTILES = (0.0, 0.05, 0.5, 0.95, 1.0)
+MOST_SETTINGS = 12
+"""Acquisition settings that the page lists."""
 
-BY_NAME = {feature.name: feature for feature in FEATURES}
+PERCENTILES = (0.0, 0.05, 0.5, 0.95, 1.0)
 
 
 def findings_table(findings: Sequence[Finding]) -> Table:
@@ -46,7 +47,7 @@ def ranges_table(frame: pd.DataFrame, features: Iterable[Feature]) -> Table:
     for feature in features:
         values = frame[feature.name].dropna()
         if len(values):
-            shown = (f"{values.quantile(share):.{feature.digits}f}" for share in PERCENTILES)
+            shown = (feature.shown(float(values.quantile(share))) for share in PERCENTILES)
             rows.append([feature.words, len(values), *shown])
     return Table("Percentiles over volumes", ["", "volumes", "least", "5%", "median", "95%", "most"], rows)
 
@@ -64,8 +65,8 @@ def settings_table(frame: pd.DataFrame) -> Table:
     for setting, count in patients.setting.value_counts().items():
         members = patients[patients.setting == setting]
         rows.append([str(setting), int(count), *(int((members.group == group).sum()) for group in groups)])
-    return _capped("Acquisition settings: patients with the same matrix, pixel and slice distance",
-                   ["", "patients", *groups], rows)  # fmt: skip
+    caption = "Patients with the same matrix, pixel spacing and slice distance"
+    return _capped(caption, ["", "patients", *groups], rows, MOST_SETTINGS)
 
 
 def orientation_table(frame: pd.DataFrame) -> Table:
@@ -134,8 +135,8 @@ def outliers_table(frame: pd.DataFrame, outliers: Sequence[Outlier]) -> Table:
     """Outliers, the farthest first."""
     rows: list[list[Cell]] = []
     for outlier in outliers:
-        feature, row = BY_NAME[outlier.feature], frame.loc[outlier.index]
-        figures = (f"{value:.{feature.digits}f}" for value in (outlier.value, outlier.median))
+        feature, row = FEATURE_BY_NAME[outlier.feature], frame.loc[outlier.index]
+        figures = (feature.shown(value) for value in (outlier.value, outlier.median))
         rows.append(
             [f"{row.patient} {row.phase}", str(row.group), feature.words, *figures, outlier.z, outlier.among]
         )
@@ -146,8 +147,8 @@ def shifts_table(shifts: Sequence[Shift]) -> Table:
     """Each feature in each pair of sections."""
     rows: list[list[Cell]] = []
     for shift in shifts:
-        feature = BY_NAME[shift.feature]
-        medians = (f"{value:.{feature.digits}f}" for value in (shift.median_first, shift.median_second))
+        feature = FEATURE_BY_NAME[shift.feature]
+        medians = (feature.shown(value) for value in (shift.median_first, shift.median_second))
         distance = None if shift.distance_sd is None else f"{shift.distance_sd:+.2f}"
         sections = f"{shift.first}, {shift.second}"
         rows.append([feature.words, sections, *medians, distance, f"{shift.ks:.2f}", f"{shift.p_value:.3f}",
@@ -192,6 +193,8 @@ def patients_listing(frame: pd.DataFrame) -> str:
     return str(table.round(2).to_string(na_rep="-"))
 
 
-def _capped(caption: str, header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> Table:
-    more = f", the first {MOST_LINES} of {len(rows)}" if len(rows) > MOST_LINES else ""
-    return Table(caption + more, header, rows[:MOST_LINES])
+def _capped(
+    caption: str, header: Sequence[str], rows: Sequence[Sequence[Cell]], most: int = MOST_LINES
+) -> Table:
+    more = f", the first {most} of {len(rows)}" if len(rows) > most else ""
+    return Table(caption + more, header, rows[:most])

@@ -25,13 +25,13 @@ def test_the_mean_deviation_stands_in_where_most_are_equal() -> None:
 
 
 def test_a_value_far_from_the_others_is_an_outlier() -> None:
-    found = find_outliers(survey(pixel_x_mm=[1.4, 1.5, 1.5, 1.6, 1.4, 1.6, 4.0]))
-    assert [(outlier.index, outlier.feature, outlier.among) for outlier in found] == [(6, "pixel_x_mm", "ED")]
+    found = find_outliers(survey(pixel_x_mm=[1.4, 1.5, 1.5, 1.6, 1.4, 1.6, 1.5, 1.4, 4.0]))
+    assert [(outlier.index, outlier.feature, outlier.among) for outlier in found] == [(8, "pixel_x_mm", "ED")]
     assert found[0].z == pytest.approx(2.5 / 0.1 * 0.6745)
 
 
 def test_intensities_are_compared_as_factors() -> None:
-    assert find_outliers(survey(intensity_p99=[100.0, 200.0, 400.0, 800.0, 1600.0, 3200.0])) == []
+    assert find_outliers(survey(intensity_p99=[100.0 * 2**step for step in range(9)])) == []
 
 
 def test_a_dilated_heart_is_no_outlier_among_dilated_hearts() -> None:
@@ -43,5 +43,10 @@ def test_a_dilated_heart_is_no_outlier_among_dilated_hearts() -> None:
 
 
 def test_hearts_of_small_groups_are_compared_with_all() -> None:
-    frame = survey(lv_ml=[100.0, 101.0, 102.0, 103.0, 104.0, 900.0])
-    assert [(outlier.index, outlier.among) for outlier in find_outliers(frame)] == [(5, "ED")]
+    frame = survey(lv_ml=[100.0 + step for step in range(8)] + [900.0])
+    frame["group"] = ["NOR", "DCM", "HCM"] * 3
+    assert [(outlier.index, outlier.among) for outlier in find_outliers(frame)] == [(8, "ED")]
+
+
+def test_a_handful_of_volumes_is_not_searched() -> None:
+    assert find_outliers(survey(pixel_x_mm=[1.4, 1.5, 1.5, 1.6, 9.0])) == []
