@@ -60,7 +60,9 @@ def write_eda_results(exploration: Path, output: Path, *, name: str = "acdc") ->
 
 def _page(content: dict[str, Any], frame: pd.DataFrame, names: dict[str, str]) -> str:
     labels = ", ".join(f"{state} {count}" for state, count in content["labels"].items())
-    findings = [[item["urgency"], item["found"], item["decide"]] for item in content["findings"]]
+    findings = [
+        f"- **{item['urgency']}**: {item['found']} *{item['decide']}*" for item in content["findings"]
+    ]
     lines = [
         f"# The data: {content['dataset']}",
         "",
@@ -71,7 +73,9 @@ def _page(content: dict[str, Any], frame: pd.DataFrame, names: dict[str, str]) -
         "",
         "## Findings that need a decision",
         "",
-        markdown_table(["", "found", "to decide"], findings),
+        "What is to be decided is in italics.",
+        "",
+        *(findings or ["None by the rules of `thorax eda`."]),
         "",
         "## Measured",
         "",

@@ -17,6 +17,9 @@ from pipelines.labels import FOREGROUND, LABEL_COLORS, LABEL_NAMES
 WORDS: Final = {name: feature.words for name, feature in FEATURE_BY_NAME.items()}
 COLUMNS: Final = 3
 PANEL_INCHES: Final = (3.6, 2.7)
+FEW_DECADES: Final = 100
+"""Range of a logarithmic axis up to which 2 and 5 are marked too."""
+
 PHASE_COLORS: Final = {"ED": "#1f77b4", "ES": "#ff7f0e"}
 
 
@@ -152,14 +155,17 @@ def _cumulative(axes: Axes, frame: pd.DataFrame, name: str) -> None:
             axes.ecdf(values, label=f"{section} ({len(values)})")
     axes.set_xlabel(feature.words, fontsize=9)
     axes.set_ylim(0, 1)
+    axes.set_ylabel("share of patients", fontsize=9)
     if feature.on_log:
         _log(axes.xaxis, frame[name])
 
 
 def _log(axis: Axis, values: pd.Series) -> None:
-    """A logarithmic axis with plain numbers at 1, 2 and 5, if the values allow one."""
+    """A logarithmic axis with plain numbers, if the values allow one."""
     if values.min() > 0:
         axis.axes.set(**{f"{axis.axis_name}scale": "log"})
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_locator(
+            LogLocator(subs=(1, 2, 5) if values.max() < FEW_DECADES * values.min() else (1,))
+        )
         axis.set_major_formatter("{x:g}")
         axis.set_minor_formatter(NullFormatter())

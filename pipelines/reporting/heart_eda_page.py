@@ -27,8 +27,8 @@ NOISE_WORDS: Final = (
 
 SHIFT_WORDS: Final = (
     "A patient counts once, with the mean of ED and ES. Distance: difference of the means in pooled SDs "
-    "(Cohen's d; intensities and ratios on a logarithm), second section less first. KS: two-sided two- "
-    "sample Kolmogorov-Smirnov test, corrected for all rows by Holm's rule. Only images and headers are "
+    "(Cohen's d; intensities and ratios on a logarithm), second section less first. KS: two-sided two-sample "
+    "Kolmogorov-Smirnov test, corrected for all rows by Holm's rule. Only images and headers are "
     "compared: labels of the test section were not opened, here or anywhere on this page."
 )
 """How sections are compared, for pages."""
