@@ -97,7 +97,7 @@ def test_the_table_has_a_row_for_each_volume_that_could_be_read(split: Path) -> 
     table = pd.read_csv(split / "survey.csv")
     assert len(table) == 17
     assert table.patient.nunique() == 9
-    assert table.section.value_counts().to_dict() == {"validation": 6, "test": 6, "training": 5}
+    assert table.section.value_counts().to_dict() == {"training": 6, "test": 6, "validation": 5}
     first = table.iloc[0]
     assert first.lv_voxels == np.count_nonzero(heart_label() == 3) - 1
     assert first.lv_ml == pytest.approx(0.04 * first.lv_voxels)
@@ -122,8 +122,8 @@ def test_with_a_split_the_sections_are_compared_and_labels_of_the_test_stay_clos
     content = json.loads((split / "eda.json").read_text())
     assert content["labels"] == {"read": 11, "held out": 6}
     assert content["sections"] == {
-        "DCM": {"training": 1, "validation": 2, "test": 1},
-        "NOR": {"training": 2, "validation": 1, "test": 2},
+        "DCM": {"training": 2, "validation": 1, "test": 1},
+        "NOR": {"training": 1, "validation": 2, "test": 2},
     }
     compared = {shift["feature"] for shift in content["shifts"]}
     assert "snr_image" in compared
