@@ -16,6 +16,7 @@ from pipelines import (
     cli_active_learning,
     cli_comparing,
     cli_datasets,
+    cli_eda,
     cli_interaction,
     cli_labelling,
     cli_recipe,
@@ -115,6 +116,8 @@ app.command()(cli_comparing.compare)
 results_app.command("compare")(cli_comparing.results_compare)
 prepare_app.command("chest-xray")(cli_xray.prepare_chest_xray)
 eda_app.command("chest-xray")(cli_xray.eda_chest_xray)
+cli_eda.register(eda_app)
+results_app.command("eda")(cli_eda.results_eda)
 app.command()(cli_xray.classify)
 app.command()(cli_xray.explain)
 app.command()(cli_xray.evaluate_xray)
