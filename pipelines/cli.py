@@ -12,7 +12,7 @@ from rich.logging import RichHandler
 from rich.markup import escape
 
 import pipelines
-from pipelines import cli_active_learning, cli_interaction, cli_labelling, cli_training, cli_xray
+from pipelines import cli_active_learning, cli_interaction, cli_labelling, cli_quality, cli_training, cli_xray
 from pipelines.cli_options import (
     AcdcNetwork,
     Device,
@@ -20,6 +20,7 @@ from pipelines.cli_options import (
     HeartNetwork,
     Network,
     Output,
+    Quality,
     Tta,
     Weights,
     console,
@@ -128,6 +129,11 @@ app.command()(cli_interaction.interact_benchmark)
 results_app.command("interaction")(cli_interaction.results_interaction)
 app.command()(cli_active_learning.active_learning_benchmark)
 results_app.command("active-learning")(cli_active_learning.results_active_learning)
+app.command()(cli_quality.fit_quality)
+app.command()(cli_quality.evaluate_quality)
+app.command()(cli_quality.disease)
+results_app.command("quality")(cli_quality.results_quality)
+results_app.command("disease")(cli_quality.results_disease)
 
 
 @app.command()
@@ -176,15 +182,17 @@ def segment(
     weights: Weights = None,
     tta: Tta = False,
     ensemble: Ensemble = False,
+    quality: Quality = False,
     device: Device = "auto",
 ) -> None:
     """Segment volumes and cines; write label maps, indices, overlays and curves."""
     from pipelines.inference.segment import segment as segment_studies
     from pipelines.reporting.tables import indices_table
 
+    judge = cli_quality.judge_for(network, weights, device, thorough=quality, several=tta or ensemble)
     predictor = _predictor(network, weights, tta=tta, ensemble=ensemble, device=device)
     with progress_bar("Segmenting", console) as tell:
-        report = segment_studies(inputs, output, predictor, progress=tell)
+        report = segment_studies(inputs, output, predictor, judge=judge, progress=tell)
     console.print(indices_table(report.results))
     for result in report.results:
         for warning in result.warnings:

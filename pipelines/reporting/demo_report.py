@@ -12,7 +12,7 @@ from rich.table import Table as TerminalTable
 from pipelines.datasets.nifti import Volume, read_label
 from pipelines.datasets.records import PatientRecord, Phase
 from pipelines.evaluation.indices import CardiacIndices, cardiac_indices
-from pipelines.inference.segment import StudyResult
+from pipelines.inference.study_result import StudyResult
 from pipelines.labels import FOREGROUND, LABEL_NAMES
 from pipelines.reporting.history import history_figure
 from pipelines.reporting.html import MISSING, Picture, Section, Table, write_report
