@@ -19,6 +19,7 @@ from pipelines import (
     cli_eda,
     cli_interaction,
     cli_labelling,
+    cli_quality,
     cli_recipe,
     cli_training,
     cli_xray,
@@ -30,6 +31,7 @@ from pipelines.cli_options import (
     HeartNetwork,
     Network,
     Output,
+    Quality,
     ReaderName,
     Tta,
     Weights,
@@ -139,6 +141,11 @@ results_app.command("recipe")(cli_recipe.results_recipe)
 app.command()(cli_datasets.datasets)
 app.command()(cli_datasets.cross_evaluate)
 results_app.command("cross-dataset")(cli_datasets.results_cross_dataset)
+app.command()(cli_quality.fit_quality)
+app.command()(cli_quality.evaluate_quality)
+app.command()(cli_quality.disease)
+results_app.command("quality")(cli_quality.results_quality)
+results_app.command("disease")(cli_quality.results_disease)
 
 
 @app.command()
@@ -188,15 +195,17 @@ def segment(
     weights: Weights = None,
     tta: Tta = False,
     ensemble: Ensemble = False,
+    quality: Quality = False,
     device: Device = "auto",
 ) -> None:
     """Segment volumes and cines; write label maps, indices, overlays and curves."""
     from pipelines.inference.segment import segment as segment_studies
     from pipelines.reporting.tables import indices_table
 
+    judge = cli_quality.judge_for(network, weights, device, thorough=quality, several=tta or ensemble)
     predictor = _predictor(network, weights, tta=tta, ensemble=ensemble, device=device)
     with progress_bar("Segmenting", console) as tell:
-        report = segment_studies(inputs, output, predictor, progress=tell)
+        report = segment_studies(inputs, output, predictor, judge=judge, progress=tell)
     console.print(indices_table(report.results))
     for result in report.results:
         for warning in result.warnings:

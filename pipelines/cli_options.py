@@ -28,6 +28,9 @@ LungsNetwork = Annotated[XrayNetwork, typer.Option(help="Network of the chest X-
 Weights = Annotated[Path | None, typer.Option(help="Weights to use instead of the bundle's own.")]
 Tta = Annotated[bool, typer.Option("--tta", help="Average over in-plane flips: slower, a little better.")]
 Ensemble = Annotated[bool, typer.Option("--ensemble", help="Average all networks of the bundle.")]
+Quality = Annotated[
+    bool, typer.Option("--quality", help="Judge masks by a second network too: surer, but slower.")
+]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda:0.")]
 
 

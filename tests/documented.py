@@ -13,11 +13,14 @@ from dataset_folders import write_mnms
 from dicom_files import write_dicom_series
 from doc_workspace import BIN, Command, Workspace, commands_of
 from labelled_studies import write_labelled_studies
+from measured_images import measured_images
+from square_heart import write_square_hearts
 
 from pipelines.datasets.phantom import write_phantom_cohort
 from pipelines.datasets.phantom_xray import write_phantom_xrays
 from pipelines.datasets.prepare import prepare_acdc
 from pipelines.datasets.prepare_xray import prepare_chest_xray
+from pipelines.files import write_csv
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -259,6 +262,25 @@ def recipe_smoke(workspace: Workspace, command: Command) -> None:
     workspace.run(command, "--concurrency 1", *smoke)
 
 
+def judge_small(workspace: Workspace, command: Command) -> None:
+    """With a score of generated measurements, where one would be fitted: five folds need more patients."""
+    ensure_run(workspace)
+    images = workspace.folder / "runs" / "images.csv"
+    if not images.exists():
+        rows = [image.as_row() for image in measured_images()]
+        write_csv(images, rows[0], rows)
+    make_inputs(workspace, command)
+    workspace.run(command, f"--images {images}")
+
+
+def on_ten_hearts(workspace: Workspace, command: Command) -> None:
+    """On a cohort that has enough patients of each group."""
+    folder = workspace.folder / "runs" / "many"
+    if not folder.exists():
+        write_square_hearts(folder)
+    workspace.run(Command(command.folder, command.text.replace("runs/acdc", "runs/many")))
+
+
 RUNNERS: dict[str, Callable[[Workspace, Command], None]] = {
     r"make demo( DATA=\S+)?": demo_smoke,
     r"(THORAX_DATA=\S+ )?make test(-slow)?( ARGS=.*)?": expands_to("python -m pytest"),
@@ -277,6 +299,8 @@ RUNNERS: dict[str, Callable[[Workspace, Command], None]] = {
     r"thorax serve .*": serve_a_moment,
     r"thorax add-user .*": add_a_user,
     r"thorax (fine-tune|restore-model) .*": on_labelled_studies,
+    r"thorax (fit-quality|evaluate-quality) .*": judge_small,
+    r"thorax disease .*": on_ten_hearts,
     r"thorax active-learning-benchmark .*": label_two,
     r"thorax recipe acdc .*": recipe_smoke,
     r"thorax results recipe .*": with_xrays,

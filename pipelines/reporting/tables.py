@@ -10,7 +10,7 @@ from pipelines.labels import FOREGROUND, LABEL_NAMES
 
 if TYPE_CHECKING:
     from pipelines.inference.classify import ClassifiedXray
-    from pipelines.inference.segment import StudyResult
+    from pipelines.inference.study_result import StudyResult
     from pipelines.tuning.trials import Trial
 
 MOST_ROWS = 40
