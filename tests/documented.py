@@ -1,4 +1,4 @@
-"""Commands of the documentation, and the folder in which they are tried."""
+"""Commands of the documentation, and how each is tried."""
 
 import re
 import shlex
@@ -6,23 +6,14 @@ import shutil
 import socket
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
-import pytest
-from dataset_folders import write_mnms
-from dicom_files import write_dicom_series
-from doc_workspace import BIN, Command, Workspace, commands_of
+from doc_workspace import BIN, ROOT, Command, Workspace, commands_of
 from labelled_studies import write_labelled_studies
 from measured_images import measured_images
 from square_heart import write_square_hearts
 
-from pipelines.datasets.phantom import write_phantom_cohort
-from pipelines.datasets.phantom_xray import write_phantom_xrays
-from pipelines.datasets.prepare import prepare_acdc
-from pipelines.datasets.prepare_xray import prepare_chest_xray
 from pipelines.files import write_csv
 
-ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 COMMANDS = list(
@@ -32,40 +23,6 @@ COMMANDS = list(
 
 def is_about_xrays(command: Command) -> bool:
     return re.search(r"xray|resnet|int8", command.text) is not None
-
-
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    folder = tmp_path_factory.mktemp("docs")
-    shutil.copytree(
-        ROOT / "bundles", folder / "bundles", ignore=shutil.ignore_patterns("runs", "__pycache__")
-    )
-    for name in ("Makefile", ".pre-commit-config.yaml"):
-        shutil.copy(ROOT / name, folder)
-    write_phantom_cohort(folder / "acdc", patients=5, frames=3, cine=False)
-    write_phantom_cohort(folder / "two", patients=2, seed=1, frames=3, cine=False)
-    write_mnms(folder / "two", folder / "mnms")
-    write_phantom_cohort(folder / "cine", patients=1, frames=3)
-    cine = folder / "cine" / "training" / "patient001" / "patient001_4d.nii.gz"
-    write_dicom_series(cine, folder / "dicom")
-    (folder / "studies").mkdir()
-    (folder / "test_patients.txt").write_text("patient002\n")
-    prepare_acdc(folder / "acdc", folder / "runs" / "acdc")
-    write_phantom_xrays(folder / "chest_xray", patients=30, images=1, side_px=96)
-    prepare_chest_xray(folder / "chest_xray", folder / "runs" / "xray")
-    one_xray = next((folder / "chest_xray").rglob("*.jpeg"))
-    paths = {
-        "/path/to/prepared-xray": folder / "runs" / "xray",
-        "/path/to/chest_xray": folder / "chest_xray",
-        "/path/to/one_xray.png": one_xray,
-        "/path/to/prepared": folder / "runs" / "acdc",
-        "/path/to/ACDC": folder / "acdc",
-        "/path/to/dataset": folder / "mnms",
-        "/path/to/cine.nii.gz": cine,
-        "/path/to/dicom": folder / "dicom",
-        "/path/to/studies": folder / "studies",
-    }
-    return Workspace(folder, paths)
 
 
 def run_it(workspace: Workspace, command: Command) -> None:
