@@ -18,7 +18,7 @@ Partner = Annotated[AcdcNetwork | None, typer.Option(help="Second network, whose
 PartnerWeights = Annotated[Path | None, typer.Option(help="Weights of the second network.")]
 Faults = Annotated[int, typer.Option(help="Images with a fault put in that are made of each volume.", min=0)]
 Section = Literal["training", "validation", "test"]
-Images = Annotated[Path | None, typer.Option(help="images.csv of an earlier run, to measure no image again.")]
+Images = Annotated[Path | None, typer.Option(help="images.csv of an earlier run, to measure no image of it again.")]
 
 
 def fit_quality(
@@ -202,7 +202,8 @@ def _measured(
         "seed": seed,
     }
     if images is not None:
-        return read_measured(images), details
+        patients = {item["patient"] for item in items}
+        return [image for image in read_measured(images) if image.patient in patients], details
     predictor = Predictor.load(network, weights=weights, device=device)
     second = Predictor.load(partner, weights=partner_weights, device=device) if partner else None
     masks = output_folder(output / MASKS_NAME)
