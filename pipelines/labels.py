@@ -20,6 +20,9 @@ class AcdcLabel(IntEnum):
 FOREGROUND: Final = (AcdcLabel.RV, AcdcLabel.MYO, AcdcLabel.LV)
 """The structures that are measured, in label order."""
 
+UNLABELLED: Final = 255
+"""Value of voxels that nobody annotated, e.g. slices without contours; no figure counts them."""
+
 LABEL_NAMES: Final = {label: label.name.lower() for label in AcdcLabel}
 """Lower-case names as in bundle metadata and result files: background, rv, myo, lv."""
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import SimpleITK as sitk
 
 
@@ -32,3 +33,28 @@ def write_dicom_series(cine: Path, folder: Path) -> None:
             image.SetMetaData(tag, value)
         writer.SetFileName(str(folder / f"{z:03}.dcm"))
         writer.Execute(image)
+
+
+def write_dicom_image(
+    path: Path, pixels: np.ndarray, *, z_mm: float, time_ms: float, number: int, series: str, name: str = ""
+) -> None:
+    """One DICOM file from pixels `(X, Y)`, with 1.4 mm pixels, 8 mm slices and upright directions."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    dataset = pydicom.Dataset()
+    dataset.file_meta = pydicom.dataset.FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = "1.2.840.10008.5.1.4.1.1.4"
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"{series}.{number}"
+    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = "1.2.3", series
+    dataset.Modality, dataset.PatientID, dataset.SeriesDescription = "MR", "generated", name
+    dataset.InstanceNumber, dataset.TriggerTime = number, time_ms
+    dataset.ImagePositionPatient = [0, 0, z_mm]
+    dataset.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+    dataset.PixelSpacing, dataset.SliceThickness = [1.4, 1.4], 8
+    dataset.Columns, dataset.Rows = pixels.shape
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+    dataset.BitsAllocated = dataset.BitsStored = 16
+    dataset.HighBit, dataset.PixelRepresentation = 15, 0
+    dataset.PixelData = pixels.T.astype(np.uint16).tobytes()
+    dataset.is_little_endian, dataset.is_implicit_VR = True, False
+    dataset.save_as(path, write_like_original=False)

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 
 from pipelines.active_learning.disagreement import disagreement
 from pipelines.bundle import ACDC_BUNDLE
-from pipelines.datasets.nifti import read_volume
+from pipelines.datasets.loading import load_image
 from pipelines.datasets.prepare import patient_records, select, write_datalist
 from pipelines.evaluation.dice import mean_dice
 from pipelines.files import output_folder, write_json
@@ -170,7 +170,7 @@ def patient_uncertainty(cohort: Cohort, weights: Path, patients: Sequence[str]) 
     predictor = load_predictor(weights)
     return {
         record.patient: statistics.fmean(
-            disagreement(predictor.flipped_masks(read_volume(volume.image))) for volume in record.volumes
+            disagreement(predictor.flipped_masks(load_image(volume))) for volume in record.volumes
         )
         for record in patient_records(cohort.items(patients))
     }

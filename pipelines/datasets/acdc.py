@@ -5,37 +5,17 @@ References:
 """
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
 
-import nibabel as nib
-
-from pipelines.datasets.nifti import UNREADABLE
-from pipelines.datasets.records import PatientRecord, Phase, Problem, VolumeRecord
+from pipelines.datasets.gather import check_root, gather
+from pipelines.datasets.nifti import read_grid
+from pipelines.datasets.records import Dataset, PatientRecord, Phase, Problem, VolumeRecord
 from pipelines.errors import DataError
 
 PARTS = ("training", "testing")
 
 
-@dataclass(frozen=True, slots=True)
-class AcdcDataset:
-    """What an ACDC folder holds.
-
-    Attributes:
-        patients: Patients with at least one usable volume, by name.
-        problems: What was put aside, and why.
-    """
-
-    patients: list[PatientRecord]
-    problems: list[Problem]
-
-    @property
-    def volumes(self) -> list[VolumeRecord]:
-        """All volumes, ED before ES, patient by patient."""
-        return [volume for patient in self.patients for volume in patient.volumes]
-
-
-def read_acdc(root: Path) -> AcdcDataset:
+def read_acdc(root: Path) -> Dataset:
     """Patients of an ACDC folder; voxels are not read, only headers.
 
     Args:
@@ -49,26 +29,14 @@ def read_acdc(root: Path) -> AcdcDataset:
     Raises:
         DataError: If there is no such folder or no usable patient in it.
     """
-    if not root.is_dir():
-        raise DataError(f"expected the folder of the ACDC release, found nothing at {root}")
-    patients: list[PatientRecord] = []
-    problems: list[Problem] = []
-    for folder in patient_folders(root):
-        try:
-            patient, faults = _read_patient(folder)
-        except DataError as error:
-            problems.append(Problem(folder.name, folder, str(error)))
-            continue
-        problems += faults
-        if patient.volumes:
-            patients.append(patient)
-    if not patients:
-        reasons = "; ".join(problem.reason for problem in problems[:3]) or "no patient folders"
-        raise DataError(
-            f"expected patient folders with Info.cfg and frames below {root}, found {reasons}; "
-            "see ACDC's layout"
-        )
-    return AcdcDataset(patients, problems)
+    check_root("acdc", root)
+    return gather(
+        "acdc",
+        root,
+        {folder.name: folder for folder in patient_folders(root)},
+        lambda _, folder: _read_patient(folder),
+        expected="patient folders with Info.cfg and frames",
+    )
 
 
 def patient_folders(root: Path) -> list[Path]:
@@ -138,17 +106,12 @@ def _read_phase(
     image = _first(folder, stem)
     if image is None:
         raise DataError(f"expected {stem}.nii.gz for {phase}, found no such file in {folder}")
-    try:
-        zooms = nib.load(image).header.get_zooms()
-    except UNREADABLE as error:
-        raise DataError(f"expected a readable NIfTI file, found {image.name}: {error}") from error
-    spacing = tuple(float(value) for value in (*zooms[:3], 0.0, 0.0, 0.0))
     return VolumeRecord(
         patient=folder.name,
         group=group,
         phase=phase,
         frame=frame,
-        spacing_mm=(spacing[0], spacing[1], spacing[2]),
+        spacing_mm=read_grid(image)[1],
         image=image,
         label=_first(folder, f"{stem}_gt"),
     )

@@ -88,6 +88,33 @@ def read_volume(path: Path) -> Volume:
     return replace(_volume(path, image, array.astype(np.float32, copy=False)), is_unwrapped=is_wrapped)
 
 
+def read_grid(path: Path) -> tuple[tuple[int, ...], tuple[float, float, float]]:
+    """Shape and `(dx, dy, dz)` spacing in mm from the header alone; spacing 0 where it is not told.
+
+    Raises:
+        DataError: If there is no readable header.
+    """
+    try:
+        header = nib.load(path).header
+    except UNREADABLE as error:
+        raise DataError(f"expected a readable NIfTI file, found {path.name}: {error}") from error
+    spacing = [float(value) for value in (*header.get_zooms()[:3], 0.0, 0.0, 0.0)]
+    return tuple(header.get_data_shape()), (spacing[0], spacing[1], spacing[2])
+
+
+def read_values(path: Path) -> Volume:
+    """Array `(X, Y, Z)` or `(X, Y, Z, T)` as stored, for label files of other conventions.
+
+    Args:
+        path: `.nii` or `.nii.gz` file.
+
+    Raises:
+        DataError: If the file is missing, empty or truncated, is neither 3-D nor 4-D, or
+            has no valid spacing.
+    """
+    return _volume(path, *_read(path))
+
+
 def read_label(path: Path) -> Volume:
     """Label map `(X, Y, Z)` or `(X, Y, Z, T)`, uint8 with values from `AcdcLabel`.
 

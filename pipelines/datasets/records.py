@@ -3,6 +3,12 @@
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from pipelines.labels import FOREGROUND, AcdcLabel
+
+if TYPE_CHECKING:
+    from pipelines.datasets.nifti import Volume
 
 
 class Phase(StrEnum):
@@ -10,6 +16,16 @@ class Phase(StrEnum):
 
     ED = "ED"
     ES = "ES"
+
+
+class VolumeSource(Protocol):
+    """Where the voxels of a volume come from, if not from one plain NIfTI file each."""
+
+    def read_image(self) -> "Volume":
+        """Image `(X, Y, Z)` of one frame, float32."""
+
+    def read_label(self) -> "Volume | None":
+        """Label map `(X, Y, Z)` with values from `AcdcLabel` or `UNLABELLED`, None if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +38,11 @@ class VolumeRecord:
         phase: End-diastole or end-systole.
         frame: Number of the frame in the cine, 1-based as in `Info.cfg`.
         spacing_mm: `(dx, dy, dz)` voxel size in mm, in the file's axis order.
-        image: Path of the image file (NIfTI).
-        label: Path of the label file (NIfTI), or None if there is none.
+        image: Path of the image: a NIfTI file, or what `source` reads.
+        label: Path of the label: a NIfTI file, or what `source` reads; None if there is none.
+        structures: Structures that the label tells of; of the others nobody knows where they are.
+        source: Reads image and label where they are not plain NIfTI files with ACDC's values; None
+            where they are. Use `loading.load_image` and `load_label`, which know both.
     """
 
     patient: str
@@ -33,6 +52,8 @@ class VolumeRecord:
     spacing_mm: tuple[float, float, float]
     image: Path
     label: Path | None
+    structures: tuple[AcdcLabel, ...] = FOREGROUND
+    source: VolumeSource | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,3 +92,21 @@ class Problem:
     patient: str
     path: Path
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """What a dataset's folder holds.
+
+    Attributes:
+        patients: Patients with at least one usable volume, by name.
+        problems: What was put aside, and why.
+    """
+
+    patients: list[PatientRecord]
+    problems: list[Problem]
+
+    @property
+    def volumes(self) -> list[VolumeRecord]:
+        """All volumes, ED before ES, patient by patient."""
+        return [volume for patient in self.patients for volume in patient.volumes]

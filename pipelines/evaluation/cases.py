@@ -20,7 +20,7 @@ class Case:
         frame: Number of the frame in the cine, 1-based.
         metrics: Metrics of each foreground structure.
         predicted_ml: Volume of each foreground structure in the prediction, mL.
-        truth_ml: Volume of each foreground structure in the label, mL.
+        truth_ml: Volume of each structure that the label tells of, mL.
         seconds: Wall time of the prediction in seconds, reading apart.
     """
 
@@ -61,7 +61,7 @@ class Case:
             content[metric]["mean"] = self.mean(metric)
         content["absent_from"] = {LABEL_NAMES[label]: self.metrics[label].absent_from for label in FOREGROUND}
         content["volume_ml"] = {
-            LABEL_NAMES[label]: {"predicted": self.predicted_ml[label], "truth": self.truth_ml[label]}
+            LABEL_NAMES[label]: {"predicted": self.predicted_ml[label], "truth": self.truth_ml.get(label)}
             for label in FOREGROUND
         }
         content["seconds"] = self.seconds

@@ -7,8 +7,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from pipelines.datasets.acdc import read_acdc
-from pipelines.datasets.nifti import Volume, check_same_grid, read_label, read_volume, slices_last
+from pipelines.datasets.loading import load_pair, without_unlabelled
+from pipelines.datasets.nifti import Volume, slices_last
+from pipelines.datasets.readers import read_dataset
 from pipelines.datasets.records import PatientRecord, Phase, Problem, VolumeRecord
 from pipelines.errors import DataError
 from pipelines.evaluation.cases import Case
@@ -46,41 +47,46 @@ def evaluate(
     predictor: VolumePredictor,
     *,
     records: Sequence[PatientRecord] | None = None,
+    reader: str = "acdc",
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Segment every labelled volume, measure it, and write figures and pictures.
 
     A volume that cannot be read or does not fit its label is listed under
-    `problems`, and the rest goes on.
+    `problems`, and the rest goes on. Structures that the dataset does not label
+    have no figures, and voxels that nobody annotated (slices without contours)
+    count neither for the overlap nor for the volumes, measured or true.
 
     Args:
-        root: Existing folder in ACDC's layout.
+        root: Existing folder in the layout of `reader`.
         output: Folder for `metrics.json`, `metrics.csv` (a row per volume) and
             `overlays/*.png`; made if it does not exist.
         predictor: Segments one volume at a time.
         records: Patients to evaluate in place of all in `root`.
+        reader: Dataset that `root` holds, a name in `READERS`.
         progress: Called with volumes done, volumes in all and the volume's name.
 
     Returns:
         The content of `metrics.json`: see `summarise`, and `problems`.
 
     Raises:
+        ConfigError: If there is no such reader.
         DataError: If there is no labelled volume, or none that can be evaluated.
         OutputError: If the results cannot be written.
     """
     output_folder(output)
-    patients, problems = _patients(root, records)
+    patients, problems = _patients(root, records, reader)
     volumes = [volume for patient in patients for volume in patient.volumes]
-    labelled = [(volume, volume.label) for volume in volumes if volume.label is not None]
+    labelled = [volume for volume in volumes if volume.label is not None and volume.structures]
     if not labelled:
         raise DataError(
-            f"expected labelled volumes (patientNNN_frameFF_gt.nii.gz) below {root}, "
-            f"found {len(patients)} patients without one"
+            f"expected labelled volumes (RV, MYO or LV) below {root}, found {len(patients)} patients "
+            f"without one; 'thorax datasets {reader}' tells where labels belong and what they say"
         )
     measured: list[_Measured] = []
-    for done, (record, label) in enumerate(labelled, start=1):
+    for done, record in enumerate(labelled, start=1):
         try:
-            measured.append(_Measured(record.image, label, _measure(record, label, predictor)))
+            measured.append(_Measured(record, _measure(record, predictor)))
         except DataError as error:
             logger.warning("put aside %s %s: %s", record.patient, record.phase, error)
             problems.append(Problem(record.patient, record.image, str(error)))
@@ -125,41 +131,33 @@ def choose_overlays(cases: Sequence[Case], *, count: int = OVERLAYS) -> dict[int
 
 
 class _Measured(NamedTuple):
-    image: Path
-    label: Path
+    record: VolumeRecord
     case: Case
 
 
 def _patients(
-    root: Path, records: Sequence[PatientRecord] | None
+    root: Path, records: Sequence[PatientRecord] | None, reader: str
 ) -> tuple[Sequence[PatientRecord], list[Problem]]:
     if records is not None:
         return records, []
-    dataset = read_acdc(root)
+    dataset = read_dataset(reader, root)
     return dataset.patients, list(dataset.problems)
 
 
-def _read(image_path: Path, label_path: Path) -> tuple[Volume, Volume]:
-    image, label = read_volume(image_path), read_label(label_path)
-    if image.array.ndim != 3:
-        raise DataError(f"expected a 3-D volume of one phase, found {image.array.shape} in {image_path}")
-    check_same_grid(image, label)
-    return image, label
-
-
-def _measure(record: VolumeRecord, label_path: Path, predictor: VolumePredictor) -> Case:
-    image, label = _read(record.image, label_path)
+def _measure(record: VolumeRecord, predictor: VolumePredictor) -> Case:
+    image, label = load_pair(record)
     started = time.perf_counter()
     mask = predictor.predict(image).mask
     seconds = time.perf_counter() - started
+    mask, truth = without_unlabelled(mask, label.array)
     return Case(
         patient=record.patient,
         group=record.group,
         phase=record.phase,
         frame=record.frame,
-        metrics=volume_metrics(mask, label.array, image.spacing_mm),
+        metrics=volume_metrics(mask, truth, image.spacing_mm, record.structures),
         predicted_ml=structure_volumes_ml(mask, image.spacing_mm),
-        truth_ml=structure_volumes_ml(label.array, image.spacing_mm),
+        truth_ml=structure_volumes_ml(truth, image.spacing_mm, record.structures),
         seconds=seconds,
     )
 
@@ -174,8 +172,9 @@ def _write_overlays(measured: Sequence[_Measured], predictor: VolumePredictor, f
 
 
 def _draw(volume: _Measured, word: str, predictor: VolumePredictor, path: Path) -> None:
-    image, label = _read(volume.image, volume.label)
-    predicted = replace(image, array=predictor.predict(image).mask)
+    image, label = load_pair(volume.record)
+    mask, truth = without_unlabelled(predictor.predict(image).mask, label.array)
+    predicted = replace(image, array=mask)
     moved = slices_last(image)[0]
     score = volume.case.mean("dice")
     quality = "no structure in either mask" if score is None else f"mean Dice {score:.3f}"
@@ -183,7 +182,7 @@ def _draw(volume: _Measured, word: str, predictor: VolumePredictor, path: Path) 
         moved.array,
         slices_last(predicted)[0].array,
         path,
-        truth=slices_last(label)[0].array,
+        truth=slices_last(replace(label, array=truth))[0].array,
         title=f"{volume.case.patient} {volume.case.phase}, {volume.case.group}: {word}, {quality}",
         spacing_mm=moved.spacing_mm,
     )

@@ -1,6 +1,6 @@
 """Volumes, ejection fraction and myocardial mass from short-axis label maps."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,14 +72,17 @@ def structure_volume_ml(mask: IntArray, spacing_mm: Spacing, label: AcdcLabel) -
     return float(np.count_nonzero(mask == label) * voxel_mm3 / MM3_PER_ML)
 
 
-def structure_volumes_ml(mask: IntArray, spacing_mm: Spacing) -> dict[AcdcLabel, float]:
+def structure_volumes_ml(
+    mask: IntArray, spacing_mm: Spacing, structures: Iterable[AcdcLabel] = FOREGROUND
+) -> dict[AcdcLabel, float]:
     """Volume of RV, myocardium and LV in mL, `0.0` for an absent one.
 
     Args:
         mask: `(X, Y, Z)` integer label map with values from `AcdcLabel`.
         spacing_mm: `(dx, dy, dz)` voxel size in mm, in the axis order of `mask`.
+        structures: Structures that the mask tells of; the others are not in the result.
     """
-    return {label: structure_volume_ml(mask, spacing_mm, label) for label in FOREGROUND}
+    return {label: structure_volume_ml(mask, spacing_mm, label) for label in structures}
 
 
 def cardiac_indices(
@@ -108,29 +111,36 @@ def indices_from_volumes(
     """Indices of one patient from the volumes of its structures in mL.
 
     Args:
-        ed_ml: Volumes of RV, MYO and LV at end-diastole in mL, or None if missing.
+        ed_ml: Volumes of RV, MYO and LV at end-diastole in mL, without those that the label
+            does not tell of; None if the phase is missing.
         es_ml: The same at end-systole.
 
     Returns:
-        The indices. What needs a missing phase is None, and so is an ejection
-        fraction whose end-diastolic volume is 0; `reason` names the cause.
+        The indices. What needs a missing phase or structure is None, and so is an
+        ejection fraction whose end-diastolic volume is 0; `reason` names the cause.
 
     References:
         Mass from end-diastolic myocardial volume: SCMR, doi:10.1186/s12968-020-00610-6.
     """
     reasons = [f"no {phase} label map" for phase, ml in (("ED", ed_ml), ("ES", es_ml)) if ml is None]
+    known = [ml for ml in (ed_ml, es_ml) if ml is not None]
+    reasons += [
+        f"no {label.name} in the labels" for label in FOREGROUND if any(label not in ml for ml in known)
+    ]
     lv_sv, lv_ef = _stroke_and_ejection(ed_ml, es_ml, AcdcLabel.LV, reasons)
     rv_sv, rv_ef = _stroke_and_ejection(ed_ml, es_ml, AcdcLabel.RV, reasons)
     return CardiacIndices(
-        lv_edv_ml=ed_ml[AcdcLabel.LV] if ed_ml else None,
-        lv_esv_ml=es_ml[AcdcLabel.LV] if es_ml else None,
+        lv_edv_ml=ed_ml.get(AcdcLabel.LV) if ed_ml else None,
+        lv_esv_ml=es_ml.get(AcdcLabel.LV) if es_ml else None,
         lv_sv_ml=lv_sv,
         lv_ef_percent=lv_ef,
-        rv_edv_ml=ed_ml[AcdcLabel.RV] if ed_ml else None,
-        rv_esv_ml=es_ml[AcdcLabel.RV] if es_ml else None,
+        rv_edv_ml=ed_ml.get(AcdcLabel.RV) if ed_ml else None,
+        rv_esv_ml=es_ml.get(AcdcLabel.RV) if es_ml else None,
         rv_sv_ml=rv_sv,
         rv_ef_percent=rv_ef,
-        myo_mass_ed_g=ed_ml[AcdcLabel.MYO] * MYOCARDIAL_DENSITY_G_PER_ML if ed_ml else None,
+        myo_mass_ed_g=ed_ml[AcdcLabel.MYO] * MYOCARDIAL_DENSITY_G_PER_ML
+        if ed_ml and AcdcLabel.MYO in ed_ml
+        else None,
         reason="; ".join(reasons),
     )
 
@@ -141,9 +151,9 @@ def _stroke_and_ejection(
     label: AcdcLabel,
     reasons: list[str],
 ) -> tuple[float | None, float | None]:
-    if ed_ml is not None and ed_ml[label] == 0:
+    if ed_ml is not None and ed_ml.get(label) == 0:
         reasons.append(f"{label.name} volume at ED is 0 mL")
-    if ed_ml is None or es_ml is None:
+    if ed_ml is None or es_ml is None or label not in ed_ml or label not in es_ml:
         return None, None
     stroke = ed_ml[label] - es_ml[label]
     return stroke, 100.0 * stroke / ed_ml[label] if ed_ml[label] > 0 else None

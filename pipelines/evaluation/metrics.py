@@ -1,5 +1,6 @@
 """Overlap and surface distance of a predicted label map, per structure."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,6 +14,9 @@ from pipelines.labels import FOREGROUND, AcdcLabel
 
 METRIC_NAMES: Final = ("dice", "iou", "precision", "recall", "f1", "hd95_mm", "assd_mm")
 """The fields of `StructureMetrics` that are figures, in the order of result files."""
+
+NOT_LABELLED: Final = "labels"
+"""Where a structure is absent from that the dataset does not label at all."""
 
 HAUSDORFF_PERCENTILE: Final = 95
 """Percentile of the directed surface distances that HD95 keeps."""
@@ -30,7 +34,7 @@ class StructureMetrics:
         f1: F1 score of the voxels, 0 to 1; on one volume the same as `dice`.
         hd95_mm: 95% Hausdorff distance in mm.
         assd_mm: Average symmetric surface distance in mm.
-        absent_from: `"both"`, `"prediction"`, `"truth"`, or `""` if in both masks.
+        absent_from: `"both"`, `"prediction"`, `"truth"`, `""` if in both masks, or `NOT_LABELLED`.
     """
 
     dice: float | None
@@ -44,7 +48,10 @@ class StructureMetrics:
 
 
 def volume_metrics(
-    prediction: IntArray, truth: IntArray, spacing_mm: Spacing
+    prediction: IntArray,
+    truth: IntArray,
+    spacing_mm: Spacing,
+    structures: Collection[AcdcLabel] = FOREGROUND,
 ) -> dict[AcdcLabel, StructureMetrics]:
     """Overlap and surface distances in mm of RV, myocardium and LV.
 
@@ -58,10 +65,12 @@ def volume_metrics(
         prediction: `(X, Y, Z)` integer label map with values from `AcdcLabel`.
         truth: `(X, Y, Z)` integer label map of the same shape.
         spacing_mm: `(dx, dy, dz)` voxel size in mm, in the axis order of the masks.
+        structures: Structures that `truth` tells of.
 
     Returns:
         Metrics of each foreground structure. Absent from both masks: all None.
-        Absent from one: the overlaps are 0, the distances None.
+        Absent from one: the overlaps are 0, the distances None. Not among
+        `structures`: all None, since nobody knows where it is.
 
     Raises:
         ValueError: If the shapes differ, a mask is not 3-D or a spacing is not positive.
@@ -78,7 +87,10 @@ def volume_metrics(
     if not all(value > 0 for value in spacing_mm):
         raise ValueError(f"expected positive spacings in mm, found {spacing_mm}")
     return {
-        label: _structure_metrics(prediction == label, truth == label, spacing_mm) for label in FOREGROUND
+        label: _structure_metrics(prediction == label, truth == label, spacing_mm)
+        if label in structures
+        else StructureMetrics(None, None, None, None, None, None, None, absent_from=NOT_LABELLED)
+        for label in FOREGROUND
     }
 
 

@@ -81,6 +81,19 @@ def read_series(files: Sequence[Path]) -> tuple[Volume, list[str]]:
     return Volume(array, affine, (column_gap, row_gap, slice_gap), images[0].path.parent, frame_s), warnings
 
 
+def order_series(files: Sequence[Path]) -> list[list[Path]]:
+    """Files of a series by slice, from the lowest along the normal, and in each slice by time.
+
+    Args:
+        files: Existing image files of one series, in any order.
+
+    Raises:
+        DataError: As for `read_series`, as far as headers tell.
+    """
+    slices, _ = _ordered_in_time(_by_position(_read_headers(files)))
+    return [[image.path for image in group] for group in slices]
+
+
 def _read_headers(files: Sequence[Path]) -> list[_Image]:
     if not files:
         raise DataError("expected the files of a DICOM series, found none")

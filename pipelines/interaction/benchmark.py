@@ -8,7 +8,8 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from pipelines.datasets.nifti import Volume, check_same_grid, read_label, read_volume, slices_last
+from pipelines.datasets.loading import load_pair
+from pipelines.datasets.nifti import Volume, slices_last
 from pipelines.datasets.records import PatientRecord, VolumeRecord
 from pipelines.errors import DataError
 from pipelines.evaluation.evaluate import VolumePredictor
@@ -103,10 +104,7 @@ def interact_benchmark(
 
 
 def _read(record: VolumeRecord) -> tuple[Volume, Mask]:
-    if record.label is None:
-        raise DataError(f"expected a label for {record.image}")
-    image, label = read_volume(record.image), read_label(record.label)
-    check_same_grid(image, label)
+    image, label = load_pair(record)
     return image, label.array
 
 

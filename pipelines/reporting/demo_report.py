@@ -9,7 +9,8 @@ from typing import Any
 from rich import box
 from rich.table import Table as TerminalTable
 
-from pipelines.datasets.nifti import Volume, read_label
+from pipelines.datasets.loading import load_label
+from pipelines.datasets.nifti import Volume
 from pipelines.datasets.records import PatientRecord, Phase
 from pipelines.evaluation.indices import CardiacIndices, cardiac_indices
 from pipelines.inference.segment import StudyResult
@@ -99,7 +100,7 @@ def compare_with_labels(measured: CardiacIndices, patient: PatientRecord) -> Com
         patient: Its labels at ED and ES are the truth; without one, so are the indices that need it.
     """
     labels: dict[Phase, Volume] = {
-        volume.phase: read_label(volume.label) for volume in patient.volumes if volume.label is not None
+        volume.phase: label for volume in patient.volumes if (label := load_label(volume)) is not None
     }
     ed, es = labels.get(Phase.ED), labels.get(Phase.ES)
     any_spacing = (1.0, 1.0, 1.0)

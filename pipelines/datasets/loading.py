@@ -1,0 +1,140 @@
+"""The one place that loads the voxels of a record, wherever the dataset keeps them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipelines.datasets.nifti import Volume, check_same_grid, read_label, read_values, read_volume
+from pipelines.datasets.records import VolumeRecord
+from pipelines.errors import DataError
+from pipelines.labels import UNLABELLED, AcdcLabel
+
+LabelValues = Mapping[int, AcdcLabel]
+"""Values of a dataset's label files, and what they mean here; other structures become background."""
+
+
+@dataclass(frozen=True, slots=True)
+class NiftiSource:
+    """One frame of NIfTI files whose labels have the values of another convention.
+
+    Attributes:
+        image: 3-D or 4-D NIfTI file.
+        label: NIfTI file on the same grid, 3-D or 4-D, or None.
+        values: Meaning of each label value that may stand in the file.
+        index: Frame of 4-D files, 0-based; None for 3-D files.
+    """
+
+    image: Path
+    label: Path | None
+    values: LabelValues
+    index: int | None = None
+
+    def read_image(self) -> Volume:
+        """Image `(X, Y, Z)` of the frame, float32.
+
+        Raises:
+            DataError: As for `read_volume`, and if the frame is not there.
+        """
+        return _frame(read_volume(self.image), self.index)
+
+    def read_label(self) -> Volume | None:
+        """Label map `(X, Y, Z)` of the frame, uint8 with values from `AcdcLabel`.
+
+        Raises:
+            DataError: As for `read_volume`, and if a value is not among `values`.
+        """
+        if self.label is None:
+            return None
+        stored = _frame(read_values(self.label), self.index)
+        return replace(stored, array=map_labels(stored.array, self.values, self.label))
+
+
+def load_image(record: VolumeRecord) -> Volume:
+    """Image `(X, Y, Z)` of a record, float32.
+
+    Raises:
+        DataError: If it cannot be read, or is not one 3-D frame.
+    """
+    image = record.source.read_image() if record.source else read_volume(record.image)
+    if image.array.ndim != 3:
+        raise DataError(f"expected a 3-D volume of one phase, found {image.array.shape} in {record.image}")
+    return image
+
+
+def load_label(record: VolumeRecord) -> Volume | None:
+    """Label map `(X, Y, Z)` of a record, uint8; None if it has none.
+
+    Values are those of `AcdcLabel`, and `UNLABELLED` where nobody annotated. Of structures that are
+    not among `record.structures` the map says nothing: there is no voxel of them, which means that
+    they were not labelled, not that they are absent.
+
+    Raises:
+        DataError: If it cannot be read, or holds a value that the dataset does not know.
+    """
+    if record.source:
+        return record.source.read_label()
+    return read_label(record.label) if record.label else None
+
+
+def load_pair(record: VolumeRecord) -> tuple[Volume, Volume]:
+    """Image and label of a record on one grid, as `load_image` and `load_label` give them.
+
+    Raises:
+        DataError: If one cannot be read, there is no label, or the grids differ.
+    """
+    image, label = load_image(record), load_label(record)
+    if label is None:
+        raise DataError(f"expected a label for {record.patient} {record.phase}, found none at {record.image}")
+    check_same_grid(image, label)
+    return image, label
+
+
+def without_unlabelled(
+    mask: npt.NDArray[Any], label: npt.NDArray[np.uint8]
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8]]:
+    """Both masks with background where nobody annotated, so that neither gains or loses there.
+
+    Args:
+        mask: `(X, Y, Z)` predicted label map.
+        label: `(X, Y, Z)` label map, `UNLABELLED` where nobody annotated.
+    """
+    unknown = label == UNLABELLED
+    if not unknown.any():
+        return mask, label
+    return np.where(unknown, mask.dtype.type(0), mask), np.where(unknown, np.uint8(0), label)
+
+
+def map_labels(stored: npt.NDArray[Any], values: LabelValues, path: Path) -> npt.NDArray[np.uint8]:
+    """Label map in ACDC's convention.
+
+    Args:
+        stored: Label map as the dataset has it.
+        values: Meaning of each value; 0 is background and need not be named.
+        path: File it is from, for the message.
+
+    Raises:
+        DataError: If a value has no meaning.
+    """
+    known = {0: AcdcLabel.BACKGROUND, **values}
+    found = np.unique(stored)
+    wrong = [float(value) for value in found if value not in known]
+    if wrong:
+        raise DataError(f"expected label values {sorted(known)}, found {wrong[:5]} in {path}")
+    mapped = np.zeros(stored.shape, dtype=np.uint8)
+    for value in found:
+        mapped[stored == value] = known[int(value)]
+    return mapped
+
+
+def _frame(volume: Volume, index: int | None) -> Volume:
+    if index is None:
+        return volume
+    if volume.array.ndim != 4 or not 0 <= index < volume.array.shape[3]:
+        raise DataError(
+            f"expected a cine with a frame {index + 1}, found the shape {volume.array.shape} in {volume.path}"
+        )
+    return volume.frame(index)

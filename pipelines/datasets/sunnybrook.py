@@ -1,0 +1,236 @@
+"""Reader of Sunnybrook: short-axis cines in DICOM with manual contours in text files.
+
+Contours are there of the inner and the outer border of the LV: inside the inner one is the cavity (LV,
+papillary muscles included), between the two the myocardium (MYO). The RV is not labelled. Outer contours
+are there at end-diastole as a rule and not at end-systole, so a volume tells of MYO only if it has some.
+A slice counts if it has every kind of contour that its volume has; all other slices are `UNLABELLED`,
+since the files do not tell a slice beyond the heart from one that nobody contoured. Volumes and EF are
+therefore those of the contoured slices.
+
+Contours lie in two frames of the cine; the one with the larger cavity is ED.
+`IM-0001-0059-icontour-manual.txt` belongs to the image whose name ends in `-0059.dcm` in the patient's
+`CINESAX` folder: the series number in front was changed by the Cardiac Atlas Project, the number of the
+image was not. A line holds the column and the row of a point in pixels, taken from 0 at the middle of the
+first pixel.
+
+References:
+    Radau et al., The MIDAS Journal, 2009, http://hdl.handle.net/10380/3070; data:
+    https://www.cardiacatlas.org/sunnybrook-cardiac-data/; contours as drawn:
+    https://smial.sri.utoronto.ca/LV_Challenge/Data.html
+"""
+
+import csv
+import re
+import warnings
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from skimage.draw import polygon
+
+from pipelines.datasets.dicom_source import DicomSource, dicom_spacing_mm
+from pipelines.datasets.gather import check_root, gather
+from pipelines.datasets.nifti import Volume
+from pipelines.datasets.records import Dataset, PatientRecord, Phase, Problem, VolumeRecord
+from pipelines.errors import DataError
+from pipelines.inference.dicom import order_series
+from pipelines.labels import UNLABELLED, AcdcLabel
+
+INNER, OUTER = "icontour", "ocontour"
+TABLE_NAME: Final = "scd_patientdata.csv"
+
+Points = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class ContourSource:
+    """One frame in DICOM, labelled by contours.
+
+    Attributes:
+        files: The frame's DICOM file of each slice, from the lowest along their normal.
+        inner: File with the inner contour by index of the slice.
+        outer: File with the outer contour by index of the slice; empty if the frame has none.
+    """
+
+    files: tuple[Path, ...]
+    inner: tuple[tuple[int, Path], ...]
+    outer: tuple[tuple[int, Path], ...]
+
+    def read_image(self) -> Volume:
+        """Image `(X, Y, Z)` of the frame, float32.
+
+        Raises:
+            DataError: As for `read_series`.
+        """
+        return DicomSource(self.files).read_image()
+
+    def read_label(self) -> Volume:
+        """Label map `(X, Y, Z)`, uint8: LV, MYO and background in contoured slices, else `UNLABELLED`.
+
+        Raises:
+            DataError: If the image or a contour cannot be read.
+        """
+        image = self.read_image()
+        label = np.full(image.array.shape, UNLABELLED, dtype=np.uint8)
+        outer = dict(self.outer)
+        for z, path in self.inner:
+            if outer and z not in outer:
+                continue
+            plane = np.zeros(image.array.shape[:2], dtype=np.uint8)
+            if outer:
+                _fill(plane, read_contour(outer[z]), AcdcLabel.MYO)
+            _fill(plane, read_contour(path), AcdcLabel.LV)
+            label[:, :, z] = plane
+        return replace(image, array=label)
+
+
+def read_sunnybrook(root: Path) -> Dataset:
+    """Patients of Sunnybrook with the contoured frames at ED and ES.
+
+    Args:
+        root: Existing folder that holds `scd_patientdata.csv`, the contours
+            (`SC-HF-I-01/contours-manual/IRCCI-expert`) and the images
+            (`SCD0000101/CINESAX_300`), each at any depth.
+
+    Raises:
+        DataError: If there is no such folder, no table, or no usable patient.
+    """
+    check_root("sunnybrook", root)
+    table = _read_table(root)
+    series = {folder.parent.name: folder for folder in sorted(root.rglob("CINESAX*")) if folder.is_dir()}
+    contours = {
+        _plain(folder.parent.parent.name): folder
+        for folder in sorted(root.rglob("IRCCI-expert"))
+        if folder.is_dir()
+    }
+
+    def read(patient: str, row: dict[str, str]) -> tuple[PatientRecord, list[Problem]]:
+        original = _plain(row["OriginalID"])
+        if patient not in series or original not in contours:
+            missing = "CINESAX folder" if patient not in series else f"contours of {row['OriginalID']}"
+            raise DataError(f"expected images and contours of {patient}, found no {missing} below {root}")
+        return _read_patient(patient, row.get("Pathology") or "unknown", series[patient], contours[original])
+
+    return gather(
+        "sunnybrook", root, table, read, expected="images and contours of the patients in the table"
+    )
+
+
+def read_contour(path: Path) -> Points:
+    """Points `(N, 2)` of a contour: column and row in pixels.
+
+    Raises:
+        DataError: If the file cannot be read or holds fewer than three points.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # numpy warns of an empty file, refused below
+            points: Points = np.loadtxt(path, dtype=np.float64, ndmin=2)
+    except (OSError, ValueError) as error:
+        raise DataError(f"expected lines of column and row, found {path}: {error}") from error
+    if points.ndim != 2 or points.shape[1] != 2 or len(points) < 3 or not np.isfinite(points).all():
+        raise DataError(f"expected three points or more with column and row, found {points.shape} in {path}")
+    return points
+
+
+def _fill(plane: npt.NDArray[np.uint8], points: Points, label: AcdcLabel) -> None:
+    columns, rows = polygon(points[:, 0], points[:, 1], shape=plane.shape)
+    plane[columns, rows] = label
+
+
+def _read_table(root: Path) -> dict[str, dict[str, str]]:
+    paths = sorted(root.rglob(TABLE_NAME))
+    try:
+        with paths[0].open(encoding="utf-8-sig", newline="") as stream:
+            rows = {row["PatientID"]: row for row in csv.DictReader(stream) if row["OriginalID"]}
+    except (IndexError, OSError, UnicodeDecodeError, csv.Error, KeyError) as error:
+        raise DataError(
+            f"expected {TABLE_NAME} with PatientID and OriginalID below {root}, found {error!r}; "
+            "it tells which contours belong to which images"
+        ) from error
+    return rows
+
+
+def _plain(identifier: str) -> str:
+    """`SC-HF-I-01` and `SC-HF-I-1` alike: the table has no leading zeros, folders have."""
+    return re.sub(r"-0*(\d+)$", r"-\1", identifier.strip())
+
+
+def _read_patient(
+    patient: str, group: str, series: Path, contours: Path
+) -> tuple[PatientRecord, list[Problem]]:
+    slices = order_series(sorted(series.glob("*.dcm")))
+    place = {
+        path.stem.rpartition("-")[2]: (z, frame)
+        for z, group_of_slice in enumerate(slices)
+        for frame, path in enumerate(group_of_slice)
+    }
+    found: dict[str, dict[int, dict[int, Path]]] = {INNER: {}, OUTER: {}}
+    problems: list[Problem] = []
+    for path in sorted(contours.glob("IM-*-*contour-manual.txt")):
+        match = re.fullmatch(r"IM-\d+-(\d+)-([io]contour)-manual\.txt", path.name)
+        if match is None:
+            continue
+        if match[1] not in place:
+            problems.append(
+                Problem(patient, path, f"expected an image *-{match[1]}.dcm in {series}, found none")
+            )
+            continue
+        z, frame = place[match[1]]
+        found[match[2]].setdefault(frame, {})[z] = path
+    frames, faults = _contoured_frames(patient, contours, found[INNER])
+    spacing_mm = dicom_spacing_mm(slices)
+    volumes = []
+    for phase, frame in frames.items():
+        outer = found[OUTER].get(frame, {})
+        volumes.append(
+            VolumeRecord(
+                patient=patient,
+                group=group,
+                phase=phase,
+                frame=frame + 1,
+                spacing_mm=spacing_mm,
+                image=series,
+                label=contours,
+                structures=(AcdcLabel.MYO, AcdcLabel.LV) if outer else (AcdcLabel.LV,),
+                source=ContourSource(
+                    tuple(group_of_slice[frame] for group_of_slice in slices),
+                    tuple(sorted(found[INNER][frame].items())),
+                    tuple(sorted(outer.items())),
+                ),
+            )
+        )
+    record = PatientRecord(patient, group, tuple(volumes), frames=len(slices[0]))
+    return record, problems + faults
+
+
+def _contoured_frames(
+    patient: str, contours: Path, inner: dict[int, dict[int, Path]]
+) -> tuple[dict[Phase, int], list[Problem]]:
+    """Frames at ED and ES, 0-based: the two with the most contours, ED with the larger mean area."""
+    if not inner:
+        raise DataError(f"expected inner contours (IM-*-icontour-manual.txt), found none in {contours}")
+    most = [
+        frame for frame, _ in Counter({frame: len(slices) for frame, slices in inner.items()}).most_common(2)
+    ]
+    area = {frame: np.mean([_area(read_contour(path)) for path in inner[frame].values()]) for frame in most}
+    in_order = sorted(most, key=lambda frame: -area[frame])
+    problems = [
+        Problem(patient, path, f"expected contours in two frames, found one in frame {frame + 1}; left out")
+        for frame in sorted(inner.keys() - set(most))
+        for path in inner[frame].values()
+    ]
+    if len(most) == 1:
+        problems.append(
+            Problem(patient, contours, "expected contours at ED and ES, found one frame; taken as ED")
+        )
+    return dict(zip(Phase, in_order, strict=False)), problems
+
+
+def _area(points: Points) -> float:
+    """Area inside a contour in pixels, by the shoelace formula."""
+    x, y = points[:, 0], points[:, 1]
+    return 0.5 * abs(float(x @ np.roll(y, 1) - y @ np.roll(x, 1)))
