@@ -12,7 +12,14 @@ from rich.logging import RichHandler
 from rich.markup import escape
 
 import pipelines
-from pipelines import cli_active_learning, cli_interaction, cli_labelling, cli_training, cli_xray
+from pipelines import (
+    cli_active_learning,
+    cli_comparing,
+    cli_interaction,
+    cli_labelling,
+    cli_training,
+    cli_xray,
+)
 from pipelines.cli_options import (
     AcdcNetwork,
     Device,
@@ -110,6 +117,9 @@ def prepare_acdc(
 
 app.command()(cli_training.train)
 app.command()(cli_training.tune)
+app.command()(cli_comparing.cross_validate)
+app.command()(cli_comparing.compare)
+results_app.command("compare")(cli_comparing.results_compare)
 prepare_app.command("chest-xray")(cli_xray.prepare_chest_xray)
 eda_app.command("chest-xray")(cli_xray.eda_chest_xray)
 app.command()(cli_xray.classify)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipelines.errors import OutputError
+from pipelines.errors import ConfigError, OutputError
 
 
 def output_folder(path: Path) -> Path:
@@ -67,6 +67,29 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise OutputError(
             f"cannot write {path}: {error.strerror or error}; free some space or choose another folder"
         ) from error
+
+
+@contextmanager
+def only_one(lock: Path, job: str) -> Iterator[None]:
+    """Hold a lock for the time of the block; it goes with the process, however that ends.
+
+    Args:
+        lock: File that stands for the lock; made if it does not exist.
+        job: What must not run twice at a time, for the message.
+
+    Raises:
+        ConfigError: If another process holds the lock.
+    """
+    import fcntl  # absent on Windows, where nothing else here needs it
+
+    with lock.open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError(
+                f"expected no other {job}, found one that holds {lock}; wait for its end or stop it"
+            ) from error
+        yield
 
 
 def write_text(path: Path, text: str) -> None:

@@ -11,12 +11,9 @@ from pipelines.errors import ConfigError
 from pipelines.files import atomic_path, output_folder
 from pipelines.inference.beside_weights import copy_beside
 from pipelines.inference.int8 import INT8_NAME, Int8Classifier
-from pipelines.training.checkpoints import BEST_NAME, LAST_NAME, load_weights, save_weights
+from pipelines.training.checkpoints import BEST_NAME, LAST_NAME, load_average, load_weights, save_weights
 
 Which = Literal["best", "last"]
-
-AVERAGED_PREFIX = "module."
-"""What `torch.optim.swa_utils.AveragedModel` puts before each key of the network it averages."""
 
 
 def publish_weights(
@@ -44,7 +41,7 @@ def publish_weights(
     if which == "best":
         load_weights(module, run_dir / BEST_NAME)
     else:
-        _load_average(module, run_dir / LAST_NAME)
+        load_average(module, run_dir / LAST_NAME)
     # Cast as a whole: weights that a network holds under several names stay one in the file.
     module.half()
     odd = [key for key, value in module.state_dict().items() if not torch.isfinite(value).all()]
@@ -76,20 +73,3 @@ def publish_int8(folder: Path, network: str, *, bundle: Path | None = None) -> P
         with atomic_path(target / name) as temporary:
             shutil.copyfile(folder / name, temporary)
     return target / INT8_NAME
-
-
-def _load_average(module: torch.nn.Module, path: Path) -> None:
-    if not path.is_file():
-        raise ConfigError(f"expected a run with {path.name}, found none in {path.parent}; train it first")
-    averaged = torch.load(path, map_location="cpu", weights_only=False)["averaged"]
-    state = {
-        key.removeprefix(AVERAGED_PREFIX): value
-        for key, value in averaged.items()
-        if key.startswith(AVERAGED_PREFIX)
-    }
-    try:
-        module.load_state_dict(state)
-    except RuntimeError as error:
-        raise ConfigError(
-            f"expected a run of {type(module).__name__}, found another in {path}: {error}"
-        ) from error

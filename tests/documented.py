@@ -232,6 +232,17 @@ def conda(workspace: Workspace, command: Command) -> None:
     assert (ROOT / command.text.split()[-1]).is_file()
 
 
+def cross_validate_one(workspace: Workspace, command: Command) -> None:
+    """One fold, at smoke scale."""
+    workspace.run(command, "--folds 0 --smoke --set max_epochs=1")
+
+
+def compare_read(workspace: Workspace, command: Command) -> None:
+    """With what it reads, made by the documented command that writes it."""
+    make_inputs(workspace, command)
+    workspace.run(command)
+
+
 RUNNERS: dict[str, Callable[[Workspace, Command], None]] = {
     r"make demo( DATA=\S+)?": demo_smoke,
     r"(THORAX_DATA=\S+ )?make test(-slow)?( ARGS=.*)?": expands_to("python -m pytest"),
@@ -245,6 +256,8 @@ RUNNERS: dict[str, Callable[[Workspace, Command], None]] = {
     r"tensorboard --logdir \S+": inspect_events,
     r"python -m monai\.bundle run training .*": monai_smoke,
     r"thorax (train|unseen-masks) .*": train_smoke,
+    r"thorax cross-validate .*": cross_validate_one,
+    r"thorax compare .*": compare_read,
     r"thorax serve .*": serve_a_moment,
     r"thorax add-user .*": add_a_user,
     r"thorax (fine-tune|restore-model) .*": on_labelled_studies,

@@ -1,10 +1,13 @@
 """One evaluated volume: its metrics and volumes, as a row and as a JSON object."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pipelines.datasets.records import Phase
+from pipelines.errors import DataError
 from pipelines.evaluation.metrics import METRIC_NAMES, StructureMetrics
 from pipelines.labels import FOREGROUND, LABEL_NAMES, AcdcLabel
 
@@ -32,6 +35,27 @@ class Case:
     predicted_ml: Mapping[AcdcLabel, float]
     truth_ml: Mapping[AcdcLabel, float]
     seconds: float
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "Case":
+        """The case that `as_json` wrote."""
+        names = {label: LABEL_NAMES[label] for label in FOREGROUND}
+        return cls(
+            patient=content["patient"],
+            group=content["group"],
+            phase=Phase(content["phase"]),
+            frame=content["frame"],
+            metrics={
+                label: StructureMetrics(
+                    **{metric: content[metric][name] for metric in METRIC_NAMES},
+                    absent_from=content["absent_from"][name],
+                )
+                for label, name in names.items()
+            },
+            predicted_ml={label: content["volume_ml"][name]["predicted"] for label, name in names.items()},
+            truth_ml={label: content["volume_ml"][name]["truth"] for label, name in names.items()},
+            seconds=content["seconds"],
+        )
 
     @property
     def name(self) -> str:
@@ -80,3 +104,24 @@ class Case:
             else:
                 row[key] = value
         return row
+
+
+def read_cases(path: Path) -> list[Case]:
+    """Cases of an evaluation, in the order they were measured.
+
+    Args:
+        path: `metrics.json` of `thorax evaluate`, or a file with the same `cases`.
+
+    Raises:
+        DataError: If there is no such file, or it holds no cases of this version.
+    """
+    try:
+        cases = [Case.from_json(case) for case in json.loads(path.read_text(encoding="utf-8"))["cases"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"expected an evaluation with its cases, found {path}: {error!r}; measure again with "
+            "'thorax evaluate'"
+        ) from error
+    if not cases:
+        raise DataError(f"expected an evaluation with a case, found none in {path}; measure again")
+    return cases

@@ -1,10 +1,8 @@
 """Learning from the accepted labels of a studies folder; what is better is published there."""
 
-import fcntl
 import shutil
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +11,7 @@ from pipelines.bundle import ACDC_BUNDLE, device_settings, load_config
 from pipelines.datasets.nifti import Volume
 from pipelines.errors import ConfigError, DataError
 from pipelines.evaluation.dice import MEAN, STRUCTURES, mean_dice
-from pipelines.files import output_folder, write_json
+from pipelines.files import only_one, output_folder, write_json
 from pipelines.inference.predictor import Predictor
 from pipelines.labelling.history import LabelStore
 from pipelines.labelling.images import WORK_FOLDER, StudyImages
@@ -99,7 +97,7 @@ def fine_tune(
     images = StudyImages(studies, _no_phases)
     images.scan(unfold=False)
     patients = labelled_patients(images.all(), labels)
-    with _only_one(work):
+    with only_one(work / LOCK_NAME, "training of this folder"):
         sides = divide(patients, work / SPLIT_NAME)
         job = work / network
         shutil.rmtree(job / "run", ignore_errors=True)
@@ -177,20 +175,6 @@ class _Status:
         self._stats["best_metric"] = max(after[MEAN] or 0.0, self._stats["dice_before"][MEAN] or 0.0)
         self._stats["total_time"] = round(time.perf_counter() - self._start, 1)
         write_json(self._path, self._stats)
-
-
-@contextmanager
-def _only_one(work: Path) -> Iterator[None]:
-    """Hold the folder's lock, which goes with the process, however it ends."""
-    with (work / LOCK_NAME).open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ConfigError(
-                f"expected no other training of this folder, found one that holds {work / LOCK_NAME}; "
-                "wait for its end or stop it"
-            ) from error
-        yield
 
 
 def _no_phases(cine: Volume) -> tuple[int, int]:

@@ -90,12 +90,33 @@ def read_run(folder: Path) -> RunRecord:
         fold=fold,
         epochs=history["epoch"][0][-1],
         samples=int(history["iteration"][1][-1]) * _batch_size(network, words),
-        seconds=_seconds(folder / "tensorboard") or manifest.get("seconds"),
+        seconds=training_seconds(folder) or manifest.get("seconds"),
         precision=str(manifest["precision"]).removeprefix("torch.").replace("None", "float32"),
         threads=int(manifest["threads"]),
         command=shown_command(words),
         history=history,
     )
+
+
+def training_seconds(folder: Path) -> float | None:
+    """Wall time of training and validation of a run over all its sessions in s, None if it does not tell.
+
+    Each event file is one session; its first epoch took about as long as the others. A session of a
+    single epoch does not tell.
+
+    Args:
+        folder: Folder of the run.
+    """
+    total = 0.0
+    for file in sorted((folder / "tensorboard").glob("events.out.tfevents.*")):
+        events = EventAccumulator(str(file), size_guidance={"scalars": 0})
+        events.Reload()
+        if "train_loss" not in events.Tags()["scalars"]:
+            continue
+        times = [event.wall_time for event in events.Scalars("train_loss")]
+        if len(times) > 1:
+            total += (times[-1] - times[0]) * len(times) / (len(times) - 1)
+    return total or None
 
 
 def network_in(text: str) -> str | None:
@@ -149,17 +170,3 @@ def _batch_size(network: str, words: list[str]) -> int:
         elif word.startswith("batch_size="):
             size = word.partition("=")[2]
     return int(yaml.safe_load(str(size)))
-
-
-def _seconds(folder: Path) -> float | None:
-    """Each event file is one session; its first epoch took about as long as the others."""
-    total = 0.0
-    for file in sorted(folder.glob("events.out.tfevents.*")):
-        events = EventAccumulator(str(file), size_guidance={"scalars": 0})
-        events.Reload()
-        if "train_loss" not in events.Tags()["scalars"]:
-            continue
-        times = [event.wall_time for event in events.Scalars("train_loss")]
-        if len(times) > 1:
-            total += (times[-1] - times[0]) * len(times) / (len(times) - 1)
-    return total or None

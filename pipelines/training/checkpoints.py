@@ -16,6 +16,9 @@ logger = logging.getLogger(__name__)
 LAST_NAME = "last.pt"
 BEST_NAME = "best.pt"
 
+AVERAGED_PREFIX = "module."
+"""What `torch.optim.swa_utils.AveragedModel` puts before each key of the network it averages."""
+
 
 class RunCheckpoint:
     """Save everything after each epoch, and the averaged weights when validation improves.
@@ -153,3 +156,29 @@ def load_weights(network: torch.nn.Module, path: Path) -> None:
             f"unexpected {unexpected[:3]}, other shapes {sorted(shapes)[:3]}; choose the network they fit"
         )
     network.load_state_dict(state)
+
+
+def load_average(module: torch.nn.Module, path: Path) -> None:
+    """Load the averaged weights of the end of a run.
+
+    Args:
+        module: Network that takes the weights.
+        path: `last.pt` of a run.
+
+    Raises:
+        ConfigError: If there is no such file, or it is of another network.
+    """
+    if not path.is_file():
+        raise ConfigError(f"expected a run with {path.name}, found none in {path.parent}; train it first")
+    averaged = torch.load(path, map_location="cpu", weights_only=False)["averaged"]
+    state = {
+        key.removeprefix(AVERAGED_PREFIX): value
+        for key, value in averaged.items()
+        if key.startswith(AVERAGED_PREFIX)
+    }
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"expected a run of {type(module).__name__}, found another in {path}: {error}"
+        ) from error

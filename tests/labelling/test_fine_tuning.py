@@ -11,6 +11,7 @@ from labelled_studies import write_labelled_studies
 
 from pipelines.datasets.nifti import read_volume
 from pipelines.errors import ConfigError, DataError
+from pipelines.files import only_one
 from pipelines.labelling import fine_tuning
 from pipelines.labelling.fine_tuning import fine_tune
 from pipelines.labelling.predictors import Predictors
@@ -80,7 +81,7 @@ def test_one_labelled_patient_or_a_second_training_is_refused(tmp_path: Path) ->
     work = studies / ".thorax" / "training"
     work.mkdir(parents=True)
     with (
-        fine_tuning._only_one(work),
+        only_one(work / "running", "training of this folder"),
         pytest.raises(ConfigError, match="expected no other training of this folder"),
     ):
         fine_tune(studies, "unet")

@@ -1,0 +1,295 @@
+"""Cross-validation: a network for each fold, measured on the patients it has not learned from."""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+
+from pipelines.bundle import ACDC_BUNDLE, load_config
+from pipelines.datasets.prepare import patient_records, read_datalist, select
+from pipelines.errors import ConfigError
+from pipelines.evaluation.cases import Case, read_cases
+from pipelines.evaluation.evaluate import evaluate
+from pipelines.evaluation.summary import summarise
+from pipelines.files import only_one, output_folder, write_csv, write_json
+from pipelines.inference.predictor import Member, Predictor
+from pipelines.manifest import MANIFEST_NAME, write_manifest
+from pipelines.progress import Progress
+from pipelines.reporting.run_record import training_seconds
+from pipelines.training.checkpoints import BEST_NAME, LAST_NAME, load_average, save_weights
+from pipelines.training.launch import check_settings, train_network
+
+CONTENT_NAME: Final = "cross_validation.json"
+TABLE_NAME: Final = "cross_validation.csv"
+SETTINGS_NAME: Final = "settings.json"
+"""What all folds were trained with: a later call must say the same."""
+
+EVALUATION_NAME: Final = "evaluation"
+FINAL_NAME: Final = "final.pt"
+"""Averaged weights of the end of a fold's training, in its folder."""
+
+LOCK_NAME: Final = "running"
+
+Which = Literal["last", "best"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is the same for all folds."""
+
+    network: str
+    dataset_dir: Path
+    datalist: dict[str, Any]
+    which: Which
+    resume: bool
+    overlays: Sequence[str]
+    bundle: Path
+    settings: Mapping[str, Any]
+
+    @property
+    def common(self) -> dict[str, Any]:
+        return {
+            "network": self.network,
+            "weights": self.which,
+            "overlays": list(self.overlays),
+            "settings": dict(self.settings),
+            "split_hash": self.datalist["split_hash"],
+            "fingerprint": self.datalist["fingerprint"],
+        }
+
+
+logger = logging.getLogger(__name__)
+
+
+def cross_validate(
+    network: str,
+    dataset_dir: Path,
+    output: Path,
+    *,
+    folds: Sequence[int] | None = None,
+    which: Which = "last",
+    resume: bool = False,
+    overlays: Sequence[str] = (),
+    progress: Progress | None = None,
+    bundle: Path = ACDC_BUNDLE,
+    **settings: Any,
+) -> dict[str, Any] | None:
+    """Train a network for each fold and measure it on the patients of that fold.
+
+    Fold N is trained into `foldN` by the bundle's own workflow and measured into
+    `foldN/evaluation`. When the last missing fold is there, all patients are
+    summarised: each was measured once, by the network that did not learn from
+    it. The hold-out takes no part.
+
+    The end of each run is measured, since the best validation would be chosen on
+    the very patients that are measured.
+
+    Args:
+        network: Network of the ACDC bundle.
+        dataset_dir: Folder of `thorax prepare acdc`.
+        output: Folder for the folds, `cross_validation.json`, `cross_validation.csv` and a manifest; made
+            if it does not exist. Several processes may work on different folds in it.
+        folds: Folds to do now; all of the datalist without it.
+        which: `"last"` measures the end of a run, `"best"` the best validation.
+        resume: Go on in `output`: finished folds stay, begun ones go on from their last epoch.
+        overlays: Further configuration files of the training, without `.yaml`.
+        progress: Told of the steps of the trainings, and of the volumes measured.
+        bundle: Root folder of the bundle.
+        **settings: Values that replace those of the training's configuration.
+
+    Returns:
+        Content of `cross_validation.json`, see `summarise_folds`; None while a fold is missing.
+
+    Raises:
+        ConfigError: As for `train_network`; if there is no such fold, `fold` is among the settings,
+            `output` was begun otherwise, or another process is at a fold.
+        DataError: If the folder is not prepared or its data cannot be used.
+        OutputError: If `output` cannot be written.
+    """
+    if "fold" in settings:
+        raise ConfigError("expected settings without fold, found fold; choose folds by --folds")
+    check_settings(settings, network, overlays, bundle=bundle)
+    datalist = read_datalist(dataset_dir)
+    known = folds_of(datalist)
+    wanted = known if folds is None else list(dict.fromkeys(folds))
+    if strange := [fold for fold in wanted if fold not in known]:
+        raise ConfigError(f"expected folds among {known}, found {strange}; see the parts in the datalist")
+    output_folder(output)
+    plan = _Plan(network, dataset_dir, datalist, which, resume, overlays, bundle, settings)
+    _check_common(output / SETTINGS_NAME, plan.common)
+    for fold in wanted:
+        folder = output_folder(output / f"fold{fold}")
+        with only_one(folder / LOCK_NAME, f"training of fold {fold}"):
+            tell = _named(progress, fold)
+            _train(plan, fold, folder, tell)
+            _measure(plan, fold, folder, tell)
+    missing = [fold for fold in known if not _is_measured(output / f"fold{fold}")]
+    if missing:
+        logger.warning("folds %s are still missing; the last one writes the summary", missing)
+        return None
+    content = summarise_folds(output, known) | plan.common
+    rows = [case.as_row() for case in _cases(output, known)]
+    write_csv(output / TABLE_NAME, rows[0], rows)
+    write_json(output / CONTENT_NAME, content)
+    write_manifest(output, **plan.common, folds=known, outputs=[CONTENT_NAME, TABLE_NAME])
+    return content
+
+
+def parse_folds(text: str) -> list[int]:
+    """Numbers of folds from a text such as `"0,3"`.
+
+    Raises:
+        ConfigError: If it is something else.
+    """
+    try:
+        return [int(number) for number in text.split(",")]
+    except ValueError as error:
+        raise ConfigError(f"expected folds such as 0,3, found {text!r}") from error
+
+
+def folds_of(datalist: Mapping[str, Any]) -> list[int]:
+    """Numbers of the folds that hold a volume, in order."""
+    return sorted({item["part"] for item in datalist["volumes"] if item["part"] != "test"})
+
+
+def summarise_folds(output: Path, folds: Sequence[int]) -> dict[str, Any]:
+    """Summary of all patients of some folds, and of each fold.
+
+    Args:
+        output: Folder of a cross-validation whose `folds` were measured.
+        folds: Their numbers.
+
+    Returns:
+        As from `summarise`, with intervals by bootstrap of patients; `folds`, a list of
+        `fold`, `patients`, `volumes`, `dice` by structure, `ef_lv_mae`, `epochs` and training
+        `seconds`; `fold_sd`, the sample standard deviation of Dice between folds by structure,
+        None for a single fold; and `problems`, the volumes put aside.
+
+    Raises:
+        ConfigError: If a patient is in several folds.
+        DataError: If the evaluation of a fold cannot be read.
+    """
+    rows: list[dict[str, Any]] = []
+    problems: list[dict[str, Any]] = []
+    for fold in folds:
+        folder = output / f"fold{fold}"
+        own = summarise(read_cases(_metrics(folder)), resamples=1)["summary"]
+        run = _manifest(folder)
+        problems += json.loads(_metrics(folder).read_text(encoding="utf-8"))["problems"]
+        rows.append(
+            {
+                "fold": fold,
+                "patients": own["patients"],
+                "volumes": own["volumes"],
+                "dice": own["dice"],
+                "ef_lv_mae": own["ef_lv"]["mae"],
+                "epochs": run.get("epochs"),
+                "seconds": training_seconds(folder) or run.get("seconds"),
+            }
+        )
+    content = summarise(_cases(output, folds))
+    if sum(row["patients"] for row in rows) != content["summary"]["patients"]:
+        raise ConfigError(f"expected each patient in one fold, found some in several of {output}")
+    spread = _fold_sd([row["dice"] for row in rows])
+    return content | {"folds": rows, "fold_sd": spread, "problems": problems}
+
+
+def _fold_sd(dice: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
+    spread: dict[str, float | None] = {}
+    for name in dice[0]:
+        values = [row[name] for row in dice if row[name] is not None]
+        spread[name] = float(np.std(np.array(values, dtype=float), ddof=1)) if len(values) > 1 else None
+    return spread
+
+
+def _cases(output: Path, folds: Sequence[int]) -> list[Case]:
+    return [case for fold in folds for case in read_cases(_metrics(output / f"fold{fold}"))]
+
+
+def _metrics(folder: Path) -> Path:
+    return folder / EVALUATION_NAME / "metrics.json"
+
+
+def _check_common(path: Path, common: dict[str, Any]) -> None:
+    """Folds that were not trained alike are no cross-validation."""
+    said = json.loads(json.dumps(common, default=str))
+    if path.is_file():
+        began = json.loads(path.read_text(encoding="utf-8"))
+        other = [name for name in said if began.get(name) != said[name]]
+        if other:
+            raise ConfigError(
+                f"expected the {', '.join(other)} that {path} was begun with, "
+                f"{[began.get(name) for name in other]}, found {[said[name] for name in other]}; "
+                "say the same again, or choose another folder by --output"
+            )
+    else:
+        write_json(path, common)
+
+
+def _named(progress: Progress | None, fold: int) -> Progress | None:
+    if progress is None:
+        return None
+    return lambda done, total, text: progress(done, total, f"fold {fold}: {text}")
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST_NAME
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return content
+
+
+def _is_measured(folder: Path) -> bool:
+    # The manifest is the last file that an evaluation writes.
+    return (folder / EVALUATION_NAME / MANIFEST_NAME).is_file()
+
+
+def _train(plan: _Plan, fold: int, folder: Path, progress: Progress | None) -> None:
+    if plan.resume and _manifest(folder).get("finished"):
+        return
+    train_network(
+        plan.network,
+        plan.dataset_dir,
+        folder,
+        resume=plan.resume and (folder / LAST_NAME).is_file(),
+        overlays=plan.overlays,
+        progress=progress,
+        bundle=plan.bundle,
+        fold=fold,
+        **plan.settings,
+    )
+
+
+def _measure(plan: _Plan, fold: int, folder: Path, progress: Progress | None) -> None:
+    """Measure with the settings of the training: they may be about spacing, field of view or widths."""
+    if _is_measured(folder):
+        return
+    known = load_config(plan.network, bundle=plan.bundle)
+    settings = {name: value for name, value in plan.settings.items() if name in known}
+    weights = folder / BEST_NAME
+    if plan.which == "last":
+        module = load_config(plan.network, bundle=plan.bundle, **settings).get_parsed_content("network_def")
+        load_average(module, folder / LAST_NAME)
+        weights = folder / FINAL_NAME
+        save_weights(module, weights)
+    member = Member.load(plan.network, bundle=plan.bundle, weights=weights, **settings)
+    records = patient_records(select(plan.datalist, "validation", fold))
+    target = folder / EVALUATION_NAME
+    evaluate(
+        Path(plan.datalist["root"]),
+        target,
+        Predictor({plan.network: member}),
+        records=records,
+        progress=progress,
+    )
+    write_manifest(
+        target,
+        networks=[plan.network],
+        tta=False,
+        fold=fold,
+        weights=weights.name,
+        outputs=["metrics.json", "metrics.csv", "overlays"],
+    )
