@@ -15,6 +15,7 @@ import pipelines
 from pipelines import (
     cli_active_learning,
     cli_comparing,
+    cli_errors,
     cli_interaction,
     cli_labelling,
     cli_training,
@@ -133,6 +134,9 @@ app.command()(cli_labelling.add_user)
 app.command()(cli_active_learning.fine_tune)
 app.command()(cli_active_learning.restore_model)
 results_app.command("chest-xray")(cli_xray.results_chest_xray)
+app.command()(cli_errors.analyse_errors)
+app.command()(cli_errors.show_features)
+results_app.command("errors")(cli_errors.results_errors)
 app.command()(cli_interaction.unseen_masks)
 app.command()(cli_interaction.interact_benchmark)
 results_app.command("interaction")(cli_interaction.results_interaction)
@@ -158,14 +162,12 @@ def evaluate(
     device: Device = "auto",
 ) -> None:
     """Measure a network on labelled volumes: Dice, distances, volumes, ejection fraction."""
-    from pipelines.datasets.prepare import DATALIST_NAME, patient_records, read_datalist, select
+    from pipelines.datasets.prepare import section_records
     from pipelines.evaluation.evaluate import evaluate as evaluate_volumes
     from pipelines.manifest import write_manifest
     from pipelines.reporting.tables import metrics_table
 
-    records = None
-    if root.name == DATALIST_NAME or (root / DATALIST_NAME).is_file():
-        records = patient_records(select(read_datalist(root), section, fold))
+    records = section_records(root, section, fold)
     predictor = _predictor(network, weights, tta=tta, ensemble=ensemble, device=device)
     with progress_bar("Evaluating", console) as tell:
         metrics = evaluate_volumes(root, output, predictor, records=records, progress=tell)
