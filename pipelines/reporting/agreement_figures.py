@@ -22,7 +22,10 @@ INDEX_TITLES: Final = {
 """Name and unit of each index, in the order of tables and plots."""
 
 GROUP_COLORS: Final = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf", "#7f7f7f")
-OBSERVER_COLORS: Final = ("#999999", "#c49c94")
+OBSERVER_COLORS: Final = ("#555555", "#c44e52")
+
+RIM: Final = 0.08
+"""Room above and below what was measured, as a share of its extent."""
 
 
 def agreement_figure(agreement: Mapping[str, Mapping[str, Any]], names: Sequence[str], path: Path) -> None:
@@ -53,9 +56,11 @@ def agreement_figure(agreement: Mapping[str, Mapping[str, Any]], names: Sequence
         _bland_altman(left, pairs, found["figures"], name)
         _against_truth(right, pairs, found["figures"])
         left.set(
-            title=title, xlabel=f"mean of measured and true ({unit})", ylabel=f"measured – true ({unit})"
+            title=title,
+            xlabel=f"{title}, mean of measured and true ({unit})",
+            ylabel=f"measured – true ({unit})",
         )
-        right.set(title=title, xlabel=f"true ({unit})", ylabel=f"measured ({unit})")
+        right.set(xlabel=f"true {title} ({unit})", ylabel=f"measured ({unit})")
         for axes in (left, right):
             axes.spines[["top", "right"]].set_visible(False)
     handles = [rows[0][0].plot([], [], "o", color=_color(group, groups), label=group)[0] for group in groups]
@@ -75,16 +80,22 @@ def _bland_altman(
         zorder=3,
     )
     for limits, color in zip(published_limits(name), OBSERVER_COLORS, strict=False):
-        label = f"observers, {limits.source.name}"
+        label = f"between people: {limits.low:.0f} to {limits.high:.0f}, {limits.source.name}"
         for end in (limits.low, limits.high):
             axes.axhline(end, color=color, linestyle="dotted", linewidth=1.4, label=label)
             label = ""
+    errors = [measured - true for measured, true, _ in pairs] + [0.0]
+    if figures:
+        errors += [*figures["lower_interval"], *figures["upper_interval"]]
+    # Some published limits are so wide that nothing else could be seen: the legend tells them.
+    rim = RIM * (max(errors) - min(errors)) or 1.0
+    axes.set_ylim(min(errors) - rim, max(errors) + rim)
     if figures:
         for key, style in (("bias", "solid"), ("lower", "dashed"), ("upper", "dashed")):
             axes.axhline(figures[key], color="black", linestyle=style, linewidth=1)
             axes.axhspan(*figures[f"{key}_interval"], color="tab:blue", alpha=0.12, linewidth=0)
             axes.annotate(
-                f"{figures[key]:+.1f}",
+                f"{round(figures[key], 1) + 0.0:+.1f}",
                 (1.0, figures[key]),
                 xycoords=("axes fraction", "data"),
                 size=7,
@@ -92,7 +103,7 @@ def _bland_altman(
                 ha="right",
             )
     if published_limits(name):
-        axes.legend(fontsize=6.5, frameon=False, loc="upper left")
+        axes.legend(fontsize=6.5, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 0.995), ncols=2)
 
 
 def _against_truth(

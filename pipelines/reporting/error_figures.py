@@ -61,7 +61,7 @@ def factor_figure(
     Raises:
         OutputError: If it cannot be written.
     """
-    figure = Figure(figsize=(12.0, 3.6), layout="constrained")
+    figure = Figure(figsize=(12.0, 4.0), layout="constrained")
     panels = figure.subplots(1, len(CONTINUOUS), sharey=True)
     for axes, (factor, unit) in zip(panels, CONTINUOUS.items(), strict=True):
         for structure, color in STRUCTURES.items():
@@ -82,7 +82,7 @@ def factor_figure(
             values = np.array(pairs, dtype=np.float64).reshape(-1, 2)
             axes.scatter(values[:, 0], values[:, 1], s=16, color=color, alpha=0.75, label=label)
         axes.set(xlabel=f"{factor} ({unit})")
-        axes.legend(fontsize=7, loc="lower right")
+        axes.legend(fontsize=7, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("Dice of a volume")
     save_png(figure, path)

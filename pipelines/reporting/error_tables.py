@@ -95,7 +95,7 @@ def agreement_table(content: Mapping[str, Any]) -> Table:
                 f"{title}, {unit}",
                 str(figures["pairs"]),
                 *(
-                    f"{figures[key]:+.1f} ({_range(figures[f'{key}_interval'])})"
+                    f"{_signed(figures[key], 1)} ({_range(figures[f'{key}_interval'])})"
                     for key in ("bias", "lower", "upper")
                 ),
                 number(figures["pearson"], 3),
@@ -208,7 +208,7 @@ def _beside(figures: Mapping[str, Any] | None, statistic: str) -> str:
     if statistic == Statistic.READERS:
         return f"SD {figures['sd']:.1f}"
     if statistic == Statistic.BIAS:
-        return f"{figures['bias']:+.1f}"
+        return _signed(figures["bias"], 1)
     if statistic == Statistic.ICC:
         return number(figures["icc"], 3) or MISSING
     return number(figures["variability_percent"], 1) or MISSING
@@ -230,4 +230,4 @@ def _range(ends: Sequence[float]) -> str:
 
 
 def _signed(value: float | None, digits: int) -> str:
-    return "" if value is None else f"{value:+.{digits}f}"
+    return "" if value is None else f"{round(value, digits) + 0.0:+.{digits}f}"

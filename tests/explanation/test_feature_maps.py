@@ -18,13 +18,13 @@ class Halving(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.double = nn.Conv2d(1, 1, 1, bias=False)
+        self.twice = nn.Conv2d(1, 1, 1, bias=False)
         self.pool = nn.AvgPool2d(2)
         self.last = nn.Identity()
-        nn.init.constant_(self.double.weight, 2.0)
+        nn.init.constant_(self.twice.weight, 2.0)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = self.last(self.pool(self.double(image)))
+        found: torch.Tensor = self.last(self.pool(self.twice(image)))
         return found
 
 
@@ -32,10 +32,10 @@ def test_layers_are_recorded_in_order_with_what_they_answer() -> None:
     network = Halving()
     with recorded(network) as outputs:
         network(torch.ones(1, 1, 4, 4))
-    assert list(outputs) == ["double", "pool", "last"]
-    assert np.array_equal(outputs["double"], np.full((1, 4, 4), 2.0))
+    assert list(outputs) == ["twice", "pool", "last"]
+    assert np.array_equal(outputs["twice"], np.full((1, 4, 4), 2.0))
     assert outputs["pool"].shape == (1, 2, 2)
-    assert chosen_layers(outputs) == ["double", "last"]
+    assert chosen_layers(outputs) == ["twice", "last"]
 
 
 def test_nothing_is_recorded_after_the_block() -> None:
@@ -48,9 +48,9 @@ def test_nothing_is_recorded_after_the_block() -> None:
 
 def test_an_unknown_layer_is_an_error_that_lists_the_layers() -> None:
     with recorded(Halving()) as outputs:
-        outputs |= {"double": np.zeros((1, 2, 2)), "pool": np.zeros((1, 1, 1))}
+        outputs |= {"twice": np.zeros((1, 2, 2)), "pool": np.zeros((1, 1, 1))}
     assert chosen_layers(outputs, ["pool"]) == ["pool"]
-    with pytest.raises(ConfigError, match="found pond; its layers are double, pool"):
+    with pytest.raises(ConfigError, match="found pond; its layers are twice, pool"):
         chosen_layers(outputs, ["pond", "pool"])
 
 
