@@ -262,9 +262,9 @@ RUNNERS: dict[str, Callable[[Workspace, Command], None]] = {
     r"thorax add-user .*": add_a_user,
     r"thorax (fine-tune|restore-model) .*": on_labelled_studies,
     r"thorax active-learning-benchmark .*": label_two,
-    r"thorax (evaluate|interact-benchmark) .*": evaluate_two,
+    r"thorax (evaluate|analyse-errors|interact-benchmark) .*": evaluate_two,
     r"thorax (tune|evaluate-xray|classify|explain|errors|study-explanations|quantize) .*": with_xrays,
-    r"thorax (--help|eda .*|phantom .*|prepare .*|segment .*|export .*)": run_it,
+    r"thorax (--help|eda .*|phantom .*|prepare .*|segment .*|show-features .*|export .*)": run_it,
 }
 
 

@@ -1,6 +1,6 @@
 """What goes with a low Dice: figures at each level of a factor, and rank correlations."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -87,9 +87,13 @@ class Correlation:
 
 
 def level_table(
-    observations: Sequence[Observation], factor: str, *, resamples: int = RESAMPLES
+    observations: Sequence[Observation],
+    factor: str,
+    *,
+    names: Iterable[str] | None = None,
+    resamples: int = RESAMPLES,
 ) -> list[Level]:
-    """Mean Dice at each level of a factor, by structure, levels in order of first appearance.
+    """Mean Dice at each level of a factor, by structure.
 
     Each level is looked at by itself, the other factors as they come: levels of one factor may
     differ in another.
@@ -97,13 +101,14 @@ def level_table(
     Args:
         observations: Dice values with their levels; those without this factor are left out.
         factor: Name of a factor in `levels`.
+        names: Levels in the order to tell them; by default that of their first appearance.
         resamples: Number of bootstrap resamples over patients.
     """
     known = [one for one in observations if factor in one.levels and one.dice is not None]
-    names = dict.fromkeys(one.levels[factor] for one in observations if factor in one.levels)
+    levels = dict.fromkeys(names or (one.levels[factor] for one in observations if factor in one.levels))
     structures = dict.fromkeys(one.structure for one in observations)
     rows = []
-    for name in names:
+    for name in levels:
         for structure in structures:
             part = [one for one in known if one.levels[factor] == name and one.structure == structure]
             rows.append(_level(part, factor, name, structure, resamples))
@@ -111,29 +116,25 @@ def level_table(
 
 
 def thirds(values: Mapping[str, float], unit: str) -> dict[str, str]:
-    """Level of each name by the third its value is in; equal values get one level.
+    """Level of each name by the third its value is in, or by the value where there are few.
 
     Args:
         values: Value of each name; NaN is left out.
         unit: Unit of the values, for the names of the levels.
 
     Returns:
-        Level of each name such as `"low (up to 1.4 mm)"`; one level if all values are equal.
+        Level of each name such as `"low (up to 1.4 mm)"`, the lowest first. With no more than
+        three values, told with three digits, each is a level of its own: `"10 mm"`.
     """
     known = {name: value for name, value in values.items() if np.isfinite(value)}
-    if not known:
-        return {}
+    known = dict(sorted(known.items(), key=lambda pair: pair[1]))
+    told = {name: f"{value:.3g} {unit}".strip() for name, value in known.items()}
+    if len(set(told.values())) <= len(LEVELS):
+        return told
     lower, upper = (float(edge) for edge in np.percentile(list(known.values()), (100 / 3, 200 / 3)))
-    least, most = min(known.values()), max(known.values())
-    if least == most:
-        return dict.fromkeys(known, f"all {least:.3g} {unit}".strip())
-    words = (
-        f"{LEVELS[0]} (up to {lower:.3g} {unit})",
-        f"{LEVELS[1]} (up to {upper:.3g} {unit})",
-        f"{LEVELS[2]} (up to {most:.3g} {unit})",
-    )
-    found = {name: words[int(value > lower) + int(value > upper)] for name, value in known.items()}
-    return dict(sorted(found.items(), key=lambda pair: words.index(pair[1])))
+    edges = (lower, upper, max(known.values()))
+    words = [f"{level} (up to {edge:.3g} {unit})" for level, edge in zip(LEVELS, edges, strict=True)]
+    return {name: words[int(value > lower) + int(value > upper)] for name, value in known.items()}
 
 
 def correlations(observations: Sequence[Observation]) -> list[Correlation]:

@@ -1,7 +1,7 @@
 """Tables of an error analysis: by position, phase, group and image, and agreement of the indices."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -39,10 +39,12 @@ def error_tables(found: HeartErrors) -> dict[str, Any]:
         `levels` and `correlations` of Dice with factors, `one_sided` (slices missed and invented),
         `agreement` of the indices with `observers`, `calibration`, `volumes` and `problems`.
     """
-    by_volume = _volume_observations(found.volumes)
+    values = _factor_values(found.volumes)
+    cut = {name: thirds(values[name], unit) for name, unit in CONTINUOUS.items()}
+    by_volume = _volume_observations(found.volumes, values, cut)
     levels = level_table(_position_observations(found.volumes), "position")
     for factor in dict.fromkeys(name for one in by_volume for name in one.levels):
-        levels += level_table(by_volume, factor)
+        levels += level_table(by_volume, factor, names=cut[factor].values() if factor in cut else None)
     structures = [one for one in by_volume if one.structure != MEAN]
     return {
         "patients": len({volume.case.patient for volume in found.volumes}),
@@ -56,9 +58,11 @@ def error_tables(found: HeartErrors) -> dict[str, Any]:
     }
 
 
-def _volume_observations(volumes: Sequence[HeartVolume]) -> list[Observation]:
-    values = _factor_values(volumes)
-    cut = {name: thirds(values[name], unit) for name, unit in CONTINUOUS.items()}
+def _volume_observations(
+    volumes: Sequence[HeartVolume],
+    values: Mapping[str, Mapping[str, float]],
+    cut: Mapping[str, Mapping[str, str]],
+) -> list[Observation]:
     # The order in which levels are told is that of their first appearance.
     order = sorted(volumes, key=lambda volume: (volume.case.phase, volume.case.group))
     observations = []

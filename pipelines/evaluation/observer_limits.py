@@ -73,7 +73,8 @@ DIABETES: Final = Source(
 CATALANO: Final = Source(
     "Catalano et al.",
     "Intra-observer and interobserver reproducibility of right ventricle volumes, function and mass by "
-    "cardiac magnetic resonance (abstract)",
+    "cardiac magnetic resonance (abstract), https://moh-it.pure.elsevier.com/en/publications/"
+    "intra-observer-and-interobserver-reproducibility-of-right-ventric",
     "two operators, 45 patients",
 )
 MOOIJ: Final = Source(

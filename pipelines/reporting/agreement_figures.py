@@ -56,7 +56,6 @@ def agreement_figure(agreement: Mapping[str, Mapping[str, Any]], names: Sequence
         _bland_altman(left, pairs, found["figures"], name)
         _against_truth(right, pairs, found["figures"])
         left.set(
-            title=title,
             xlabel=f"{title}, mean of measured and true ({unit})",
             ylabel=f"measured – true ({unit})",
         )

@@ -173,7 +173,9 @@ def findings(content: Mapping[str, Any]) -> list[str]:
         places: dict[str, float] = {}
         for row in content["one_sided"]:
             places[row["position"]] = places.get(row["position"], 0.0) + row["error_ml"]
-        told = ", ".join(f"{100 * ml / total:.0f}% {place}" for place, ml in places.items())
+        told = ", ".join(
+            f"{100 * ml / total:.0f}% {place}" for place, ml in places.items() if ml >= total / 200
+        )
         said.append(f"Of the volume that only one of the two masks has, there lies: {told}.")
         missed, invented = (sum(row[kind] for row in content["one_sided"]) for kind in ("missed", "invented"))
         slices = sum(row["slices"] for row in content["one_sided"])

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -20,7 +19,7 @@ from pipelines.explanation.feature_maps import (
 )
 from pipelines.files import output_folder
 from pipelines.inference.predictor import Predictor
-from pipelines.reporting.overlay import WINDOW_PERCENTILES, save_png
+from pipelines.reporting.overlay import WINDOW_PERCENTILES, FloatArray, save_png
 
 CHANNELS: Final = 15
 """Channels of a layer that are drawn beside the slice, those that vary most."""
@@ -82,7 +81,7 @@ def show_features(
     return written
 
 
-def feature_figure(name: str, maps: Maps, image: npt.NDArray[np.floating], path: Path) -> None:
+def feature_figure(name: str, maps: Maps, image: FloatArray, path: Path) -> None:
     """PNG of a slice and the channels of a layer that vary most, each in its own range.
 
     Args:
@@ -112,7 +111,7 @@ def feature_figure(name: str, maps: Maps, image: npt.NDArray[np.floating], path:
     save_png(figure, path)
 
 
-def gate_figure(gates: Mapping[str, Maps], image: npt.NDArray[np.floating], path: Path) -> None:
+def gate_figure(gates: Mapping[str, Maps], image: FloatArray, path: Path) -> None:
     """PNG of a slice, and each attention gate's coefficients over it, all from 0 to 1.
 
     Args:
@@ -137,6 +136,6 @@ def gate_figure(gates: Mapping[str, Maps], image: npt.NDArray[np.floating], path
     save_png(figure, path)
 
 
-def _draw_slice(axes: Axes, image: npt.NDArray[np.floating]) -> None:
+def _draw_slice(axes: Axes, image: FloatArray) -> None:
     low, high = np.percentile(image, WINDOW_PERCENTILES)
     axes.imshow(image.T, cmap="gray", vmin=low, vmax=high)

@@ -6,14 +6,14 @@ from pipelines.evaluation.error_factors import Observation, correlations, level_
 
 
 def test_thirds_of_a_factor_are_named_with_their_edges() -> None:
-    found = thirds({"a": 3.0, "b": 1.0, "c": 2.0, "d": math.nan}, "mm")
-    assert list(found) == ["b", "c", "a"]
-    assert [word.split()[0] for word in found.values()] == ["low", "middle", "high"]
-    assert found["a"] == "high (up to 3 mm)"
+    found = thirds({"a": 6.0, "b": 1.0, "c": 3.0, "d": math.nan, "e": 4.0, "f": 2.0, "g": 5.0}, "mm")
+    assert list(found) == ["b", "f", "c", "e", "g", "a"]
+    assert [word.split()[0] for word in found.values()] == ["low", "low", "middle", "middle", "high", "high"]
+    assert found["a"] == "high (up to 6 mm)"
 
 
-def test_equal_values_are_one_level() -> None:
-    assert set(thirds({"a": 5.0, "b": 5.0}, "mm").values()) == {"all 5 mm"}
+def test_few_values_are_levels_of_their_own() -> None:
+    assert thirds({"a": 10.0, "b": 5.0, "c": 10.0}, "mm") == {"b": "5 mm", "a": "10 mm", "c": "10 mm"}
     assert thirds({"a": math.nan}, "mm") == {}
 
 
@@ -28,6 +28,12 @@ def test_a_level_has_the_mean_of_its_volumes_and_an_interval_over_patients() -> 
     assert (end_diastole.dice, end_diastole.count, end_diastole.patients) == (pytest.approx(0.8), 2, 2)
     assert end_diastole.interval == pytest.approx([0.7, 0.9])
     assert (end_systole.dice, end_systole.count, end_systole.interval) == (0.5, 1, None)
+
+
+def test_levels_are_told_in_the_order_asked_for() -> None:
+    seen = [Observation("p1", "lv", 0.5, {"size": "high"}), Observation("p2", "lv", 0.6, {"size": "low"})]
+    rows = level_table(seen, "size", names=["low", "high"], resamples=10)
+    assert [row.level for row in rows] == ["low", "high"]
 
 
 def test_correlation_is_over_patients_and_corrected_for_all_tests() -> None:
