@@ -57,12 +57,12 @@ class ObserverFigure:
 
 SUINESIAPUTRA: Final = Source(
     "Suinesiaputra et al. 2015",
-    "J Cardiovasc Magn Reson 17:63, doi:10.1186/s12968-015-0170-9 (abstract)",
+    "JCMR 17:63, doi:10.1186/s12968-015-0170-9 (abstract)",
     "readers of seven core laboratories, 15 patients; the abstract does not name the statistic",
 )
 LAWTON: Final = Source(
     "Lawton et al. 2012",
-    "J Cardiovasc Magn Reson 14(Suppl 1):T11, doi:10.1186/1532-429X-14-S1-T11 (table 1)",
+    "JCMR 14(Suppl 1):T11, doi:10.1186/1532-429X-14-S1-T11 (table 1)",
     "two technologists after a short training, 20 patients with ischaemic heart disease",
 )
 DIABETES: Final = Source(
@@ -80,7 +80,7 @@ CATALANO: Final = Source(
 MOOIJ: Final = Source(
     "Mooij et al. 2008",
     "Reproducibility of MRI measurements of right ventricular size and function in patients with normal "
-    "and dilated ventricles, J Magn Reson Imaging (abstract)",
+    "and dilated ventricles, JMRI (abstract)",
     "two observers, 60 patients with normal or dilated RV; range over volumes and mass",
 )
 LUIJNENBURG: Final = Source(

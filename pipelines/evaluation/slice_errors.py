@@ -103,7 +103,7 @@ def slice_positions(truth: IntArray) -> list[Position]:
 
     References:
         Thirds perpendicular to the long axis: Cerqueira et al., Circulation 105(4), 2002,
-        doi:10.1161/hc0402.102975; Schulz-Menger et al., J Cardiovasc Magn Reson 22:19, 2020,
+        doi:10.1161/hc0402.102975; Schulz-Menger et al., JCMR 22:19, 2020,
         doi:10.1186/s12968-020-00610-6.
     """
     ventricle = ((truth == AcdcLabel.MYO) | (truth == AcdcLabel.LV)).any(axis=(0, 1))
