@@ -4,7 +4,7 @@ import logging
 import sys
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -15,29 +15,19 @@ import pipelines
 from pipelines import (
     cli_active_learning,
     cli_comparing,
+    cli_datasets,
+    cli_eda,
     cli_errors,
+    cli_heart,
     cli_interaction,
     cli_labelling,
+    cli_quality,
+    cli_recipe,
     cli_training,
     cli_xray,
 )
-from pipelines.cli_options import (
-    AcdcNetwork,
-    Device,
-    Ensemble,
-    HeartNetwork,
-    Network,
-    Output,
-    Tta,
-    Weights,
-    console,
-    say,
-)
+from pipelines.cli_options import AcdcNetwork, Network, Output, Weights, console, say
 from pipelines.errors import ConfigError, ThoraxError
-from pipelines.progress import progress_bar
-
-if TYPE_CHECKING:
-    from pipelines.inference.predictor import Predictor
 
 app = typer.Typer(
     help="Thoracic images into numbers a clinician can check and correct.",
@@ -47,7 +37,9 @@ app = typer.Typer(
 prepare_app = typer.Typer(help="Check a dataset and split it by patient.", no_args_is_help=True)
 results_app = typer.Typer(help="Write the results pages from runs and evaluations.", no_args_is_help=True)
 eda_app = typer.Typer(help="Explore a dataset before training on it.", no_args_is_help=True)
+recipe_app = typer.Typer(help="Check and do each step of a training.", no_args_is_help=True)
 app.add_typer(prepare_app, name="prepare")
+app.add_typer(recipe_app, name="recipe")
 app.add_typer(eda_app, name="eda")
 app.add_typer(results_app, name="results")
 
@@ -82,40 +74,11 @@ def version(
         raise typer.Exit
 
 
-@app.command()
-def phantom(
-    output: Output,
-    patients: Annotated[int, typer.Option(help="Number of patients, dealt over five groups.")] = 10,
-    seed: Annotated[int, typer.Option(help="Same seed, same hearts.")] = 0,
-) -> None:
-    """Write a cohort of generated beating hearts with known volumes, in ACDC's layout."""
-    from pipelines.datasets.phantom import write_phantom_cohort
-
-    truth = write_phantom_cohort(output, patients=patients, seed=seed)
-    say(f"{len(truth)} patients in {output / 'training'}, their volumes in {output / 'truth.csv'}")
-
-
-@prepare_app.command("acdc")
-def prepare_acdc(
-    root: Annotated[Path, typer.Argument(help="Folder in ACDC's layout.")],
-    output: Output,
-    test_patients: Annotated[
-        Path | None, typer.Option(help="Text file with the test patients, one a line.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
-) -> None:
-    """Check every patient, list what is put aside, and write the datalist with its split."""
-    from pipelines.datasets import prepare
-    from pipelines.datasets.split import read_test_patients
-
-    names = read_test_patients(test_patients) if test_patients else None
-    with progress_bar("Checking", console) as tell:
-        result = prepare.prepare_acdc(root, output, seed=seed, test_patients=names, progress=tell)
-    for problem in result.problems:
-        say(f"put aside {problem.patient}: {problem.reason}")
-    say(f"{result.patients} patients, {result.volumes} volumes in {result.datalist}")
-
-
+prepare_app.command("acdc")(cli_heart.prepare_acdc)
+app.command()(cli_heart.evaluate)
+app.command()(cli_heart.segment)
+results_app.command("acdc")(cli_heart.results_acdc)
+app.command()(cli_datasets.phantom)
 app.command()(cli_training.train)
 app.command()(cli_training.tune)
 app.command()(cli_comparing.cross_validate)
@@ -123,6 +86,8 @@ app.command()(cli_comparing.compare)
 results_app.command("compare")(cli_comparing.results_compare)
 prepare_app.command("chest-xray")(cli_xray.prepare_chest_xray)
 eda_app.command("chest-xray")(cli_xray.eda_chest_xray)
+cli_eda.register(eda_app)
+results_app.command("eda")(cli_eda.results_eda)
 app.command()(cli_xray.classify)
 app.command()(cli_xray.explain)
 app.command()(cli_xray.evaluate_xray)
@@ -142,68 +107,16 @@ app.command()(cli_interaction.interact_benchmark)
 results_app.command("interaction")(cli_interaction.results_interaction)
 app.command()(cli_active_learning.active_learning_benchmark)
 results_app.command("active-learning")(cli_active_learning.results_active_learning)
-
-
-@app.command()
-def evaluate(
-    root: Annotated[
-        Path, typer.Argument(help="Labelled folder in ACDC's layout, or a datalist of 'thorax prepare'.")
-    ],
-    output: Output,
-    network: HeartNetwork = "unet",
-    weights: Weights = None,
-    section: Annotated[
-        Literal["training", "validation", "test"],
-        typer.Option(help="Of a datalist: the patients to measure."),
-    ] = "test",
-    fold: Annotated[int, typer.Option(help="Of a datalist: the fold that validation stands for.")] = 0,
-    tta: Tta = False,
-    ensemble: Ensemble = False,
-    device: Device = "auto",
-) -> None:
-    """Measure a network on labelled volumes: Dice, distances, volumes, ejection fraction."""
-    from pipelines.datasets.prepare import section_records
-    from pipelines.evaluation.evaluate import evaluate as evaluate_volumes
-    from pipelines.manifest import write_manifest
-    from pipelines.reporting.tables import metrics_table
-
-    records = section_records(root, section, fold)
-    predictor = _predictor(network, weights, tta=tta, ensemble=ensemble, device=device)
-    with progress_bar("Evaluating", console) as tell:
-        metrics = evaluate_volumes(root, output, predictor, records=records, progress=tell)
-    write_manifest(
-        output, networks=predictor.networks, tta=tta, outputs=["metrics.json", "metrics.csv", "overlays"]
-    )
-    console.print(metrics_table(metrics))
-    for problem in metrics["problems"]:
-        say(f"put aside {problem['patient']}: {problem['reason']}")
-    say(f"figures and pictures in {output}")
-
-
-@app.command()
-def segment(
-    inputs: Annotated[list[Path], typer.Argument(help="NIfTI files, DICOM series, or folders of them.")],
-    output: Output,
-    network: HeartNetwork = "unet",
-    weights: Weights = None,
-    tta: Tta = False,
-    ensemble: Ensemble = False,
-    device: Device = "auto",
-) -> None:
-    """Segment volumes and cines; write label maps, indices, overlays and curves."""
-    from pipelines.inference.segment import segment as segment_studies
-    from pipelines.reporting.tables import indices_table
-
-    predictor = _predictor(network, weights, tta=tta, ensemble=ensemble, device=device)
-    with progress_bar("Segmenting", console) as tell:
-        report = segment_studies(inputs, output, predictor, progress=tell)
-    console.print(indices_table(report.results))
-    for result in report.results:
-        for warning in result.warnings:
-            say(f"{result.study}: {warning}")
-    for problem in report.problems:
-        say(f"put aside {problem.path}: {problem.reason}")
-    say(f"label maps, indices.csv and pictures in {output}")
+recipe_app.command("acdc")(cli_recipe.recipe_acdc)
+results_app.command("recipe")(cli_recipe.results_recipe)
+app.command()(cli_datasets.datasets)
+app.command()(cli_datasets.cross_evaluate)
+results_app.command("cross-dataset")(cli_datasets.results_cross_dataset)
+app.command()(cli_quality.fit_quality)
+app.command()(cli_quality.evaluate_quality)
+app.command()(cli_quality.disease)
+results_app.command("quality")(cli_quality.results_quality)
+results_app.command("disease")(cli_quality.results_disease)
 
 
 @app.command()
@@ -238,18 +151,6 @@ def publish(
         say(f"weights in {publish_weights(run, network, which='last' if last else 'best')}")
     if int8 is not None:
         say(f"int8 model in {publish_int8(int8, network)}")
-
-
-@results_app.command("acdc")
-def results_acdc(
-    run: Annotated[list[Path], typer.Option(help="Folder of a training run; may be repeated.")],
-    evaluation: Annotated[list[Path], typer.Option(help="Folder of an evaluation; may be repeated.")],
-    output: Output = Path("docs/results"),
-) -> None:
-    """Write the page of the ACDC bundle and the figures of its model card."""
-    from pipelines.reporting.acdc_results import write_acdc_results
-
-    say(f"page in {write_acdc_results(run, evaluation, output)}")
 
 
 @results_app.command("bench")
@@ -290,10 +191,3 @@ def bench(
     from pipelines.bench import run_bench
 
     run_bench(output, data=data, console=console)
-
-
-def _predictor(network: str, weights: Path | None, *, tta: bool, ensemble: bool, device: str) -> "Predictor":
-    from pipelines.bundle import NETWORKS
-    from pipelines.inference.predictor import Predictor
-
-    return Predictor.load(NETWORKS if ensemble else network, weights=weights, tta=tta, device=device)

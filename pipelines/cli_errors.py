@@ -5,7 +5,17 @@ from typing import Annotated, Literal
 
 import typer
 
-from pipelines.cli_options import Device, Ensemble, HeartNetwork, Output, Tta, Weights, console, say
+from pipelines.cli_options import (
+    Device,
+    Ensemble,
+    HeartNetwork,
+    Output,
+    ReaderName,
+    Tta,
+    Weights,
+    console,
+    say,
+)
 from pipelines.progress import progress_bar
 
 
@@ -21,7 +31,7 @@ def analyse_errors(
         typer.Option(help="Of a datalist: the patients to measure."),
     ] = "test",
     fold: Annotated[int, typer.Option(help="Of a datalist: the fold that validation stands for.")] = 0,
-    reader: Annotated[str, typer.Option(help="Dataset in the folder, if it is not a datalist.")] = "acdc",
+    reader: ReaderName = "acdc",
     worst: Annotated[int, typer.Option(help="Volumes in the gallery of failures.", min=1)] = 5,
     tta: Tta = False,
     ensemble: Ensemble = False,

@@ -13,6 +13,13 @@ XrayNetwork = Literal["resnet18_tuned", "resnet18", "resnet34", "resnet50"]
 Network = Literal[
     "unet", "attention_unet", "vnet", "corrector", "resnet18_tuned", "resnet18", "resnet34", "resnet50"
 ]
+ReaderName = Annotated[
+    str, typer.Option("--reader", help="Dataset in the folder; 'thorax datasets' lists them.")
+]
+PhantomContrast = Annotated[
+    Literal["cine", "low-contrast", "late-enhancement", "dark-blood"],
+    typer.Option("--contrast", help="How the hearts are imaged; they stay the same."),
+]
 Output = Annotated[
     Path, typer.Option("--output", "-o", help="Folder for the results; made if it does not exist.")
 ]
@@ -21,6 +28,9 @@ LungsNetwork = Annotated[XrayNetwork, typer.Option(help="Network of the chest X-
 Weights = Annotated[Path | None, typer.Option(help="Weights to use instead of the bundle's own.")]
 Tta = Annotated[bool, typer.Option("--tta", help="Average over in-plane flips: slower, a little better.")]
 Ensemble = Annotated[bool, typer.Option("--ensemble", help="Average all networks of the bundle.")]
+Quality = Annotated[
+    bool, typer.Option("--quality", help="Judge masks by a second network too: surer, but slower.")
+]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda:0.")]
 
 

@@ -155,7 +155,9 @@ def results_chest_xray(
     tuned: Annotated[
         list[Path] | None, typer.Option(help="Evaluation of a seed of the tuned recipe; may be repeated.")
     ] = None,
-    search: Annotated[Path | None, typer.Option(help="Folder of 'thorax tune'.")] = None,
+    search: Annotated[
+        list[Path] | None, typer.Option(help="Folder of 'thorax tune'; may be repeated.")
+    ] = None,
     errors: Annotated[Path | None, typer.Option(help="Folder of 'thorax errors'.")] = None,
     quantization: Annotated[Path | None, typer.Option(help="Folder of 'thorax quantize'.")] = None,
     explanations: Annotated[Path | None, typer.Option(help="Folder of 'thorax study-explanations'.")] = None,
@@ -167,7 +169,7 @@ def results_chest_xray(
     studies = Studies(
         base=base or (),
         tuned=tuned or (),
-        search=search,
+        searches=search or (),
         errors=errors,
         quantization=quantization,
         explanations=explanations,

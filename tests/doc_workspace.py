@@ -3,12 +3,22 @@
 import os
 import re
 import shlex
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+from dataset_folders import write_mnms
+from dicom_files import write_dicom_series
 from preloaded import run_line
 
+from pipelines.datasets.phantom import write_phantom_cohort
+from pipelines.datasets.phantom_xray import write_phantom_xrays
+from pipelines.datasets.prepare import prepare_acdc
+from pipelines.datasets.prepare_xray import prepare_chest_xray
+
+ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 OUTER = {name: value for name, value in os.environ.items() if not re.match("MAKE|MFLAGS$|ARGS$", name)}
 """Without what a make that runs these tests would pass on to the ones that they run."""
@@ -54,3 +64,37 @@ class Workspace:
         shown = output.read_text(encoding="utf-8")
         assert code == 0, f"{text}\n{shown[-4000:]}"
         return shown
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    folder = tmp_path_factory.mktemp("docs")
+    shutil.copytree(
+        ROOT / "bundles", folder / "bundles", ignore=shutil.ignore_patterns("runs", "__pycache__")
+    )
+    for name in ("Makefile", ".pre-commit-config.yaml"):
+        shutil.copy(ROOT / name, folder)
+    write_phantom_cohort(folder / "acdc", patients=5, frames=3, cine=False)
+    write_phantom_cohort(folder / "two", patients=2, seed=1, frames=3, cine=False)
+    write_mnms(folder / "two", folder / "mnms")
+    write_phantom_cohort(folder / "cine", patients=1, frames=3)
+    cine = folder / "cine" / "training" / "patient001" / "patient001_4d.nii.gz"
+    write_dicom_series(cine, folder / "dicom")
+    (folder / "studies").mkdir()
+    (folder / "test_patients.txt").write_text("patient002\n")
+    prepare_acdc(folder / "acdc", folder / "runs" / "acdc")
+    write_phantom_xrays(folder / "chest_xray", patients=30, images=1, side_px=96)
+    prepare_chest_xray(folder / "chest_xray", folder / "runs" / "xray")
+    one_xray = next((folder / "chest_xray").rglob("*.jpeg"))
+    paths = {
+        "/path/to/prepared-xray": folder / "runs" / "xray",
+        "/path/to/chest_xray": folder / "chest_xray",
+        "/path/to/one_xray.png": one_xray,
+        "/path/to/prepared": folder / "runs" / "acdc",
+        "/path/to/ACDC": folder / "acdc",
+        "/path/to/dataset": folder / "mnms",
+        "/path/to/cine.nii.gz": cine,
+        "/path/to/dicom": folder / "dicom",
+        "/path/to/studies": folder / "studies",
+    }
+    return Workspace(folder, paths)

@@ -1,4 +1,4 @@
-"""Commands of the documentation, and the folder in which they are tried."""
+"""Commands of the documentation, and how each is tried."""
 
 import re
 import shlex
@@ -6,19 +6,14 @@ import shutil
 import socket
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
-import pytest
-from dicom_files import write_dicom_series
-from doc_workspace import BIN, Command, Workspace, commands_of
+from doc_workspace import BIN, ROOT, Command, Workspace, commands_of
 from labelled_studies import write_labelled_studies
+from measured_images import measured_images
+from square_heart import write_square_hearts
 
-from pipelines.datasets.phantom import write_phantom_cohort
-from pipelines.datasets.phantom_xray import write_phantom_xrays
-from pipelines.datasets.prepare import prepare_acdc
-from pipelines.datasets.prepare_xray import prepare_chest_xray
+from pipelines.files import write_csv
 
-ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 COMMANDS = list(
@@ -28,38 +23,6 @@ COMMANDS = list(
 
 def is_about_xrays(command: Command) -> bool:
     return re.search(r"xray|resnet|int8", command.text) is not None
-
-
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    folder = tmp_path_factory.mktemp("docs")
-    shutil.copytree(
-        ROOT / "bundles", folder / "bundles", ignore=shutil.ignore_patterns("runs", "__pycache__")
-    )
-    for name in ("Makefile", ".pre-commit-config.yaml"):
-        shutil.copy(ROOT / name, folder)
-    write_phantom_cohort(folder / "acdc", patients=5, frames=3, cine=False)
-    write_phantom_cohort(folder / "two", patients=2, seed=1, frames=3, cine=False)
-    write_phantom_cohort(folder / "cine", patients=1, frames=3)
-    cine = folder / "cine" / "training" / "patient001" / "patient001_4d.nii.gz"
-    write_dicom_series(cine, folder / "dicom")
-    (folder / "studies").mkdir()
-    (folder / "test_patients.txt").write_text("patient002\n")
-    prepare_acdc(folder / "acdc", folder / "runs" / "acdc")
-    write_phantom_xrays(folder / "chest_xray", patients=30, images=1, side_px=96)
-    prepare_chest_xray(folder / "chest_xray", folder / "runs" / "xray")
-    one_xray = next((folder / "chest_xray").rglob("*.jpeg"))
-    paths = {
-        "/path/to/prepared-xray": folder / "runs" / "xray",
-        "/path/to/chest_xray": folder / "chest_xray",
-        "/path/to/one_xray.png": one_xray,
-        "/path/to/prepared": folder / "runs" / "acdc",
-        "/path/to/ACDC": folder / "acdc",
-        "/path/to/cine.nii.gz": cine,
-        "/path/to/dicom": folder / "dicom",
-        "/path/to/studies": folder / "studies",
-    }
-    return Workspace(folder, paths)
 
 
 def run_it(workspace: Workspace, command: Command) -> None:
@@ -93,6 +56,12 @@ def evaluate_two(workspace: Workspace, command: Command) -> None:
     small = {**workspace.paths, "/path/to/ACDC": workspace.folder / "two"}
     few = ["--clicks 1 --slice-clicks 1"] if "interact" in command.text else []
     Workspace(workspace.folder, small).run(command, *few)
+
+
+def cross_two(workspace: Workspace, command: Command) -> None:
+    """On the hold-out of a phantom cohort, and without more phantoms."""
+    ensure_run(workspace)
+    workspace.run(command, "--phantoms 0")
 
 
 SMALLER = {
@@ -243,6 +212,32 @@ def compare_read(workspace: Workspace, command: Command) -> None:
     workspace.run(command)
 
 
+def recipe_smoke(workspace: Workspace, command: Command) -> None:
+    """At smoke scale, and one trial at a time."""
+    shutil.rmtree(workspace.folder / output_of(command), ignore_errors=True)
+    smoke = [] if "--smoke" in command.text else ["--smoke"]
+    workspace.run(command, "--concurrency 1", *smoke)
+
+
+def judge_small(workspace: Workspace, command: Command) -> None:
+    """With a score of generated measurements, where one would be fitted: five folds need more patients."""
+    ensure_run(workspace)
+    images = workspace.folder / "runs" / "images.csv"
+    if not images.exists():
+        rows = [image.as_row() for image in measured_images()]
+        write_csv(images, rows[0], rows)
+    make_inputs(workspace, command)
+    workspace.run(command, f"--images {images}")
+
+
+def on_ten_hearts(workspace: Workspace, command: Command) -> None:
+    """On a cohort that has enough patients of each group."""
+    folder = workspace.folder / "runs" / "many"
+    if not folder.exists():
+        write_square_hearts(folder)
+    workspace.run(Command(command.folder, command.text.replace("runs/acdc", "runs/many")))
+
+
 RUNNERS: dict[str, Callable[[Workspace, Command], None]] = {
     r"make demo( DATA=\S+)?": demo_smoke,
     r"(THORAX_DATA=\S+ )?make test(-slow)?( ARGS=.*)?": expands_to("python -m pytest"),
@@ -261,10 +256,15 @@ RUNNERS: dict[str, Callable[[Workspace, Command], None]] = {
     r"thorax serve .*": serve_a_moment,
     r"thorax add-user .*": add_a_user,
     r"thorax (fine-tune|restore-model) .*": on_labelled_studies,
+    r"thorax (fit-quality|evaluate-quality) .*": judge_small,
+    r"thorax disease .*": on_ten_hearts,
     r"thorax active-learning-benchmark .*": label_two,
+    r"thorax recipe acdc .*": recipe_smoke,
+    r"thorax results recipe .*": with_xrays,
     r"thorax (evaluate|analyse-errors|interact-benchmark) .*": evaluate_two,
+    r"thorax cross-evaluate .*": cross_two,
     r"thorax (tune|evaluate-xray|classify|explain|errors|study-explanations|quantize) .*": with_xrays,
-    r"thorax (--help|eda .*|phantom .*|prepare .*|segment .*|show-features .*|export .*)": run_it,
+    r"thorax (--help|datasets.*|eda .*|phantom .*|prepare .*|segment .*|show-features .*|export .*)": run_it,
 }
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 from doc_workspace import Command, Workspace
+from doc_workspace import workspace as workspace
 from documented import COMMANDS, is_about_xrays, run_documented
-from documented import workspace as workspace
 
 
 @pytest.mark.slow

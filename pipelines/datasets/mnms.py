@@ -67,12 +67,11 @@ def _read_table(root: Path) -> dict[str, dict[str, str]]:
 def _read_patient(patient: str, image: Path, row: dict[str, str]) -> tuple[PatientRecord, list[Problem]]:
     shape, spacing_mm = read_grid(image)
     frames = shape[3] if len(shape) == 4 else 1
-    label: Path | None = image.with_name(f"{patient}_sa_gt.nii.gz")
+    beside = image.with_name(f"{patient}_sa_gt.nii.gz")
+    label = beside if beside.is_file() else None
     problems = []
-    if not label.is_file():
-        if "Unlabeled" not in image.parts:
-            problems.append(Problem(patient, label, f"expected the label {label.name}, found no such file"))
-        label = None
+    if label is None and "Unlabeled" not in image.parts:
+        problems.append(Problem(patient, beside, f"expected the label {beside.name}, found no such file"))
     group = row.get("Pathology") or "unknown"
     volumes = []
     for phase in Phase:

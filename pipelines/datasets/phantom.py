@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 
+from pipelines.datasets.phantom_contrast import CINE, Contrast, find_contrast
 from pipelines.datasets.phantom_groups import GROUPS, draw_heart
 from pipelines.datasets.phantom_heart import contraction_curve
 from pipelines.datasets.phantom_image import draw_scan, image_frame
@@ -58,6 +59,7 @@ def write_phantom_cohort(
     seed: int = 0,
     frames: int = 12,
     cine: bool = True,
+    contrast: str = CINE,
     progress: Progress | None = None,
 ) -> list[PhantomTruth]:
     """Write a cohort of beating phantom hearts and return their exact indices.
@@ -72,12 +74,14 @@ def write_phantom_cohort(
         seed: Seed of the cohort, not negative.
         frames: Frames in a cardiac cycle, at least `MIN_FRAMES`.
         cine: Whether to write the 4-D cine too.
+        contrast: How the hearts are imaged, a key of `CONTRASTS`; they and their labels stay the same.
         progress: Told after each patient.
 
     Returns:
         One entry a patient, of what the voxels of its label maps hold.
 
     Raises:
+        ConfigError: If there is no such contrast.
         DataError: If there are too few patients or frames, or the seed is negative.
         OutputError: If `training/` already holds something, or `output` cannot be written.
 
@@ -87,6 +91,7 @@ def write_phantom_cohort(
     for name, value, least in (("patients", patients, 1), ("frames", frames, MIN_FRAMES), ("seed", seed, 0)):
         if value < least:
             raise DataError(f"expected {name} of at least {least} for a phantom cohort, found {value}")
+    seen_as = find_contrast(contrast)
     training = output_folder(output) / "training"
     if training.exists() and any(training.iterdir()):
         raise OutputError(
@@ -97,7 +102,9 @@ def write_phantom_cohort(
         folder = training / f"patient{number:03d}"
         with atomic_path(folder) as temporary:
             temporary.mkdir()
-            truths.append(_write_patient(temporary, folder.name, number, seed, frames, cine=cine))
+            truths.append(
+                _write_patient(temporary, folder.name, number, seed, frames, cine=cine, contrast=seen_as)
+            )
         if progress is not None:
             progress(number, patients, folder.name)
     columns = [field.name for field in fields(PhantomTruth)]
@@ -110,12 +117,12 @@ def write_phantom_cohort(
 
 
 def _write_patient(
-    folder: Path, patient: str, number: int, seed: int, frames: int, *, cine: bool
+    folder: Path, patient: str, number: int, seed: int, frames: int, *, cine: bool, contrast: Contrast
 ) -> PhantomTruth:
     rng = np.random.default_rng([seed, number])
     group = GROUPS[(number - 1) % len(GROUPS)]
     heart = draw_heart(group, rng)
-    scan = draw_scan(heart, rng)
+    scan = draw_scan(heart, rng, contrast)
     index_es = int(np.clip(round(frames * rng.uniform(0.3, 0.4)), 1, frames - 2))
     affine = _base_affine(scan.spacing_mm, rng)
     orientation = _orientation(rng)

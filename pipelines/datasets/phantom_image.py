@@ -6,21 +6,12 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from pipelines.datasets.phantom_contrast import CINE, CONTRASTS, Contrast, Tissue
 from pipelines.datasets.phantom_heart import ABSENT_MM, ANGLES, THETA, Heart, Surfaces, heart_surfaces
 from pipelines.datasets.phantom_thorax import Float32Array, neighbouring_anatomy, smooth_field
 
 _SAMPLES: Final = 3  # depths within one thick slice
 _MIN_FIELD_MM: Final = 230.0
-
-
-@dataclass(frozen=True, slots=True)
-class Tissue:
-    """Signal of the heart's tissues relative to bright blood, as in balanced SSFP cine."""
-
-    lv_blood: float
-    rv_blood: float
-    myo: float
-    fat: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +49,7 @@ class Scan:
     noise: Float32Array
 
 
-def draw_scan(heart: Heart, rng: np.random.Generator) -> Scan:
+def draw_scan(heart: Heart, rng: np.random.Generator, contrast: Contrast = CONTRASTS[CINE]) -> Scan:
     """Random scan of a heart: 160 to 224 pixels of 1.2 to 1.8 mm, 8 to 12 slices of 5 to 10 mm.
 
     The heart lies up to 20 mm off the centre of the image in each direction and turned by up to
@@ -66,7 +57,8 @@ def draw_scan(heart: Heart, rng: np.random.Generator) -> Scan:
 
     Args:
         heart: The heart to image.
-        rng: Source of all its numbers.
+        rng: Source of all its numbers; they do not depend on the contrast.
+        contrast: How the sequence shows the heart.
     """
     pixel_mm = round(rng.uniform(1.2, 1.8), 3)
     least = max(160, int(np.ceil(_MIN_FIELD_MM / pixel_mm)))
@@ -104,7 +96,7 @@ def draw_scan(heart: Heart, rng: np.random.Generator) -> Scan:
     along = np.linspace(rng.uniform(0.85, 1.15), rng.uniform(0.85, 1.15), slices)[:, None, None]
     gain = (scale * bias * along).astype(np.float32)
     noise = rng.standard_normal(3 * slices * rows * columns // 2, dtype=np.float32)
-    noise *= np.float32(scale * rng.uniform(0.015, 0.04))
+    noise *= np.float32(scale * rng.uniform(0.015, 0.04) * contrast.noise)
     return Scan(
         heart=heart,
         spacing_mm=(pixel_mm, pixel_mm, thickness_mm),
@@ -119,7 +111,7 @@ def draw_scan(heart: Heart, rng: np.random.Generator) -> Scan:
             heart.rv_angle + np.pi + rng.uniform(0.6, 1.0),
         ),
         fat_mm=fat_mm,
-        tissue=tissue,
+        tissue=contrast.tissue(tissue),
         gain=gain[:, *window],
         noise=noise,
     )

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pipelines.datasets.acdc import read_acdc
 from pipelines.datasets.checks import check_patient
+from pipelines.datasets.copies import without_copies
 from pipelines.datasets.records import PatientRecord, Phase, Problem, VolumeRecord
 from pipelines.datasets.split import split_hash, split_patients
 from pipelines.errors import DataError
@@ -52,7 +53,7 @@ def prepare_acdc(
 
     The datalist (`datalist.json`) lists each sound volume with its patient,
     group, phase, spacing, a fingerprint of its files, and its part: `"test"` or
-    a fold, 0 to 4.
+    a fold, 0 to 4. Of patients with the same images one stays, see `without_copies`.
 
     Args:
         root: Existing folder in ACDC's layout.
@@ -81,6 +82,8 @@ def prepare_acdc(
         raise DataError(f"expected at least one sound, labelled patient below {root}, found none: {reasons}")
     groups = {patient.patient: patient.group for patient in patients}
     parts = split_patients(groups, seed=seed, test_patients=test_patients)
+    patients, copies = without_copies(patients, parts, keep_test=test_patients is not None)
+    problems += copies
     volumes = [_item(volume, parts) for patient in patients for volume in patient.volumes]
     path = write_datalist(output, root, volumes, seed=seed, put_aside=problems)
     return Preparation(path, len(patients), len(volumes), problems)

@@ -36,8 +36,11 @@ class SliceDataset(Dataset[dict[str, Tensor]]):
         flat = transform.flatten() if isinstance(transform, Compose) else transform
         volumes = PersistentDataset(self.data, flat, cache_dir=cache_folder(Path(cache_dir), settings))
         self._samples: list[dict[str, Tensor]] = []
+        self.volumes: list[int] = []  # for each slice the index of its volume in `data`
         for index in range(len(volumes)):
-            self._samples += _slices(volumes[index])
+            found = _slices(volumes[index])
+            self._samples += found
+            self.volumes += [index] * len(found)
 
     def __len__(self) -> int:
         return len(self._samples)

@@ -8,9 +8,9 @@ In DICOM the slices are series of their own, `CINE_segmented_SAX_b1`, `_b2`, ...
 `ukbb_cardiac`. Frame 1 is ED; without labels ES is not known, and no volume is given for it.
 
 References:
-    Petersen et al., J Cardiovasc Magn Reson 18:8, 2016, doi:10.1186/s12968-016-0227-4; folders, labels and
-    the rule for repeated series: Bai et al., J Cardiovasc Magn Reson 20:65, 2018,
-    doi:10.1186/s12968-018-0471-x, https://github.com/baiwenjia/ukbb_cardiac
+    Petersen et al., Journal of Cardiovascular Magnetic Resonance 18:8, 2016, doi:10.1186/s12968-016-0227-4;
+    folders, labels and the rule for repeated series: Bai et al., Journal of Cardiovascular Magnetic
+    Resonance 20:65, 2018, doi:10.1186/s12968-018-0471-x, https://github.com/baiwenjia/ukbb_cardiac
 """
 
 import re

@@ -48,6 +48,7 @@ def evaluate(
     *,
     records: Sequence[PatientRecord] | None = None,
     reader: str = "acdc",
+    overlays: bool = True,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Segment every labelled volume, measure it, and write figures and pictures.
@@ -64,6 +65,7 @@ def evaluate(
         predictor: Segments one volume at a time.
         records: Patients to evaluate in place of all in `root`.
         reader: Dataset that `root` holds, a name in `READERS`.
+        overlays: Draw pictures; a few volumes are segmented again for them.
         progress: Called with volumes done, volumes in all and the volume's name.
 
     Returns:
@@ -92,7 +94,8 @@ def evaluate(
         )
     cases = [volume.case for volume in measured]
     metrics = summarise(cases) | {"problems": [asdict(problem) for problem in problems]}
-    _write_overlays(measured, predictor, output / "overlays")
+    if overlays:
+        _write_overlays(measured, predictor, output / "overlays")
     rows = [case.as_row() for case in cases]
     write_csv(output / "metrics.csv", rows[0], rows)
     write_json(output / "metrics.json", metrics)

@@ -11,7 +11,7 @@ from pipelines.manifest import MANIFEST_NAME
 from pipelines.reporting.history import read_history
 from pipelines.training.launch import parse_settings
 from pipelines.training.monitor import HISTORY_NAME
-from pipelines.tuning.trials import TRIALS_NAME, read_trials
+from pipelines.tuning.trials import SETTINGS_NAME, TRIALS_NAME
 
 SCORES: Final = ("val_mean_dice", "val_auroc")
 """What runs are scored by: the best validation of the first of these that they have."""
@@ -32,11 +32,9 @@ def read_scored_settings(folder: Path) -> list[tuple[dict[str, Any], float]]:
     Raises:
         DataError: If there are fewer than two.
     """
-    if (folder / TRIALS_NAME).is_dir():
-        found = [(dict(trial.settings), trial.auroc) for trial in read_trials(folder)]
-    else:
-        runs = sorted(path.parent for path in folder.glob(f"*/{HISTORY_NAME}"))
-        found = [_read_run(run) for run in runs]
+    is_search = (folder / TRIALS_NAME).is_dir()
+    histories = sorted((folder / TRIALS_NAME if is_search else folder).glob(f"*/{HISTORY_NAME}"))
+    found = [_read_scored(path.parent, drawn=is_search) for path in histories]
     if len(found) < 2:
         raise DataError(
             f"expected a folder of 'thorax tune' or of training runs, found {len(found)} with a score in "
@@ -61,13 +59,19 @@ def command_settings(words: list[str]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name not in NOT_SETTINGS}
 
 
-def _read_run(run: Path) -> tuple[dict[str, Any], float]:
+def _read_scored(run: Path, *, drawn: bool) -> tuple[dict[str, Any], float]:
+    """Settings of a run, as drawn for it or as in its command, and its best validation."""
     history = read_history(run / HISTORY_NAME)
     scores = [max(history[name][1]) for name in SCORES if history.get(name, ([], []))[1]]
     try:
-        words = json.loads((run / MANIFEST_NAME).read_text(encoding="utf-8"))["command"]
-        return command_settings(words), scores[0]
-    except (OSError, ValueError, KeyError, IndexError, ConfigError) as error:
+        if drawn:
+            settings = dict(yaml.safe_load((run / SETTINGS_NAME).read_text(encoding="utf-8")))
+        else:
+            words = json.loads((run / MANIFEST_NAME).read_text(encoding="utf-8"))["command"]
+            settings = command_settings(words)
+        return settings, scores[0]
+    except (OSError, ValueError, TypeError, KeyError, IndexError, yaml.YAMLError, ConfigError) as error:
+        needed = SETTINGS_NAME if drawn else MANIFEST_NAME
         raise DataError(
-            f"expected a training run with {MANIFEST_NAME} and a validation, found {run}: {error!r}"
+            f"expected a training run with {needed} and a validation, found {run}: {error!r}"
         ) from error

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +16,8 @@ from pipelines.datasets.nifti import Undo, Volume, slices_last
 from pipelines.errors import ConfigError, DataError
 from pipelines.inference.fuse import fused
 from pipelines.inference.native_grid import Box, foreground_box, to_native_box
+from pipelines.labels import AcdcLabel
+from pipelines.quality.certainty import expected_dice
 from pipelines.training.checkpoints import load_weights
 
 Transform = Callable[[dict[str, Any]], dict[str, Any]]
@@ -35,10 +37,12 @@ class Prediction:
     Attributes:
         mask: `(X, Y, Z)` uint8, values from `AcdcLabel`, one connected component a structure.
         seconds: Wall time of `"preprocess"`, `"network"` and `"postprocess"`.
+        certainty: Dice that the probabilities promise for each structure, 0 to 1.
     """
 
     mask: npt.NDArray[np.uint8]
     seconds: dict[str, float]
+    certainty: Mapping[AcdcLabel, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +139,9 @@ class Predictor:
             mask = np.zeros(found.shape, dtype=np.uint8)
             heart = foreground_box(found.probabilities)
             mask[found.box][heart] = self._members[0].label_map(found.probabilities[:, *heart])
+            certainty = expected_dice(found.probabilities, mask[found.box])
         mask = np.ascontiguousarray(found.undo(mask))
-        return Prediction(mask, found.seconds | {"postprocess": time.perf_counter() - start})
+        return Prediction(mask, found.seconds | {"postprocess": time.perf_counter() - start}, certainty)
 
     def probabilities(self, volume: Volume) -> npt.NDArray[np.float32]:
         """`(4, X, Y, Z)` float32 on the volume's own grid, before the clean-up.

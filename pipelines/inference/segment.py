@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,11 +12,13 @@ import numpy.typing as npt
 from pipelines.datasets.nifti import Volume, slices_last, write_label
 from pipelines.datasets.records import Phase, Problem
 from pipelines.errors import ConfigError, DataError, OutputError
-from pipelines.evaluation.indices import CardiacIndices, indices_from_volumes, structure_volumes_ml
+from pipelines.evaluation.dice import MEAN
+from pipelines.evaluation.indices import indices_from_volumes, structure_volumes_ml
 from pipelines.files import output_folder, write_csv
 from pipelines.inference.cine import find_ed_es
 from pipelines.inference.inputs import Study, StudyImage, find_studies
 from pipelines.inference.plausibility import check_indices, check_mask
+from pipelines.inference.study_result import SegmentReport, StudyResult
 from pipelines.labels import AcdcLabel
 from pipelines.progress import Progress
 from pipelines.reporting.overlay import curve_figure, overlay_figure
@@ -41,70 +43,26 @@ class MaskPredictor(Protocol):
         """Segment one volume `(X, Y, Z)`, float32, in any order of axes."""
 
 
-@dataclass(slots=True)
-class StudyResult:
-    """What was measured in one study.
+class MaskJudge(Protocol):
+    """Anything that predicts how good a mask is, e.g. `pipelines.quality.judge.Judge`."""
 
-    Attributes:
-        study: Name of the study, which its files begin with.
-        patient: Identifier as the source gives it.
-        indices: Volumes, ejection fractions and mass; None where not known.
-        volumes_ml: Volumes in mL of a single volume of unknown phase, else empty.
-        frame_ed: Frame of ED in the cine, 1-based, or None.
-        frame_es: Frame of ES in the cine, 1-based, or None.
-        reason: Why an index is None, `""` if none is.
-        warnings: Plausibility warnings in plain words.
-        files: Files written, label maps first.
-    """
+    def judge(self, volume: Volume, prediction: Any, /) -> dict[str, float]:
+        """Predicted Dice of `rv`, `myo` and `lv`, and their `mean`."""
 
-    study: str
-    patient: str
-    indices: CardiacIndices = field(default_factory=lambda: indices_from_volumes(None, None))
-    volumes_ml: Mapping[AcdcLabel, float] = field(default_factory=dict)
-    frame_ed: int | None = None
-    frame_es: int | None = None
-    reason: str = ""
-    warnings: list[str] = field(default_factory=list)
-    files: list[Path] = field(default_factory=list)
-
-    def as_row(self) -> dict[str, Any]:
-        """The result as a row of `indices.csv`; what is not known is None."""
-        indices = asdict(self.indices)
-        del indices["reason"]
-        return {
-            "patient": self.patient,
-            "study": self.study,
-            **{name: None if value is None else round(value, 2) for name, value in indices.items()},
-            "frame_ed": self.frame_ed,
-            "frame_es": self.frame_es,
-            **{
-                f"{label.name.lower()}_ml_unknown_phase": round(self.volumes_ml[label], 2)
-                if self.volumes_ml
-                else None
-                for label in (AcdcLabel.LV, AcdcLabel.RV, AcdcLabel.MYO)
-            },
-            "reason": self.reason,
-            "warnings": "; ".join(self.warnings),
-        }
+    def warning(self, quality: dict[str, float], /) -> str | None:
+        """A sentence for a low score, None if it is not low."""
 
 
-@dataclass(frozen=True, slots=True)
-class SegmentReport:
-    """Outcome of a run.
-
-    Attributes:
-        output: Folder with the results.
-        results: One result for each study that was segmented.
-        problems: What was put aside, and why.
-    """
-
-    output: Path
-    results: list[StudyResult]
-    problems: list[Problem]
+_Tools = tuple[MaskPredictor, MaskJudge | None]
 
 
 def segment(
-    inputs: Sequence[Path], output: Path, predictor: MaskPredictor, *, progress: Progress | None = None
+    inputs: Sequence[Path],
+    output: Path,
+    predictor: MaskPredictor,
+    *,
+    judge: MaskJudge | None = None,
+    progress: Progress | None = None,
 ) -> SegmentReport:
     """Label maps, `indices.csv`, overlays and curves for all studies found.
 
@@ -118,6 +76,7 @@ def segment(
         inputs: Existing NIfTI files, DICOM series or folders of them.
         output: Folder for the results, made if it does not exist.
         predictor: Segments one volume.
+        judge: Predicts how good a mask is; of a cine those of ED and ES are judged.
         progress: Called as the work goes on.
 
     Returns:
@@ -135,7 +94,7 @@ def segment(
         tell = _teller(progress, number, len(studies), study.name)
         tell("")
         try:
-            result = _segment_study(study, output, predictor, tell, report.problems)
+            result = _segment_study(study, output, (predictor, judge), tell, report.problems)
         except (ConfigError, OutputError):
             raise
         except DataError as error:
@@ -158,7 +117,7 @@ def segment(
 def _segment_study(
     study: Study,
     output: Path,
-    predictor: MaskPredictor,
+    tools: _Tools,
     tell: Callable[[str], None],
     problems: list[Problem],
 ) -> StudyResult:
@@ -170,9 +129,9 @@ def _segment_study(
             volume, warnings = image.load()
             result.warnings += warnings
             if image.phase is None and volume.array.ndim == 4:
-                _segment_cine(image, volume, output, predictor, tell, result)
+                _segment_cine(image, volume, output, tools, tell, result)
                 continue
-            volumes_ml = _segment_volume(image, volume, output, predictor, result)
+            volumes_ml = _segment_volume(image, volume, output, tools, result)
         except DataError as error:
             faults.append(Problem(study.patient, image.path, str(error)))
             continue
@@ -191,37 +150,38 @@ def _segment_study(
 
 
 def _segment_volume(
-    image: StudyImage, volume: Volume, output: Path, predictor: MaskPredictor, result: StudyResult
+    image: StudyImage, volume: Volume, output: Path, tools: _Tools, result: StudyResult
 ) -> Mapping[AcdcLabel, float]:
     if volume.array.ndim != 3:
         raise DataError(
             f"expected one 3-D frame for {image.phase}, found shape {volume.array.shape} in {image.path}"
         )
-    mask = predictor.predict(volume).mask
+    prediction = tools[0].predict(volume)
     path = output / f"{image.name}_seg.nii.gz"
-    write_label(path, mask, volume.affine)
+    write_label(path, prediction.mask, volume.affine)
     result.files.append(path)
-    _check_and_draw(volume, mask, output / f"{image.name}_overlay.png", image.phase, result)
-    return structure_volumes_ml(mask, volume.spacing_mm)
+    path = output / f"{image.name}_overlay.png"
+    _check_and_draw(volume, prediction, path, image.phase, tools[1], result)
+    return structure_volumes_ml(prediction.mask, volume.spacing_mm)
 
 
 def _segment_cine(
     image: StudyImage,
     cine: Volume,
     output: Path,
-    predictor: MaskPredictor,
+    tools: _Tools,
     tell: Callable[[str], None],
     result: StudyResult,
 ) -> None:
     frames = cine.array.shape[3]
-    masks = np.zeros(cine.array.shape, dtype=np.uint8)
     curves: list[Mapping[AcdcLabel, float]] = []
+    predictions = []
     for index in range(frames):
         tell(f" frame {index + 1} of {frames}")
-        masks[..., index] = predictor.predict(cine.frame(index)).mask
-        curves.append(structure_volumes_ml(masks[..., index], cine.spacing_mm))
+        predictions.append(tools[0].predict(cine.frame(index)))
+        curves.append(structure_volumes_ml(predictions[-1].mask, cine.spacing_mm))
     path = output / f"{image.name}_seg.nii.gz"
-    write_label(path, masks, cine.affine)
+    write_label(path, np.stack([prediction.mask for prediction in predictions], axis=-1), cine.affine)
     result.files.append(path)
     lv_ml = [volumes_ml[AcdcLabel.LV] for volumes_ml in curves]
     rv_ml = [volumes_ml[AcdcLabel.RV] for volumes_ml in curves]
@@ -229,7 +189,8 @@ def _segment_cine(
         index_ed, index_es = find_ed_es(lv_ml)
     except DataError as error:
         result.reason = str(error)
-        _check_and_draw(cine.frame(0), masks[..., 0], output / f"{image.name}_overlay.png", None, result)
+        path = output / f"{image.name}_overlay.png"
+        _check_and_draw(cine.frame(0), predictions[0], path, None, tools[1], result)
         return
     path = output / f"{image.name}_curve.png"
     curve_figure(range(1, frames + 1), lv_ml, rv_ml, index_ed, index_es, path)
@@ -237,15 +198,29 @@ def _segment_cine(
     for phase, index in ((Phase.ED, index_ed), (Phase.ES, index_es)):
         _set_frame(result, phase, index + 1)
         path = output / f"{image.name}_{phase}_overlay.png"
-        _check_and_draw(cine.frame(index), masks[..., index], path, phase, result)
+        _check_and_draw(cine.frame(index), predictions[index], path, phase, tools[1], result)
     _set_indices(result, curves[index_ed], curves[index_es])
 
 
-def _check_and_draw(volume: Volume, mask: Mask, path: Path, phase: Phase | None, result: StudyResult) -> None:
+def _check_and_draw(
+    volume: Volume,
+    prediction: MaskPrediction,
+    path: Path,
+    phase: Phase | None,
+    judge: MaskJudge | None,
+    result: StudyResult,
+) -> None:
+    mask = prediction.mask
     image, _ = slices_last(volume)
     label, _ = slices_last(Volume(mask, volume.affine, volume.spacing_mm))
     prefix = f"{phase}: " if phase else ""
     result.warnings += [prefix + warning for warning in check_mask(label.array, label.spacing_mm)]
+    if judge is not None:
+        quality = judge.judge(volume, prediction)
+        if not result.quality or quality[MEAN] < result.quality[MEAN]:
+            result.quality = quality
+        if warning := judge.warning(quality):
+            result.warnings.append(prefix + warning)
     title = f"{result.patient} {phase or ''}".strip()
     overlay_figure(image.array, label.array, path, title=title, spacing_mm=image.spacing_mm)
     result.files.append(path)

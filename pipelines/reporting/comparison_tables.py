@@ -11,7 +11,7 @@ from pipelines.reporting.html import Table
 from pipelines.reporting.markdown import number, p_text
 
 TITLES: Final = {
-    "dice": "Dice = F1 of the voxels",
+    "dice": "Dice (voxel F1)",
     "iou": "IoU",
     "precision": "precision",
     "recall": "recall",
@@ -96,7 +96,7 @@ def _figures(content: dict[str, Any]) -> Table:
             for model in models.values()
         ]
         rows.append([title_of(figure, "" if name == "mae" else name), *cells])
-    caption = f"{len(content['patients'])} patients, with 95% intervals by bootstrap of patients"
+    caption = f"Figures of {len(content['patients'])} patients, with 95% intervals by bootstrap of patients"
     return Table(caption, ["", *models], rows)
 
 
@@ -109,7 +109,7 @@ def _costs(content: dict[str, Any]) -> Table:
 
     rows = [
         row("parameters, million", "parameters", 2, 1e6),
-        row("wall time of a volume, median, s", "seconds_per_volume", 2),
+        row("wall time of a volume beside other work, median, s", "seconds_per_volume", 2),
         row("processor time of the largest image, s", "cpu_seconds", 2),
         row("peak memory of predicting, MB", "peak_mb", 0),
         row("CPU threads", "threads", 0),

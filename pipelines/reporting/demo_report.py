@@ -13,7 +13,7 @@ from pipelines.datasets.loading import load_label
 from pipelines.datasets.nifti import Volume
 from pipelines.datasets.records import PatientRecord, Phase
 from pipelines.evaluation.indices import CardiacIndices, cardiac_indices
-from pipelines.inference.segment import StudyResult
+from pipelines.inference.study_result import StudyResult
 from pipelines.labels import FOREGROUND, LABEL_NAMES
 from pipelines.reporting.history import history_figure
 from pipelines.reporting.html import MISSING, Picture, Section, Table, write_report

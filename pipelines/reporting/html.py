@@ -1,6 +1,7 @@
 """Self-contained HTML reports: text, tables and pictures in one file that needs nothing else."""
 
 import base64
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,4 +127,7 @@ def _as_text(value: Cell) -> str:
 
 
 def _is_figure(value: Any) -> bool:
+    """Numbers, and text that is nothing but one, perhaps with its spread."""
+    if isinstance(value, str):
+        return re.fullmatch(r"[+-]?\d+(\.\d+)?( ± \d+(\.\d+)?)?", value) is not None
     return value is None or isinstance(value, float | int)

@@ -10,7 +10,7 @@ from pipelines.labels import FOREGROUND, LABEL_NAMES
 
 if TYPE_CHECKING:
     from pipelines.inference.classify import ClassifiedXray
-    from pipelines.inference.segment import StudyResult
+    from pipelines.inference.study_result import StudyResult
     from pipelines.tuning.trials import Trial
 
 MOST_ROWS = 40
@@ -105,14 +105,14 @@ def classification_table(results: Sequence["ClassifiedXray"]) -> Table:
 def trials_table(trials: Sequence["Trial"]) -> Table:
     """Trials of a search, the best first: what was drawn, and what it showed on validation."""
     table = Table(title=f"{len(trials)} trials, scores on validation", title_justify="left", show_lines=True)
-    for column in ("trial", "epochs", "AUROC", "accuracy", "settings"):
+    for column in ("trial", "epochs", *(trials[0].scores if trials else ()), "settings"):
         table.add_column(column, justify="left" if column == "settings" else "right")
     for trial in trials[:MOST_ROWS]:
         drawn = [
             f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
             for name, value in trial.settings.items()
         ]
-        scores = (str(trial.epochs), f"{trial.auroc:.4f}", f"{trial.accuracy:.3f}")
+        scores = (str(trial.epochs), *(f"{score:.4f}" for score in trial.scores.values()))
         table.add_row(trial.name, *scores, escape(", ".join(drawn)))
     return table
 

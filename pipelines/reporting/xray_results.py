@@ -26,7 +26,7 @@ from pipelines.reporting.xray_sections import (
     explanation_section,
     quantization_figure,
     quantization_section,
-    search_section,
+    searches_section,
 )
 
 PAGE_NAME = "chest-xray.md"
@@ -85,7 +85,7 @@ class Studies:
     Attributes:
         base: Evaluations of the base recipe, one a seed, to compare with `tuned`.
         tuned: Evaluations of the tuned recipe of the same images.
-        search: Of `thorax tune`.
+        searches: Of `thorax tune`.
         errors: Of `thorax errors`.
         quantization: Of `thorax quantize`.
         explanations: Of `thorax study-explanations`.
@@ -93,7 +93,7 @@ class Studies:
 
     base: Sequence[Path] = ()
     tuned: Sequence[Path] = ()
-    search: Path | None = None
+    searches: Sequence[Path] = ()
     errors: Path | None = None
     quantization: Path | None = None
     explanations: Path | None = None
@@ -184,8 +184,8 @@ def _blocks(
     blocks = {ACCURACY: f"{figures}\n\n{pictures}", RUNS: f"{_runs_table(runs)}\n\n```text\n{listed}\n```"}
     if studies.base or studies.tuned:
         blocks[COMPARISON] = comparison_section(studies.base, studies.tuned)
-    if studies.search:
-        blocks[SEARCH] = search_section(studies.search)
+    if studies.searches:
+        blocks[SEARCH] = searches_section(studies.searches)
     if studies.errors:
         blocks[ERRORS] = errors_section(studies.errors)
     if studies.quantization:

@@ -56,12 +56,18 @@ def comparison_section(first: Sequence[Path], second: Sequence[Path]) -> str:
     return markdown_table(header, rows)
 
 
-def search_section(search: Path) -> str:
-    """The best trials of a search.
+def searches_section(searches: Sequence[Path]) -> str:
+    """The best trials of each search, under its name where there are several.
 
     Raises:
-        DataError: If there is no search.
+        DataError: If a folder holds no search.
     """
+    if len(searches) == 1:
+        return _search_table(searches[0])
+    return "\n\n".join(f"**{search.name}**: {_search_table(search)}" for search in searches)
+
+
+def _search_table(search: Path) -> str:
     try:
         with (search / TABLE_NAME).open(encoding="utf-8", newline="") as stream:
             rows = list(csv.DictReader(stream))

@@ -13,22 +13,28 @@ def make_optimizer(
     parameters: Iterable[nn.Parameter] | Iterable[dict[str, Any]],
     learning_rate: float,
     weight_decay: float,
+    *,
+    momentum: float = 0.9,
 ) -> optim.Optimizer:
-    """AdamW, or SGD with Nesterov momentum 0.9.
+    """AdamW, or SGD with Nesterov momentum.
 
     Args:
         name: `"adamw"` or `"sgd"`.
         parameters: What is optimised, or groups of it with learning rates of their own.
         learning_rate: Peak learning rate.
         weight_decay: Decoupled (AdamW) or added to the gradient (SGD).
+        momentum: Weight of the past gradients, 0 to below 1; AdamW's first beta.
 
     Raises:
         ConfigError: If the name is neither.
     """
     if name == "adamw":
-        return optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay, fused=True)
+        betas = (momentum, 0.999)
+        return optim.AdamW(parameters, lr=learning_rate, betas=betas, weight_decay=weight_decay, fused=True)
     if name == "sgd":
-        return optim.SGD(parameters, lr=learning_rate, weight_decay=weight_decay, momentum=0.9, nesterov=True)
+        return optim.SGD(
+            parameters, lr=learning_rate, weight_decay=weight_decay, momentum=momentum, nesterov=momentum > 0
+        )
     raise ConfigError(f"expected optimizer 'adamw' or 'sgd', found {name!r}")
 
 

@@ -3,7 +3,7 @@
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import yaml
 
+from pipelines.bundle import XRAY_NETWORKS
 from pipelines.datasets.prepare import read_datalist
 from pipelines.errors import ConfigError
 from pipelines.files import output_folder, write_json, write_text
@@ -18,7 +19,7 @@ from pipelines.manifest import write_manifest
 from pipelines.training.checkpoints import LAST_NAME
 from pipelines.training.launch import check_settings
 from pipelines.tuning.space import Choice, Range, Space
-from pipelines.tuning.trial import METRIC, TIME, run_trial
+from pipelines.tuning.trial import TIME, run_trial, scores_of
 from pipelines.tuning.trials import SETTINGS_NAME, TRIALS_NAME, Trial, read_trials, write_trials
 
 STATE_NAME: Final = "ray"
@@ -26,6 +27,9 @@ STATE_NAME: Final = "ray"
 
 OPTIONS_NAME: Final = "options.json"
 """Options that the search began with."""
+
+POINT: Final = "point"
+"""What Ray calls the settings of one trial of a grid."""
 
 OBJECT_STORE_BYTES: Final = 100_000_000  # trials read their data themselves
 
@@ -46,6 +50,8 @@ class SearchOptions:
         address: Existing Ray cluster, such as `"auto"` or `"ray://host:10001"`, whose machines
             all see the same folders; None starts Ray on this machine.
         settings: Settings that all trials share.
+        overlays: Further configuration files that all trials read after `train`.
+        points: Settings of each trial, as of a grid, instead of draws from a space; `trials` then counts not.
     """
 
     trials: int = 20
@@ -56,6 +62,8 @@ class SearchOptions:
     seed: int = 0
     address: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    overlays: Sequence[str] = ()
+    points: Sequence[Mapping[str, Any]] = ()
 
 
 def search(
@@ -75,10 +83,10 @@ def search(
     HParams, and the folder of each trial below `trials`.
 
     Args:
-        network: Network of the chest X-ray bundle.
-        dataset_dir: Folder of `thorax prepare chest-xray`.
+        network: A network of one of the bundles.
+        dataset_dir: Prepared folder.
         output: Folder of the search.
-        space: Settings and their ranges.
+        space: Settings and their ranges; one that `options.settings` gives is not drawn. Empty with `points`.
         options: How far and where to search.
         resume: Go on with the search in `output`, as far as it was meant to go when it began;
             of the options only `concurrency` and `address` count. Trials go on from their last epoch.
@@ -87,12 +95,12 @@ def search(
         Trials that finished an epoch, the best first.
 
     Raises:
-        ConfigError: If a setting is unknown, Ray is missing, `output` does not fit `resume`, or no
-            trial finished an epoch.
+        ConfigError: If a setting is unknown, none is left to search, Ray is missing, `output` does
+            not fit `resume`, or no trial finished an epoch.
         DataError: If `dataset_dir` is not prepared.
         KeyboardInterrupt: If the search was interrupted; it can be resumed.
     """
-    read_datalist(dataset_dir, kind="images")
+    read_datalist(dataset_dir, kind="images" if network in XRAY_NETWORKS else "volumes")
     state = output_folder(output.resolve()) / STATE_NAME
     if state.exists() and not resume:
         raise ConfigError(
@@ -101,7 +109,11 @@ def search(
         )
     if resume and not state.exists():
         raise ConfigError(f"expected a search to go on with in {output}, found none; start without --resume")
-    check_settings([*space, *options.settings], network)
+    named = {name for point in options.points for name in point}
+    check_settings([*space, *named, *options.settings], network, options.overlays)
+    space = {name: domain for name, domain in space.items() if name not in options.settings}
+    if not space and not options.points:
+        raise ConfigError("expected a setting to search, found all of them given by --set; leave one out")
     options = _kept_options(output, options, resume=resume)
     try:
         with _ray(options):
@@ -109,7 +121,7 @@ def search(
     except KeyboardInterrupt:
         logger.warning("interrupted; go on with --resume")
         raise
-    trials = read_trials(output)
+    trials = read_trials(output, scores_of(network))
     for trial in trials:  # what they would go on from is as large as three networks
         (output / TRIALS_NAME / trial.name / LAST_NAME).unlink(missing_ok=True)
     write_trials(output, trials, options.settings)
@@ -143,9 +155,17 @@ def _run(
 
     def trainable(drawn: dict[str, Any]) -> None:
         folder = trials / tune.get_context().get_trial_id()
+        drawn = drawn.get(POINT, drawn)
         write_text(folder / SETTINGS_NAME, yaml.safe_dump(drawn))
         settings = {"max_epochs": options.epochs, **options.settings, **drawn}
-        run_trial(settings, network=network, dataset_dir=dataset_dir, folder=folder, report=tune.report)
+        run_trial(
+            settings,
+            network=network,
+            dataset_dir=dataset_dir,
+            folder=folder,
+            report=tune.report,
+            overlays=options.overlays,
+        )
 
     if resume:
         tuner = tune.Tuner.restore(
@@ -154,11 +174,13 @@ def _run(
     else:
         tuner = tune.Tuner(
             trainable,
-            param_space={name: _ray_domain(domain) for name, domain in space.items()},
+            param_space={POINT: tune.grid_search(list(options.points))}
+            if options.points
+            else {name: _ray_domain(domain) for name, domain in space.items()},
             tune_config=tune.TuneConfig(
-                metric=METRIC,
+                metric=scores_of(network)[0],
                 mode="max",
-                num_samples=options.trials,
+                num_samples=1 if options.points else options.trials,
                 trial_dirname_creator=lambda trial: trial.trial_id,
                 max_concurrent_trials=(options.concurrency or None) if options.address else None,
                 search_alg=BasicVariantGenerator(random_state=options.seed),

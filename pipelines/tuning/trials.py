@@ -30,19 +30,26 @@ class Trial:
         name: Its name, also that of its folder.
         settings: What was drawn for it.
         epochs: Epochs that it ran.
-        auroc: Largest AUROC on validation.
-        accuracy: Accuracy on validation in that epoch.
+        scores: On validation by name, in the epoch in which the first was largest.
     """
 
     name: str
     settings: Mapping[str, Any]
     epochs: int
-    auroc: float
-    accuracy: float
+    scores: Mapping[str, float]
+
+    @property
+    def score(self) -> float:
+        """What trials are compared by."""
+        return next(iter(self.scores.values()))
 
 
-def read_trials(output: Path) -> list[Trial]:
+def read_trials(output: Path, names: Sequence[str] = ("auroc", "accuracy")) -> list[Trial]:
     """Trials of a search that finished an epoch, the best first.
+
+    Args:
+        output: Folder of the search.
+        names: Scores to read; the first is compared by.
 
     Raises:
         ConfigError: If there is none.
@@ -54,14 +61,13 @@ def read_trials(output: Path) -> list[Trial]:
             continue
         with path.open(encoding="utf-8", newline="") as stream:
             rows = list(csv.DictReader(stream))
-        best = max(rows, key=lambda row: float(row["val_auroc"]))
+        best = max(rows, key=lambda row: float(row[f"val_{names[0]}"]))
         settings = yaml.safe_load((folder / SETTINGS_NAME).read_text(encoding="utf-8"))
-        trials.append(
-            Trial(folder.name, settings, len(rows), float(best["val_auroc"]), float(best["val_accuracy"]))
-        )
+        scores = {name: float(best[f"val_{name}"]) for name in names}
+        trials.append(Trial(folder.name, settings, len(rows), scores))
     if not trials:
         raise ConfigError(f"expected a trial that finished an epoch in {output}, found none; see its errors")
-    return sorted(trials, key=lambda trial: trial.auroc, reverse=True)
+    return sorted(trials, key=lambda trial: trial.score, reverse=True)
 
 
 def write_trials(output: Path, trials: Sequence[Trial], shared: Mapping[str, Any]) -> None:
@@ -77,13 +83,13 @@ def write_trials(output: Path, trials: Sequence[Trial], shared: Mapping[str, Any
     """
     names = list(trials[0].settings)
     rows = [
-        {"trial": trial.name, "epochs": trial.epochs, "auroc": trial.auroc, "accuracy": trial.accuracy}
-        | dict(trial.settings)
+        {"trial": trial.name, "epochs": trial.epochs} | dict(trial.scores) | dict(trial.settings)
         for trial in trials
     ]
-    write_csv(output / TABLE_NAME, ["trial", "epochs", "auroc", "accuracy", *names], rows)
+    write_csv(output / TABLE_NAME, ["trial", "epochs", *trials[0].scores, *names], rows)
     best = trials[0]
-    header = f"# Trial {best.name}: AUROC {best.auroc:.4f} on validation within {best.epochs} epochs.\n"
+    metric = next(iter(best.scores))
+    header = f"# Trial {best.name}: {metric} {best.score:.4f} on validation within {best.epochs} epochs.\n"
     write_text(output / BEST_SETTINGS_NAME, header + yaml.safe_dump({**shared, **best.settings}))
     for trial in trials:
         with SummaryWriter(str(output / "tensorboard" / trial.name)) as writer:
@@ -91,4 +97,4 @@ def write_trials(output: Path, trials: Sequence[Trial], shared: Mapping[str, Any
                 name: value if isinstance(value, int | float | bool) else str(value)
                 for name, value in trial.settings.items()
             }
-            writer.add_hparams(values, {"auroc": trial.auroc, "accuracy": trial.accuracy}, run_name=".")
+            writer.add_hparams(values, dict(trial.scores), run_name=".")

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import pytest
 
 from pipelines.datasets.acdc import read_acdc
@@ -61,10 +62,9 @@ def test_the_same_data_and_seed_give_the_same_datalist(cohort: Path, tmp_path: P
 
 def test_changed_voxels_change_the_fingerprints(cohort: Path, tmp_path: Path) -> None:
     before = read_datalist(prepare_acdc(cohort, tmp_path / "out").datalist)
-    source = cohort / "training" / "patient002"
-    target = cohort / "training" / "patient001"
-    image = (source / "patient002_frame01.nii.gz").read_bytes()
-    (target / "patient001_frame01.nii.gz").write_bytes(image)
+    path = cohort / "training" / "patient001" / "patient001_frame01.nii.gz"
+    image = nib.load(path)
+    nib.save(nib.Nifti1Image(image.get_fdata() + 1, image.affine), path)
     after = read_datalist(prepare_acdc(cohort, tmp_path / "out").datalist)
     assert before["fingerprint"] != after["fingerprint"]
     changed = [

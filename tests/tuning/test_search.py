@@ -69,7 +69,7 @@ def test_trials_are_ranked_by_their_best_epoch(tmp_path: Path) -> None:
         (folder / "history.csv").write_text("\n".join(["epoch,val_auroc,val_accuracy", *lines]) + "\n")
     (tmp_path / "trials" / "not_begun").mkdir()
     found = read_trials(tmp_path)
-    assert [(trial.name, trial.auroc, trial.accuracy, trial.epochs) for trial in found] == [
+    assert [(trial.name, *trial.scores.values(), trial.epochs) for trial in found] == [
         ("b", 0.9, 0.45, 2),
         ("c", 0.8, 0.4, 2),
         ("a", 0.7, 0.35, 2),
@@ -93,6 +93,11 @@ def test_a_mistyped_setting_stops_before_ray_starts(prepared: Path, tmp_path: Pa
         search("resnet18", prepared, tmp_path / "b", SPACE, SearchOptions(settings={"heads": [8]}))
 
 
+def test_a_search_of_nothing_stops_before_ray_starts(prepared: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="expected a setting to search"):
+        search("resnet18", prepared, tmp_path, SPACE, SearchOptions(settings={"learning_rate": 0.001}))
+
+
 def test_data_that_is_not_prepared_stops_before_ray_starts(tmp_path: Path) -> None:
     with pytest.raises(DataError):
         search("resnet18", tmp_path, tmp_path / "out", SPACE, SearchOptions())
@@ -100,7 +105,7 @@ def test_data_that_is_not_prepared_stops_before_ray_starts(tmp_path: Path) -> No
 
 def command(prepared: Path, output: Path, *more: str) -> list[str]:
     space = output.with_suffix(".yaml")
-    space.write_text("learning_rate: {low: 0.0001, high: 0.01, log: true}\n")
+    space.write_text("learning_rate: {low: 0.0001, high: 0.01, log: true}\nbatch_size: {choice: [4096]}\n")
     options = ["--trials", "3", "--epochs", "2", "--concurrency", "1", "--space", str(space)]
     for name, value in SMALL.items():
         options += ["--set", f"{name}={value}"]
@@ -148,11 +153,12 @@ def test_a_killed_search_goes_on_to_its_end(prepared: Path, killed: Path) -> Non
     assert all(int(history(killed / "trials" / trial.name)[0]["epoch"]) == 1 for trial in trials)
 
     best = read_settings(killed / "best.yaml")
+    assert best["batch_size"] == SMALL["batch_size"]  # given, so not drawn
     assert best["learning_rate"] == trials[0].settings["learning_rate"]
     assert best["size_px"] == [32, 32]
     with (killed / "trials.csv").open(newline="") as stream:
         assert [row["trial"] for row in csv.DictReader(stream)] == [trial.name for trial in trials]
     events = EventAccumulator(str(killed / "tensorboard" / trials[0].name))
     events.Reload()
-    assert events.Scalars("auroc")[0].value == pytest.approx(trials[0].auroc)
+    assert events.Scalars("auroc")[0].value == pytest.approx(trials[0].score)
     assert events.PluginTagToContent("hparams")

@@ -1,0 +1,125 @@
+"""The commands of `thorax` that prepare, measure and segment hearts."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from pipelines.cli_options import (
+    Device,
+    Ensemble,
+    HeartNetwork,
+    Output,
+    Quality,
+    ReaderName,
+    Tta,
+    Weights,
+    console,
+    say,
+)
+from pipelines.cli_quality import judge_for
+from pipelines.progress import progress_bar
+
+if TYPE_CHECKING:
+    from pipelines.inference.predictor import Predictor
+
+
+def prepare_acdc(
+    root: Annotated[Path, typer.Argument(help="Folder in ACDC's layout.")],
+    output: Output,
+    test_patients: Annotated[
+        Path | None, typer.Option(help="Text file with the test patients, one a line.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
+) -> None:
+    """Check every patient, list what is put aside, and write the datalist with its split."""
+    from pipelines.datasets import prepare
+    from pipelines.datasets.split import read_test_patients
+
+    names = read_test_patients(test_patients) if test_patients else None
+    with progress_bar("Checking", console) as tell:
+        result = prepare.prepare_acdc(root, output, seed=seed, test_patients=names, progress=tell)
+    for problem in result.problems:
+        say(f"put aside {problem.patient}: {problem.reason}")
+    say(f"{result.patients} patients, {result.volumes} volumes in {result.datalist}")
+
+
+def evaluate(
+    root: Annotated[
+        Path, typer.Argument(help="Labelled folder in the reader's layout, or one of 'thorax prepare'.")
+    ],
+    output: Output,
+    network: HeartNetwork = "unet",
+    weights: Weights = None,
+    section: Annotated[
+        Literal["training", "validation", "test"],
+        typer.Option(help="Of a datalist: the patients to measure."),
+    ] = "test",
+    fold: Annotated[int, typer.Option(help="Of a datalist: the fold that validation stands for.")] = 0,
+    reader: ReaderName = "acdc",
+    tta: Tta = False,
+    ensemble: Ensemble = False,
+    device: Device = "auto",
+) -> None:
+    """Measure a network on labelled volumes: Dice, distances, volumes, ejection fraction."""
+    from pipelines.datasets.prepare import section_records
+    from pipelines.evaluation.evaluate import evaluate as evaluate_volumes
+    from pipelines.manifest import write_manifest
+    from pipelines.reporting.tables import metrics_table
+
+    records = section_records(root, section, fold)
+    predictor = _predictor(network, weights, tta=tta, ensemble=ensemble, device=device)
+    with progress_bar("Evaluating", console) as tell:
+        metrics = evaluate_volumes(root, output, predictor, records=records, reader=reader, progress=tell)
+    write_manifest(
+        output, networks=predictor.networks, tta=tta, outputs=["metrics.json", "metrics.csv", "overlays"]
+    )
+    console.print(metrics_table(metrics))
+    for problem in metrics["problems"]:
+        say(f"put aside {problem['patient']}: {problem['reason']}")
+    say(f"figures and pictures in {output}")
+
+
+def segment(
+    inputs: Annotated[list[Path], typer.Argument(help="NIfTI files, DICOM series, or folders of them.")],
+    output: Output,
+    network: HeartNetwork = "unet",
+    weights: Weights = None,
+    tta: Tta = False,
+    ensemble: Ensemble = False,
+    quality: Quality = False,
+    device: Device = "auto",
+) -> None:
+    """Segment volumes and cines; write label maps, indices, overlays and curves."""
+    from pipelines.inference.segment import segment as segment_studies
+    from pipelines.reporting.tables import indices_table
+
+    judge = judge_for(network, weights, device, thorough=quality, several=tta or ensemble)
+    predictor = _predictor(network, weights, tta=tta, ensemble=ensemble, device=device)
+    with progress_bar("Segmenting", console) as tell:
+        report = segment_studies(inputs, output, predictor, judge=judge, progress=tell)
+    console.print(indices_table(report.results))
+    for result in report.results:
+        for warning in result.warnings:
+            say(f"{result.study}: {warning}")
+    for problem in report.problems:
+        say(f"put aside {problem.path}: {problem.reason}")
+    say(f"label maps, indices.csv and pictures in {output}")
+
+
+def results_acdc(
+    run: Annotated[list[Path], typer.Option(help="Folder of a training run; may be repeated.")],
+    evaluation: Annotated[list[Path], typer.Option(help="Folder of an evaluation; may be repeated.")],
+    output: Output = Path("docs/results"),
+) -> None:
+    """Write the page of the ACDC bundle and the figures of its model card."""
+    from pipelines.reporting.acdc_results import write_acdc_results
+
+    say(f"page in {write_acdc_results(run, evaluation, output)}")
+
+
+def _predictor(network: str, weights: Path | None, *, tta: bool, ensemble: bool, device: str) -> "Predictor":
+    from pipelines.bundle import NETWORKS
+    from pipelines.inference.predictor import Predictor
+
+    return Predictor.load(NETWORKS if ensemble else network, weights=weights, tta=tta, device=device)

@@ -1,0 +1,57 @@
+"""Patients whose images are those of another patient: of each set one stays."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from pipelines.datasets.duplicates import joined
+from pipelines.datasets.loading import load_image
+from pipelines.datasets.records import PatientRecord, Problem
+
+TEST = "test"
+
+
+def without_copies(
+    patients: Sequence[PatientRecord], parts: Mapping[str, int | str], *, keep_test: bool
+) -> tuple[list[PatientRecord], list[Problem]]:
+    """Patients whose images are their own, and those put aside as copies.
+
+    Two patients with one equal volume are taken for one. A heart that is in training and in
+    test would make a network look better than it is.
+
+    Args:
+        patients: With the volumes that are used.
+        parts: `"test"` or the fold of each patient.
+        keep_test: Of copies the one in the test section stays, as in a published split that must not
+            lose patients; otherwise one that is trained on. Of several the first by name stays.
+
+    Raises:
+        DataError: If an image cannot be read.
+    """
+    digests = [(patient.patient, _digest(patient)) for patient in patients]
+    found = [(name, digest) for name, volumes in digests for digest in volumes]
+    first: dict[str, int] = {}
+    pairs = [(first.setdefault(digest, index), index) for index, (_, digest) in enumerate(found)]
+    same = joined([name for name, _ in found], pairs)
+    stays: dict[str, str] = {}
+    for name in sorted(same, key=lambda name: ((parts[name] == TEST) != keep_test, name)):
+        stays.setdefault(same[name], name)
+    kept, problems = [], []
+    for patient in patients:
+        other = stays[same[patient.patient]]
+        if other == patient.patient:
+            kept.append(patient)
+            continue
+        reason = (
+            f"expected images of its own, found those of {other}: the same heart would count twice, or be in "
+            f"training and test; {other} stays"
+        )
+        problems.append(Problem(patient.patient, patient.volumes[0].image.parent, reason))
+    return kept, problems
+
+
+def _digest(patient: PatientRecord) -> list[str]:
+    """Hash of the values of each volume; files may be packed in another way."""
+    arrays = [np.ascontiguousarray(load_image(volume).array) for volume in patient.volumes]
+    return [hashlib.sha256(f"{array.shape}".encode() + array.tobytes()).hexdigest() for array in arrays]
