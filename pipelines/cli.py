@@ -17,6 +17,7 @@ from pipelines import (
     cli_comparing,
     cli_datasets,
     cli_eda,
+    cli_errors,
     cli_heart,
     cli_interaction,
     cli_labelling,
@@ -98,6 +99,9 @@ app.command()(cli_labelling.add_user)
 app.command()(cli_active_learning.fine_tune)
 app.command()(cli_active_learning.restore_model)
 results_app.command("chest-xray")(cli_xray.results_chest_xray)
+app.command()(cli_errors.analyse_errors)
+app.command()(cli_errors.show_features)
+results_app.command("errors")(cli_errors.results_errors)
 app.command()(cli_interaction.unseen_masks)
 app.command()(cli_interaction.interact_benchmark)
 results_app.command("interaction")(cli_interaction.results_interaction)

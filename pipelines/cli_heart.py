@@ -62,14 +62,12 @@ def evaluate(
     device: Device = "auto",
 ) -> None:
     """Measure a network on labelled volumes: Dice, distances, volumes, ejection fraction."""
-    from pipelines.datasets.prepare import DATALIST_NAME, patient_records, read_datalist, select
+    from pipelines.datasets.prepare import section_records
     from pipelines.evaluation.evaluate import evaluate as evaluate_volumes
     from pipelines.manifest import write_manifest
     from pipelines.reporting.tables import metrics_table
 
-    records = None
-    if root.name == DATALIST_NAME or (root / DATALIST_NAME).is_file():
-        records = patient_records(select(read_datalist(root), section, fold))
+    records = section_records(root, section, fold)
     predictor = _predictor(network, weights, tta=tta, ensemble=ensemble, device=device)
     with progress_bar("Evaluating", console) as tell:
         metrics = evaluate_volumes(root, output, predictor, records=records, reader=reader, progress=tell)

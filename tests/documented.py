@@ -261,10 +261,10 @@ RUNNERS: dict[str, Callable[[Workspace, Command], None]] = {
     r"thorax active-learning-benchmark .*": label_two,
     r"thorax recipe acdc .*": recipe_smoke,
     r"thorax results recipe .*": with_xrays,
-    r"thorax (evaluate|interact-benchmark) .*": evaluate_two,
+    r"thorax (evaluate|analyse-errors|interact-benchmark) .*": evaluate_two,
     r"thorax cross-evaluate .*": cross_two,
     r"thorax (tune|evaluate-xray|classify|explain|errors|study-explanations|quantize) .*": with_xrays,
-    r"thorax (--help|datasets.*|eda .*|phantom .*|prepare .*|segment .*|export .*)": run_it,
+    r"thorax (--help|datasets.*|eda .*|phantom .*|prepare .*|segment .*|show-features .*|export .*)": run_it,
 }
 
 

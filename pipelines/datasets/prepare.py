@@ -193,6 +193,22 @@ def select(datalist: dict[str, Any], section: Section, fold: int) -> list[dict[s
     return items
 
 
+def section_records(root: Path, section: Section, fold: int) -> list[PatientRecord] | None:
+    """Patients of a section, if `root` is a datalist or has one; None if it is a dataset's folder.
+
+    Args:
+        root: Datalist, folder of one, or folder of a dataset.
+        section: Which patients.
+        fold: Fold that validation stands for.
+
+    Raises:
+        DataError: As for `read_datalist` and `select`.
+    """
+    if root.name != DATALIST_NAME and not (root / DATALIST_NAME).is_file():
+        return None
+    return patient_records(select(read_datalist(root), section, fold))
+
+
 def patient_records(items: Iterable[Mapping[str, Any]]) -> list[PatientRecord]:
     """Patients, in name order, with the volumes that items of a datalist describe."""
     volumes: dict[str, list[VolumeRecord]] = defaultdict(list)

@@ -89,15 +89,39 @@ def calibration(truth: IntArray, probability: FloatArray) -> tuple[list[dict[str
     References:
         Guo et al., ICML 2017, arXiv:1706.04599.
     """
+    curve, error = calibration_curve(bin_sums(truth, probability))
+    return [{"images" if name == "count" else name: point[name] for name in point} for point in curve], error
+
+
+def bin_sums(truth: IntArray, probability: FloatArray) -> FloatArray:
+    """Count, sum of probabilities and sum of truths in bins of equal width, `(3, CALIBRATION_BINS)`.
+
+    Sums of several parts add up to those of the whole.
+
+    Args:
+        truth: `(N,)` 0 or 1.
+        probability: `(N,)` of 1.
+    """
     bins = np.minimum((probability * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
+    parts = [np.bincount(bins, weights, minlength=CALIBRATION_BINS) for weights in (None, probability, truth)]
+    return np.stack(parts).astype(np.float64)
+
+
+def calibration_curve(sums: FloatArray) -> tuple[list[dict[str, float]], float]:
+    """Calibration curve and expected calibration error from the sums of `bin_sums`.
+
+    Returns:
+        For each bin that is not empty: mean `probability`, `share` of ones and `count`; and the
+        mean of their differences, weighted by count, 0.0 if all are empty.
+    """
     curve: list[dict[str, float]] = []
     error = 0.0
-    for index in np.unique(bins):
-        inside = bins == index
-        mean, share = float(probability[inside].mean()), float(truth[inside].mean())
-        curve.append({"probability": mean, "share": share, "images": int(inside.sum())})
-        error += abs(mean - share) * inside.mean()
-    return curve, float(error)
+    for count, probability, ones in sums.T[sums[0] > 0]:
+        curve.append(
+            {"probability": float(probability / count), "share": float(ones / count), "count": int(count)}
+        )
+        error += abs(probability - ones)
+    return curve, float(error / max(sums[0].sum(), 1))
 
 
 def ranking_scores(

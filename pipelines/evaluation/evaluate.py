@@ -13,7 +13,7 @@ from pipelines.datasets.readers import read_dataset
 from pipelines.datasets.records import PatientRecord, Phase, Problem, VolumeRecord
 from pipelines.errors import DataError
 from pipelines.evaluation.cases import Case
-from pipelines.evaluation.indices import IntArray, structure_volumes_ml
+from pipelines.evaluation.indices import IntArray, Spacing, structure_volumes_ml
 from pipelines.evaluation.metrics import volume_metrics
 from pipelines.evaluation.summary import summarise
 from pipelines.files import atomic_path, output_folder, write_csv, write_json
@@ -77,14 +77,7 @@ def evaluate(
         OutputError: If the results cannot be written.
     """
     output_folder(output)
-    patients, problems = _patients(root, records, reader)
-    volumes = [volume for patient in patients for volume in patient.volumes]
-    labelled = [volume for volume in volumes if volume.label is not None and volume.structures]
-    if not labelled:
-        raise DataError(
-            f"expected labelled volumes (RV, MYO or LV) below {root}, found {len(patients)} patients "
-            f"without one; 'thorax datasets {reader}' tells where labels belong and what they say"
-        )
+    labelled, problems = labelled_volumes(root, records, reader)
     measured: list[_Measured] = []
     for done, record in enumerate(labelled, start=1):
         try:
@@ -133,18 +126,61 @@ def choose_overlays(cases: Sequence[Case], *, count: int = OVERLAYS) -> dict[int
     return dict(sorted(chosen.items(), key=lambda item: order.index(item[0])))
 
 
+def labelled_volumes(
+    root: Path, records: Sequence[PatientRecord] | None = None, reader: str = "acdc"
+) -> tuple[list[VolumeRecord], list[Problem]]:
+    """Volumes that can be measured, patient by patient, and what was put aside on the way.
+
+    Args:
+        root: Existing folder in the layout of `reader`.
+        records: Patients to take in place of all in `root`.
+        reader: Dataset that `root` holds, a name in `READERS`.
+
+    Raises:
+        ConfigError: If there is no such reader.
+        DataError: If there is no labelled volume.
+    """
+    patients, problems = records, list[Problem]()
+    if patients is None:
+        dataset = read_dataset(reader, root)
+        patients, problems = dataset.patients, list(dataset.problems)
+    volumes = [volume for patient in patients for volume in patient.volumes]
+    labelled = [volume for volume in volumes if volume.label is not None and volume.structures]
+    if not labelled:
+        raise DataError(
+            f"expected labelled volumes (RV, MYO or LV) below {root}, found {len(patients)} patients "
+            f"without one; 'thorax datasets {reader}' tells where labels belong and what they say"
+        )
+    return labelled, problems
+
+
+def measure_case(
+    record: VolumeRecord, spacing_mm: Spacing, mask: IntArray, truth: IntArray, seconds: float
+) -> Case:
+    """Figures of one segmented volume.
+
+    Args:
+        record: The volume and what its label tells of.
+        spacing_mm: `(dx, dy, dz)` voxel size in mm, in the axis order of the masks.
+        mask: `(X, Y, Z)` predicted label map, background where nobody annotated.
+        truth: `(X, Y, Z)` true label map, background where nobody annotated.
+        seconds: Wall time of the prediction.
+    """
+    return Case(
+        patient=record.patient,
+        group=record.group,
+        phase=record.phase,
+        frame=record.frame,
+        metrics=volume_metrics(mask, truth, spacing_mm, record.structures),
+        predicted_ml=structure_volumes_ml(mask, spacing_mm),
+        truth_ml=structure_volumes_ml(truth, spacing_mm, record.structures),
+        seconds=seconds,
+    )
+
+
 class _Measured(NamedTuple):
     record: VolumeRecord
     case: Case
-
-
-def _patients(
-    root: Path, records: Sequence[PatientRecord] | None, reader: str
-) -> tuple[Sequence[PatientRecord], list[Problem]]:
-    if records is not None:
-        return records, []
-    dataset = read_dataset(reader, root)
-    return dataset.patients, list(dataset.problems)
 
 
 def _measure(record: VolumeRecord, predictor: VolumePredictor) -> Case:
@@ -153,16 +189,7 @@ def _measure(record: VolumeRecord, predictor: VolumePredictor) -> Case:
     mask = predictor.predict(image).mask
     seconds = time.perf_counter() - started
     mask, truth = without_unlabelled(mask, label.array)
-    return Case(
-        patient=record.patient,
-        group=record.group,
-        phase=record.phase,
-        frame=record.frame,
-        metrics=volume_metrics(mask, truth, image.spacing_mm, record.structures),
-        predicted_ml=structure_volumes_ml(mask, image.spacing_mm),
-        truth_ml=structure_volumes_ml(truth, image.spacing_mm, record.structures),
-        seconds=seconds,
-    )
+    return measure_case(record, image.spacing_mm, mask, truth, seconds)
 
 
 def _write_overlays(measured: Sequence[_Measured], predictor: VolumePredictor, folder: Path) -> None:

@@ -119,6 +119,11 @@ class Predictor:
             }
         )
 
+    @property
+    def members(self) -> tuple["Member", ...]:
+        """The networks whose probabilities are averaged, with their preprocessing."""
+        return tuple(self._members)
+
     def predict(self, volume: Volume) -> Prediction:
         """Label map on the volume's own grid.
 

@@ -59,7 +59,7 @@ def overlay_figure(
     shapes = [array.shape for array in (image, mask, truth) if array is not None]
     if image.ndim != 3 or len(set(shapes)) > 1:
         raise ValueError(f"expected image and masks of one shape (X, Y, Z), found {shapes}")
-    crop = _crop_around_heart(mask if truth is None else mask + truth, spacing_mm)
+    crop = crop_around_heart(mask if truth is None else mask + truth, spacing_mm)
     shown = image[crop]
     low, high = np.percentile(shown, WINDOW_PERCENTILES)
     figure, panels = _montage(shown.shape, spacing_mm)
@@ -68,13 +68,13 @@ def overlay_figure(
             shown[:, :, index].T, cmap="gray", vmin=low, vmax=high, aspect=spacing_mm[1] / spacing_mm[0]
         )
         for label in FOREGROUND:
-            _draw_contour(axes, mask[crop][:, :, index] == label, label, "solid")
+            draw_contour(axes, mask[crop][:, :, index] == label, label, "solid")
             if truth is not None:
-                _draw_contour(axes, truth[crop][:, :, index] == label, label, "dashed")
+                draw_contour(axes, truth[crop][:, :, index] == label, label, "dashed")
         axes.text(0.03, 0.97, f"{index + 1}", transform=axes.transAxes, color="white", size=8, va="top")
     figure.suptitle(title, size=10, y=1 - 0.12 / figure.get_figheight(), va="top")
     _draw_legend(figure, has_truth=truth is not None)
-    _save(figure, path)
+    save_png(figure, path)
 
 
 def curve_figure(
@@ -121,10 +121,16 @@ def curve_figure(
     axes.margins(y=0.15)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
-    _save(figure, path)
+    save_png(figure, path)
 
 
-def _crop_around_heart(heart: IntArray, spacing_mm: Spacing) -> tuple[slice, slice, slice]:
+def crop_around_heart(heart: IntArray, spacing_mm: Spacing) -> tuple[slice, slice, slice]:
+    """Rows, columns and slices around a heart with a rim of `CROP_MARGIN_MM`; all without a heart.
+
+    Args:
+        heart: `(X, Y, Z)`, not zero inside, slices last.
+        spacing_mm: `(dx, dy, dz)` voxel size in mm.
+    """
     if not heart.any():
         return slice(None), slice(None), slice(None)
     bounds = []
@@ -152,7 +158,15 @@ def _montage(shape: tuple[int, ...], spacing_mm: Spacing) -> tuple[Figure, list[
     return figure, panels
 
 
-def _draw_contour(axes: Axes, region: npt.NDArray[np.bool_], label: AcdcLabel, style: str) -> None:
+def draw_contour(axes: Axes, region: npt.NDArray[np.bool_], label: AcdcLabel, style: str) -> None:
+    """Outline of a structure in one slice.
+
+    Args:
+        axes: Panel with the slice, its first axis to the right.
+        region: `(X, Y)` where the structure is.
+        label: Structure, which gives the colour.
+        style: Line style of Matplotlib.
+    """
     if region.any() and not region.all():
         color = LABEL_COLORS[label]
         axes.contour(region.T.astype(float), levels=[0.5], colors=[color], linestyles=style, linewidths=1.1)
@@ -176,7 +190,12 @@ def _draw_legend(figure: Figure, *, has_truth: bool) -> None:
     )
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_png(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, whole or not at all.
+
+    Raises:
+        OutputError: If the file cannot be written.
+    """
     FigureCanvasAgg(figure)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=DPI)

@@ -50,13 +50,13 @@ def test_any_number_of_slices_makes_a_picture(tmp_path: Path, slices: int) -> No
 def test_the_view_is_cropped_to_the_heart_with_a_margin_in_mm(tmp_path: Path) -> None:
     _, mask = heart()
     # heart in columns 12 to 43 of 64 and rows 14 to 33 of 48; 15 mm are 5 voxels of 3 mm and 3 of 5 mm
-    crop = overlay._crop_around_heart(mask, (3.0, 5.0, 10.0))
+    crop = overlay.crop_around_heart(mask, (3.0, 5.0, 10.0))
     assert [range(64)[crop[0]], range(48)[crop[1]]] == [range(7, 49), range(11, 37)]
 
 
 def test_an_empty_mask_shows_the_whole_field() -> None:
     _, mask = heart()
-    assert overlay._crop_around_heart(mask * 0, (1.0, 1.0, 8.0)) == (slice(None),) * 3
+    assert overlay.crop_around_heart(mask * 0, (1.0, 1.0, 8.0)) == (slice(None),) * 3
 
 
 def test_a_mask_of_another_shape_is_refused(tmp_path: Path) -> None:
