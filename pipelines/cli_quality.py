@@ -19,7 +19,7 @@ PartnerWeights = Annotated[Path | None, typer.Option(help="Weights of the second
 Faults = Annotated[int, typer.Option(help="Images with a fault put in that are made of each volume.", min=0)]
 Section = Literal["training", "validation", "test"]
 Images = Annotated[
-    Path | None, typer.Option(help="images.csv of an earlier run, to measure no image of it again.")
+    Path | None, typer.Option(help="images.csv of an earlier run: measure none again.")
 ]
 
 
