@@ -31,14 +31,12 @@ class Evaluation:
         network: Network that the folder's name speaks of; None for the mean of all networks.
         metrics: Content of `metrics.json`.
         command: Shell command, if the folder holds a manifest.
-        threads: CPU threads, if the folder holds a manifest.
     """
 
     name: str
     network: str | None
     metrics: dict[str, Any]
     command: str | None
-    threads: int | None
 
     @property
     def title(self) -> str:
@@ -73,7 +71,7 @@ def read_evaluation(path: Path) -> Evaluation:
     manifest = folder / MANIFEST_NAME
     told = json.loads(manifest.read_text(encoding="utf-8")) if manifest.is_file() else {}
     command = shown_command(told["command"]) if told else None
-    return Evaluation(folder.name, network, metrics, command, told.get("threads"))
+    return Evaluation(folder.name, network, metrics, command)
 
 
 def write_acdc_results(
@@ -171,11 +169,6 @@ def _figures_table(runs: Sequence[RunRecord], evaluations: Sequence[Evaluation])
         ("LV EDV error, mL", _figure("edv_lv_ml", "mae", 1)),
         ("LV ESV error, mL", _figure("esv_lv_ml", "mae", 1)),
         ("mass error, g", _figure("mass_g", "mae", 1)),
-        (
-            "seconds a volume",
-            lambda evaluation: number(evaluation.metrics["summary"]["seconds_per_volume"], 2),
-        ),
-        ("on CPU threads", lambda evaluation: str(evaluation.threads or "")),
     ]
     table = [[name, *(cell(evaluation) for evaluation in evaluations)] for name, cell in rows]
     return markdown_table(["", *(evaluation.title for evaluation in evaluations)], table)
