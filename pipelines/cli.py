@@ -12,7 +12,7 @@ from rich.logging import RichHandler
 from rich.markup import escape
 
 import pipelines
-from pipelines import cli_active_learning, cli_interaction, cli_labelling, cli_training, cli_xray
+from pipelines import cli_active_learning, cli_interaction, cli_labelling, cli_report, cli_training, cli_xray
 from pipelines.cli_options import (
     AcdcNetwork,
     Device,
@@ -108,6 +108,7 @@ def prepare_acdc(
     say(f"{result.patients} patients, {result.volumes} volumes in {result.datalist}")
 
 
+app.command()(cli_report.report)
 app.command()(cli_training.train)
 app.command()(cli_training.tune)
 prepare_app.command("chest-xray")(cli_xray.prepare_chest_xray)
