@@ -112,6 +112,12 @@ def with_xrays(workspace: Workspace, command: Command) -> None:
     workspace.run(command, *smaller)
 
 
+def on_runs(workspace: Workspace, command: Command) -> None:
+    """With the runs that it tells of, made by the documented commands that write them."""
+    make_inputs(workspace, command)
+    workspace.run(command)
+
+
 def make_inputs(workspace: Workspace, command: Command) -> None:
     for folder in re.findall(r"runs/[\w-]+", command.text.replace(output_of(command), "")):
         if not (workspace.folder / folder).exists():
@@ -250,6 +256,7 @@ RUNNERS: dict[str, Callable[[Workspace, Command], None]] = {
     r"thorax (fine-tune|restore-model) .*": on_labelled_studies,
     r"thorax active-learning-benchmark .*": label_two,
     r"thorax (evaluate|interact-benchmark) .*": evaluate_two,
+    r"thorax report .*": on_runs,
     r"thorax (tune|evaluate-xray|classify|explain|errors|study-explanations|quantize) .*": with_xrays,
     r"thorax (--help|eda .*|phantom .*|prepare .*|segment .*|export .*)": run_it,
 }

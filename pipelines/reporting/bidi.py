@@ -4,15 +4,16 @@ import re
 
 from markupsafe import Markup, escape
 
-from pipelines.reporting.language import Language
+from pipelines.reporting.language import ISOLATE, POP_ISOLATE, RIGHT_TO_LEFT, Language
 
-RIGHT_TO_LEFT = "\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc"
-"""Letters that run from right to left: Hebrew, Arabic and their like."""
+_RUN = re.compile(
+    f"{ISOLATE}[^{POP_ISOLATE}]*{POP_ISOLATE}"
+    f"|[+\\-]?[A-Za-z0-9](?:(?:(?!: )[^{RIGHT_TO_LEFT}{ISOLATE}])*[A-Za-z0-9%])?"
+)
+"""A marked sentence, or words and figures up to a colon: what follows it belongs to the text around."""
 
-_RUN = re.compile(f"[+\\-]?[A-Za-z0-9](?:(?:(?!: )[^{RIGHT_TO_LEFT}])*[A-Za-z0-9%])?")
-"""A run ends before a colon: what follows belongs to the sentence around it."""
-
-RIGHT_TO_LEFT_MARK = "\u200f"
+RIGHT_TO_LEFT_MARK, EMBED, POP = "\u200f", "\u202a", "\u202c"
+"""For programs that know no isolation: a letter of no width, and the ends of an embedding."""
 
 
 def is_foreign(text: str, language: Language) -> bool:
@@ -34,17 +35,21 @@ def isolate(text: str, language: Language) -> Markup:
         return escape(text)
     if is_foreign(text, language):
         return Markup('<bdi dir="ltr" lang="en">{}</bdi>').format(text)
-    pieces = []
-    for piece, is_run in split_runs(text):
-        pieces.append(Markup('<bdi dir="ltr">{}</bdi>').format(piece) if is_run else escape(piece))
-    return Markup("").join(pieces)
+    return Markup("").join(
+        Markup('<bdi dir="ltr">{}</bdi>').format(piece) if is_run else escape(piece)
+        for piece, is_run in split_runs(text)
+    )
 
 
 def marked(text: str, language: Language) -> str:
-    """Text for programs without isolation: a mark after each foreign run keeps the next one apart."""
-    if not language.is_rtl or is_foreign(text, language):
+    """Text for programs without isolation: foreign runs are embedded, and a mark keeps the next apart."""
+    if not language.is_rtl:
         return text
-    return "".join(piece + RIGHT_TO_LEFT_MARK * is_run for piece, is_run in split_runs(text))
+    if is_foreign(text, language):
+        return f"{EMBED}{text}{POP}"
+    return "".join(
+        f"{EMBED}{piece}{POP}{RIGHT_TO_LEFT_MARK}" if is_run else piece for piece, is_run in split_runs(text)
+    )
 
 
 def split_runs(text: str) -> list[tuple[str, bool]]:
@@ -52,14 +57,18 @@ def split_runs(text: str) -> list[tuple[str, bool]]:
     pieces: list[tuple[str, bool]] = []
     start = 0
     while found := _RUN.search(text, start):
-        end = found.end()
-        run = found[0]
-        # A bracket that opens within the run closes within it.
-        if run.count("(") > run.count(")") and text[end : end + 1] == ")":
-            end += 1
-        if found.start() > start:
-            pieces.append((text[start : found.start()], False))
-        pieces.append((text[found.start() : end], True))
+        begin, end = found.span()
+        run = found[0].strip(ISOLATE + POP_ISOLATE)
+        # A bracket that opens within a run closes right after it, or is not part of it.
+        if not found[0].startswith(ISOLATE) and run.count("(") > run.count(")"):
+            if text[end : end + 1] == ")":
+                end += 1
+            else:
+                end = begin + len(run[: run.rindex("(")].rstrip())
+            run = text[begin:end]
+        if begin > start:
+            pieces.append((text[start:begin], False))
+        pieces.append((run, True))
         start = end
     if start < len(text):
         pieces.append((text[start:], False))

@@ -1,6 +1,7 @@
 """The fixed words of reports in several languages: one file a language, the same keys in each."""
 
 import functools
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,12 @@ LANGUAGES: Final = Path(__file__).parent / "languages"
 """Folder of the files: `fa.yaml` makes the language `fa` known."""
 
 DEFAULT: Final = "en"
+
+RIGHT_TO_LEFT: Final = "\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc"
+"""Letters that run from right to left: Hebrew, Arabic and their like."""
+
+ISOLATE, POP_ISOLATE = "\u2068", "\u2069"
+"""Characters around a foreign sentence in a text that runs from right to left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +52,20 @@ class Language:
         Raises:
             KeyError: If there is no such key or a value is missing.
         """
+        if self.is_rtl:
+            values = {name: _isolated(value) for name, value in values.items()}
         return self.texts[key].format(**values)
 
     def name(self, key: str, of: str) -> str:
         """Words for a name in the results, e.g. of a structure; the name itself where there are none."""
         return self.texts.get(f"{key}.{of}", of)
+
+
+def _isolated(value: object) -> object:
+    """A foreign sentence in marks of its own; its colon would end it otherwise."""
+    if isinstance(value, str) and ": " in value and not re.search(f"[{RIGHT_TO_LEFT}]", value):
+        return f"{ISOLATE}{value}{POP_ISOLATE}"
+    return value
 
 
 def known_languages() -> list[str]:

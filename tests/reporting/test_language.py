@@ -3,7 +3,7 @@ import re
 import pytest
 
 from pipelines.errors import ConfigError
-from pipelines.reporting.bidi import RIGHT_TO_LEFT_MARK, isolate, marked, split_runs
+from pipelines.reporting.bidi import EMBED, POP, RIGHT_TO_LEFT_MARK, isolate, marked, split_runs
 from pipelines.reporting.language import DEFAULT, known_languages, read_language
 
 ENGLISH, PERSIAN = read_language("en"), read_language("fa")
@@ -50,11 +50,22 @@ def test_foreign_runs_are_isolated_up_to_a_colon_and_with_their_bracket() -> Non
     assert isolate("میانگین -0.3 <", PERSIAN) == 'میانگین <bdi dir="ltr">-0.3</bdi> &lt;'
 
 
+def test_an_interval_is_two_runs_and_its_brackets_are_of_the_text_around() -> None:
+    runs = [piece for piece, is_run in split_runs("0.85 (0.82 تا 0.88)") if is_run]
+    assert runs == ["0.85", "0.82", "0.88"]
+
+
+def test_a_foreign_sentence_given_as_a_value_stays_whole() -> None:
+    text = PERSIAN("cross.failed", model="A", dataset="here", error="DataError: no label (yet")
+    assert '<bdi dir="ltr">DataError: no label (yet</bdi>' in isolate(text, PERSIAN)
+    assert ENGLISH("cross.failed", model="A", dataset="here", error="E: x").endswith("measured: E: x")
+
+
 def test_a_foreign_sentence_is_isolated_whole() -> None:
     assert isolate("Keep one.", PERSIAN) == '<bdi dir="ltr" lang="en">Keep one.</bdi>'
 
 
 def test_a_mark_stands_after_each_foreign_run() -> None:
     assert marked("شبکهٔ unet در 3 دوره", PERSIAN).count(RIGHT_TO_LEFT_MARK) == 2
-    assert marked("Keep one.", PERSIAN) == "Keep one."
+    assert marked("Keep one.", PERSIAN) == f"{EMBED}Keep one.{POP}"
     assert marked("a 3", ENGLISH) == "a 3"

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from pipelines.bundle import NETWORKS, load_config
 from pipelines.reporting.html import Picture, Table
@@ -9,6 +10,22 @@ from pipelines.reporting.language import Language
 from pipelines.reporting.report.network_diagram import NetworkShape, diagram, trace_network
 from pipelines.reporting.report.parts import Part, Source
 from pipelines.reporting.run_record import network_in, read_run
+
+SETTINGS: Final = (
+    "spacing_mm",
+    "field_px",
+    "slice_offsets",
+    "patch_px",
+    "optimizer",
+    "learning_rate",
+    "weight_decay",
+    "decay",
+    "warmup",
+    "batch_size",
+    "max_epochs",
+    "ema_decay",
+)
+"""Settings of the bundle that the report lists."""
 
 
 def networks_of(sources: Sequence[Source]) -> list[str]:
@@ -20,7 +37,7 @@ def networks_of(sources: Sequence[Source]) -> list[str]:
     Raises:
         DataError: If a run is damaged.
     """
-    found = set()
+    found: set[str | None] = set()
     for source in sources:
         if source.kind == "training":
             found.add(read_run(source.folder).network)
@@ -71,13 +88,11 @@ def _steps(network: str, words: Language) -> list[str]:
 
 
 def _settings_table(networks: Sequence[str], words: Language) -> Table:
-    names = ("spacing_mm", "field_px", "slice_offsets", "patch_px", "optimizer", "learning_rate")
-    names += ("weight_decay", "decay", "warmup", "batch_size", "max_epochs", "ema_decay")
     configs = [load_config(network, ["train"]) for network in networks]
     return Table(
         words("method.settings"),
         [words("method.setting"), *networks],
-        [[name, *(str(config.get(name)) for config in configs)] for name in names],
+        [[name, *(str(config.get(name)) for config in configs)] for name in SETTINGS],
     )
 
 

@@ -8,12 +8,15 @@ from pipelines.reporting.html import Table
 from pipelines.reporting.language import Language
 from pipelines.reporting.report.parts import Part, Source, estimate_text, figure_text, interval_text
 
-MODELS: Final = ("quick", "thorough")
-IMAGES: Final = ("clean", "faulty", "all")
+MODELS: Final[tuple[str, ...]] = ("quick", "thorough")
+IMAGES: Final[tuple[str, ...]] = ("clean", "faulty", "all")
 FIGURES: Final = ("pearson", "spearman", "mae", "auroc", "sensitivity", "specificity")
 
 ASKED: Final = 0.7
 """Correlation with the true Dice on unseen patients that is asked of a quality score."""
+
+SEVERAL: Final = 2
+"""Patients from which a confusion of two groups is spoken of."""
 
 MOST_FEATURES: Final = 8
 """Features of the disease group that are listed."""
@@ -167,7 +170,7 @@ def _confused(measured: Mapping[str, Mapping[str, Any]], words: Language) -> Ite
             (groups[row], groups[column]): count
             for row, counts in enumerate(figures["confusion"])
             for column, count in enumerate(counts)
-            if row != column and count
+            if row != column and count >= SEVERAL
         }
         if wrong:
             true, taken = max(wrong, key=wrong.__getitem__)

@@ -24,6 +24,12 @@ LINE: Final = 1.22
 BULLET_GAP, CELL_GAP, CAPTION, BLOCK_GAP = 0.1, 0.09, 0.35, 0.2
 """Below a bullet, around a cell's text, of a table's caption and between blocks, in inches."""
 
+CELL_MARGINS: Final = 0.2
+"""At both sides of a cell's text together, in inches: PowerPoint's own."""
+
+BOLD: Final = 1.1
+"""How much wider a bold word is."""
+
 LEAST_PICTURE: Final = 4.0
 """Height in inches that a picture below bullets has at least."""
 
@@ -100,7 +106,7 @@ def table_parts(table: Table) -> list[TablePart]:
     header = list(table.header)
     rows = [[_short(cell_text(value)) for value in row] for row in table.rows]
     for size in TABLE_PTS:
-        widths = _widths([header, *rows], _letters(ROOM_X, size))
+        widths = _widths([header, *rows], size)
         heights = [_row_height(row, widths, size) for row in [header, *rows]]
         if CAPTION + sum(heights) <= ROOM_Y:
             break
@@ -148,28 +154,27 @@ def _letters(width: float, size_pt: float) -> int:
     return int(width * 72 / (LETTER * size_pt))
 
 
-def _widths(rows: Sequence[Sequence[str]], letters: int) -> list[float]:
+def _widths(rows: Sequence[Sequence[str]], size_pt: int) -> list[float]:
     """Share of each column: its longest word at least, and of what is left what its texts ask for."""
+    letters = _letters(ROOM_X, size_pt)
+    margin = _letters(CELL_MARGINS, size_pt) + 1
     columns = list(zip(*rows, strict=True))
     least = [
-        2 + max(min(len(word), LONGEST_WORD) for text in column for word in text.split() or [""])
+        margin + BOLD * max(min(len(word), LONGEST_WORD) for text in column for word in text.split() or [""])
         for column in columns
     ]
     asked = [
-        max(least_width, max(len(text) for text in column) + 2)
-        for column, least_width in zip(columns, least, strict=True)
+        max(low, max(len(text) for text in column) + margin)
+        for column, low in zip(columns, least, strict=True)
     ]
-    if sum(asked) <= letters:
-        return [width / sum(asked) for width in asked]
-    spare = max(0, letters - sum(least))
-    wish = sum(asked) - sum(least)
-    widths = [low + spare * (high - low) / wish for low, high in zip(least, asked, strict=True)]
-    return [width / sum(widths) for width in widths]
+    spare, wish = letters - sum(least), sum(asked) - sum(least)
+    if wish > spare > 0:
+        asked = [low + spare * (high - low) / wish for low, high in zip(least, asked, strict=True)]
+    return [width / sum(asked) for width in asked]
 
 
 def _row_height(cells: Sequence[str], widths: Sequence[float], size_pt: int) -> float:
-    # The margins at both sides of a cell's text take 0.2 inches of its column.
-    rooms = [max(3, _letters(ROOM_X * width - 0.2, size_pt)) for width in widths]
+    rooms = [max(3, _letters(ROOM_X * width - CELL_MARGINS, size_pt)) for width in widths]
     lines = max(len(textwrap.wrap(text, room)) or 1 for text, room in zip(cells, rooms, strict=True))
     return lines * size_pt * LINE / 72 + CELL_GAP
 

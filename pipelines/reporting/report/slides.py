@@ -182,7 +182,7 @@ class _Deck:
         self._write(box.text_frame.paragraphs[0], text, CAPTION_PT)
 
     def _write(self, paragraph: Any, text: str, size_pt: int, *, bold: bool = False) -> None:
-        """Text of a paragraph in the direction of its own words."""
+        """Text of a paragraph in the direction of the language."""
         from pptx.enum.text import PP_ALIGN
         from pptx.oxml.ns import qn
         from pptx.util import Pt
@@ -190,11 +190,11 @@ class _Deck:
         run = paragraph.add_run()
         run.text = marked(text, self.words)
         run.font.size, run.font.bold = Pt(size_pt), bold
-        is_rtl = self.words.is_rtl and not is_foreign(text, self.words)
-        paragraph.alignment = PP_ALIGN.RIGHT if self.words.is_rtl else PP_ALIGN.LEFT
+        is_rtl = self.words.is_rtl
+        paragraph.alignment = PP_ALIGN.RIGHT if is_rtl else PP_ALIGN.LEFT
         paragraph._p.get_or_add_pPr().set("rtl", "1" if is_rtl else "0")
         properties = run._r.get_or_add_rPr()
-        properties.set("lang", self.words.code if is_rtl or not self.words.is_rtl else "en")
+        properties.set("lang", "en" if is_foreign(text, self.words) else self.words.code)
         if is_rtl:
             properties.append(properties.makeelement(qn("a:cs"), {"typeface": FONT}))
 

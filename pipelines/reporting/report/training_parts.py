@@ -92,6 +92,7 @@ def recipe_part(source: Source, words: Language, pictures: Path) -> Part:
         suggestions=[
             words("suggest.step", name=source.name, step=step["title"], finding=step["finding"])
             for step in failed
+            if not content["smoke"]
         ],
     )
 
