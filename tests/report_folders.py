@@ -148,7 +148,8 @@ def write_errors(folder: Path) -> Path:
         "volumes": [volume],
     }
     _write(folder / "errors.json", content)
-    (folder / "bland_altman.png").write_bytes(PNG)
+    (folder / "pictures").mkdir()
+    (folder / "pictures" / "agreement_lv.png").write_bytes(PNG)
     return folder
 
 

@@ -176,6 +176,11 @@ def _check_table(table: Table) -> None:
         )
 
 
+def _is_unbroken(value: Any) -> bool:
+    """A word that is wider than a column may be, such as a checksum."""
+    return isinstance(value, str) and len(value) > LONGEST_WORD and " " not in value
+
+
 def cell_text(value: Cell) -> str:
     """Text of a cell: floats with one digit, and a dash for what is not defined."""
     if value is None or value != value:  # NaN alone differs from itself
@@ -185,8 +190,3 @@ def cell_text(value: Cell) -> str:
 
 def _is_figure(value: Any) -> bool:
     return value is None or isinstance(value, float | int)
-
-
-def _is_unbroken(value: Any) -> bool:
-    """A word that is wider than a column may be, such as a checksum."""
-    return isinstance(value, str) and len(value) > LONGEST_WORD and " " not in value

@@ -16,7 +16,7 @@ STRUCTURES: Final = tuple(LABEL_NAMES[label] for label in FOREGROUND)
 WORST: Final = 8
 """Volumes that are listed."""
 
-MOST_PICTURES: Final = 8
+MOST_PICTURES: Final = 12
 """Pictures of an error analysis that are shown."""
 
 ALPHA: Final = 0.05
@@ -47,7 +47,7 @@ def errors_part(source: Source, words: Language, pictures: Path) -> Part:
     """What goes with errors, and what they are.
 
     Args:
-        source: Folder of the error analysis of hearts.
+        source: Folder of `thorax analyse-errors`.
         words: Language.
         pictures: Not used: those of the folder are shown.
 
@@ -75,8 +75,12 @@ def errors_part(source: Source, words: Language, pictures: Path) -> Part:
         ],
         tables=list(_tables(content, words)),
         pictures=[
-            Picture(path, words("errors.picture_alt", picture=path.stem.replace("_", " ")), path.stem)
-            for path in sorted(source.folder.glob("*.png"))[:MOST_PICTURES]
+            Picture(
+                path,
+                words("errors.picture_alt", picture=path.stem.replace("_", " ")),
+                path.stem.replace("_", " "),
+            )
+            for path in sorted((source.folder / "pictures").glob("*.png"))[:MOST_PICTURES]
         ],
         limits=[words("errors.limit", name=source.name)],
         suggestions=list(_suggestions(content, words)),

@@ -10,6 +10,7 @@ from pipelines.reporting.html import Picture, Table
 from pipelines.reporting.language import Language
 from pipelines.reporting.report.bars import bar_chart
 from pipelines.reporting.report.parts import Part, Source, estimate_text, figure_text, interval_text
+from pipelines.reporting.report.weights import measured_bundle
 from pipelines.reporting.run_record import shown_command
 
 STRUCTURES: Final = tuple(LABEL_NAMES[label] for label in FOREGROUND)
@@ -166,7 +167,7 @@ def _limits(source: Source, overlays: int, words: Language) -> Iterator[str]:
         yield words("evaluation.aside", name=source.name, volumes=len(source.content["problems"]))
     if not source.manifest:
         yield words("evaluation.no_manifest", name=source.name)
-    elif "--weights" not in source.manifest.get("command", []):
+    elif measured_bundle(source):
         yield words("evaluation.bundle_weights", name=source.name)
     if overlays == 0:
         yield words("evaluation.no_overlays", name=source.name)

@@ -1,7 +1,5 @@
 """The models that a report speaks of: name, data, figures, file and checksum."""
 
-import hashlib
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +9,13 @@ from pipelines.bundle import ACDC_BUNDLE, NETWORKS
 from pipelines.reporting.html import MISSING, Table
 from pipelines.reporting.language import Language
 from pipelines.reporting.report.parts import Source, estimate_text, figure_text
+from pipelines.reporting.report.weights import (
+    belongs,
+    checksum,
+    measured_bundle,
+    weights_file,
+    weights_fingerprints,
+)
 from pipelines.reporting.run_record import network_in, read_run
 from pipelines.training.checkpoints import BEST_NAME
 
@@ -24,7 +29,8 @@ class Model:
         network: Its network.
         data: What it was trained on, in words.
         validation: Best mean Dice in validation, None where it says nothing.
-        weights: File, which may have gone.
+        file: File of the weights, which may have gone; None if it is not known.
+        digest: SHA-256 of the file or what is known of it, None if it has gone.
         evaluations: Evaluations of these weights.
     """
 
@@ -32,14 +38,16 @@ class Model:
     network: str
     data: str
     validation: float | None
-    weights: Path
+    file: Path | None
+    digest: str | None
     evaluations: Sequence[Source]
 
 
 def find_models(sources: Sequence[Source], words: Language) -> list[Model]:
     """Models of the runs, and those that only an evaluation speaks of.
 
-    An evaluation belongs to a run if the `--weights` of its command is a file of that run's folder.
+    An evaluation belongs to a run if its command names a file of that run's folder by `--weights`, or its
+    manifest tells of the fingerprint of the run's weights.
 
     Args:
         sources: As from `read_sources`.
@@ -55,17 +63,19 @@ def find_models(sources: Sequence[Source], words: Language) -> list[Model]:
         if source.kind != "training":
             continue
         run = read_run(source.folder)
-        own = [one for one in evaluations if _belongs(weights_of(one), source.folder)]
+        digest = checksum(source.folder / BEST_NAME)
+        own = [one for one in evaluations if belongs(one, source.folder, digest)]
         claimed |= {one.folder for one in own}
         data = words("training.fold_all") if run.all_patients else words("training.fold", fold=run.fold)
-        digest = source.manifest.get("split_hash")
+        split = source.manifest.get("split_hash")
         models.append(
             Model(
                 name=run.name,
                 network=run.network,
-                data=words("models.split", data=data, split=digest) if digest else data,
+                data=words("models.split", data=data, split=split) if split else data,
                 validation=None if run.all_patients else run.best("val_mean_dice"),
-                weights=source.folder / BEST_NAME,
+                file=source.folder / BEST_NAME,
+                digest=digest,
                 evaluations=own,
             )
         )
@@ -93,57 +103,33 @@ def models_table(models: Sequence[Model], words: Language) -> Table:
                 model.data,
                 figure_text(model.validation, 3),
                 "; ".join(_measured(one, words) for one in model.evaluations) or MISSING,
-                f"{model.weights.parent.name}/{model.weights.name}",
-                checksum(model.weights) or words("models.gone"),
+                f"{model.file.parent.name}/{model.file.name}" if model.file else MISSING,
+                model.digest or words("models.gone"),
             ]
             for model in models
         ],
     )
 
 
-def checksum(path: Path) -> str | None:
-    """SHA-256 of a file in hexadecimal digits, None if there is no such file."""
-    if not path.is_file():
-        return None
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def weights_of(evaluation: Source) -> Path | None:
-    """File that an evaluation's command names by `--weights`; None for the bundle's own."""
-    words: list[str] = evaluation.manifest.get("command", [])
-    for word, following in itertools.pairwise(words):
-        if word == "--weights":
-            return Path(following)
-    named = [word.partition("=")[2] for word in words if word.startswith("--weights=")]
-    return Path(named[0]) if named else None
-
-
-def _belongs(weights: Path | None, run: Path) -> bool:
-    """Commands may name weights relative to a folder that is not known any more: two names must do."""
-    return weights is not None and weights.parent.name == run.resolve().name
-
-
 def _of_evaluation(source: Source, words: Language) -> list[Model]:
-    weights = weights_of(source)
     told: dict[str, Any] = source.manifest
     networks = list(told.get("networks", [])) or [network_in(source.name) or MISSING]
-    if weights is not None:
-        return [Model(source.name, networks[0], words("models.unknown"), None, weights, [source])]
-    if not told:
-        return []
-    return [
-        Model(
-            name=words("models.bundle", name=source.name, network=network),
-            network=network,
-            data=words("models.card"),
-            validation=None,
-            weights=ACDC_BUNDLE / "models" / network / "model.pt",
-            evaluations=[source] if len(networks) == 1 else [],
-        )
-        for network in networks
-        if network in NETWORKS
-    ]
+    own = [source] if len(networks) == 1 else []
+    if not measured_bundle(source):
+        file = weights_file(source)
+        known = weights_fingerprints(source)
+        if file is None and not known:
+            return []
+        digest = checksum(file) if file else ", ".join(f"{value}…" for value in known)
+        data = words("models.unknown")
+        return [Model(source.name, ", ".join(networks), data, None, file, digest, [source])]
+    models = []
+    for network in networks:
+        if network in NETWORKS:
+            name = words("models.bundle", name=source.name, network=network)
+            file = ACDC_BUNDLE / "models" / network / "model.pt"
+            models.append(Model(name, network, words("models.card"), None, file, checksum(file), own))
+    return models
 
 
 def _measured(source: Source, words: Language) -> str:

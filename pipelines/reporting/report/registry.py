@@ -51,7 +51,7 @@ KINDS: Final = (
     Kind("folds", "cross_validation.json", "thorax cross-validate", {"results": folds_part}),
     Kind("comparison", "comparison.json", "thorax compare", {"results": comparison_part}),
     Kind("cross", "cross.json", "thorax cross-evaluate", {"results": cross_dataset_part}),
-    Kind("errors", "errors.json", "thorax error-analysis", {"errors": errors_part}),
+    Kind("errors", "errors.json", "thorax analyse-errors", {"errors": errors_part}),
     Kind("fit", "fit.json", "thorax fit-quality", {"results": fit_part}),
     Kind("quality", "quality_evaluation.json", "thorax evaluate-quality", {"results": quality_part}),
     Kind("disease", "disease.json", "thorax disease", {"results": disease_part}),

@@ -1,12 +1,14 @@
 import hashlib
+import json
 from pathlib import Path
 
 from report_folders import write_evaluation, write_training
 
 from pipelines.bundle import ACDC_BUNDLE
 from pipelines.reporting.language import read_language
-from pipelines.reporting.report.models_table import checksum, find_models, models_table
+from pipelines.reporting.report.models_table import find_models, models_table
 from pipelines.reporting.report.registry import read_sources
+from pipelines.reporting.report.weights import checksum
 
 ENGLISH = read_language("en")
 
@@ -20,6 +22,19 @@ def test_a_run_has_the_figures_of_the_evaluation_of_its_weights(tmp_path: Path) 
     assert row[5:] == ["unet/best.pt", hashlib.sha256(b"weights").hexdigest()]
 
 
+def test_an_evaluation_of_a_comparison_is_known_by_the_fingerprint_of_its_weights(tmp_path: Path) -> None:
+    run, other = write_training(tmp_path / "unet"), write_evaluation(tmp_path / "models" / "UNet")
+    told = {"command": ["thorax", "compare"], "networks": ["unet"]}
+    digest = hashlib.sha256(b"weights").hexdigest()[:16]
+    (other / "manifest.json").write_text(json.dumps(told | {"weights": [digest]}))
+    (model,) = find_models(read_sources([run, other]), ENGLISH)
+    assert [one.name for one in model.evaluations] == ["UNet"]
+    (other / "manifest.json").write_text(json.dumps(told | {"weights": ["0123456789abcdef"]}))
+    rows = models_table(find_models(read_sources([run, other]), ENGLISH), ENGLISH).rows
+    assert [row[0] for row in rows] == ["unet", "UNet"]
+    assert list(rows[1][5:]) == ["–", "0123456789abcdef…"]
+
+
 def test_other_weights_are_a_model_of_their_own_and_may_have_gone(tmp_path: Path) -> None:
     run = write_training(tmp_path / "unet")
     evaluation = write_evaluation(tmp_path / "test_unet", weights=Path("/gone/other/best.pt"))
@@ -30,7 +45,7 @@ def test_other_weights_are_a_model_of_their_own_and_may_have_gone(tmp_path: Path
 
 def test_without_weights_in_the_command_the_model_is_the_bundles(tmp_path: Path) -> None:
     (model,) = find_models(read_sources([write_evaluation(tmp_path / "test_unet")]), ENGLISH)
-    assert model.weights == ACDC_BUNDLE / "models" / "unet" / "model.pt"
+    assert model.file == ACDC_BUNDLE / "models" / "unet" / "model.pt"
     assert model.validation is None
 
 
