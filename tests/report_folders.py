@@ -128,8 +128,9 @@ def write_cross(folder: Path) -> Path:
 
 
 def write_errors(folder: Path) -> Path:
-    level = {"factor": "position", "level": "base", "structure": "rv", "count": 2, "patients": 2}
+    level = {"factor": "position", "level": "base", "structure": "rv", "count": 6, "patients": 6}
     level |= {"dice": 0.7, "interval": [0.6, 0.8]}
+    few = level | {"level": "below the apex", "dice": 0.0, "count": 1, "patients": 1}
     figures = {
         "bias": 1.0,
         "bias_interval": [0.0, 2.0],
@@ -142,7 +143,7 @@ def write_errors(folder: Path) -> Path:
     correlation = {"factor": "contrast", "structure": "rv", "patients": 9, "rho": 0.8, "p_holm": 0.01}
     content = {
         "patients": 2,
-        "levels": [level, level | {"level": "apex", "dice": 0.5}],
+        "levels": [level, level | {"level": "apex", "dice": 0.5}, few],
         "correlations": [correlation],
         "agreement": {"ef_lv": {"figures": figures}, "mass_g": {"figures": None}},
         "volumes": [volume],

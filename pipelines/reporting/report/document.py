@@ -1,7 +1,7 @@
 """The chapters of a report: what every report says, and what the folders add."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -59,9 +59,12 @@ class Document:
 
     @property
     def told(self) -> list[Section]:
-        """Sections that slides tell."""
+        """Sections that slides tell; of the networks the diagrams, without the tables of their blocks."""
         return [
-            section for key, sections in self.chapters.items() if key not in UNTOLD for section in sections
+            replace(section, tables=section.tables[:1]) if key == "method" else section
+            for key, sections in self.chapters.items()
+            if key not in UNTOLD
+            for section in sections
         ]
 
 

@@ -19,6 +19,9 @@ WORST: Final = 8
 MOST_PICTURES: Final = 12
 """Pictures of an error analysis that are shown."""
 
+MIN_PATIENTS: Final = 5
+"""Patients of a position from which its Dice is compared with that of others."""
+
 ALPHA: Final = 0.05
 """Corrected p-value below which a factor is said to go with the Dice."""
 
@@ -104,6 +107,7 @@ def _tables(content: Mapping[str, Any], words: Language) -> Iterator[Table]:
                 estimate_text(level["dice"], level["interval"], 3, words),
             ]
             for level in [*places, *means]
+            if level["count"]
         ],
     )
     yield Table(
@@ -158,7 +162,9 @@ def _suggestions(content: Mapping[str, Any], words: Language) -> Iterator[str]:
         places = {
             level["level"]: level["dice"]
             for level in content["levels"]
-            if (level["factor"], level["structure"]) == ("position", name) and level["dice"] is not None
+            if (level["factor"], level["structure"]) == ("position", name)
+            and level["dice"] is not None
+            and level["patients"] >= MIN_PATIENTS
         }
         if len(places) > 1:
             worst = min(places, key=places.__getitem__)

@@ -27,8 +27,8 @@ BULLET_GAP, CELL_GAP, CAPTION, BLOCK_GAP = 0.1, 0.09, 0.35, 0.2
 CELL_MARGINS: Final = 0.2
 """At both sides of a cell's text together, in inches: PowerPoint's own."""
 
-BOLD: Final = 1.1
-"""How much wider a bold word is."""
+BOLD: Final = 1.25
+"""How much wider than the mean a word may be that is bold or full of wide letters."""
 
 LEAST_PICTURE: Final = 4.0
 """Height in inches that a picture below bullets has at least."""
