@@ -1,6 +1,7 @@
 """Which weights an evaluation measured, as far as its manifest tells."""
 
 import hashlib
+import itertools
 from pathlib import Path
 
 from pipelines.reporting.report.parts import Source
@@ -20,7 +21,7 @@ def checksum(path: Path) -> str | None:
 def weights_file(evaluation: Source) -> Path | None:
     """File that an evaluation's command names by `--weights`, None if it names none."""
     words: list[str] = evaluation.manifest.get("command", [])
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in itertools.pairwise([*words, ""]):
         if word == "--weights":
             return Path(following)
         if word.startswith("--weights="):

@@ -49,5 +49,11 @@ def test_without_weights_in_the_command_the_model_is_the_bundles(tmp_path: Path)
     assert model.validation is None
 
 
+def test_an_evaluation_without_a_manifest_tells_of_no_model(tmp_path: Path) -> None:
+    folder = write_evaluation(tmp_path / "test_unet")
+    (folder / "manifest.json").unlink()
+    assert find_models(read_sources([folder]), ENGLISH) == []
+
+
 def test_checksum_of_nothing_is_none(tmp_path: Path) -> None:
     assert checksum(tmp_path / "none.pt") is None
