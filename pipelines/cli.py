@@ -23,6 +23,7 @@ from pipelines import (
     cli_labelling,
     cli_quality,
     cli_recipe,
+    cli_report,
     cli_training,
     cli_xray,
 )
@@ -79,6 +80,7 @@ app.command()(cli_heart.evaluate)
 app.command()(cli_heart.segment)
 results_app.command("acdc")(cli_heart.results_acdc)
 app.command()(cli_datasets.phantom)
+app.command()(cli_report.report)
 app.command()(cli_training.train)
 app.command()(cli_training.tune)
 app.command()(cli_comparing.cross_validate)

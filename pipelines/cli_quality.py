@@ -18,9 +18,7 @@ Partner = Annotated[AcdcNetwork | None, typer.Option(help="Second network, whose
 PartnerWeights = Annotated[Path | None, typer.Option(help="Weights of the second network.")]
 Faults = Annotated[int, typer.Option(help="Images with a fault put in that are made of each volume.", min=0)]
 Section = Literal["training", "validation", "test"]
-Images = Annotated[
-    Path | None, typer.Option(help="images.csv of an earlier run: measure none again.")
-]
+Images = Annotated[Path | None, typer.Option(help="images.csv of an earlier run: measure none again.")]
 
 
 def fit_quality(

@@ -81,6 +81,12 @@ def with_xrays(workspace: Workspace, command: Command) -> None:
     workspace.run(command, *smaller)
 
 
+def on_runs(workspace: Workspace, command: Command) -> None:
+    """With the runs that it tells of, made by the documented commands that write them."""
+    make_inputs(workspace, command)
+    workspace.run(command)
+
+
 def make_inputs(workspace: Workspace, command: Command) -> None:
     for folder in re.findall(r"runs/[\w-]+", command.text.replace(output_of(command), "")):
         if not (workspace.folder / folder).exists():
@@ -263,6 +269,7 @@ RUNNERS: dict[str, Callable[[Workspace, Command], None]] = {
     r"thorax results recipe .*": with_xrays,
     r"thorax (evaluate|analyse-errors|interact-benchmark) .*": evaluate_two,
     r"thorax cross-evaluate .*": cross_two,
+    r"thorax report .*": on_runs,
     r"thorax (tune|evaluate-xray|classify|explain|errors|study-explanations|quantize) .*": with_xrays,
     r"thorax (--help|datasets.*|eda .*|phantom .*|prepare .*|segment .*|show-features .*|export .*)": run_it,
 }
