@@ -117,20 +117,20 @@ def test_the_missed_volume_is_the_bias_of_the_right_ventricle(explored: Explored
 
 
 def test_the_page_tells_what_is_wrong_and_shows_it(explored: Explored) -> None:
-    page = (explored.output / "errors.html").read_text()
+    page = (explored.output / "errors.html").read_text(encoding="utf-8")
     assert "RV missed in slice 1 (base), 1.1 mL" in page
     assert page.count("data:image/png;base64") == 5 + 2 + 1
     names = sorted(path.name for path in (explored.output / "pictures").iterdir())
     assert len(names) == 8
     assert "6 are missed altogether and 0 invented" in findings(explored.content)[1]
-    assert json.loads((explored.output / "errors.json").read_text()) == explored.content
+    assert json.loads((explored.output / "errors.json").read_text(encoding="utf-8")) == explored.content
 
 
 def test_the_results_page_has_tables_and_plots_but_no_patient_picture(
     explored: Explored, tmp_path: Path
 ) -> None:
     page = write_error_results(explored.output, tmp_path)
-    text = page.read_text()
+    text = page.read_text(encoding="utf-8")
     pictures = sorted(path.name for path in tmp_path.glob("*.png"))
     assert pictures == [
         "errors-agreement_lv.png",
