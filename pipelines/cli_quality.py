@@ -202,8 +202,7 @@ def _measured(
         "seed": seed,
     }
     if images is not None:
-        patients = {item["patient"] for item in items}
-        return [image for image in read_measured(images) if image.patient in patients], details
+        return read_measured(images), details
     predictor = Predictor.load(network, weights=weights, device=device)
     second = Predictor.load(partner, weights=partner_weights, device=device) if partner else None
     masks = output_folder(output / MASKS_NAME)

@@ -160,6 +160,8 @@ def clean(workspace: Workspace, command: Command) -> None:
     assert not (workspace.folder / ".venv").exists()
     assert not (workspace.folder / "tests" / "__pycache__").exists()
     assert (workspace.folder / "runs" / "acdc" / "datalist.json").exists()
+    for name in ("pipelines", "tests"):  # a folder of the package's name would hide the package from Ray
+        (workspace.folder / name).rmdir()
 
 
 def serve_a_moment(workspace: Workspace, command: Command) -> None:
