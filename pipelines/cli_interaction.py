@@ -31,18 +31,15 @@ def interact_benchmark(
 ) -> None:
     """Simulate a user who corrects automatic masks; write Dice against clicks."""
     from pipelines.datasets.acdc import read_acdc
-    from pipelines.datasets.prepare import DATALIST_NAME, patient_records, read_datalist, select
+    from pipelines.datasets.prepare import section_records
     from pipelines.inference.predictor import Predictor
     from pipelines.interaction import benchmark
     from pipelines.interaction.corrector import Corrector
     from pipelines.manifest import write_manifest
     from pipelines.reporting.interaction_results import PLOT_NAME, interaction_table, write_plot
 
-    is_datalist = root.name == DATALIST_NAME or (root / DATALIST_NAME).is_file()
-    if is_datalist:
-        records = patient_records(select(read_datalist(root), section, fold))
-    else:
-        records = list(read_acdc(root).patients)
+    chosen = section_records(root, section, fold)
+    records = list(read_acdc(root).patients) if chosen is None else chosen
     corrector = Corrector.load(weights=corrector_weights, device=device)
     automatic = Predictor.load(network, weights=weights, device=device)
     with progress_bar("Clicking", console) as tell:
@@ -56,7 +53,7 @@ def interact_benchmark(
             progress=tell,
             automatic_network=network,
             automatic_weights="weights given for it" if weights else "the bundle's own weights",
-            section=f"section {section}" if is_datalist else "the whole folder",
+            section="the whole folder" if chosen is None else f"section {section}",
         )
     write_plot(content, output / PLOT_NAME)
     outputs = [benchmark.CONTENT_NAME, "clicks.csv", PLOT_NAME]

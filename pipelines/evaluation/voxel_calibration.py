@@ -1,6 +1,6 @@
 """Calibration of voxel probabilities near the heart, added up volume by volume."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -80,9 +80,3 @@ def heart_band(truth: IntArray, prediction: IntArray, spacing_mm: Spacing) -> np
             far = distance_transform_edt(~heart[:, :, index], sampling=spacing_mm[:2])
             band[:, :, index] = far <= BAND_MM
     return band
-
-
-def mean_ece(calibration: Mapping[str, Mapping[str, Any]]) -> float | None:
-    """Mean expected calibration error over the structures that have one."""
-    known = [found["ece"] for found in calibration.values() if found["ece"] is not None]
-    return float(np.mean(known)) if known else None
