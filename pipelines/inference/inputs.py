@@ -16,6 +16,8 @@ from pipelines.inference.dicom_series import Series, group_series, is_dicom
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
 DICOM_SUFFIXES = (".dcm", ".ima", ".dicom")
+INFO_NAME = "Info.cfg"
+"""Names the phases of the frames beside it, as in ACDC."""
 
 Loader = Callable[[], tuple[Volume, list[str]]]
 """Reads a volume when it is needed; returns it with warnings of the reader."""
@@ -139,6 +141,12 @@ def phase_frames(path: Path) -> dict[Phase, int]:
     return frames
 
 
+def is_label_map(name: str) -> bool:
+    """Whether a file's name says that it is a NIfTI label map: `*_gt` or `*_seg*`."""
+    lower = name.lower()
+    return lower.endswith(NIFTI_SUFFIXES) and (_stem(lower).endswith("_gt") or "_seg" in lower)
+
+
 class UniqueNames:
     """Gives out names that are safe for files and differ even where case is ignored."""
 
@@ -171,13 +179,8 @@ def _files(inputs: Sequence[Path]) -> Iterator[Path]:
             yield from (
                 Path(folder) / name
                 for name in sorted(files)
-                if not name.startswith(".") and not _is_label(name)
+                if not name.startswith(".") and not is_label_map(name)
             )
-
-
-def _is_label(name: str) -> bool:
-    stem = name.lower()
-    return stem.endswith(NIFTI_SUFFIXES) and (_stem(stem).endswith("_gt") or "_seg" in stem)
 
 
 def _unique(paths: Iterator[Path]) -> list[Path]:
@@ -190,7 +193,7 @@ def _unique(paths: Iterator[Path]) -> list[Path]:
 
 def _nifti_studies(folder: Path, paths: list[Path], names: UniqueNames) -> tuple[list[Study], list[Problem]]:
     """Studies of one folder's files; those that `Info.cfg` does not explain stay single."""
-    info, patient = folder / "Info.cfg", folder.resolve().name
+    info, patient = folder / INFO_NAME, folder.resolve().name
     if not info.is_file():
         return [_single(path, names) for path in paths], []
     cine = next((path for path in paths if _stem(path.name).endswith("_4d")), None)
