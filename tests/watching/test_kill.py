@@ -1,0 +1,152 @@
+"""The watcher as a process that is killed and asked to end at any moment."""
+
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+import watched_stand_ins
+
+from pipelines.watching.ledger import Ledger
+
+from .conftest import Watched
+
+
+def start(watched: Watched, processor: str, *options: str) -> subprocess.Popen[str]:
+    script = Path(watched_stand_ins.__file__)
+    root = Path(__file__).parents[2]
+    return subprocess.Popen(
+        [sys.executable, str(script), str(watched.incoming), str(watched.output), processor, *options],
+        env=os.environ | {"PYTHONPATH": f"{root}{os.pathsep}{script.parent}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+    )
+
+
+def finished(watched: Watched) -> int:
+    studies = watched.output / "studies"
+    return len(list(studies.iterdir())) if studies.is_dir() else 0
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.002)
+
+
+def kill_at_random(watched: Watched, files: int, most_between: int, seed: int) -> int:
+    """Start the watcher and kill it, or its worker, again and again until all is done; the kills."""
+    chance = random.Random(seed)
+    kills = 0
+    while finished(watched) < files:
+        process = start(watched, "copier", "--many-tries")
+        goal = min(finished(watched) + chance.randint(0, most_between), files)
+        wait_until(lambda goal=goal: finished(watched) >= goal)
+        time.sleep(chance.uniform(0, 0.05))
+        workers = [one for one in psutil.Process(process.pid).children() if one.cmdline()[-1:] != ["-c"]]
+        if workers and chance.random() < 0.3:
+            chance.choice(workers).kill()
+            kills += 1
+            time.sleep(chance.uniform(0, 0.3))
+        process.kill()
+        process.wait()
+        kills += 1
+    last = start(watched, "copier", "--many-tries", "--once")
+    assert last.wait(timeout=60) == 0, last.stdout and last.stdout.read()
+    return kills
+
+
+def check_exactly_once(watched: Watched, contents: dict[str, str], id_of: Callable[[str], str]) -> None:
+    assert watched.ids() == sorted(id_of(content) for content in contents.values())
+    watched.check_whole()
+    assert watched.quarantined == []
+    for folder in watched.done:
+        name = folder.name.rpartition("-")[0]
+        halves = [(folder / f"{half}_half.bin").read_text() for half in ("first", "second")]
+        assert "".join(halves) == contents[f"{name}.nii"]
+    for name, content in contents.items():
+        assert (watched.incoming / name).read_text() == content
+    counts = Ledger(watched.output / ".watch" / "ledger.sqlite").counts()
+    assert (counts["done"], counts["working"], counts["waiting"]) == (len(contents), 0, 0)
+
+
+def put_files(watched: Watched, number: int) -> dict[str, str]:
+    contents = {f"f{index:03}.nii": hashlib.sha256(bytes([index])).hexdigest() * 20 for index in range(number)}
+    for name, content in contents.items():
+        watched.put(name, content)
+    return contents
+
+
+def test_a_few_kills_lose_and_double_nothing(watched: Watched, id_of: Callable[[str], str]) -> None:
+    contents = put_files(watched, 8)
+    assert kill_at_random(watched, 8, most_between=4, seed=1) >= 2
+    check_exactly_once(watched, contents, id_of)
+
+
+@pytest.mark.slow
+def test_kills_at_random_over_a_hundred_files_lose_and_double_nothing(
+    watched: Watched, id_of: Callable[[str], str]
+) -> None:
+    contents = put_files(watched, 100)
+    assert kill_at_random(watched, 100, most_between=8, seed=2) >= 20
+    check_exactly_once(watched, contents, id_of)
+
+
+def test_a_file_that_the_watcher_dies_on_again_and_again_is_put_aside(watched: Watched) -> None:
+    watched.put("x.nii", "one")
+    for _ in range(3):
+        process = start(watched, "endless")
+        work = watched.output / ".watch" / "work"
+        wait_until(lambda process=process: any(work.glob(f"{process.pid}-*")))
+        process.kill()
+        process.wait()
+    last = start(watched, "copier", "--once")
+    assert last.wait(timeout=60) == 0
+    assert "the watcher ended while it worked on it" in (watched.quarantined[0] / "reason.json").read_text()
+
+
+def test_a_killed_watcher_takes_its_worker_along(watched: Watched) -> None:
+    watched.put("x.nii", "one")
+    process = start(watched, "endless")
+    wait_until(lambda: any((watched.output / ".watch" / "work").glob("*")))
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert children
+    process.kill()
+    process.wait()
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert alive == []
+
+
+@pytest.mark.parametrize(
+    ("processor", "options", "done"), [("slow", [], 1), ("endless", ["--hasty"], 0)], ids=["short", "long"]
+)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_asked_to_end_it_finishes_or_leaves_the_study_in_hand(
+    watched: Watched, processor: str, options: list[str], done: int, number: signal.Signals
+) -> None:
+    watched.put("x.nii", "one")
+    watched.put("y.nii", "two")
+    process = start(watched, processor, *options)
+    wait_until(lambda: any((watched.output / ".watch" / "work").glob("*")))
+    process.send_signal(number)
+    assert process.wait(timeout=30) == 0
+    assert finished(watched) == done
+    ledger = Ledger(watched.output / ".watch" / "ledger.sqlite")
+    assert all(row.tries == 0 for row in ledger.in_state(ledger_state(done)))
+    ledger.close()
+    watched.run(watched_stand_ins.copier)
+    assert len(watched.done) == 2
+    watched.check_whole()
+
+
+def ledger_state(done: int) -> str:
+    return "working" if done else "waiting"
