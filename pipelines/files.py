@@ -92,6 +92,20 @@ def only_one(lock: Path, job: str) -> Iterator[None]:
         yield
 
 
+def is_locked(lock: Path) -> bool:
+    """Whether a process holds the lock of `only_one`; no if there is no such file."""
+    import fcntl
+
+    try:
+        with lock.open() as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 text file, whole or not at all.
 

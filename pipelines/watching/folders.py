@@ -1,4 +1,4 @@
-"""Where results appear: a folder is written apart, whole, and then renamed, so that what is there is complete."""
+"""Where results appear: a folder is written apart and renamed when whole, so what is there is complete."""
 
 import os
 import re

@@ -76,15 +76,19 @@ class Ledger:
     """The table of studies and the table of files, in one SQLite file.
 
     Args:
-        path: File; made if it does not exist.
+        path: File; made if it does not exist, unless it is only read.
+        read_only: Change nothing.
 
     Raises:
         OutputError: If it cannot be made, read or written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
         with self._told():
+            if read_only:
+                self._base = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", timeout=BUSY_S, uri=True)
+                return
             self._base = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
             self._base.execute("PRAGMA synchronous = FULL")
             self._base.executescript(TABLES)
@@ -290,4 +294,3 @@ class Ledger:
                 f"cannot keep the ledger {self.path}: {error}; free some space and check its permissions. "
                 "If it is damaged, remove it: the folders in 'studies' tell what is done"
             ) from error
-

@@ -1,6 +1,5 @@
 """The loop of `thorax watch`: look, work on what is whole, once each, until asked to stop."""
 
-import json
 import logging
 import re
 from collections.abc import Callable
@@ -8,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
+from pipelines.errors import ConfigError
 from pipelines.files import only_one
 from pipelines.watching.arrivals import Arrivals
 from pipelines.watching.folders import Folders, check_apart
@@ -30,6 +30,10 @@ class Exchange(Protocol):
     @property
     def sends(self) -> bool:
         """Whether segmentations go to it."""
+
+    @property
+    def problem(self) -> str:
+        """What the server last refused, `""` if all went well."""
 
     def fetch(self, ledger: Ledger, folders: Folders, stop: Stop, /) -> int:
         """Fetch what is new; the number of studies that are there and not fetched yet."""
@@ -123,8 +127,11 @@ def watch(
                         break
                 if exchange is not None:
                     exchange.send(ledger, folders, stop)
-                heartbeat.beat(at_once=begun > 0, arriving=units.waiting)
+                problem = exchange.problem if exchange is not None else ""
+                heartbeat.beat(at_once=begun > 0, arriving=units.waiting, problem=problem)
                 if once and not (begun or units.waiting or left):
+                    if problem:
+                        raise ConfigError(f"expected a DICOMweb server that answers, found: {problem}")
                     break
                 if not begun:
                     stop.sleep(settings.poll_s)

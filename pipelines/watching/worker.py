@@ -114,7 +114,11 @@ class Worker:
         self.started = 0
 
     def run(
-        self, job: Job, *, may_go_on: Callable[[], bool], tell: Callable[[float], None] = lambda memory_mb: None
+        self,
+        job: Job,
+        *,
+        may_go_on: Callable[[], bool],
+        tell: Callable[[float], None] = lambda memory_mb: None,
     ) -> Outcome:
         """Do a job and wait for its end.
 

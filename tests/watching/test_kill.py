@@ -80,7 +80,9 @@ def check_exactly_once(watched: Watched, contents: dict[str, str], id_of: Callab
 
 
 def put_files(watched: Watched, number: int) -> dict[str, str]:
-    contents = {f"f{index:03}.nii": hashlib.sha256(bytes([index])).hexdigest() * 20 for index in range(number)}
+    contents = {
+        f"f{index:03}.nii": hashlib.sha256(bytes([index])).hexdigest() * 20 for index in range(number)
+    }
     for name, content in contents.items():
         watched.put(name, content)
     return contents
