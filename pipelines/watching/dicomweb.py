@@ -244,7 +244,7 @@ def _client(url: str) -> Any:
         ) from error
 
     class Patient(requests.adapters.HTTPAdapter):
-        def send(self, request: Any, **settings: Any) -> Any:  # type: ignore[override]
+        def send(self, request: Any, **settings: Any) -> Any:
             return super().send(request, **{**settings, "timeout": TIMEOUTS_S})
 
     session = requests.Session()

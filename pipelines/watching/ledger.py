@@ -264,7 +264,10 @@ class Ledger:
         rows = self._all(
             f"SELECT id, folder, kind, origin, state, tries, reason FROM studies {condition}", *values
         )
-        return [StudyRow(*row[:4], State(row[4]), *row[5:]) for row in rows]
+        return [
+            StudyRow(identity, folder, kind, origin, State(state), tries, reason)
+            for identity, folder, kind, origin, state, tries, reason in rows
+        ]
 
     def _one(self, query: str, *values: object) -> tuple[Any, ...] | None:
         found = self._all(query, *values)

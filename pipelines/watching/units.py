@@ -156,8 +156,8 @@ class Units:
     def _reason_against(self, tags: DicomTags) -> str:
         if tags.modality not in (*HEART_MODALITIES, *XRAY_MODALITIES):
             return f"DICOM of modality {tags.modality}"
-        if not (tags.is_image and tags.series and tags.study):
-            return "DICOM without an image or without UIDs"
+        if not tags.is_image:
+            return "DICOM without an image"
         if self._series is not None and not self._series.search(tags.description):
             return f"series {tags.description!r}"
         return ""

@@ -1,4 +1,4 @@
-"""A process of its own that does the work, so that a study that kills it or fills memory harms nothing else."""
+"""A process of its own that does the work: a study that kills it or fills memory harms nothing else."""
 
 import errno
 import logging

@@ -105,10 +105,10 @@ def test_kills_at_random_over_a_hundred_files_lose_and_double_nothing(
 
 def test_a_file_that_the_watcher_dies_on_again_and_again_is_put_aside(watched: Watched) -> None:
     watched.put("x.nii", "one")
+    work = watched.output / ".watch" / "work"
     for _ in range(3):
         process = start(watched, "endless")
-        work = watched.output / ".watch" / "work"
-        wait_until(lambda process=process: any(work.glob(f"{process.pid}-*")))
+        wait_until(lambda mine=f"{process.pid}-*": any(work.glob(mine)))
         process.kill()
         process.wait()
     last = start(watched, "copier", "--once")
