@@ -36,7 +36,7 @@ def copier() -> Callable[[Job], dict[str, Any]]:
 
 
 def moody() -> Callable[[Job], dict[str, Any]]:
-    """Does what the file says: `die`, `bad`, `hang`, `swell`, `raise`, `full`, else copies it."""
+    """Does what the file says: `die`, `bad`, `hang`, `swell`, `rewrite`, `raise`, `full`, else copies it."""
 
     def process(job: Job) -> dict[str, Any]:
         match job.files[0].read_bytes().split()[0]:
@@ -49,6 +49,8 @@ def moody() -> Callable[[Job], dict[str, Any]]:
             case b"swell":
                 held = [bytearray(os.urandom(1_000_000)) for _ in range(400)]
                 time.sleep(60 if held else 0)
+            case b"rewrite":
+                job.files[0].write_text("written anew")
             case b"raise":
                 raise RuntimeError("nobody foresaw this")
             case b"full":
@@ -73,6 +75,22 @@ def slow(seconds: float) -> Callable[[Job], dict[str, Any]]:
     def process(job: Job) -> dict[str, Any]:
         time.sleep(seconds)
         return copier()(job)
+
+    return process
+
+
+def segmenter() -> Callable[[Job], dict[str, Any]]:
+    """Takes bright pixels of a DICOM series for the LV and writes them as DICOM SEG."""
+    import numpy as np
+
+    from pipelines.inference.dicom import order_series, read_series
+    from pipelines.inference.dicom_seg import write_dicom_seg
+
+    def process(job: Job) -> dict[str, Any]:
+        volume, _ = read_series(job.files)
+        mask = np.where(volume.array > 200, 3, 0).astype(np.uint8)
+        write_dicom_seg(mask, [group[0] for group in order_series(job.files)], job.folder / "heart_seg.dcm")
+        return {}
 
     return process
 

@@ -104,7 +104,7 @@ class DicomWeb:
             return 0
         remove_done(ledger, folders.fetched)
         if self._clock() >= self._next_fetch:
-            self._problems["fetch"] = ""
+            self._problems["fetch"], self._left = "", 0
             try:
                 self._left = self._fetch(ledger, folders, stop)
             except _failures() as error:

@@ -121,8 +121,7 @@ def watch(
                 left = exchange.fetch(ledger, folders, stop) if exchange is not None else 0
                 begun = 0
                 for unit in units.ready(arrivals.look()):
-                    begun += 1
-                    studies.work_on(unit)
+                    begun += studies.work_on(unit)
                     if stop.is_asked:
                         break
                 if exchange is not None:

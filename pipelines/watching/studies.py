@@ -98,11 +98,14 @@ class Studies:
         self._send = send
         self._say = say
 
-    def work_on(self, unit: Unit) -> None:
+    def work_on(self, unit: Unit) -> bool:
         """Bring a study to its end, or leave it for another try.
 
         Args:
             unit: Its files, as they were found.
+
+        Returns:
+            False if its files cannot be read, and there is nothing to do but wait.
 
         Raises:
             ConfigError: If the work cannot be set up.
@@ -113,15 +116,15 @@ class Studies:
             checksums = {path: file_sha256(path) for path in unit.files}
         except OSError as error:
             self._say(f"cannot read {unit.name} yet: {error}")
-            return
+            return False
         if len(found) < len(unit.files) or stamps(unit.files) != found:
-            return  # still being written: the next look will see it
+            return True  # still being written: the next look will see it
         identity = content_id(checksums.values())
         row = self._ledger.study(identity)
         if row is not None and row.state in (State.DONE, State.QUARANTINED):
             self._ledger.add_sources(found, identity, unit.dicom_study)
             self._say(f"{unit.name}: the same as {row.folder}")
-            return
+            return True
         folder = row.folder if row is not None else folder_name(unit.name, identity)
         tries = self._ledger.claim(identity, folder=folder, kind=unit.kind, origin=unit.origin)
         claim = _Claim(unit, found, checksums, identity, folder, tries)
@@ -131,6 +134,7 @@ class Studies:
             self._put_aside(claim, row.reason if row is not None else KILLED)
         else:
             self._try(claim)
+        return True
 
     def _try(self, claim: _Claim) -> None:
         started = time.monotonic()

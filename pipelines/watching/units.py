@@ -165,7 +165,11 @@ class Units:
     def _series_of(self, uid: str, new: list[Arrival], quiet_s: float) -> Iterator[Unit]:
         """Series of one study with files that are new, together with their files that are known."""
         arrived = {one.path: one for one in new}
-        known = [path for path in stamps(self._ledger.files_of(uid)) if self._is_heart(path)]
+        known = [
+            path
+            for path in stamps(self._ledger.files_of(uid))
+            if path not in arrived and self._is_heart(path)
+        ]
         found, problems = group_series([*arrived, *known])
         for problem in problems:
             yield Unit(Kind.HEART, problem.path.stem, str(problem.path), (problem.path,), uid, problem.reason)

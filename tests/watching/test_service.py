@@ -5,12 +5,14 @@ import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 from watched_stand_ins import FAST, copier, leaky, moody
 
 from pipelines.errors import ConfigError, OutputError
 from pipelines.files import only_one
+from pipelines.watching.identity import file_sha256
 from pipelines.watching.ledger import Ledger, State
 from pipelines.watching.worker import Limits
 
@@ -173,3 +175,31 @@ def test_a_worker_that_grows_is_replaced(watched: Watched) -> None:
     assert len(watched.done) == 12  # 360 MB in one process would have been killed
     beat = json.loads((watched.output / ".watch" / "heartbeat.json").read_text())
     assert beat["worker_mb"] < 300
+
+
+def test_a_file_that_cannot_be_read_is_left_and_does_not_hold_up_the_others(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked, _ = watched.put("locked.nii", "one"), watched.put("open.nii", "two")
+
+    def read(path: Path) -> str:
+        if path == locked:
+            raise PermissionError(13, "Permission denied")
+        return file_sha256(path)
+
+    monkeypatch.setattr("pipelines.watching.studies.file_sha256", read)
+    said = watched.run(copier)
+    assert any(line.startswith("cannot read locked yet: ") for line in said)
+    assert len(watched.done) == 1
+    monkeypatch.undo()
+    watched.run(copier)
+    assert len(watched.done) == 2
+
+
+def test_a_file_that_changes_while_it_is_worked_on_is_done_as_it_is_at_the_end(
+    watched: Watched, id_of: Callable[[str], str]
+) -> None:
+    path = watched.put("x.nii", "rewrite")
+    said = watched.run(moody)
+    assert watched.ids() == [id_of(path.read_text())]
+    assert len(said) == 1

@@ -1,4 +1,4 @@
-"""Tests of what counts as whole: single files, patients' folders and DICOM series, on a clock of their own."""
+"""Tests of what counts as whole (files, folders of patients, DICOM series) on a clock of their own."""
 
 import os
 import re
@@ -151,6 +151,17 @@ def test_an_instance_that_comes_later_makes_the_whole_series_a_new_study(desk: D
     desk.after(0)
     (unit,) = desk.after(60)
     assert [path.name for path in unit.files] == ["a.dcm", "b.dcm", "late.dcm"]
+
+
+def test_a_series_that_is_written_anew_has_each_file_once(desk: Desk) -> None:
+    desk.dicom("a.dcm", 1)
+    desk.after(0)
+    for unit in desk.after(60):
+        desk.finish(unit)
+    desk.dicom("a.dcm", 1, PatientID="another")
+    desk.after(0)
+    (unit,) = desk.after(60)
+    assert [path.name for path in unit.files] == ["a.dcm"]
 
 
 def test_a_series_that_tells_its_number_waits_and_then_has_a_problem(desk: Desk) -> None:
