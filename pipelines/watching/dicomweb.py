@@ -124,7 +124,7 @@ class DicomWeb:
             return
         self._problems["send"] = ""
         for row in ledger.to_send():
-            if stop.is_asked:
+            if stop.is_asked():
                 return
             try:
                 found = [
@@ -153,7 +153,7 @@ class DicomWeb:
             since = before[1] if before is not None and before[0] == counts else now
             self._since[uid] = (counts, since)
             is_quiet = now - since >= self._quiet_s
-            if stop.is_asked or not is_quiet or (folders.fetched / uid).exists():
+            if stop.is_asked() or not is_quiet or (folders.fetched / uid).exists():
                 left += 1
             else:
                 self._retrieve(uid, new, folders)

@@ -117,12 +117,12 @@ def watch(
                 send=exchange is not None and exchange.sends,
                 say=say,
             )
-            while not stop.is_asked:
+            while not stop.is_asked():
                 left = exchange.fetch(ledger, folders, stop) if exchange is not None else 0
                 begun = 0
                 for unit in units.ready(arrivals.look()):
                     begun += studies.work_on(unit)
-                    if stop.is_asked:
+                    if stop.is_asked():
                         break
                 if exchange is not None:
                     exchange.send(ledger, folders, stop)

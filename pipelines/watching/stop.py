@@ -16,7 +16,6 @@ class Stop:
     def __init__(self) -> None:
         self._asked_at: float | None = None
 
-    @property
     def is_asked(self) -> bool:
         """Whether nothing new may be begun."""
         return self._asked_at is not None
@@ -33,7 +32,7 @@ class Stop:
     def sleep(self, seconds: float) -> None:
         """Sleep, but not on when the end is asked for."""
         until = time.monotonic() + seconds
-        while not self.is_asked and (left := until - time.monotonic()) > 0:
+        while not self.is_asked() and (left := until - time.monotonic()) > 0:
             time.sleep(min(left, NAP_S))
 
 
