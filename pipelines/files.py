@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -83,12 +84,16 @@ def only_one(lock: Path, job: str) -> Iterator[None]:
     import fcntl  # absent on Windows, where nothing else here needs it
 
     with lock.open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ConfigError(
-                f"expected no other {job}, found one that holds {lock}; wait for its end or stop it"
-            ) from error
+        for left in reversed(range(3)):  # `is_locked` holds it for a moment
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if not left:
+                    raise ConfigError(
+                        f"expected no other {job}, found one that holds {lock}; wait for its end or stop it"
+                    ) from error
+                time.sleep(0.05)
         yield
 
 

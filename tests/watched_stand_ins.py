@@ -36,7 +36,7 @@ def copier() -> Callable[[Job], dict[str, Any]]:
 
 
 def moody() -> Callable[[Job], dict[str, Any]]:
-    """Does what the file says: `die`, `bad`, `hang`, `swell`, `rewrite`, `raise`, `full`, else copies it."""
+    """Does what the file says, `die`, `bad`, `hang` and so on; else copies it."""
 
     def process(job: Job) -> dict[str, Any]:
         match job.files[0].read_bytes().split()[0]:
@@ -51,6 +51,8 @@ def moody() -> Callable[[Job], dict[str, Any]]:
                 time.sleep(60 if held else 0)
             case b"rewrite":
                 job.files[0].write_text("written anew")
+            case b"write":
+                job.files[0].with_name("b.nii").write_text("half and the rest")
             case b"raise":
                 raise RuntimeError("nobody foresaw this")
             case b"full":

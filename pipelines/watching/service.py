@@ -120,8 +120,10 @@ def watch(
             while not stop.is_asked():
                 left = exchange.fetch(ledger, folders, stop) if exchange is not None else 0
                 begun = 0
-                for unit in units.ready(arrivals.look()):
-                    begun += studies.work_on(unit)
+                found = arrivals.look()
+                arrived = {one.path: one.stamp for one in found}
+                for unit in units.ready(found):
+                    begun += studies.work_on(unit, arrived)
                     if stop.is_asked():
                         break
                 if exchange is not None:

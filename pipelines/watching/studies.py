@@ -1,7 +1,7 @@
 """One study from its files to its final folder: claim, work, rename, record."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -98,11 +98,12 @@ class Studies:
         self._send = send
         self._say = say
 
-    def work_on(self, unit: Unit) -> bool:
+    def work_on(self, unit: Unit, arrived: Mapping[Path, Stamp]) -> bool:
         """Bring a study to its end, or leave it for another try.
 
         Args:
-            unit: Its files, as they were found.
+            unit: Its files.
+            arrived: Size and time of new files when they were whole; the work on others may be long ago.
 
         Returns:
             False if its files cannot be read, and there is nothing to do but wait.
@@ -112,6 +113,8 @@ class Studies:
             OutputError: If something cannot be written.
         """
         found = stamps(unit.files)
+        if any(found.get(path) != arrived.get(path, found.get(path)) for path in unit.files):
+            return True  # written anew meanwhile: the next look will see it
         try:
             checksums = {path: file_sha256(path) for path in unit.files}
         except OSError as error:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -38,12 +39,12 @@ def work(tmp_path: Path) -> Path:
 def dicom_cine(folder: Path, radii: list[int]) -> tuple[Path, ...]:
     """A cine whose LV has these radii, a file for each slice and frame."""
     frames = [np.clip(heart(radius), 0, None) for radius in radii]
-    for time, frame in enumerate(frames):
+    for index, frame in enumerate(frames):
         for z in range(frame.shape[2]):
-            number = time * 100 + z + 1
+            number = index * 100 + z + 1
             path = folder / f"{number}.dcm"
             write_dicom_image(
-                path, frame[:, :, z], z_mm=8.0 * z, time_ms=30.0 * time, number=number, series="1.2.3.4"
+                path, frame[:, :, z], z_mm=8.0 * z, time_ms=30.0 * index, number=number, series="1.2.3.4"
             )
             image = pydicom.dcmread(path)
             image.FrameOfReferenceUID = "1.2.3.9"
@@ -120,7 +121,7 @@ def test_files_that_are_no_study_are_the_inputs_fault(
 
 
 @pytest.mark.slow
-def test_the_command_segments_and_classifies_with_the_networks_of_the_bundles(tmp_path: Path) -> None:
+def test_the_command_is_killed_and_goes_on_with_the_networks_of_the_bundles(tmp_path: Path) -> None:
     incoming, output = tmp_path / "in", tmp_path / "out"
     acdc_patient(incoming / "patient001")
     dicom_cine(incoming / "dicom", [8])
@@ -128,14 +129,19 @@ def test_the_command_segments_and_classifies_with_the_networks_of_the_bundles(tm
     xray = next((tmp_path / "x").rglob("*.jpeg"))
     (incoming / "chest.jpeg").write_bytes(xray.read_bytes())
     (incoming / "bad.nii.gz").write_text("no NIfTI")
-    command = "from pipelines.cli import main; main()"
+    code = "from pipelines.cli import main; main()"
     waits = ["--settle-seconds", "0.2", "--quiet-seconds", "0.5", "--poll-seconds", "0.2"]
+    command = [sys.executable, "-c", code, "watch", str(incoming), str(output), "--seg", *waits]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    with subprocess.Popen(command, env=environment) as first:
+        until = time.monotonic() + 200
+        while not list(output.glob(".watch/work/*/*")):  # the first study is half-written
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        first.kill()
+    assert len(list(output.glob("studies/*"))) < 3
     run = subprocess.run(
-        [sys.executable, "-c", command, "watch", str(incoming), str(output), "--once", "--seg", *waits],
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
+        [*command, "--once"], env=environment, capture_output=True, encoding="utf-8", check=False
     )
     assert run.returncode == 0, run.stderr
     said = {}

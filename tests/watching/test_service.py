@@ -203,3 +203,13 @@ def test_a_file_that_changes_while_it_is_worked_on_is_done_as_it_is_at_the_end(
     said = watched.run(moody)
     assert watched.ids() == [id_of(path.read_text())]
     assert len(said) == 1
+
+
+def test_a_file_that_changes_while_another_is_worked_on_is_not_taken_half_written(
+    watched: Watched, id_of: Callable[[str], str]
+) -> None:
+    watched.put("a.nii", "write b")
+    watched.put("b.nii", "before")
+    said = watched.run(moody)
+    assert watched.ids() == sorted([id_of("write b"), id_of("half and the rest")])
+    assert [line.split(":")[0] for line in said] == ["a", "b"]
