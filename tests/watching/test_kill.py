@@ -119,9 +119,9 @@ def test_a_file_that_the_watcher_dies_on_again_and_again_is_put_aside(watched: W
 def test_a_killed_watcher_takes_its_worker_along(watched: Watched) -> None:
     watched.put("x.nii", "one")
     process = start(watched, "endless")
-    wait_until(lambda: any((watched.output / ".watch" / "work").glob("*")))
+    # The worker, and the process with which multiprocessing keeps track of resources.
+    wait_until(lambda: len(psutil.Process(process.pid).children()) == 2)
     children = psutil.Process(process.pid).children(recursive=True)
-    assert children
     process.kill()
     process.wait()
     _, alive = psutil.wait_procs(children, timeout=10)
