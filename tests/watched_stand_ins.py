@@ -17,7 +17,7 @@ from pipelines.watching.service import WatchSettings, watch
 from pipelines.watching.units import Waits
 from pipelines.watching.worker import Job, Limits
 
-FAST = WatchSettings(Waits(0.02, 0.05), Limits(study_s=20, memory_mb=2000), poll_s=0.02, grace_s=5)
+FAST = WatchSettings(Waits(0.02, 0.05), Limits(study_s=20, memory_mb=2000), poll_s=0.02, grace_s=120)
 
 
 def copier() -> Callable[[Job], dict[str, Any]]:

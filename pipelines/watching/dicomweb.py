@@ -155,9 +155,10 @@ class DicomWeb:
             is_quiet = now - since >= self._quiet_s
             if stop.is_asked() or not is_quiet or (folders.fetched / uid).exists():
                 left += 1
-            else:
-                self._retrieve(uid, new, folders)
+            elif self._retrieve(uid, new, folders, stop):
                 ledger.fetched(new)
+            else:
+                left += 1
         return left
 
     def _search(self) -> dict[str, dict[str, int]]:
@@ -176,7 +177,8 @@ class DicomWeb:
                 found[_value(one, STUDY_UID)][_value(one, SERIES_UID)] = int(_value(one, INSTANCES))
         return found
 
-    def _retrieve(self, study: str, series: dict[str, int], folders: Folders) -> None:
+    def _retrieve(self, study: str, series: dict[str, int], folders: Folders, stop: Stop) -> bool:
+        """Whether the series have come; not if the end is asked for meanwhile."""
         work = folders.begin(study)
         client: Any = self._source
         try:
@@ -185,11 +187,14 @@ class DicomWeb:
                 folder.mkdir()
                 number = 0
                 for image in client.iter_series(study, uid):
+                    if stop.is_asked():
+                        return False
                     image.save_as(folder / f"{number:05}.dcm", write_like_original=False)
                     number += 1
                 if number < expected:
                     raise ValueError(f"it has {expected} instances of series {uid} and gave {number}")
             work.rename(folders.fetched / study)
+            return True
         except OSError as error:
             if isinstance(error, _failures()):  # those of requests are OSErrors too
                 raise

@@ -47,6 +47,11 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def printable(text: str) -> str:
+    """Text that any terminal and database takes: bytes of file names that are no UTF-8 become `?`."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 def content_id(checksums: Iterable[str]) -> str:
     """SHA-256 of what is in the files, whatever they are called; copies among them count once.
 

@@ -8,13 +8,12 @@ import os
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
 from pipelines.errors import OutputError
 from pipelines.watching.identity import Stamp
+from pipelines.watching.study_row import State, StudyRow
 
 LEDGER_NAME: Final = "ledger.sqlite"
 
@@ -38,38 +37,6 @@ CREATE INDEX IF NOT EXISTS sources_by_dicom_study ON sources (dicom_study) WHERE
 CREATE INDEX IF NOT EXISTS sources_by_study ON sources (study);
 CREATE TABLE IF NOT EXISTS fetched (series TEXT PRIMARY KEY, instances INTEGER NOT NULL);
 """
-
-
-class State(StrEnum):
-    """How far a study has come."""
-
-    WORKING = "working"
-    WAITING = "waiting"
-    DONE = "done"
-    QUARANTINED = "quarantined"
-
-
-@dataclass(frozen=True, slots=True)
-class StudyRow:
-    """A study as the ledger has it.
-
-    Attributes:
-        id: SHA-256 of its content.
-        folder: Name of its folder in `studies/` or `quarantine/`.
-        kind: `"heart"` or `"xray"`.
-        origin: What stays the same when more of it arrives: a path, or the UID of a DICOM series.
-        state: How far it has come.
-        tries: How often work on it was begun and not given back.
-        reason: Why the last try failed, `""` if none did.
-    """
-
-    id: str
-    folder: str
-    kind: str
-    origin: str
-    state: State
-    tries: int
-    reason: str
 
 
 class Ledger:
@@ -202,6 +169,11 @@ class Ledger:
         """Whether the file, as it is now, has been dealt with."""
         row = self._one("SELECT size, modified_ns FROM sources WHERE path = ?", os.fsencode(path))
         return row == (found.size, found.modified_ns)
+
+    def look_again(self, reason: str) -> None:
+        """Forget the files that were passed over for a reason that begins so."""
+        with self._transaction():
+            self._base.execute("DELETE FROM sources WHERE substr(reason, 1, ?) = ?", (len(reason), reason))
 
     def files_of(self, dicom_study: str) -> list[Path]:
         """Files of a DICOM study that have been dealt with."""

@@ -17,6 +17,7 @@ from pipelines.inference.dicom import order_series
 from pipelines.inference.dicom_seg import load_highdicom, write_dicom_seg
 from pipelines.inference.inputs import Study, StudyKind, find_studies
 from pipelines.inference.study_result import StudyResult
+from pipelines.watching.identity import printable
 from pipelines.watching.units import Kind
 from pipelines.watching.worker import Job
 
@@ -127,8 +128,9 @@ class StudyProcessor:
         probability = classifier.probability(image.pixels)
         decision = decide(probability, classifier.threshold)
         found = heat_map(image.pixels, classifier=classifier)
-        title = f"{path.name}: pneumonia {probability:.3f}, threshold {classifier.threshold:.3f}"
-        overlay_heat_map(image.pixels, found, job.folder / f"{path.stem}_overlay.png", title=title)
+        name = printable(path.name)
+        title = f"{name}: pneumonia {probability:.3f}, threshold {classifier.threshold:.3f}"
+        overlay_heat_map(image.pixels, found, job.folder / f"{Path(name).stem}_overlay.png", title=title)
         return {
             "probability_pneumonia": round(probability, 4),
             "threshold": round(classifier.threshold, 4),

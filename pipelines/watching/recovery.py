@@ -5,7 +5,8 @@ from pathlib import Path
 
 from pipelines.errors import DataError
 from pipelines.watching.folders import REASON_NAME, RESULT_NAME, Folders
-from pipelines.watching.ledger import Ledger, State
+from pipelines.watching.ledger import Ledger
+from pipelines.watching.study_row import State
 
 KILLED = "the watcher ended while it worked on it"
 

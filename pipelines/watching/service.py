@@ -16,7 +16,7 @@ from pipelines.watching.ledger import LEDGER_NAME, Ledger
 from pipelines.watching.recovery import recover
 from pipelines.watching.stop import Stop, asked_by_signals
 from pipelines.watching.studies import Studies
-from pipelines.watching.units import Units, Waits
+from pipelines.watching.units import UNWANTED_SERIES, Units, Waits
 from pipelines.watching.worker import Limits, ProcessorFactory, Worker
 
 LOCK_NAME: Final = "lock"
@@ -52,7 +52,7 @@ class WatchSettings:
         poll_s: Time between two looks, seconds.
         tries: Tries after which a study is put into quarantine.
         grace_s: Time that the study in hand gets after SIGTERM, seconds.
-        series: Only DICOM series whose description this is found in, None for all.
+        series: Only DICOM series of hearts whose description this is found in, None for all.
     """
 
     waits: Waits = field(default_factory=lambda: Waits(5.0, 60.0))
@@ -104,6 +104,7 @@ def watch(
         heartbeat = Heartbeat(folders.private / HEARTBEAT_NAME)
         try:
             recover(ledger, folders, send=exchange is not None and exchange.sends)
+            ledger.look_again(UNWANTED_SERIES)  # the next start may want another
             arrivals = Arrivals([incoming, folders.fetched], ledger, leave_out=output)
             units = Units(ledger, settings.waits, series=settings.series, whole=folders.fetched)
             studies = Studies(

@@ -10,8 +10,9 @@ from pipelines.errors import ConfigError, DataError
 from pipelines.files import is_locked
 from pipelines.watching.folders import Folders
 from pipelines.watching.heartbeat import HEARTBEAT_NAME
-from pipelines.watching.ledger import LEDGER_NAME, Ledger, State
+from pipelines.watching.ledger import LEDGER_NAME, Ledger
 from pipelines.watching.service import LOCK_NAME
+from pipelines.watching.study_row import State
 
 RECENT: Final = 20
 """Finished studies whose mean time is told, and failed ones that are listed."""

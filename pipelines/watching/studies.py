@@ -11,10 +11,11 @@ import pipelines
 from pipelines.errors import ConfigError, OutputError
 from pipelines.watching.folders import REASON_NAME, Folders, commit, copy_inputs, folder_name
 from pipelines.watching.heartbeat import Heartbeat
-from pipelines.watching.identity import Stamp, content_id, file_sha256, stamps
-from pipelines.watching.ledger import Ledger, State
+from pipelines.watching.identity import Stamp, content_id, file_sha256, printable, stamps
+from pipelines.watching.ledger import Ledger
 from pipelines.watching.recovery import KILLED, has_segmentation
 from pipelines.watching.stop import Stop
+from pipelines.watching.study_row import State
 from pipelines.watching.units import Unit
 from pipelines.watching.worker import Ending, Job, Outcome, Worker
 
@@ -118,7 +119,7 @@ class Studies:
         try:
             checksums = {path: file_sha256(path) for path in unit.files}
         except OSError as error:
-            self._say(f"cannot read {unit.name} yet: {error}")
+            self._say(f"cannot read {unit.name} yet: {error.strerror}")
             return False
         if len(found) < len(unit.files) or stamps(unit.files) != found:
             return True  # still being written: the next look will see it
@@ -132,7 +133,7 @@ class Studies:
         tries = self._ledger.claim(identity, folder=folder, kind=unit.kind, origin=unit.origin)
         claim = _Claim(unit, found, checksums, identity, folder, tries)
         if unit.problem:
-            self._put_aside(claim, unit.problem)
+            self._put_aside(claim, printable(unit.problem))
         elif tries > self._tries:
             self._put_aside(claim, row.reason if row is not None else KILLED)
         else:

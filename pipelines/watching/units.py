@@ -3,7 +3,7 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
@@ -14,7 +14,7 @@ from pipelines.inference.dicom_series import group_series, is_dicom
 from pipelines.inference.inputs import DICOM_SUFFIXES, INFO_NAME, NIFTI_SUFFIXES, is_label_map
 from pipelines.watching.arrivals import Arrival
 from pipelines.watching.dicom_tags import DicomTags, read_tags
-from pipelines.watching.identity import stamps
+from pipelines.watching.identity import printable, stamps
 from pipelines.watching.ledger import Ledger
 
 PICTURE_SUFFIXES: Final = tuple(suffix for suffix in SUFFIXES if suffix not in DICOM_SUFFIXES)
@@ -22,6 +22,9 @@ PICTURE_SUFFIXES: Final = tuple(suffix for suffix in SUFFIXES if suffix not in D
 HEART_MODALITIES: Final = ("MR", "")
 XRAY_MODALITIES: Final = ("CR", "DX", "RG")
 """DICOM modalities of radiographs: computed, digital, and radiographic imaging."""
+
+UNWANTED_SERIES: Final = "another series:"
+"""How the reason begins why a series is passed over that `--series` does not name."""
 
 PATIENCE: Final = 10
 """A series that lacks instances, and an empty file, get this many times the usual wait."""
@@ -74,7 +77,7 @@ class Units:
     Args:
         ledger: Knows the files that have been dealt with, and learns of those passed over.
         waits: How long nothing may have changed.
-        series: Only DICOM series whose description this is found in, None for all.
+        series: Only DICOM series of hearts whose description this is found in, None for all.
         whole: Folder whose files are complete as soon as they are there.
 
     Attributes:
@@ -102,7 +105,9 @@ class Units:
         Args:
             arrivals: All new files.
         """
-        self._tags = {one.path: self._tags[one.path] for one in arrivals if one.path in self._tags}
+        # What has changed since the last look is still for no time, and is read anew.
+        same = [one.path for one in arrivals if one.still_s > 0]
+        self._tags = {path: self._tags[path] for path in same if path in self._tags}
         self.waiting = 0
         dicom: list[Arrival] = []
         patients: dict[Path, list[Arrival]] = defaultdict(list)
@@ -115,9 +120,9 @@ class Units:
                 if (one.path.parent / INFO_NAME).exists():
                     patients[one.path.parent].append(one)
                 else:
-                    yield Unit(Kind.HEART, one.path.name.split(".")[0], str(one.path), (one.path,))
+                    yield _single(Kind.HEART, one.path)
             elif name.lower().endswith(PICTURE_SUFFIXES):
-                yield Unit(Kind.XRAY, one.path.stem, str(one.path), (one.path,))
+                yield _single(Kind.XRAY, one.path)
             elif name.lower().endswith(DICOM_SUFFIXES) or is_dicom(one.path):
                 dicom.append(one)
             elif name != INFO_NAME:
@@ -139,11 +144,11 @@ class Units:
         for one in arrivals:
             tags = self._read(one.path)
             if tags is None:
-                yield Unit(Kind.HEART, one.path.stem, str(one.path), (one.path,))
+                yield _single(Kind.HEART, one.path)
             elif reason := self._reason_against(tags):
                 self._ledger.pass_over({one.path: one.stamp}, reason, tags.study)
             elif tags.modality in XRAY_MODALITIES:
-                yield Unit(Kind.XRAY, one.path.stem, tags.instance, (one.path,), tags.study)
+                yield Unit(Kind.XRAY, printable(one.path.stem), tags.instance, (one.path,), tags.study)
             else:
                 studies[tags.study].append(one)
         for uid, new in studies.items():
@@ -158,8 +163,9 @@ class Units:
             return f"DICOM of modality {tags.modality}"
         if not tags.is_image:
             return "DICOM without an image"
-        if self._series is not None and not self._series.search(tags.description):
-            return f"series {tags.description!r}"
+        is_heart = tags.modality in HEART_MODALITIES
+        if is_heart and self._series is not None and not self._series.search(tags.description):
+            return f"{UNWANTED_SERIES} {tags.description!r}"
         return ""
 
     def _series_of(self, uid: str, new: list[Arrival], quiet_s: float) -> Iterator[Unit]:
@@ -172,7 +178,8 @@ class Units:
         ]
         found, problems = group_series([*arrived, *known])
         for problem in problems:
-            yield Unit(Kind.HEART, problem.path.stem, str(problem.path), (problem.path,), uid, problem.reason)
+            if problem.path in arrived:
+                yield replace(_single(Kind.HEART, problem.path), dicom_study=uid, problem=problem.reason)
         for series in found:
             if arrived.keys().isdisjoint(series.files):
                 continue
@@ -182,7 +189,8 @@ class Units:
                 self.waiting += len(series.files)
                 continue
             origin = min(one.series for one in tags)
-            yield Unit(Kind.HEART, series.files[0].parent.name, origin, series.files, uid, missing)
+            name = printable(series.files[0].parent.name)
+            yield Unit(Kind.HEART, name, origin, series.files, uid, missing)
 
     def _is_heart(self, path: Path) -> bool:
         tags = self._read(path)
@@ -197,6 +205,11 @@ class Units:
         return self._tags[path]
 
 
+def _single(kind: Kind, path: Path) -> Unit:
+    name = re.sub(r"\.nii(\.gz)?$|\.[^.]*$", "", path.name, flags=re.IGNORECASE)
+    return Unit(kind, printable(name), printable(str(path)), (path,))
+
+
 def _patient(folder: Path, found: list[Arrival]) -> Unit:
     """All images of a folder with an `Info.cfg`, those that are known too."""
     images = {one.path for one in found} | {
@@ -206,7 +219,8 @@ def _patient(folder: Path, found: list[Arrival]) -> Unit:
         and not path.name.startswith(".")
         and not is_label_map(path.name)
     }
-    return Unit(Kind.HEART, folder.name, str(folder), (*sorted(images), folder / INFO_NAME))
+    files = (*sorted(images), folder / INFO_NAME)
+    return Unit(Kind.HEART, printable(folder.name), printable(str(folder)), files)
 
 
 def _missing(tags: list[DicomTags]) -> str:

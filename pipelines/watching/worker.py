@@ -19,6 +19,7 @@ from typing import Any, Final
 import psutil
 
 from pipelines.errors import ConfigError, DataError, OutputError
+from pipelines.watching.identity import printable
 from pipelines.watching.units import Kind
 
 TICK_S: Final = 0.1
@@ -226,7 +227,8 @@ def _serve(pipe: Connection, factory: ProcessorFactory) -> None:
             is_full = isinstance(error, OSError) and error.errno in NO_SPACE
             reason = f"unexpected {type(error).__name__}: {error}"
             outcome = Outcome(Ending.NO_OUTPUT if is_full else Ending.FAILED, reason)
-        pipe.send(Outcome(outcome.ending, outcome.reason, outcome.content, resident_mb(os.getpid())))
+        reason, memory_mb = printable(outcome.reason), resident_mb(os.getpid())
+        pipe.send(Outcome(outcome.ending, reason, outcome.content, memory_mb))
 
 
 def _end_with_parent() -> None:

@@ -36,7 +36,7 @@ def finished(watched: Watched) -> int:
     return len(list(studies.iterdir())) if studies.is_dir() else 0
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 200) -> None:
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until
@@ -61,7 +61,7 @@ def kill_at_random(watched: Watched, files: int, most_between: int, seed: int) -
         process.wait()
         kills += 1
     last = start(watched, "copier", "--many-tries", "--once")
-    assert last.wait(timeout=60) == 0, last.stdout and last.stdout.read()
+    assert last.wait(timeout=200) == 0, last.stdout and last.stdout.read()
     return kills
 
 
@@ -112,7 +112,7 @@ def test_a_file_that_the_watcher_dies_on_again_and_again_is_put_aside(watched: W
         process.kill()
         process.wait()
     last = start(watched, "copier", "--once")
-    assert last.wait(timeout=60) == 0
+    assert last.wait(timeout=200) == 0
     assert "the watcher ended while it worked on it" in (watched.quarantined[0] / "reason.json").read_text()
 
 
@@ -140,7 +140,7 @@ def test_asked_to_end_it_finishes_or_leaves_the_study_in_hand(
     process = start(watched, processor, *options)
     wait_until(lambda: any((watched.output / ".watch" / "work").glob("*")))
     process.send_signal(number)
-    assert process.wait(timeout=30) == 0
+    assert process.wait(timeout=200) == 0
     assert finished(watched) == done
     ledger = Ledger(watched.output / ".watch" / "ledger.sqlite")
     assert all(row.tries == 0 for row in ledger.in_state(ledger_state(done)))

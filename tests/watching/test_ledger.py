@@ -7,7 +7,8 @@ import pytest
 
 from pipelines.errors import OutputError
 from pipelines.watching.identity import Stamp, content_id
-from pipelines.watching.ledger import Ledger, State
+from pipelines.watching.ledger import Ledger
+from pipelines.watching.study_row import State
 
 
 @pytest.fixture

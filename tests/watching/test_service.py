@@ -1,6 +1,7 @@
 """Tests of the loop with real worker processes and stand-ins for the networks."""
 
 import json
+import os
 import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +14,8 @@ from watched_stand_ins import FAST, copier, leaky, moody
 from pipelines.errors import ConfigError, OutputError
 from pipelines.files import only_one
 from pipelines.watching.identity import file_sha256
-from pipelines.watching.ledger import Ledger, State
+from pipelines.watching.ledger import Ledger
+from pipelines.watching.study_row import State
 from pipelines.watching.worker import Limits
 
 from .conftest import Watched
@@ -213,3 +215,12 @@ def test_a_file_that_changes_while_another_is_worked_on_is_not_taken_half_writte
     said = watched.run(moody)
     assert watched.ids() == sorted([id_of("write b"), id_of("half and the rest")])
     assert [line.split(":")[0] for line in said] == ["a", "b"]
+
+
+@pytest.mark.parametrize("content", ["good", "bad", "raise"])
+def test_a_name_that_is_no_utf8_is_no_obstacle(watched: Watched, content: str) -> None:
+    watched.put(os.fsdecode(b"caf\xe9.v2.nii"), content)
+    said = watched.run(moody)
+    assert said[-1].startswith("caf?.v2: ")
+    assert len([*watched.done, *watched.quarantined]) == 1
+    assert watched.run(moody) == []

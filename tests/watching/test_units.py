@@ -10,8 +10,9 @@ import pytest
 from dicom_files import write_dicom_image
 
 from pipelines.watching.arrivals import Arrivals
-from pipelines.watching.ledger import Ledger, State
-from pipelines.watching.units import Kind, Unit, Units, Waits
+from pipelines.watching.ledger import Ledger
+from pipelines.watching.study_row import State
+from pipelines.watching.units import UNWANTED_SERIES, Kind, Unit, Units, Waits
 
 
 class Desk:
@@ -179,6 +180,15 @@ def test_a_series_that_tells_its_number_waits_and_then_has_a_problem(desk: Desk)
     assert len(unit.files) == 3
 
 
+def test_a_file_that_is_written_anew_is_read_anew(desk: Desk) -> None:
+    desk.dicom("a.dcm", 1, series="5.1")
+    desk.after(0)
+    desk.after(10)
+    desk.dicom("a.dcm", 1, series="5.22")
+    desk.after(1)
+    assert [unit.origin for unit in desk.after(60)] == ["5.22"]
+
+
 def test_modality_decides_what_is_done(desk: Desk) -> None:
     desk.dicom("chest.dcm", 1, series="5.1", Modality="DX")
     desk.dicom("brain.dcm", 1, series="5.2", Modality="CT")
@@ -192,9 +202,12 @@ def test_only_wanted_series_are_taken(tmp_path: Path) -> None:
     desk = Desk(tmp_path, series="(?i)sax")
     desk.dicom("a.dcm", 1, series="5.1", SeriesDescription="Cine SAX")
     desk.dicom("b.dcm", 1, series="5.2", SeriesDescription="4CH")
+    desk.dicom("c.dcm", 1, series="5.3", SeriesDescription="chest", Modality="CR")
     desk.after(0)
-    assert [unit.origin for unit in desk.after(60)] == ["5.1"]
+    assert [unit.origin for unit in desk.after(60)] == ["5.3.1", "5.1"]
     assert desk.ledger.counts()["passed_over"] == 1
+    desk.ledger.look_again(UNWANTED_SERIES)
+    assert desk.ledger.counts()["passed_over"] == 0
 
 
 def test_a_damaged_dicom_file_is_a_study_of_its_own(desk: Desk) -> None:
