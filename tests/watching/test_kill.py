@@ -3,6 +3,7 @@
 import hashlib
 import os
 import random
+import shlex
 import signal
 import subprocess
 import sys
@@ -152,3 +153,40 @@ def test_asked_to_end_it_finishes_or_leaves_the_study_in_hand(
 
 def ledger_state(done: int) -> str:
     return "working" if done else "waiting"
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_ends_it_and_the_next_start_goes_on(watched: Watched) -> None:
+    """On a file system of 600 kB, seen by the commands of this test only."""
+    if subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("unshare --mount is not permitted here, which a file system of its own needs")
+    for number in range(30):
+        (watched.incoming / f"{number}.nii").write_bytes(random.Random(number).randbytes(30_000))
+    watched.output.mkdir()
+    script = Path(watched_stand_ins.__file__)
+    watcher = shlex.join(
+        [sys.executable, str(script), str(watched.incoming), str(watched.output), "copier", "--once"]
+    )
+    there = shlex.quote(str(watched.output))
+    commands = (
+        f"mount -t tmpfs -o size=600k tmpfs {there} || exit 77\n"
+        f"{watcher} > /dev/null 2> {there}.errors; echo $?; ls {there}/studies | wc -l\n"
+        f"mount -o remount,size=20m {there}\n"
+        f"{watcher} > /dev/null; echo $?; ls {there}/studies | wc -l; ls {there}/quarantine | wc -l\n"
+    )
+    root = Path(__file__).parents[2]
+    run = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", commands],
+        env=os.environ | {"PYTHONPATH": f"{root}{os.pathsep}{script.parent}"},
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    if run.returncode == 77:
+        pytest.skip(f"a file system of its own cannot be mounted here: {run.stderr}")
+    first, some, second, every, failed = map(int, run.stdout.split())
+    assert (first, second, every, failed) == (1, 0, 30, 0)
+    assert 0 < some < 30
+    errors = (watched.output.parent / f"{watched.output.name}.errors").read_text()
+    assert "OutputError" in errors
+    assert "free some space" in errors
