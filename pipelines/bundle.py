@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
-
-from monai.bundle import ConfigParser
+from typing import TYPE_CHECKING, Any, Final
 
 from pipelines.errors import ConfigError
+
+if TYPE_CHECKING:
+    from monai.bundle import ConfigParser
 
 BUNDLES: Final = Path(__file__).resolve().parent.parent / "bundles"
 
@@ -72,7 +73,7 @@ def device_settings(device: str, precision: str) -> dict[str, Any]:
 
 def load_config(
     network: str, overlays: Sequence[str] = (), *, bundle: Path | None = None, **settings: Any
-) -> ConfigParser:
+) -> "ConfigParser":
     """Merged configuration of a network, not yet instantiated.
 
     Args:
@@ -84,6 +85,8 @@ def load_config(
     Raises:
         ConfigError: If the network is unknown or a file is missing.
     """
+    from monai.bundle import ConfigParser  # late: the command line needs the names of networks only
+
     bundle = bundle or bundle_of(network)
     parser = ConfigParser()
     parser.read_config(config_files(network, *overlays, bundle=bundle))
