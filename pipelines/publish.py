@@ -10,7 +10,8 @@ from pipelines.bundle import load_config
 from pipelines.errors import ConfigError
 from pipelines.files import atomic_path, output_folder
 from pipelines.inference.beside_weights import copy_beside
-from pipelines.inference.int8 import INT8_NAME, Int8Classifier
+from pipelines.inference.int8 import Int8Classifier
+from pipelines.inference.openvino_runtime import INT8_NAME
 from pipelines.training.checkpoints import BEST_NAME, LAST_NAME, load_average, load_weights, save_weights
 
 Which = Literal["best", "last"]

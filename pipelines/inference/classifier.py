@@ -65,7 +65,8 @@ class XrayModel(ABC):
 class Classifier(XrayModel):
     """A network with its weights, ready to classify radiographs one after the other.
 
-    `module` is the network as it was given, in float32, for gradients; `network` the faster copy.
+    `module` is the network as it was given, in float32, for gradients; `network` the faster copy;
+    `weights` the file that they came from.
 
     Args:
         network: Takes `(B, 3, H, W)`, gives `(B, 2)` logits, normal first.
@@ -94,7 +95,7 @@ class Classifier(XrayModel):
     ) -> None:
         load_weights(network, weights)
         super().__init__(resize=resize, to_input=to_input, folder=weights.parent, threshold=threshold)
-        self.module = network.eval()
+        self.weights, self.module = weights, network.eval()
         self.network = fused(network, dtype if device.type == "cpu" else None)
         self.device, self.dtype = device, dtype
 
