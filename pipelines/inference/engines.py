@@ -42,7 +42,7 @@ def engine_run(
     """
     if device.type != "cpu":
         raise ConfigError(
-            f"expected the CPU for the engine {engine}, found {device}; give --device cpu or leave out --engine"
+            f"expected the CPU for the engine {engine}, found {device}; give --device cpu, or another engine"
         )
     precision = "bf16" if dtype is torch.bfloat16 else "f32"
     if engine == "openvino":

@@ -99,6 +99,8 @@ class Predictor:
         names = (network,) if isinstance(network, str) else tuple(network)
         if weights is not None and len(names) != 1:
             raise ConfigError(f"expected one network for {weights}, found {len(names)}; name the one it fits")
+        if engine != PYTORCH and device == "auto":
+            device = "cpu"
         settings = device_settings(device, precision)
         members = {
             name: Member.load(name, bundle=bundle, weights=weights, engine=engine, **settings)

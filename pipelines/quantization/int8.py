@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 
@@ -11,8 +11,6 @@ from pipelines.datasets.prepare import fingerprint
 from pipelines.errors import ConfigError
 from pipelines.inference.classifier import Classifier
 from pipelines.inference.openvino_runtime import INT8_NAME, load_openvino, save_openvino, to_openvino
-
-CALIBRATION_IMAGES: Final = 300
 
 
 def quantize(classifier: Classifier, calibration: Sequence[torch.Tensor], output: Path) -> Path:
