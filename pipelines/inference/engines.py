@@ -48,11 +48,21 @@ def engine_run(
     if engine == "openvino":
         model = to_openvino(network, torch.zeros(1, *size), batch=1)
         return compiled(model, INFERENCE_PRECISION_HINT=precision)
-    return compiled(_int8_beside(weights), INFERENCE_PRECISION_HINT=precision)
-
-
-def _int8_beside(weights: Path) -> Path:
     path = weights.with_name(INT8_NAME)
+    check_int8(path, weights)
+    return compiled(path, INFERENCE_PRECISION_HINT=precision)
+
+
+def check_int8(path: Path, weights: Path) -> None:
+    """Refuse an int8 model that is missing or was made from other weights.
+
+    Args:
+        path: `int8.xml`.
+        weights: Existing file that it must have been made from.
+
+    Raises:
+        ConfigError: If so, or if OpenVINO is not installed.
+    """
     make = "make it by thorax export NETWORK --format openvino --int8 --data PREPARED"
     if not path.is_file():
         raise ConfigError(f"expected an int8 model at {path}, found none; {make}")
@@ -60,4 +70,3 @@ def _int8_beside(weights: Path) -> Path:
         raise ConfigError(
             f"expected the int8 model of {weights}, found that of other weights at {path}; {make}"
         )
-    return path

@@ -55,7 +55,7 @@ class Member:
             load_weights(network, weights)
         # On a CPU, casting weights at each call and batch norms take a good part of the time.
         self.network = fused(network.eval(), dtype if device.type == "cpu" else None)
-        self._run: Run = self._in_pytorch
+        self._run: Run = self.in_pytorch
 
     @classmethod
     def load(
@@ -128,7 +128,8 @@ class Member:
         """`(S, 4, h, w)` float32 for slices `(S, C, h, w)`."""
         return self._run(slices)
 
-    def _in_pytorch(self, slices: torch.Tensor) -> torch.Tensor:
+    def in_pytorch(self, slices: torch.Tensor) -> torch.Tensor:
+        """The same by PyTorch, whatever the engine."""
         batches = slices.to(self.device).contiguous(memory_format=torch.channels_last).split(BATCH_SLICES)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
             return torch.cat([self.network(batch).float() for batch in batches])
