@@ -52,7 +52,7 @@ class Source:
         if network not in EXPORTED:
             raise ConfigError(f"expected a network among {', '.join(EXPORTED)}, found {network!r}")
         bundle = bundle or bundle_of(network)
-        settings = read_network(weights.parent, network) if weights else {}
+        settings = read_network(weights.parent, network) if weights and network in XRAY_NETWORKS else {}
         get = load_config(network, bundle=bundle, **settings).get_parsed_content
         weights = weights or Path(get("weights"))
         module: torch.nn.Module = get("network_def")

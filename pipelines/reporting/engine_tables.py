@@ -1,6 +1,6 @@
 """Tables of a benchmark: the ways to run each network, and the sizes of its exports."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from pipelines.reporting.markdown import markdown_table
@@ -15,7 +15,7 @@ def engine_lines(engines: Mapping[str, Mapping[str, Mapping[str, float]]]) -> li
     return [
         "## Engines",
         "",
-        "Times faster than PyTorch in float32: a volume / the frames of a cine, with resampling and clean-up.",
+        "Times faster than PyTorch in float32: a volume / the frames of a cine, from image to clean mask.",
         "`thorax segment --engine` chooses; `thorax evaluate --engine` measures what it costs in Dice.",
         "",
         _table("engine", engines, lambda found: f"{found['volume_ratio']:.1f} / {found['cine_ratio']:.1f}"),
@@ -39,7 +39,7 @@ def size_lines(exports: Mapping[str, Mapping[str, int]]) -> list[str]:
     ]
 
 
-def _table(corner: str, columns: Mapping[str, Mapping[str, Any]], shown: Any) -> str:
+def _table(corner: str, columns: Mapping[str, Mapping[str, Any]], shown: Callable[[Any], str]) -> str:
     rows = _keys(columns.values())
     cells = [
         [row, *(shown(found[row]) if row in found else "" for found in columns.values())] for row in rows
