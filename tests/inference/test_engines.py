@@ -69,7 +69,7 @@ def test_an_int8_model_of_other_weights_is_refused(bundle: Path, tmp_path: Path)
     model = to_openvino(torch.nn.Conv2d(3, 4, 1).eval(), torch.zeros(1, 3, 192, 192))
     save_openvino(model, tmp_path / INT8_NAME, weights="those of yesterday")
     assert weights_of(tmp_path / INT8_NAME) == "those of yesterday"
-    with pytest.raises(ConfigError, match="found that of others"):
+    with pytest.raises(ConfigError, match="found that of other"):
         Predictor.load("unet", bundle=bundle, weights=weights, engine="int8")
 
 
