@@ -52,7 +52,7 @@ def bundle_name(network: str) -> str:
 def write(source: Source, folder: Path) -> None:
     """Write the bundle as a zip, as `monai.bundle load` and hubs of models expect it.
 
-    The same source gives the same bytes, but for what torch writes into the weights.
+    No time of its making goes into the zip.
 
     Args:
         source: What is exported.
