@@ -158,7 +158,7 @@ def export_sizes(network: str, *, weights: Path | None = None) -> dict[str, int]
 def _compiled(member: Member) -> Member:
     other = copy.copy(member)
     other.network = torch.compile(member.network)  # type: ignore[assignment]
-    return other.run_by(other.in_pytorch)
+    return other
 
 
 def _onnx_runtime(source: Source) -> Run:

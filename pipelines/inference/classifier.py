@@ -100,7 +100,7 @@ class Classifier(XrayModel):
         self.weights, self.module = weights, network.eval()
         self.network = fused(network, dtype if device.type == "cpu" else None)
         self.device, self.dtype = device, dtype
-        self._run: Run = self._in_pytorch
+        self._run: Run | None = None
 
     @classmethod
     def load(
@@ -152,7 +152,7 @@ class Classifier(XrayModel):
 
     def logits(self, batch: torch.Tensor) -> torch.Tensor:
         """As for `XrayModel`, by the faster copy."""
-        return self._run(batch)
+        return self._in_pytorch(batch) if self._run is None else self._run(batch)
 
     def _in_pytorch(self, batch: torch.Tensor) -> torch.Tensor:
         batch = batch.to(self.device).contiguous(memory_format=torch.channels_last)

@@ -55,7 +55,7 @@ class Member:
             load_weights(network, weights)
         # On a CPU, casting weights at each call and batch norms take a good part of the time.
         self.network = fused(network.eval(), dtype if device.type == "cpu" else None)
-        self._run: Run = self.in_pytorch
+        self._run: Run | None = None
 
     @classmethod
     def load(
@@ -126,10 +126,9 @@ class Member:
 
     def logits(self, slices: torch.Tensor) -> torch.Tensor:
         """`(S, 4, h, w)` float32 for slices `(S, C, h, w)`."""
-        return self._run(slices)
+        return self._in_pytorch(slices) if self._run is None else self._run(slices)
 
-    def in_pytorch(self, slices: torch.Tensor) -> torch.Tensor:
-        """The same by PyTorch, whatever the engine."""
+    def _in_pytorch(self, slices: torch.Tensor) -> torch.Tensor:
         batches = slices.to(self.device).contiguous(memory_format=torch.channels_last).split(BATCH_SLICES)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
             return torch.cat([self.network(batch).float() for batch in batches])
