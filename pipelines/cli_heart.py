@@ -7,6 +7,7 @@ import typer
 
 from pipelines.cli_options import (
     Device,
+    Engine,
     Ensemble,
     HeartNetwork,
     Output,
@@ -59,6 +60,7 @@ def evaluate(
     reader: ReaderName = "acdc",
     tta: Tta = False,
     ensemble: Ensemble = False,
+    engine: Engine = "pytorch",
     device: Device = "auto",
 ) -> None:
     """Measure a network on labelled volumes: Dice, distances, volumes, ejection fraction."""
@@ -68,11 +70,15 @@ def evaluate(
     from pipelines.reporting.tables import metrics_table
 
     records = section_records(root, section, fold)
-    predictor = _predictor(network, weights, tta=tta, ensemble=ensemble, device=device)
+    predictor = _predictor(network, weights, tta=tta, ensemble=ensemble, engine=engine, device=device)
     with progress_bar("Evaluating", console) as tell:
         metrics = evaluate_volumes(root, output, predictor, records=records, reader=reader, progress=tell)
     write_manifest(
-        output, networks=predictor.networks, tta=tta, outputs=["metrics.json", "metrics.csv", "overlays"]
+        output,
+        networks=predictor.networks,
+        tta=tta,
+        engine=engine,
+        outputs=["metrics.json", "metrics.csv", "overlays"],
     )
     console.print(metrics_table(metrics))
     for problem in metrics["problems"]:
@@ -88,6 +94,7 @@ def segment(
     tta: Tta = False,
     ensemble: Ensemble = False,
     quality: Quality = False,
+    engine: Engine = "pytorch",
     device: Device = "auto",
 ) -> None:
     """Segment volumes and cines; write label maps, indices, overlays and curves."""
@@ -95,7 +102,7 @@ def segment(
     from pipelines.reporting.tables import indices_table
 
     judge = judge_for(network, weights, device, thorough=quality, several=tta or ensemble)
-    predictor = _predictor(network, weights, tta=tta, ensemble=ensemble, device=device)
+    predictor = _predictor(network, weights, tta=tta, ensemble=ensemble, engine=engine, device=device)
     with progress_bar("Segmenting", console) as tell:
         report = segment_studies(inputs, output, predictor, judge=judge, progress=tell)
     console.print(indices_table(report.results))
@@ -118,8 +125,12 @@ def results_acdc(
     say(f"page in {write_acdc_results(run, evaluation, output)}")
 
 
-def _predictor(network: str, weights: Path | None, *, tta: bool, ensemble: bool, device: str) -> "Predictor":
+def _predictor(
+    network: str, weights: Path | None, *, tta: bool, ensemble: bool, engine: Engine, device: str
+) -> "Predictor":
     from pipelines.bundle import NETWORKS
     from pipelines.inference.predictor import Predictor
 
-    return Predictor.load(NETWORKS if ensemble else network, weights=weights, tta=tta, device=device)
+    return Predictor.load(
+        NETWORKS if ensemble else network, weights=weights, tta=tta, engine=engine, device=device
+    )

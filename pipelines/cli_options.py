@@ -31,6 +31,10 @@ Ensemble = Annotated[bool, typer.Option("--ensemble", help="Average all networks
 Quality = Annotated[
     bool, typer.Option("--quality", help="Judge masks by a second network too: surer, but slower.")
 ]
+Engine = Annotated[
+    Literal["pytorch", "openvino", "int8"],
+    typer.Option(help="What runs the network: openvino and int8 are faster, and for CPUs only."),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda:0.")]
 
 
