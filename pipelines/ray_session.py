@@ -29,6 +29,7 @@ def ray_session(
         ConfigError: If Ray is missing, or no cluster answers at `address`.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # at Ray's 15, whatever else runs would starve the workers
     try:
         import ray
 

@@ -205,7 +205,7 @@ def _ray_data(options: CohortOptions) -> Iterator[int]:
         context = ray.data.DataContext.get_current()
         before = context.max_errored_blocks, context.enable_progress_bars
         level = logging.getLogger("ray.data").level
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # lost workers are told of below
         context.max_errored_blocks, context.enable_progress_bars = -1, False
         try:
             yield options.workers or _most_workers(ray.cluster_resources(), options)

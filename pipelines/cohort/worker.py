@@ -91,6 +91,8 @@ class CohortWorker:
                 failed = self.measure(task)
             except ThoraxError as error:
                 self.fault = str(error)
+            except Exception as error:  # as an answer, since Ray Data is told to pass over lost tasks
+                self.fault = f"unexpected {type(error).__name__}: {error}"
             for name, value in (("studies", len(task.studies)), ("failed", failed), ("fault", self.fault)):
                 answers[name].append(value)
         return answers
