@@ -28,8 +28,7 @@ def ray_session(
     Raises:
         ConfigError: If Ray is missing, or no cluster answers at `address`.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_worker_niceness", "0")  # at Ray's 15, whatever else runs would starve the workers
+    set_environment()
     try:
         import ray
 
@@ -54,3 +53,11 @@ def ray_session(
         yield
     finally:
         ray.shutdown()
+
+
+def set_environment() -> None:
+    """Variables of Ray that must be there before it starts; those that are set stay."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault(
+        "RAY_worker_niceness", "0"
+    )  # at Ray's 15, whatever else runs would starve the workers

@@ -78,4 +78,6 @@ def _sha256(path: Path) -> str:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
-        raise ConfigError(f"expected weights at {path}, found {error.strerror}; train or fetch them") from error
+        raise ConfigError(
+            f"expected weights at {path}, found {error.strerror}; train or fetch them"
+        ) from error

@@ -227,7 +227,9 @@ def _nifti_studies(folder: Path, paths: list[Path], names: UniqueNames) -> tuple
 
 def _single(path: Path, names: UniqueNames, patient: str | None = None) -> Study:
     name = names.unique(_stem(path.name))
-    return Study(name, patient or name, StudyKind.NIFTI, (StudyImage(name, path, _loader(path), files=(path,)),))
+    return Study(
+        name, patient or name, StudyKind.NIFTI, (StudyImage(name, path, _loader(path), files=(path,)),)
+    )
 
 
 def _loader(path: Path) -> Loader:

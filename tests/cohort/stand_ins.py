@@ -55,7 +55,9 @@ class StandInModel:
         return {"networks": self.name, "weights_sha256": "0", "settings": "{}"}
 
 
-def write_hearts(folder: Path, count: int, *, deadly: tuple[int, ...] = (), broken: tuple[int, ...] = ()) -> None:
+def write_hearts(
+    folder: Path, count: int, *, deadly: tuple[int, ...] = (), broken: tuple[int, ...] = ()
+) -> None:
     """Cines of two frames, `heart000.nii` and so on, some of which the stand-in cannot do."""
     for number in range(count):
         cine = np.stack([heart(radius) for radius in (8, 5)], axis=3)

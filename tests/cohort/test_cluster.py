@@ -39,9 +39,7 @@ def test_study_that_kills_its_worker_is_put_aside_and_the_others_are_measured(tm
     assert len(rows) == 6
     assert [name for name, _ in report.failures] == ["heart001", "heart003"]
     assert (rows["heart001"]["error_type"], rows["heart001"]["attempts"]) == ("WorkerDied", MOST_ATTEMPTS)
-    assert all(
-        (tmp_path / "out" / mask).is_file() for row in rows.values() for mask in row["masks"] or ()
-    )
+    assert all((tmp_path / "out" / mask).is_file() for row in rows.values() for mask in row["masks"] or ())
     # One load at the start, and one after each death: not one for each of the studies.
     assert MOST_ATTEMPTS + 1 <= len(list((tmp_path / "loads").iterdir())) <= 2 * MOST_ATTEMPTS + 1
 
@@ -81,4 +79,7 @@ def test_machine_that_goes_down_loses_nothing(tmp_path: Path) -> None:
     assert report.failures == []
     masks = [mask for row in rows for mask in row["masks"]]
     assert len(set(masks)) == 24
-    assert all((tmp_path / "out" / mask).stat().st_size == row["bytes_written"] for row, mask in zip(rows, masks, strict=True))
+    assert all(
+        (tmp_path / "out" / mask).stat().st_size == row["bytes_written"]
+        for row, mask in zip(rows, masks, strict=True)
+    )

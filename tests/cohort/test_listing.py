@@ -45,7 +45,9 @@ def test_parquet_may_hold_lists_and_absolute_paths(tmp_path: Path) -> None:
         ("study,path\na,a.nii\nA,b.nii\n", "rename it"),
     ],
 )
-def test_manifest_that_cannot_be_used_is_refused_with_its_row(tmp_path: Path, text: str, message: str) -> None:
+def test_manifest_that_cannot_be_used_is_refused_with_its_row(
+    tmp_path: Path, text: str, message: str
+) -> None:
     with pytest.raises(DataError, match=message):
         list_studies(manifest(tmp_path, text))
 

@@ -52,7 +52,9 @@ def test_network_of_each_machine_is_its_own() -> None:
 
 @pytest.mark.parametrize("machines", [1, 3, 20, 200])
 @pytest.mark.parametrize("storage", [0.0, 50.0])
-def test_simulation_lies_between_the_slowest_part_and_all_parts_in_turn(machines: int, storage: float) -> None:
+def test_simulation_lies_between_the_slowest_part_and_all_parts_in_turn(
+    machines: int, storage: float
+) -> None:
     fleet = Fleet(machines, cores=4, network_mb_s=30.0, storage_mb_s=storage)
     found = simulate(COST, fleet, 3000)
     limits = limits_s(COST, fleet, 3000).values()
