@@ -47,7 +47,7 @@ UKB_STUDIES, UKB_FRAMES, UKB_SLICES = 100_000, 50, 10
 """The cohort of the tables: UK Biobank's short-axis cines have 50 frames in about 10 slices.
 
 References:
-    Petersen et al., J Cardiovasc Magn Reson 18:8, 2016, doi:10.1186/s12968-016-0227-4.
+    Petersen et al., JCMR 18:8, 2016, doi:10.1186/s12968-016-0227-4.
 """
 
 

@@ -151,7 +151,7 @@ def limits_s(cost: StudyCost, fleet: Fleet, studies: int) -> dict[str, float]:
 
 
 def crossing(cost: StudyCost, fleet: Fleet) -> int | None:
-    """Fewest machines of a fleet at which the shared storage, not the cores, decides; None without a limit."""
+    """Fewest machines at which the shared storage, not the cores, decides; None if it has no limit."""
     if not fleet.storage_mb_s:
         return None
     moved_mb = (cost.bytes_read + cost.bytes_written) / MB

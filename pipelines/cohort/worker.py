@@ -119,7 +119,7 @@ class CohortWorker:
                 "study": study.name,
                 "patient": study.patient,
                 "paths": list(study.paths),
-                "error": f"expected a result, found that the worker died in each of {MOST_ATTEMPTS} attempts; "
+                "error": f"expected a result, found that its worker died {MOST_ATTEMPTS} times; "
                 "see whether its memory is enough, then use --retry-failed",
                 "error_type": "WorkerDied",
             }

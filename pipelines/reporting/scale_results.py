@@ -159,14 +159,22 @@ def _cost(content: dict[str, Any]) -> str:
     cost, cine = study_cost(content, UKB_FRAMES, UKB_SLICES), content["cine"]
     core_hours = UKB_STUDIES * cost.core_s / 3600
     moved_tb = UKB_STUDIES * (cost.bytes_read + cost.bytes_written) / 1e12
+    planes, measured = UKB_FRAMES * UKB_SLICES, cine["shape"][3] * cine["shape"][2]
+    seconds = " + ".join(
+        f"{value:.2f} s {words}"
+        for value, words in (
+            (cost.read_s, "read and decode"),
+            (cost.compute_s, "network"),
+            (cost.other_s, "rest"),
+        )
+    )
+    moved_mb = (cost.bytes_read + cost.bytes_written) / MB
     lines = [
-        f"scale    = {UKB_FRAMES} frames x {UKB_SLICES} slices / ({cine['shape'][3]} x {cine['shape'][2]} measured)"
-        f" = {UKB_FRAMES * UKB_SLICES / (cine['shape'][3] * cine['shape'][2]):.2f}",
-        f"a study  = {cost.read_s:.2f} s read and decode + {cost.compute_s:.2f} s network + {cost.other_s:.2f} s rest"
-        f" = {cost.core_s:.2f} core-seconds",
+        f"scale    = {UKB_FRAMES} frames x {UKB_SLICES} slices / {measured} measured = {planes / measured:.2f}",
+        f"a study  = {seconds} = {cost.core_s:.2f} core-seconds",
         f"a study  = {cost.bytes_read / MB:.1f} MB read + {cost.bytes_written / MB:.2f} MB written",
         f"cohort   = {UKB_STUDIES:,} x {cost.core_s:.2f} s / 3600 = {core_hours:,.0f} core-hours",
-        f"cohort   = {UKB_STUDIES:,} x {(cost.bytes_read + cost.bytes_written) / MB:.1f} MB = {moved_tb:.2f} TB",
+        f"cohort   = {UKB_STUDIES:,} x {moved_mb:.1f} MB = {moved_tb:.2f} TB",
         f"one core = {core_hours / 24:,.0f} days",
     ]
     return "\n".join(["```text", *lines, "```"])

@@ -37,7 +37,7 @@ def share(items: Sequence[Item]) -> list[Item]:
 
 
 def follow(trainer: Engine) -> None:
-    """Train in a process that writes nothing, beside the first one, which runs `pipelines.training.run.train`."""
+    """Train beside the first process, which runs `pipelines.training.run.train`, and write nothing."""
     with flushed_denormals():
         trainer.run()
 

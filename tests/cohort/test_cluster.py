@@ -1,6 +1,5 @@
 """Cohorts on Ray itself: workers that die, and a machine that goes down."""
 
-import os
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from stand_ins import StandInModel, write_hearts
 from pipelines.cohort.results import PARTS_NAME
 from pipelines.cohort.run import CohortOptions, run_cohort
 from pipelines.cohort.worker import MOST_ATTEMPTS
+from pipelines.ray_session import set_environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 ray = pytest.importorskip("ray", reason="the extra 'cluster' is not installed")
@@ -48,7 +48,7 @@ def test_machine_that_goes_down_loses_nothing(tmp_path: Path) -> None:
     from ray.cluster_utils import Cluster
 
     write_hearts(tmp_path / "in", 24)
-    os.environ["RAY_worker_niceness"] = "0"
+    set_environment()
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     try:
         other = cluster.add_node(num_cpus=1)

@@ -15,6 +15,7 @@ from pipelines.cohort.run import CohortOptions, CohortReport, run_cohort
 from pipelines.cohort.worker import CohortWorker, Task
 from pipelines.errors import ConfigError, DataError, OutputError
 
+MODEL = StandInModel()
 Before = Callable[[int], str | None]
 
 
@@ -51,7 +52,7 @@ class InProcess:
             yield {name: values[0] for name, values in answers.items()}
 
 
-def cohort(tmp_path: Path, model: StandInModel = StandInModel(), **more: Any) -> CohortReport:
+def cohort(tmp_path: Path, model: StandInModel = MODEL, **more: Any) -> CohortReport:
     return run_cohort(tmp_path / "in", tmp_path / "out", model, more.pop("options", ONE), **more)
 
 

@@ -14,8 +14,10 @@ from pipelines.cohort.results import read_results
 from pipelines.cohort.worker import BEGUN_NAME, MASKS_NAME, MOST_ATTEMPTS, CohortWorker, Task
 from pipelines.files import write_text
 
+MODEL = StandInModel()
 
-def worker(output: Path, model: StandInModel = StandInModel()) -> CohortWorker:
+
+def worker(output: Path, model: StandInModel = MODEL) -> CohortWorker:
     return CohortWorker(model, str(output), 1, model.record())
 
 
