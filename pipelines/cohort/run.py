@@ -28,8 +28,7 @@ COHORT_NAME: Final = "cohort.json"
 PROBLEMS_NAME: Final = "problems.csv"
 """Files below the folder that belong to no study."""
 
-TASKS_A_WORKER: Final = 4
-"""Parts that each worker has at least, so that none waits long for the others at the end."""
+TASKS_A_WORKER: Final = 4  # or more, so that none waits long for the others at the end
 
 IN_FLIGHT: Final = 2
 """Tasks that a worker has or that wait at it; no more are sent."""

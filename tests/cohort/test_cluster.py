@@ -8,8 +8,8 @@ from typing import Any
 
 import intensity_hearts
 import pytest
-import stand_ins
-from stand_ins import StandInModel, write_hearts
+import cohort_stand_ins
+from cohort_stand_ins import StandInModel, write_hearts
 
 from pipelines.cohort.results import PARTS_NAME
 from pipelines.cohort.run import CohortOptions, run_cohort
@@ -23,10 +23,10 @@ ray = pytest.importorskip("ray", reason="the extra 'cluster' is not installed")
 @pytest.fixture(autouse=True)
 def models_travel_by_value() -> Iterator[None]:
     """Workers do not have the folder of the tests on their path."""
-    for module in (stand_ins, intensity_hearts):
+    for module in (cohort_stand_ins, intensity_hearts):
         ray.cloudpickle.register_pickle_by_value(module)
     yield
-    for module in (stand_ins, intensity_hearts):
+    for module in (cohort_stand_ins, intensity_hearts):
         ray.cloudpickle.unregister_pickle_by_value(module)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from stand_ins import ONE, StandInModel, write_hearts
+from cohort_stand_ins import ONE, StandInModel, write_hearts
 
 from pipelines.cohort import run
 from pipelines.cohort.results import RESULTS_NAME

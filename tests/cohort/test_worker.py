@@ -7,7 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from intensity_hearts import heart, lv_ml, save
-from stand_ins import StandInModel, write_hearts
+from cohort_stand_ins import StandInModel, write_hearts
 
 from pipelines.cohort.listing import CohortStudy, list_studies
 from pipelines.cohort.results import read_results
