@@ -82,6 +82,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     write_dicom_series(cine, folder / "dicom")
     (folder / "studies").mkdir()
     (folder / "test_patients.txt").write_text("patient002\n")
+    (folder / "cohort.csv").write_text(f"study,path\nanna,{cine}\n")
     prepare_acdc(folder / "acdc", folder / "runs" / "acdc")
     write_phantom_xrays(folder / "chest_xray", patients=30, images=1, side_px=96)
     prepare_chest_xray(folder / "chest_xray", folder / "runs" / "xray")
@@ -93,6 +94,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
         "/path/to/prepared": folder / "runs" / "acdc",
         "/path/to/ACDC": folder / "acdc",
         "/path/to/dataset": folder / "mnms",
+        "/path/to/cohort.csv": folder / "cohort.csv",
         "/path/to/cine.nii.gz": cine,
         "/path/to/dicom": folder / "dicom",
         "/path/to/studies": folder / "studies",
