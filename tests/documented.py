@@ -231,12 +231,6 @@ def cross_validate_one(workspace: Workspace, command: Command) -> None:
     workspace.run(command, "--folds 0 --smoke --set max_epochs=1")
 
 
-def compare_read(workspace: Workspace, command: Command) -> None:
-    """With what it reads, made by the documented command that writes it."""
-    make_inputs(workspace, command)
-    workspace.run(command)
-
-
 def recipe_smoke(workspace: Workspace, command: Command) -> None:
     """At smoke scale, and one trial at a time."""
     shutil.rmtree(workspace.folder / output_of(command), ignore_errors=True)
@@ -280,7 +274,7 @@ RUNNERS: dict[str, Callable[[Workspace, Command], None]] = {
     r"thorax cohort .*": cohort_small,
     r"thorax (cohort-benchmark|simulate-scale) .*": with_xrays,
     r"thorax cross-validate .*": cross_validate_one,
-    r"thorax compare .*": compare_read,
+    r"thorax compare .*": on_runs,
     r"thorax serve .*": serve_a_moment,
     r"thorax add-user .*": add_a_user,
     r"thorax (fine-tune|restore-model) .*": on_labelled_studies,

@@ -4,13 +4,18 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-
-from pipelines.errors import DataError
+from pipelines.errors import ConfigError, DataError
 from pipelines.files import atomic_path
 from pipelines.inference.study_result import StudyResult
+
+try:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+except ImportError as error:
+    raise ConfigError(
+        f"expected pyarrow for a cohort, found {error}; install it with pip install 'thorax[cluster]'"
+    ) from error
 
 PARTS_NAME: Final = "parts"
 """Folder of the parts; a study in one of them is finished."""

@@ -168,9 +168,10 @@ def _cost(content: dict[str, Any]) -> str:
             (cost.other_s, "rest"),
         )
     )
+    scale = planes / measured
     moved_mb = (cost.bytes_read + cost.bytes_written) / MB
     lines = [
-        f"scale    = {UKB_FRAMES} frames x {UKB_SLICES} slices / {measured} measured = {planes / measured:.2f}",
+        f"scale    = {UKB_FRAMES} frames x {UKB_SLICES} slices / {measured} measured = {scale:.2f}",
         f"a study  = {seconds} = {cost.core_s:.2f} core-seconds",
         f"a study  = {cost.bytes_read / MB:.1f} MB read + {cost.bytes_written / MB:.2f} MB written",
         f"cohort   = {UKB_STUDIES:,} x {cost.core_s:.2f} s / 3600 = {core_hours:,.0f} core-hours",

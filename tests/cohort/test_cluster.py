@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cohort_stand_ins
 import intensity_hearts
 import pytest
-import cohort_stand_ins
 from cohort_stand_ins import StandInModel, write_hearts
 
 from pipelines.cohort.results import PARTS_NAME

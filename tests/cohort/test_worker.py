@@ -6,8 +6,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from intensity_hearts import heart, lv_ml, save
 from cohort_stand_ins import StandInModel, write_hearts
+from intensity_hearts import heart, lv_ml, save
 
 from pipelines.cohort.listing import CohortStudy, list_studies
 from pipelines.cohort.results import read_results

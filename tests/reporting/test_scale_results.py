@@ -14,7 +14,9 @@ BLOCKS = ("measured", "reproduced", "cost", "machines", "bottleneck")
 
 def empty_page(folder: Path) -> Path:
     page = folder / PAGE_NAME
-    page.write_text("# Scale\n\nWords that stay.\n\n" + "\n".join("\n".join(block_marks(name)) for name in BLOCKS))
+    page.write_text(
+        "# Scale\n\nWords that stay.\n\n" + "\n".join("\n".join(block_marks(name)) for name in BLOCKS)
+    )
     return page
 
 
