@@ -17,7 +17,7 @@ from pipelines.cohort.extrapolate import (
     reproduce,
     study_cost,
 )
-from pipelines.cohort.scale import MB, Outcome
+from pipelines.cohort.scale import MB, Fleet, Outcome, crossing
 from pipelines.files import write_text
 from pipelines.reporting.bench_results import HEADER, BenchFigure
 from pipelines.reporting.markdown import fill_blocks, markdown_table
@@ -195,7 +195,13 @@ def _bottleneck(content: dict[str, Any]) -> str:
     for storage in STORAGES_MB_S:
         for count, outcome in on_machines(content, machine, COUNTS, storage_mb_s=storage):
             rows.append([f"{storage:,.0f} MB/s", *_outcome_cells(machine, count, outcome)])
-    return markdown_table(("storage", *OUTCOME_HEADER), rows)
+    table = markdown_table(("storage", *OUTCOME_HEADER), rows)
+    cost = study_cost(content, UKB_FRAMES, UKB_SLICES)
+    limits = ", ".join(
+        f"{crossing(cost, Fleet(1, machine.cores, storage_mb_s=storage)):,} at {storage:,.0f} MB/s"
+        for storage in STORAGES_MB_S
+    )
+    return f"{table}\n\nBy the formula above the storage is the limit from so many machines on: {limits}."
 
 
 def _outcome_cells(machine: MachineType, count: int, outcome: Outcome) -> list[str]:

@@ -35,6 +35,8 @@ def test_page_keeps_its_words_and_gets_the_figures(tmp_path: Path) -> None:
     rows = [line for line in text.splitlines() if line.startswith("| 1,000 MB/s | 1,000 |")]
     assert len(rows) == 1
     assert rows[0].endswith("| storage |")
+    # A machine of 8 cores takes 25 MB x 8 / 50 s = 4 MB/s.
+    assert "63 at 250 MB/s, 251 at 1,000 MB/s, 2,501 at 10,000 MB/s" in text
 
 
 def test_lost_studies_are_no_good_result() -> None:
