@@ -1,12 +1,25 @@
 """Arithmetic of the benchmark of cohorts; the whole of it runs among the documented commands."""
 
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from bench_content import bench_content
 from cohort_stand_ins import StandInModel, write_hearts
+from rich.console import Console
 
-from pipelines.benchmarks.cohorts import _cost, _plain, _working_s
+from pipelines.benchmarks import cohorts
+from pipelines.benchmarks.cohorts import CohortBench, _cost, _plain, _working_s, run_cohort_bench
 from pipelines.errors import ConfigError
+from pipelines.reporting.markdown import block_marks
+from pipelines.reporting.scale_results import (
+    BLOCKS,
+    PAGE_NAME,
+    cohort_figures,
+    cohort_table,
+    write_scale_results,
+)
 
 ROW = {
     "error": None,
@@ -49,3 +62,31 @@ def test_plain_loop_does_what_workers_do(tmp_path: Path) -> None:
     assert found["cost"]["compute_s"] >= 0.04
     assert found["loop_s"] >= 3 * found["study_s"]
     assert len(list((tmp_path / "out" / "masks").rglob("*_seg.nii.gz"))) == 3
+
+
+def test_figures_of_a_benchmark_fill_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray's part is given here, the rest is measured."""
+    monkeypatch.setattr(cohorts, "HEARTS", 1)
+    monkeypatch.setattr(cohorts, "local_cluster", lambda nodes: nullcontext(SimpleNamespace(address="none")))
+    monkeypatch.setattr(
+        cohorts,
+        "_on_ray",
+        lambda volumes, output, model, workers, address: bench_content()["ray"][str(workers)],
+    )
+    monkeypatch.setattr(cohorts, "_with_a_loss", lambda *_: bench_content()["lost_node"])
+    content = run_cohort_bench(
+        tmp_path / "bench",
+        CohortBench(volumes=4, frames=3, cines=1),
+        model=StandInModel(),
+        console=Console(quiet=True),
+    )
+    assert content["plain"]["studies"] == 4
+    assert content["overhead"] == pytest.approx(202.0 / content["plain"]["loop_s"] - 1)
+    assert content["efficiency"] == pytest.approx(202.0 / (2 * 106.05))
+    assert content["cine"]["shape"][3] == 3
+    assert content["cine"]["unpacked_bytes"] > content["cine"]["cost"]["bytes_read"]
+    marks = "\n".join("\n".join(block_marks(name)) for name in BLOCKS)
+    (tmp_path / PAGE_NAME).write_text(marks)
+    text = write_scale_results(tmp_path / "bench", tmp_path).read_text()
+    assert "| plain loop, 4 volumes |" in text
+    assert cohort_table(content).row_count == len(cohort_figures(content))

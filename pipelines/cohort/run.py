@@ -106,9 +106,9 @@ def run_cohort(
 
     Raises:
         ConfigError: If Ray is missing, `output` does not fit `resume`, the cohort began with another
-            model, the model cannot be loaded, or no worker can start.
+            model, or no worker can start.
         DataError: If no study is found.
-        OutputError: If a result cannot be written.
+        OutputError: If a worker cannot go on: it has no model, or cannot write.
         KeyboardInterrupt: If it was interrupted; it can be resumed.
     """
     studies, problems = list_studies(source)

@@ -37,6 +37,9 @@ COUNTS: Final = (1, 10, 100, 1000)
 STORAGES_MB_S: Final = (250.0, 1000.0, 10_000.0)
 """Speeds of the shared storage of the tables, MB a second: a disk array, a file server, an object store."""
 
+BLOCKS: Final = ("measured", "reproduced", "cost", "machines", "bottleneck")
+"""Parts of the page that are written here; the words around them are kept."""
+
 OUTCOME_HEADER: Final = (
     "machines",
     "cores",
@@ -132,13 +135,15 @@ def write_scale_results(bench: Path, output: Path) -> Path:
 
 
 def _blocks(content: dict[str, Any]) -> dict[str, str]:
-    return {
-        "measured": markdown_table(HEADER, [figure.cells for figure in cohort_figures(content)]),
-        "reproduced": _reproduced(content),
-        "cost": _cost(content),
-        "machines": _machines(content),
-        "bottleneck": _bottleneck(content),
-    }
+    figures = [figure.cells for figure in cohort_figures(content)]
+    parts = (
+        markdown_table(HEADER, figures),
+        _reproduced(content),
+        _cost(content),
+        _machines(content),
+        _bottleneck(content),
+    )
+    return dict(zip(BLOCKS, parts, strict=True))
 
 
 def _reproduced(content: dict[str, Any]) -> str:

@@ -7,9 +7,7 @@ from bench_content import bench_content
 from pipelines.benchmarks.cohorts import BENCH_NAME
 from pipelines.errors import DataError
 from pipelines.reporting.markdown import block_marks
-from pipelines.reporting.scale_results import PAGE_NAME, cohort_figures, write_scale_results
-
-BLOCKS = ("measured", "reproduced", "cost", "machines", "bottleneck")
+from pipelines.reporting.scale_results import BLOCKS, PAGE_NAME, cohort_figures, write_scale_results
 
 
 def empty_page(folder: Path) -> Path:
