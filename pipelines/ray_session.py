@@ -42,6 +42,7 @@ def ray_session(
             ray.init(address=address, log_to_driver=False)
         else:
             ray.init(
+                address="local",  # else it would join what another job started here, or RAY_ADDRESS names
                 num_cpus=cpus or os.cpu_count(),
                 include_dashboard=False,
                 object_store_memory=OBJECT_STORE_BYTES,
