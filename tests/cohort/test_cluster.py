@@ -65,7 +65,7 @@ def test_machine_that_goes_down_loses_nothing(tmp_path: Path) -> None:
                     return
                 time.sleep(0.05)
 
-        thread = threading.Thread(target=kill_in_the_middle)
+        thread = threading.Thread(target=kill_in_the_middle, daemon=True)
         thread.start()
         options = CohortOptions(address=cluster.address, workers=2, part=2)
         report = run_cohort(tmp_path / "in", tmp_path / "out", StandInModel(seconds=0.5), options)

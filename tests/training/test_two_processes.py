@@ -109,7 +109,7 @@ def test_run_on_ray_goes_on_after_a_worker_was_killed(tmp_path: Path) -> None:
                 killed.set()
                 return
 
-    thread = threading.Thread(target=kill_after_an_epoch)
+    thread = threading.Thread(target=kill_after_an_epoch, daemon=True)
     thread.start()
     small = {"size_px": [32, 32], "batch_size": 4, "precision": "fp32", "head": [], "warmup": 2}
     options = WorkerOptions(workers=2)
