@@ -14,6 +14,7 @@ from rich.markup import escape
 import pipelines
 from pipelines import (
     cli_active_learning,
+    cli_cohort,
     cli_comparing,
     cli_datasets,
     cli_eda,
@@ -126,6 +127,10 @@ app.command()(cli_quality.evaluate_quality)
 app.command()(cli_quality.disease)
 results_app.command("quality")(cli_quality.results_quality)
 results_app.command("disease")(cli_quality.results_disease)
+app.command()(cli_cohort.cohort)
+app.command()(cli_cohort.cohort_benchmark)
+app.command()(cli_cohort.simulate_scale)
+results_app.command("cohort")(cli_cohort.results_cohort)
 
 
 @results_app.command("bench")

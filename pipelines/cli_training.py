@@ -7,6 +7,7 @@ import typer
 
 from pipelines.bundle import XRAY_BUNDLE
 from pipelines.cli_options import Network, Output, XrayNetwork, console, say
+from pipelines.errors import ConfigError
 from pipelines.progress import progress_bar
 
 Setting = Annotated[
@@ -29,13 +30,31 @@ def train(
         Path | None,
         typer.Option(help="YAML file of settings, e.g. best.yaml of 'thorax tune'; --set goes before it."),
     ] = None,
+    workers: Annotated[
+        int, typer.Option(help="Processes on a Ray cluster; 0 trains in this one alone.", min=0)
+    ] = 0,
+    threads: Annotated[int, typer.Option(help="Cores of each worker.", min=1)] = 1,
+    address: Annotated[
+        str | None, typer.Option(help="Existing Ray cluster for the workers, e.g. auto.")
+    ] = None,
     setting: Setting = None,
 ) -> None:
     """Train a network through the bundle's own workflow."""
     from pipelines.training.launch import bundle_command, parse_settings, read_settings, train_network
+    from pipelines.training.many_workers import WorkerOptions, train_by_workers
 
+    if address and not workers:
+        raise ConfigError("expected --workers with --address, found none; say how many processes train")
     values = (read_settings(settings) if settings else {}) | parse_settings(setting or [])
     overlays = ("smoke",) if smoke else ()
+    if workers:
+        options = WorkerOptions(workers, address=address, threads=threads)
+        say(f"{workers} workers on Ray; watch them: tensorboard --logdir {output / 'tensorboard'}")
+        best = train_by_workers(
+            network, dataset_dir, output, options, resume=resume, overlays=overlays, **values
+        )
+        say(f"best weights in {best}")
+        return
     say(bundle_command(network, dataset_dir, output, resume=resume, overlays=overlays, **values))
     with progress_bar("Training", console) as tell:
         best = train_network(

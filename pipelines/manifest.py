@@ -32,7 +32,7 @@ def write_manifest(folder: Path, **details: Any) -> Path:
         {
             "thorax": pipelines.__version__,
             "python": platform.python_version(),
-            "packages": {name: _version(name) for name in PACKAGES},
+            "packages": package_versions(),
             "processor": platform.machine(),
             "threads": torch.get_num_threads(),
             "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
@@ -41,6 +41,11 @@ def write_manifest(folder: Path, **details: Any) -> Path:
         },
     )
     return path
+
+
+def package_versions() -> dict[str, str | None]:
+    """Versions of the packages that figures depend on most, None for one that is not there."""
+    return {name: _version(name) for name in PACKAGES}
 
 
 def _version(name: str) -> str | None:

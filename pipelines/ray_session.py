@@ -28,7 +28,7 @@ def ray_session(
     Raises:
         ConfigError: If Ray is missing, or no cluster answers at `address`.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    set_environment()
     try:
         import ray
 
@@ -42,6 +42,7 @@ def ray_session(
             ray.init(address=address, log_to_driver=False)
         else:
             ray.init(
+                address="local",  # else it would join what another job started here, or RAY_ADDRESS names
                 num_cpus=cpus or os.cpu_count(),
                 include_dashboard=False,
                 object_store_memory=OBJECT_STORE_BYTES,
@@ -53,3 +54,11 @@ def ray_session(
         yield
     finally:
         ray.shutdown()
+
+
+def set_environment() -> None:
+    """Variables of Ray that must be there before it starts; those that are set stay."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault(
+        "RAY_worker_niceness", "0"
+    )  # at Ray's 15, whatever else runs would starve the workers

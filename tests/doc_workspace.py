@@ -87,6 +87,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     one = folder / "two" / "training" / "patient001" / "patient001_frame01.nii.gz"
     shutil.copy(one, folder / "images" / "case.nii.gz")
     (folder / "test_patients.txt").write_text("patient002\n")
+    (folder / "cohort.csv").write_text(f"study,path\nanna,{cine}\n")
     prepare_acdc(folder / "acdc", folder / "runs" / "acdc")
     write_phantom_xrays(folder / "chest_xray", patients=30, images=1, side_px=96)
     prepare_chest_xray(folder / "chest_xray", folder / "runs" / "xray")
@@ -98,6 +99,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
         "/path/to/prepared": folder / "runs" / "acdc",
         "/path/to/ACDC": folder / "acdc",
         "/path/to/dataset": folder / "mnms",
+        "/path/to/cohort.csv": folder / "cohort.csv",
         "/path/to/cine.nii.gz": cine,
         "/path/to/dicom": folder / "dicom",
         "/path/to/incoming": folder / "incoming",

@@ -68,6 +68,7 @@ SMALLER = {
     "thorax tune": "--trials 1 --epochs 1 --set size_px=[32,32] --set batch_size=8 --set warmup=2",
     "thorax quantize": "--rounds 1",
     "thorax study-explanations": "--of-each 1",
+    "thorax cohort-benchmark": "--volumes 4 --frames 3 --cines 1",
 }
 """What makes a long command short."""
 
@@ -79,6 +80,22 @@ def with_xrays(workspace: Workspace, command: Command) -> None:
     if smaller:
         shutil.rmtree(workspace.folder / output_of(command), ignore_errors=True)
     workspace.run(command, *smaller)
+
+
+def cohort_small(workspace: Workspace, command: Command) -> None:
+    """By one worker; what is resumed must exist, and nothing else may."""
+    if "--resume" in command.text:
+        make_inputs(workspace, Command(".", f"{output_of(command)} --output none"))
+    else:
+        shutil.rmtree(workspace.folder / output_of(command), ignore_errors=True)
+    workspace.run(command, "--workers 1")
+
+
+def torchrun_smoke(workspace: Workspace, command: Command) -> None:
+    """At smoke scale, in a run of its own."""
+    files = command.text.split('"')[1].replace("'configs/multi", "'configs/smoke.yaml','configs/multi")
+    shutil.rmtree(workspace.folder / command.folder / "runs" / "torchrun", ignore_errors=True)
+    workspace.run(command, "--output_dir runs/torchrun", "--config_file", f'"{files}"')
 
 
 def on_runs(workspace: Workspace, command: Command) -> None:
@@ -222,12 +239,6 @@ def cross_validate_one(workspace: Workspace, command: Command) -> None:
     workspace.run(command, "--folds 0 --smoke --set max_epochs=1")
 
 
-def compare_read(workspace: Workspace, command: Command) -> None:
-    """With what it reads, made by the documented command that writes it."""
-    make_inputs(workspace, command)
-    workspace.run(command)
-
-
 def recipe_smoke(workspace: Workspace, command: Command) -> None:
     """At smoke scale, and one trial at a time."""
     shutil.rmtree(workspace.folder / output_of(command), ignore_errors=True)
@@ -283,8 +294,11 @@ RUNNERS: dict[str, Callable[[Workspace, Command], None]] = {
     r"sha256sum .*": in_exported,
     r"python -m monai\.bundle (run --config_file|\w+_export|verify_\w+) .*": in_exported,
     r"thorax (train|unseen-masks) .*": train_smoke,
+    r"torchrun .*": torchrun_smoke,
+    r"thorax cohort .*": cohort_small,
+    r"thorax (cohort-benchmark|simulate-scale) .*": with_xrays,
     r"thorax cross-validate .*": cross_validate_one,
-    r"thorax compare .*": compare_read,
+    r"thorax compare .*": on_runs,
     r"thorax serve .*": serve_a_moment,
     r"thorax add-user .*": add_a_user,
     r"thorax watch .*": watch_once,

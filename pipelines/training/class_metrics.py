@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from ignite.metrics import Metric
+from monai.utils import evenly_divisible_all_gather
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 from torch.nn import functional as F
@@ -41,7 +42,9 @@ class ClassMetrics(Metric):
 
     def compute(self) -> dict[str, float]:
         """Scores over all images; what is not defined, as AUROC of one class, is NaN."""
-        logits, labels = torch.cat(self._logits), torch.cat(self._labels).long()
+        # Where several processes train, each has seen a share of the images.
+        logits = evenly_divisible_all_gather(torch.cat(self._logits))
+        labels = evenly_divisible_all_gather(torch.cat(self._labels).long())
         positive = logits.softmax(dim=1)[:, 1].numpy().astype(np.float64)
         truth = labels.numpy()
         scores = decision_scores(truth, positive >= 0.5)

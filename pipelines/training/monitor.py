@@ -22,6 +22,9 @@ class Pictures(Protocol):
     def draw(self, writer: SummaryWriter, epoch: int) -> None:
         """Write what was kept since the last call to TensorBoard, and forget it."""
 
+    def forget(self) -> None:
+        """Forget what was kept."""
+
 
 class TrainingMonitor:
     """Record losses, learning rate, validation scores and pictures of a run.
@@ -59,7 +62,7 @@ class TrainingMonitor:
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._add_loss)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._write_epoch)
-        engine.add_event_handler(Events.COMPLETED, lambda _: self.writer.close())
+        engine.add_event_handler(Events.COMPLETED, self._close)
 
     @property
     def writer(self) -> SummaryWriter:
@@ -105,6 +108,10 @@ class TrainingMonitor:
             f"{name} {value:.4g}" for name, value in row.items() if name not in ("epoch", "iteration")
         )
         logger.info("epoch %d of %d: %s", epoch, engine.state.max_epochs, scores)
+
+    def _close(self, engine: Engine) -> None:
+        if self._writer is not None:
+            self._writer.close()
 
     def _keep_metrics(self, evaluator: Engine) -> None:
         self._metrics = _numbers(evaluator.state.metrics)

@@ -37,6 +37,10 @@ class VolumePictures:
             dice, picture = ranked[index]
             writer.add_image(f"{name}: truth left, prediction right", picture, epoch, dataformats="HWC")
             writer.add_scalar(f"dice of the {name} case", dice, epoch)
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget the volumes since the last call."""
         self._pictures = []
 
 

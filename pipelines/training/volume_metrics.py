@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from ignite.metrics import Metric
+from monai.utils import evenly_divisible_all_gather
 from torch import Tensor
 
 from pipelines.labels import FOREGROUND, LABEL_NAMES
@@ -43,10 +44,14 @@ class VolumeMetrics(Metric):
 
     def compute(self) -> dict[str, float]:
         """Means over volumes; NaN where a structure is nowhere."""
-        dice, iou = torch.stack(self._dice).nanmean(0), torch.stack(self._iou).nanmean(0)
+        # Where several processes train, each has seen a share of the volumes.
+        dice, iou, loss = (
+            evenly_divisible_all_gather(torch.stack(values)) for values in (self._dice, self._iou, self._loss)
+        )
+        dice, iou = dice.nanmean(0), iou.nanmean(0)
         result = {f"val_dice_{LABEL_NAMES[label]}": float(dice[label - 1]) for label in FOREGROUND}
         result |= {f"val_iou_{LABEL_NAMES[label]}": float(iou[label - 1]) for label in FOREGROUND}
-        return result | {"val_dice_loss": float(torch.stack(self._loss).nanmean())}
+        return result | {"val_dice_loss": float(loss.nanmean())}
 
 
 def _overlap(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:

@@ -36,26 +36,34 @@ def test_overlay_parses_and_addresses_the_handlers_it_means() -> None:
     handlers = config["train"]["handlers"]
     assert handlers[0]["_target_"].endswith("EpochSeeder")
     assert "@rank" in handlers[0]["seed"]
-    assert [handler["_target_"] for handler in handlers if "_disabled_" in handler] == [
-        "pipelines.training.monitor.TrainingMonitor"
-    ]
+    ours = "pipelines.training.distributed."
+    assert {index: h["_target_"] for index, h in enumerate(handlers) if ours in str(h)} == {
+        2: f"{ours}RankWeightAverager",
+        5: f"{ours}RankMonitor",
+    }
 
 
-def test_overlay_changes_nothing_of_the_network_the_loss_and_the_validation() -> None:
+@pytest.mark.parametrize("network", ["unet", "resnet18"])
+def test_handlers_of_the_overlay_stand_where_those_of_one_process_stand(network: str) -> None:
+    single = load_config(network, ["train"]).get()["train"]
+    several = load_config(network, ["train", "multi_gpu_train"]).get()["train"]
+    kinds = {"RankWeightAverager": "WeightAverager", "RankMonitor": "TrainingMonitor"}
+    for alone, shared in zip(single["handlers"], several["handlers"], strict=True):
+        if isinstance(alone, str):
+            assert alone == shared == "@train#checkpoint"
+            continue
+        name = shared["_target_"].rpartition(".")[2]
+        assert alone["_target_"].rpartition(".")[2] == kinds.get(name, name)
+        assert set(shared) - set(alone) <= {"_disabled_"}
+
+
+def test_overlay_changes_nothing_of_the_network_the_loss_and_how_a_volume_is_validated() -> None:
     single, several = load_config("unet", ["train"]).get(), overlaid()
-    for key in ("network_def", "validate", "averaged", "preprocessing"):
+    assert "share(@validation_items)" in several["validate"]["dataset"].pop("data")
+    assert single["validate"]["dataset"].pop("data") == "@validation_items"
+    for key in ("network_def", "validate", "averaged", "preprocessing", "validation_items"):
         assert single[key] == several[key]
     assert single["train"]["loss"] == several["train"]["loss"]
-
-
-def test_monitor_is_left_out_of_all_processes_but_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LOCAL_RANK", "1")
-    for rank, count in (("0", 1), ("1", 0)):
-        monkeypatch.setenv("RANK", rank)
-        parser = load_config("unet", ["train", "multi_gpu_train"])
-        monitor = parser["train"]["handlers"][5]
-        parser["train::handlers"] = [{"_target_": "torch.nn.Identity", "_disabled_": monitor["_disabled_"]}]
-        assert len(parser.get_parsed_content("train::handlers")) == count
 
 
 @pytest.mark.slow

@@ -1,3 +1,4 @@
+import csv
 from pathlib import Path
 
 import pytest
@@ -5,7 +6,9 @@ import torch
 import torch.distributed as dist
 from ignite.engine import Engine, Events
 
-from pipelines.training.distributed import RankCheckpoint
+from pipelines.errors import ConfigError
+from pipelines.training.distributed import RankCheckpoint, RankMonitor, RankWeightAverager, share
+from pipelines.training.handlers import averaged_copy
 
 
 class TwoProcesses:
@@ -70,3 +73,62 @@ def test_other_process_writes_nothing_and_goes_on_as_long_as_the_first(
 def test_other_process_stops_with_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = train(tmp_path, TwoProcesses(rank=1, first_stops=True), monkeypatch, scores=[0.5, 0.6, 0.7])
     assert trainer.state.epoch == 1
+
+
+class Sums(TwoProcesses):
+    """A group whose other process holds the same numbers and some more."""
+
+    def __init__(self, rank: int, more: float) -> None:
+        super().__init__(rank)
+        self.more = more
+
+    def get_world_size(self) -> int:
+        return 2
+
+    def all_reduce(self, tensor: torch.Tensor) -> None:
+        tensor += tensor + self.more
+
+    def set(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("get_rank", "get_world_size", "all_reduce"):
+            monkeypatch.setattr(dist, name, getattr(self, name))
+
+
+def test_processes_share_what_is_validated(monkeypatch: pytest.MonkeyPatch) -> None:
+    shares = []
+    for rank in range(2):
+        Sums(rank, 0.0).set(monkeypatch)
+        shares.append(share(["a", "b", "c"]))
+    assert shares == [["a", "c"], ["b"]]
+    with pytest.raises(ConfigError, match="each of 2 processes, found 1"):
+        share(["a"])
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_first_process_writes_the_mean_loss_of_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rank: int
+) -> None:
+    # Losses of 1 and 3 in two batches here; a loss sum of 5 over three batches in the other process.
+    Sums(rank, 1.0).set(monkeypatch)
+    trainer, evaluator = Engine(lambda _, batch: {"loss": batch}), Engine(lambda *_: None)
+    trainer.state.device = torch.device("cpu")
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.5)
+    monitor = RankMonitor(tmp_path, evaluator=evaluator, optimizer=optimizer)
+    monitor.attach(trainer)
+    trainer.run([1.0, 3.0], max_epochs=1)
+    history = tmp_path / "history.csv"
+    assert history.exists() is (rank == 0)
+    if rank == 0:
+        (row,) = csv.DictReader(history.read_text().splitlines())
+        assert float(row["train_loss"]) == pytest.approx((4 + 5) / (2 + 3))
+
+
+def test_statistics_of_batch_norms_are_evened_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    Sums(0, 4.0).set(monkeypatch)
+    network = torch.nn.BatchNorm1d(1)
+    averaged = averaged_copy(network)
+    trainer = Engine(lambda *_: None)
+    RankWeightAverager(averaged, network).attach(trainer)
+    trainer.run([0], max_epochs=1)
+    # The mean was 0 here and 4 there; counts of batches are whole numbers and stay.
+    assert averaged.module.running_mean.item() == pytest.approx(2.0)
+    assert averaged.module.num_batches_tracked.item() == 0

@@ -1,0 +1,108 @@
+"""What a worker does with its studies, without Ray."""
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from cohort_stand_ins import StandInModel, write_hearts
+from intensity_hearts import heart, lv_ml, save
+
+from pipelines.cohort.listing import CohortStudy, list_studies
+from pipelines.cohort.results import read_results
+from pipelines.cohort.worker import BEGUN_NAME, MASKS_NAME, MOST_ATTEMPTS, CohortWorker, Task
+from pipelines.files import write_text
+
+MODEL = StandInModel()
+
+
+def worker(output: Path, model: StandInModel = MODEL) -> CohortWorker:
+    return CohortWorker(model, str(output), 1, model.record())
+
+
+def batch(*tasks: Task) -> dict[str, list[str]]:
+    rows = [task.as_row() for task in tasks]
+    return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+def test_rows_hold_indices_seconds_bytes_and_versions(tmp_path: Path) -> None:
+    write_hearts(tmp_path / "in", 2)
+    studies, _ = list_studies(tmp_path / "in")
+    assert worker(tmp_path / "out")(batch(Task("p", tuple(studies)))) == {
+        "studies": [2],
+        "failed": [0],
+        "fault": [""],
+    }
+    row = read_results(tmp_path / "out").to_pylist()[0]
+    assert (row["study"], row["frame_ed"], row["frame_es"], row["error"]) == ("heart000", 1, 2, None)
+    assert row["lv_edv_ml"] == pytest.approx(lv_ml(8), abs=0.01)
+    assert row["lv_ef_percent"] == pytest.approx(100 * (1 - 25 / 64), abs=0.01)
+    assert row["plausible"] is (row["warnings"] == [])
+    assert 0 < row["predict_s"] + row["read_s"] < row["seconds"]
+    assert row["bytes_read"] == (tmp_path / "in" / "heart000.nii").stat().st_size
+    assert (row["networks"], row["weights_sha256"], row["attempts"]) == ("stand-in", "0", 1)
+    assert json.loads(row["packages"])["torch"]
+    (mask,) = row["masks"]
+    assert row["bytes_written"] == (tmp_path / "out" / mask).stat().st_size
+    assert mask.startswith(f"{MASKS_NAME}/")
+    shown = np.asarray(nib.load(tmp_path / "out" / mask).dataobj)
+    np.testing.assert_array_equal(shown[..., 0], np.round(heart(8) / 100))
+    assert not list((tmp_path / "out" / BEGUN_NAME).iterdir())
+
+
+def test_bad_studies_have_a_row_with_the_reason_and_stop_nothing(tmp_path: Path) -> None:
+    write_hearts(tmp_path / "in", 2, broken=(0,))
+    (tmp_path / "in" / "half.nii").write_bytes((tmp_path / "in" / "heart001.nii").read_bytes()[:400])
+    both = (str(tmp_path / "in" / "heart000.nii"), str(tmp_path / "in" / "heart001.nii"))
+    studies = (
+        *list_studies(tmp_path / "in")[0],
+        CohortStudy("gone", "gone", (str(tmp_path / "gone.nii"),)),
+        CohortStudy("two", "two", both),
+    )
+    answer = worker(tmp_path / "out")(batch(Task("p", studies)))
+    assert (answer["studies"], answer["failed"], answer["fault"]) == ([5], [4], [""])
+    rows = {row["study"]: row for row in read_results(tmp_path / "out").to_pylist()}
+    assert rows["heart001"]["error"] is None
+    assert rows["heart000"]["error"] == "unexpected RuntimeError: no such heart"
+    assert rows["heart000"]["error_type"] == "RuntimeError"
+    assert "nothing at" in rows["gone"]["error"]
+    assert "expected one study" in rows["two"]["error"]
+    assert rows["half"]["error_type"] == "DataError"
+    assert rows["gone"]["plausible"] is None
+    assert rows["gone"]["lv_edv_ml"] is None
+    assert rows["gone"]["masks"] is None
+
+
+def test_study_that_was_begun_too_often_is_put_aside(tmp_path: Path) -> None:
+    write_hearts(tmp_path / "in", 1)
+    studies, _ = list_studies(tmp_path / "in")
+    write_text(tmp_path / "out" / BEGUN_NAME / "heart000", str(MOST_ATTEMPTS))
+    worker(tmp_path / "out")(batch(Task("p", tuple(studies))))
+    (row,) = read_results(tmp_path / "out").to_pylist()
+    assert (row["error_type"], row["attempts"]) == ("WorkerDied", MOST_ATTEMPTS)
+
+
+def test_model_that_cannot_be_loaded_is_an_answer_and_writes_nothing(tmp_path: Path) -> None:
+    write_hearts(tmp_path / "in", 1)
+    task = Task("p", tuple(list_studies(tmp_path / "in")[0]))
+    answer = worker(tmp_path / "out", StandInModel(missing=True))(batch(task))
+    assert answer["fault"] == ["expected weights, found none"]
+    assert read_results(tmp_path / "out").num_rows == 0
+
+
+def test_disk_that_takes_nothing_is_a_fault_and_no_studys_failure(tmp_path: Path) -> None:
+    write_hearts(tmp_path / "in", 1)
+    task = Task("p", tuple(list_studies(tmp_path / "in")[0]))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "parts").write_text("a file where the folder goes")
+    assert "cannot write" in worker(tmp_path / "out")(batch(task))["fault"][0]
+
+
+def test_one_frame_has_volumes_and_no_ejection_fraction(tmp_path: Path) -> None:
+    path = save(tmp_path / "in" / "one.nii.gz", heart(8))
+    worker(tmp_path / "out")(batch(Task("p", (CohortStudy("one", "one", (str(path),)),))))
+    (row,) = read_results(tmp_path / "out").to_pylist()
+    assert row["lv_ml_unknown_phase"] == pytest.approx(lv_ml(8), abs=0.01)
+    assert row["lv_ef_percent"] is None
+    assert "unknown phase" in row["reason"]
