@@ -7,6 +7,7 @@ from typing import Any, Final
 from monai.bundle import ConfigParser
 
 from pipelines.errors import ConfigError
+from pipelines.trust import check_trusted
 
 BUNDLES: Final = Path(__file__).resolve().parent.parent / "bundles"
 
@@ -41,6 +42,8 @@ def bundle_of(network: str) -> Path:
 def config_files(network: str, *overlays: str, bundle: Path | None = None) -> list[str]:
     """Configuration files in the order they are read: common, network, then overlays.
 
+    They can run code, so those of a bundle that is not known are refused, see `pipelines.trust`.
+
     After `train` comes the network's own recipe, where it has one.
 
     Args:
@@ -49,7 +52,7 @@ def config_files(network: str, *overlays: str, bundle: Path | None = None) -> li
         bundle: Root folder of the bundle; by default the one that has the network.
 
     Raises:
-        ConfigError: If the network is unknown or a file is missing.
+        ConfigError: If the network is unknown, a file is missing, or the bundle is not known.
     """
     own = bundle_of(network)
     configs = (bundle or own) / "configs"
@@ -61,6 +64,7 @@ def config_files(network: str, *overlays: str, bundle: Path | None = None) -> li
     for path in paths:
         if not path.is_file():
             raise ConfigError(f"expected a bundle with {path.name}, found none in {path.parent}")
+    check_trusted(bundle or own, BUNDLES)
     return [str(path) for path in paths]
 
 
@@ -82,7 +86,7 @@ def load_config(
         **settings: Values that replace those of the files, by their id.
 
     Raises:
-        ConfigError: If the network is unknown or a file is missing.
+        ConfigError: If the network is unknown, a file is missing, or the bundle is not known.
     """
     bundle = bundle or bundle_of(network)
     parser = ConfigParser()
