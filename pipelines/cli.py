@@ -24,6 +24,7 @@ from pipelines import (
     cli_quality,
     cli_recipe,
     cli_report,
+    cli_store,
     cli_training,
     cli_xray,
 )
@@ -39,7 +40,9 @@ prepare_app = typer.Typer(help="Check a dataset and split it by patient.", no_ar
 results_app = typer.Typer(help="Write the results pages from runs and evaluations.", no_args_is_help=True)
 eda_app = typer.Typer(help="Explore a dataset before training on it.", no_args_is_help=True)
 recipe_app = typer.Typer(help="Check and do each step of a training.", no_args_is_help=True)
+data_app = typer.Typer(help="Keep datasets in a store, under their terms.", no_args_is_help=True)
 app.add_typer(prepare_app, name="prepare")
+app.add_typer(data_app, name="data")
 app.add_typer(recipe_app, name="recipe")
 app.add_typer(eda_app, name="eda")
 app.add_typer(results_app, name="results")
@@ -119,6 +122,10 @@ app.command()(cli_quality.evaluate_quality)
 app.command()(cli_quality.disease)
 results_app.command("quality")(cli_quality.results_quality)
 results_app.command("disease")(cli_quality.results_disease)
+app.command()(cli_store.push)
+app.command()(cli_store.pull)
+app.command()(cli_store.trust)
+cli_store.register(data_app)
 
 
 @app.command()

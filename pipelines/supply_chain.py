@@ -114,11 +114,10 @@ def ask(lock: str, tool: Sequence[str]) -> Answer | None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "requirements.txt"
         path.write_text(lock, encoding="utf-8")
-        arguments = ["--requirement", str(path), "--require-hashes", "--disable-pip", "--timeout", str(SECONDS)]
+        arguments = ["--requirement", str(path), "--require-hashes", "--disable-pip"]
         run = subprocess.run(
-            [*tool, *arguments, "--format", "json", "--progress-spinner", "off"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            [*tool, *arguments, "--timeout", str(SECONDS), "--format", "json", "--progress-spinner", "off"],
+            capture_output=True,
             encoding="utf-8",
             check=False,
         )
@@ -152,7 +151,7 @@ def parse_answer(content: Mapping[str, Any]) -> Answer:
 
 
 def read_exceptions(pyproject: Path) -> dict[str, str]:
-    """Reasons by identifier of the vulnerabilities that are accepted, from `[tool.thorax.audit-exceptions]`."""
+    """Reasons of accepted vulnerabilities by identifier, from `[tool.thorax.audit-exceptions]`."""
     content = tomllib.loads(pyproject.read_text(encoding="utf-8"))
     exceptions = content["tool"].get("thorax", {}).get("audit-exceptions", {})
     return {str(name): str(reason) for name, reason in exceptions.items()}
@@ -164,8 +163,9 @@ def reason_of(finding: Finding, reasons: Mapping[str, str]) -> str | None:
 
 
 def first_block(lock: str) -> str:
-    """The first package of a lock, with its hashes."""
-    return re.split(r"^(?=[A-Za-z0-9])", lock, flags=re.MULTILINE)[1]
+    """The first package of a lock that goes on every system, with its hashes."""
+    blocks = re.split(r"^(?=[A-Za-z0-9])", lock, flags=re.MULTILINE)[1:]
+    return next(block for block in blocks if ";" not in block.partition("\n")[0])
 
 
 def write_sbom(python: Path, output: Path) -> int:

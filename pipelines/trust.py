@@ -48,8 +48,8 @@ def check_trusted(bundle: Path, shipped: Path) -> None:
         return
     raise ConfigError(
         f"expected a bundle that is known, found {bundle} with {_strangeness(files, mine)}: configs can run "
-        f"code. Look through them; if you trust them, 'thorax trust {bundle}' or --trust (with --always while you "
-        "edit them yourself)"
+        f"code. Look through them; if you trust them, 'thorax trust {bundle}' or --trust ('thorax trust "
+        "--always' for a folder in which you edit them yourself)"
     )
 
 
@@ -130,9 +130,11 @@ def code_checksums(bundle: Path) -> dict[str, str]:
     found = {}
     for path in sorted(bundle.rglob("*")):
         name = path.relative_to(bundle)
-        if not path.is_file() or name.parts[0] == "runs" or "__pycache__" in name.parts:
+        if path.is_symlink() and path.is_dir():  # what is behind it is not looked at, so it may not change
+            found[name.as_posix()] = f"link to {path.readlink()}"
+        elif not path.is_file() or name.parts[0] == "runs" or "__pycache__" in name.parts:
             continue
-        if name.parts[0] in CODE_FOLDERS or path.suffix in CODE_SUFFIXES:
+        elif name.parts[0] in CODE_FOLDERS or path.suffix in CODE_SUFFIXES:
             found[name.as_posix()] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal
@@ -48,7 +48,7 @@ class Checksums:
     @property
     def fingerprint(self) -> str:
         """SHA-256 over names and checksums of all files and the licence, 64 hex digits."""
-        content = [self.kind, sorted(self.licence.items())]
+        content: list[Any] = [self.kind, sorted(self.licence.items())]
         content += [(name, self.files[name].sha256) for name in sorted(self.files)]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
@@ -137,13 +137,23 @@ def sum_of(path: Path) -> FileSum:
         raise DataError(f"expected a file that can be read, found {path}: {error.strerror}") from error
 
 
-def files_below(folder: Path) -> dict[str, Path]:
+def files_below(folder: Path, *, without: Sequence[str] = ()) -> dict[str, Path]:
     """The files of a folder by their names in `Checksums`, in order; `checksums.json` itself is not one.
 
+    Args:
+        folder: Existing folder.
+        without: Folders below it, by name at any depth, that are left out.
+
     Raises:
-        DataError: If one is a link, which may lead anywhere.
+        DataError: If there is no such folder, or a file is a link, which may lead anywhere.
     """
-    found = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*"))}
+    if not folder.is_dir():
+        raise DataError(f"expected a folder, found none at {folder}")
+    found = {
+        path.relative_to(folder).as_posix(): path
+        for path in sorted(folder.rglob("*"))
+        if not set(without) & set(path.relative_to(folder).parts)
+    }
     links = [name for name, path in found.items() if path.is_symlink()]
     if links:
         raise DataError(f"expected plain files in {folder}, found links: {', '.join(links[:5])}")

@@ -115,9 +115,8 @@ class HubPlace:
                 self._hub.CommitOperationDelete(path_in_repo=file)
                 for file in sorted(old - sent.keys() - {*HUB_OWN_FILES})
             ]
-            self._api.create_commit(
-                repo, operations, commit_message=f"Thorax {sums.kind} {sums.fingerprint[:12]}", repo_type=self._type
-            )
+            message = f"Thorax {sums.kind} {sums.fingerprint[:12]}"
+            self._api.create_commit(repo, operations, commit_message=message, repo_type=self._type)
 
     def _listed(self, name: str) -> set[str]:
         return set(

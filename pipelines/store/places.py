@@ -68,7 +68,7 @@ def open_place(store: str, kind: Kind) -> Place:
         files, root = fsspec.core.url_to_fs(store)
     except (ValueError, ImportError) as error:
         raise ConfigError(
-            f"expected a folder, hf://OWNER or an address such as s3://BUCKET/PREFIX, found {store!r}: {error}"
+            f"expected a folder, hf://OWNER or e.g. s3://BUCKET/PREFIX, found {store!r}: {error}"
         ) from error
     return FilesPlace(files, root, kind, renames=scheme == "file")
 

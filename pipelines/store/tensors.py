@@ -2,7 +2,7 @@
 
 import json
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +15,8 @@ from pipelines.training.checkpoints import save_state
 CHECKPOINT_SUFFIXES: Final = (".pt", ".pth", ".ckpt")
 """Weights that PyTorch wrote, as pickles; they travel as safetensors."""
 
-PICKLE_SUFFIXES: Final = (*CHECKPOINT_SUFFIXES, ".ts", ".pkl", ".pickle", ".joblib", ".npy", ".npz", ".mar")
+ARCHIVE_SUFFIXES: Final = (".ts", ".pkl", ".pickle", ".joblib", ".npy", ".npz", ".mar", ".pyc")
+UNSAFE_SUFFIXES: Final = (*CHECKPOINT_SUFFIXES, *ARCHIVE_SUFFIXES)
 """What may hold a pickle or a program, and so never travels."""
 
 SAFE_SUFFIX: Final = ".safetensors"
@@ -48,7 +49,7 @@ def checkpoint_to_safetensors(checkpoint: Path, target: Path) -> None:
     state = content["model"] if wrapped else content
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise ConfigError(
-            f"expected weights and nothing else, found more in {checkpoint}; of a run, take best.pt, or publish it"
+            f"expected weights and nothing else, found more in {checkpoint}; take best.pt of a run"
         )
     stored: dict[str, torch.Tensor] = {}
     shared: dict[str, str] = {}
@@ -97,19 +98,15 @@ def safetensors_to_checkpoint(source: Path) -> Path | None:
     return path
 
 
-def could_run_code(names: Iterable[str], folder: Path | None = None) -> list[str]:
-    """The files among `names` that may hold a pickle or a program, by their names and what is in them.
+def unsafe_names(names: Iterable[str]) -> list[str]:
+    """Those of files that, by their names, may hold a pickle or a program."""
+    return [name for name in names if Path(name).suffix.lower() in UNSAFE_SUFFIXES]
 
-    Args:
-        names: Paths below a folder.
-        folder: Folder that holds them, for a look inside; None judges the names alone.
-    """
-    return [
-        name
-        for name in names
-        if Path(name).suffix.lower() in PICKLE_SUFFIXES
-        or (folder is not None and _holds_a_pickle(folder / name))
-    ]
+
+def unsafe_files(files: Mapping[str, Path]) -> list[str]:
+    """Names of those files that, by name or content, may hold a pickle or a program."""
+    named = unsafe_names(files)
+    return named + [name for name, path in files.items() if name not in named and _holds_a_pickle(path)]
 
 
 def _holds_a_pickle(path: Path) -> bool:
