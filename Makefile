@@ -18,6 +18,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TOOLS := $(VENV)/tools
 TOOLS_STAMP := $(TOOLS)/.installed
+SBOM ?= runs/sbom.json
 ARGS ?=
 
 # A worker that dies ends the run; restarted, xdist may wait for it for ever. Freed memory goes back.
@@ -53,7 +54,7 @@ audit: $(TOOLS_STAMP)
 	$(TOOLS)/bin/python pipelines/supply_chain.py audit
 
 sbom: $(STAMP) $(TOOLS_STAMP)
-	$(TOOLS)/bin/python pipelines/supply_chain.py sbom --python $(BIN)/python --output runs/sbom.json
+	$(TOOLS)/bin/python pipelines/supply_chain.py sbom --python $(BIN)/python --output "$(SBOM)"
 
 COMPILE := $(TOOLS)/bin/uv pip compile --quiet --universal --python-version 3.11.5 --generate-hashes \
 	--no-annotate --custom-compile-command "make lock"

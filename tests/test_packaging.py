@@ -18,7 +18,7 @@ def test_a_second_make_does_not_install_again(tmp_path: Path) -> None:
     stamp = tmp_path / "venv" / ".installed"
     stamp.parent.mkdir()
     stamp.touch()
-    later = max((ROOT / name).stat().st_mtime for name in ("pyproject.toml", "constraints.txt")) + 1
+    later = max((ROOT / name).stat().st_mtime for name in ("pyproject.toml", "requirements.lock")) + 1
     os.utime(stamp, (later, later))
     run = subprocess.run(
         ["make", "install", f"VENV={stamp.parent}"],
