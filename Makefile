@@ -2,7 +2,7 @@
 # make test             the tests that take seconds each
 # make test-slow        the others: trainings, servers, the browser, every documented command; with
 #                       THORAX_DATA=/path/that/contains/acdc also real patients. CI runs both.
-# make check            linters, types and spelling: what CI and pre-commit run
+# make check            linters, types, spelling and known vulnerabilities: what CI and pre-commit run
 # make audit            known vulnerabilities of the locked packages; part of make check
 # make sbom             software bill of materials of the environment, in runs/sbom.json
 # make lock             the locks with their hashes, anew from pyproject.toml and constraints.txt

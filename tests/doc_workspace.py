@@ -59,6 +59,7 @@ class Workspace:
             text = text.replace(placeholder, shlex.quote(str(path)))
         folder = self.folder / command.folder
         environment = {**OUTER, "PATH": f"{BIN}{os.pathsep}{OUTER['PATH']}", "OMP_NUM_THREADS": "1"}
+        environment["XDG_CONFIG_HOME"] = str(self.folder / "config")
         output = self.folder / "output.txt"
         code = run_line(text, folder, environment, output)
         shown = output.read_text(encoding="utf-8")
@@ -96,5 +97,6 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
         "/path/to/cine.nii.gz": cine,
         "/path/to/dicom": folder / "dicom",
         "/path/to/studies": folder / "studies",
+        "/path/to/store": folder / "store",
     }
     return Workspace(folder, paths)

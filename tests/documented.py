@@ -246,11 +246,38 @@ def on_ten_hearts(workspace: Workspace, command: Command) -> None:
     workspace.run(Command(command.folder, command.text.replace("runs/acdc", "runs/many")))
 
 
+STORE_STEPS = {
+    "thorax push": "store/acdc_segmentation",
+    "thorax pull": "runs/pulled",
+    "thorax data push": "store/acdc",
+    "thorax data pull": "runs/kept",
+}
+"""What commands about stores leave for those after them, in their order."""
+
+
+def in_order(workspace: Workspace, command: Command) -> None:
+    """After those whose results it reads."""
+    own = next((step for step in STORE_STEPS if command.text.startswith(step)), None)
+    steps = list(STORE_STEPS)
+    for step in steps[: steps.index(own)] if own else steps:
+        if not (workspace.folder / STORE_STEPS[step]).exists():
+            workspace.run(next(maker for maker in COMMANDS if maker.text.startswith(step)))
+    if own:
+        shutil.rmtree(workspace.folder / STORE_STEPS[own], ignore_errors=True)
+    workspace.run(command)
+
+
 RUNNERS: dict[str, Callable[[Workspace, Command], None]] = {
     r"make demo( DATA=\S+)?": demo_smoke,
     r"(THORAX_DATA=\S+ )?make test(-slow)?( ARGS=.*)?": expands_to("python -m pytest"),
-    r"make check": expands_to("codespell"),
+    r"make check": expands_to("supply_chain.py audit"),
     r"make bench": expands_to("thorax bench"),
+    r"make audit": expands_to("supply_chain.py audit"),
+    r"make sbom": expands_to("supply_chain.py sbom"),
+    r"make lock": expands_to("uv pip compile"),
+    r"make checksums": expands_to("write_shipped"),
+    r"thorax (push|pull|trust|data) .*": in_order,
+    r"thorax segment .* --bundle .*": in_order,
     r"make docs": build_site,
     r"make clean": clean,
     r"conda env create -f \S+": conda,
@@ -273,7 +300,7 @@ RUNNERS: dict[str, Callable[[Workspace, Command], None]] = {
     r"thorax cross-evaluate .*": cross_two,
     r"thorax report .*": on_runs,
     r"thorax (tune|evaluate-xray|classify|explain|errors|study-explanations|quantize) .*": with_xrays,
-    r"thorax (--help|datasets.*|eda .*|phantom .*|prepare .*|segment .*|show-features .*|export .*)": run_it,
+    r"thorax (--help|datasets.*|eda .*|phantom .*|prepare .*|segment (?!.*--bundle).*|show-features .*|export .*)": run_it,
 }
 
 
