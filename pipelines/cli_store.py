@@ -32,7 +32,7 @@ def push(
     """Keep a bundle in a store, its weights as safetensors, with the checksum of each file."""
     from pipelines.store.bundles import push_bundle
 
-    with _bar_from_first_file("Pushing", console) as tell:
+    with _bar_from_first_file("Pushing") as tell:
         pushed = push_bundle(bundle, store, name=name, replace=replace, progress=tell)
     for file in pushed.left_out:
         say(f"left out {file}: it may run code when it is loaded")
@@ -52,7 +52,7 @@ def pull(
     """Fetch a bundle from a store, and check each file; nothing of it is run."""
     from pipelines.store.bundles import pull_bundle
 
-    with _bar_from_first_file("Pulling", console) as tell:
+    with _bar_from_first_file("Pulling") as tell:
         pulled = pull_bundle(store, name, output, fingerprint=fingerprint, trusted=trust, progress=tell)
     say(f"bundle in {pulled.folder}, fingerprint {pulled.fingerprint}")
     if not pulled.trusted:
@@ -88,7 +88,7 @@ def data_push(
     """Keep a dataset in a store, with its terms and the checksum of each file; resumable."""
     from pipelines.store.data import push_data
 
-    with _bar_from_first_file("Pushing", console) as tell:
+    with _bar_from_first_file("Pushing") as tell:
         kept = push_data(
             folder,
             store,
@@ -106,7 +106,7 @@ def data_pull(store: Store, name: KeptName, output: Output, accept_licence: Acce
     """Fetch a dataset from a store after its terms were accepted, and check each file; resumable."""
     from pipelines.store.data import pull_data
 
-    with _bar_from_first_file("Pulling", console) as tell:
+    with _bar_from_first_file("Pulling") as tell:
         kept = pull_data(store, name, output, accept=_accept(accept_licence), progress=tell)
     say(f"{kept.files} files in {kept.place}, fingerprint {kept.fingerprint}")
 
@@ -156,6 +156,11 @@ def _accept(accepted: bool) -> Callable[[Mapping[str, str]], bool]:
     def accept(terms: Mapping[str, str]) -> bool:
         for key, text in terms.items():
             say(f"{key}: {text}")
-        return accepted or (sys.stdin.isatty() and typer.confirm("May you keep the data under these terms?"))
+        return accepted or (is_terminal() and typer.confirm("May you keep the data under these terms?"))
 
     return accept
+
+
+def is_terminal() -> bool:
+    """Whether somebody can be asked."""
+    return sys.stdin.isatty()

@@ -45,6 +45,13 @@ def commands_of(page: str) -> list[Command]:
     return commands
 
 
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+COMMANDS = list(
+    dict.fromkeys(command for page in PAGES for command in commands_of(page.read_text(encoding="utf-8")))
+)
+
+
 @dataclass(frozen=True)
 class Workspace:
     """A stand-in for the root of the repository, and the paths for the placeholders in the pages."""

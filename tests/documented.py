@@ -7,18 +7,13 @@ import socket
 import sys
 from collections.abc import Callable
 
-from doc_workspace import BIN, ROOT, Command, Workspace, commands_of
+from doc_store import in_order
+from doc_workspace import BIN, COMMANDS, ROOT, Command, Workspace
 from labelled_studies import write_labelled_studies
 from measured_images import measured_images
 from square_heart import write_square_hearts
 
 from pipelines.files import write_csv
-
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-
-COMMANDS = list(
-    dict.fromkeys(command for page in PAGES for command in commands_of(page.read_text(encoding="utf-8")))
-)
 
 
 def is_about_xrays(command: Command) -> bool:
@@ -115,7 +110,7 @@ def expands_to(tool: str) -> Callable[[Workspace, Command], None]:
 
 def expansion(workspace: Workspace, command: Command) -> str:
     """The last line that make would run for a target whose environment is there."""
-    stamp = f"VENV={sys.prefix}", "-o", f"{sys.prefix}/.installed"
+    stamp = f"VENV={sys.prefix}", "-o", f"{sys.prefix}/.installed", "-o", f"{sys.prefix}/tools/.installed"
     return workspace.run(command, "--dry-run", "-f", str(ROOT / "Makefile"), *stamp).splitlines()[-1]
 
 
@@ -246,27 +241,6 @@ def on_ten_hearts(workspace: Workspace, command: Command) -> None:
     workspace.run(Command(command.folder, command.text.replace("runs/acdc", "runs/many")))
 
 
-STORE_STEPS = {
-    "thorax push": "store/acdc_segmentation",
-    "thorax pull": "runs/pulled",
-    "thorax data push": "store/acdc",
-    "thorax data pull": "runs/kept",
-}
-"""What commands about stores leave for those after them, in their order."""
-
-
-def in_order(workspace: Workspace, command: Command) -> None:
-    """After those whose results it reads."""
-    own = next((step for step in STORE_STEPS if command.text.startswith(step)), None)
-    steps = list(STORE_STEPS)
-    for step in steps[: steps.index(own)] if own else steps:
-        if not (workspace.folder / STORE_STEPS[step]).exists():
-            workspace.run(next(maker for maker in COMMANDS if maker.text.startswith(step)))
-    if own:
-        shutil.rmtree(workspace.folder / STORE_STEPS[own], ignore_errors=True)
-    workspace.run(command)
-
-
 RUNNERS: dict[str, Callable[[Workspace, Command], None]] = {
     r"make demo( DATA=\S+)?": demo_smoke,
     r"(THORAX_DATA=\S+ )?make test(-slow)?( ARGS=.*)?": expands_to("python -m pytest"),
@@ -300,7 +274,8 @@ RUNNERS: dict[str, Callable[[Workspace, Command], None]] = {
     r"thorax cross-evaluate .*": cross_two,
     r"thorax report .*": on_runs,
     r"thorax (tune|evaluate-xray|classify|explain|errors|study-explanations|quantize) .*": with_xrays,
-    r"thorax (--help|datasets.*|eda .*|phantom .*|prepare .*|segment (?!.*--bundle).*|show-features .*|export .*)": run_it,
+    r"thorax segment (?!.*--bundle).*": run_it,
+    r"thorax (--help|datasets.*|eda .*|phantom .*|prepare .*|show-features .*|export .*)": run_it,
 }
 
 
