@@ -19,8 +19,8 @@ from pipelines.store.tensors import (
 from pipelines.store.transfer import kept_checksums, pulled, push_files
 from pipelines.trust import trust
 
-NOT_PUSHED: Final = ("runs", "output", "__pycache__", ".git", ".ipynb_checkpoints")
-"""Folders of a bundle that hold what was done with it."""
+NOT_PUSHED: Final = ("runs", "output", "__pycache__", ".git", ".ipynb_checkpoints", "SHA256SUMS")
+"""What was done with a bundle, and the sums of an export, whose weights become another file on the way."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from pipelines.errors import ConfigError, DataError
 from pipelines.inference.predictor import Predictor
 from pipelines.labels import AcdcLabel
 from pipelines.training.checkpoints import save_weights
+from pipelines.trust import trust
 
 NARROW = {"unet": {"filters": [4] * 6}, "attention_unet": {"channels": [4] * 5}, "vnet": {}}
 
@@ -25,6 +26,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("bundle")
     (root / "configs").mkdir()
     (root / "configs" / "common.yaml").write_text((ACDC_BUNDLE / "configs" / "common.yaml").read_text())
+    trust(root, always=True)
     torch.manual_seed(0)
     for name, widths in NARROW.items():
         content = yaml.safe_load((ACDC_BUNDLE / "configs" / f"network_{name}.yaml").read_text())
