@@ -186,11 +186,21 @@ def write_sbom(python: Path, output: Path) -> int:
     try:
         code = subprocess.call(command)
         if code == 0:
+            content = json.loads(temporary.read_text(encoding="utf-8"))
+            content["metadata"]["component"]["version"] = _own_version(python)
+            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
             temporary.replace(output)
             tell(f"software bill of materials in {output}")
     finally:
         temporary.unlink(missing_ok=True)
     return code
+
+
+def _own_version(python: Path) -> str:
+    """Version of Thorax in an environment; it is dynamic, so that `pyproject.toml` does not say it."""
+    ask_it = "from importlib.metadata import version; print(version('thorax'))"
+    run = subprocess.run([str(python), "-c", ask_it], capture_output=True, encoding="utf-8", check=True)
+    return run.stdout.strip()
 
 
 def tell(text: str) -> None:

@@ -116,8 +116,8 @@ class FilesPlace:
         if not self._files.exists(folder):
             return {}
         found = self._files.find(folder, detail=True)
-        prefix = f"{self._files._strip_protocol(folder)}/"
-        return {path.removeprefix(prefix): int(entry["size"]) for path, entry in found.items()}
+        prefix = self._files._strip_protocol(folder).strip("/") + "/"
+        return {path.lstrip("/").removeprefix(prefix): int(entry["size"]) for path, entry in found.items()}
 
     def _remove(self, path: str) -> None:
         if self._files.exists(path):

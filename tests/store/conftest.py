@@ -5,6 +5,7 @@ import fsspec
 import pytest
 import torch
 from fake_hub import Hub, serve_hub
+from fake_s3 import serve_s3
 
 from pipelines.files import write_json, write_text
 
@@ -20,12 +21,31 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
         yield hub
 
 
-@pytest.fixture(params=["folder", "memory", "hub"])
+@pytest.fixture
+def objects(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, bytes]]:
+    """Objects of an object store on this machine, which is told of as to other tools of AWS."""
+    with serve_s3() as (address, objects):
+        for name, value in {
+            "AWS_ENDPOINT_URL": address,
+            "AWS_ALLOW_HTTP": "true",
+            "AWS_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": "user",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+        }.items():
+            monkeypatch.setenv(name, value)
+        yield objects
+        fsspec.filesystem("s3").clear_instance_cache()
+
+
+@pytest.fixture(params=["folder", "memory", "s3", "hub"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """Each kind of store, empty."""
     if request.param == "hub":
         request.getfixturevalue("hub")
         yield "hf://clinic"
+    elif request.param == "s3":
+        request.getfixturevalue("objects")
+        yield "s3://bucket/kept"
     elif request.param == "memory":
         yield "memory://kept"
         fsspec.filesystem("memory").store.clear()
