@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
-
-from monai.bundle import ConfigParser
+from typing import TYPE_CHECKING, Any, Final
 
 from pipelines.errors import ConfigError
 from pipelines.trust import check_trusted
+
+if TYPE_CHECKING:
+    from monai.bundle import ConfigParser
 
 BUNDLES: Final = Path(__file__).resolve().parent.parent / "bundles"
 
@@ -76,7 +77,7 @@ def device_settings(device: str, precision: str) -> dict[str, Any]:
 
 def load_config(
     network: str, overlays: Sequence[str] = (), *, bundle: Path | None = None, **settings: Any
-) -> ConfigParser:
+) -> "ConfigParser":
     """Merged configuration of a network, not yet instantiated.
 
     Args:
@@ -88,6 +89,8 @@ def load_config(
     Raises:
         ConfigError: If the network is unknown, a file is missing, or the bundle is not known.
     """
+    from monai.bundle import ConfigParser  # late: the command line needs the names of networks only
+
     bundle = bundle or bundle_of(network)
     parser = ConfigParser()
     parser.read_config(config_files(network, *overlays, bundle=bundle))

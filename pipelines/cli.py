@@ -26,6 +26,7 @@ from pipelines import (
     cli_report,
     cli_store,
     cli_training,
+    cli_watch,
     cli_xray,
 )
 from pipelines.cli_options import AcdcNetwork, Network, Output, Weights, console, say
@@ -101,9 +102,12 @@ app.command()(cli_xray.errors)
 app.command()(cli_xray.quantize)
 app.command()(cli_labelling.serve)
 app.command()(cli_labelling.add_user)
+app.command()(cli_watch.watch)
+app.command()(cli_watch.watch_status)
 app.command()(cli_active_learning.fine_tune)
 app.command()(cli_active_learning.restore_model)
 results_app.command("chest-xray")(cli_xray.results_chest_xray)
+results_app.command("xray-search")(cli_xray.results_xray_search)
 app.command()(cli_errors.analyse_errors)
 app.command()(cli_errors.show_features)
 results_app.command("errors")(cli_errors.results_errors)

@@ -155,9 +155,7 @@ def results_chest_xray(
     tuned: Annotated[
         list[Path] | None, typer.Option(help="Evaluation of a seed of the tuned recipe; may be repeated.")
     ] = None,
-    search: Annotated[
-        list[Path] | None, typer.Option(help="Folder of 'thorax tune'; may be repeated.")
-    ] = None,
+    search: Annotated[Path | None, typer.Option(help="Folder of 'thorax tune'.")] = None,
     errors: Annotated[Path | None, typer.Option(help="Folder of 'thorax errors'.")] = None,
     quantization: Annotated[Path | None, typer.Option(help="Folder of 'thorax quantize'.")] = None,
     explanations: Annotated[Path | None, typer.Option(help="Folder of 'thorax study-explanations'.")] = None,
@@ -169,12 +167,25 @@ def results_chest_xray(
     studies = Studies(
         base=base or (),
         tuned=tuned or (),
-        searches=search or (),
+        search=search,
         errors=errors,
         quantization=quantization,
         explanations=explanations,
     )
     say(f"page in {write_xray_results(run, evaluation, output, studies=studies)}")
+
+
+def results_xray_search(
+    search: Annotated[Path, typer.Option(help="Folder of 'thorax tune'.")],
+    run: Annotated[list[Path], typer.Option(help="Folder of a training of either recipe; repeatable.")],
+    base: Annotated[list[Path], typer.Option(help="Evaluation of a seed of the base recipe; repeatable.")],
+    tuned: Annotated[list[Path], typer.Option(help="Evaluation of a seed of the search's best; repeatable.")],
+    output: Output = Path("docs/results"),
+) -> None:
+    """Write the page of a search: its trials, and its best against the base on the same patients."""
+    from pipelines.reporting.xray_search_results import write_xray_search
+
+    say(f"page in {write_xray_search(search, run, base, tuned, output)}")
 
 
 def study_explanations(

@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -83,13 +84,31 @@ def only_one(lock: Path, job: str) -> Iterator[None]:
     import fcntl  # absent on Windows, where nothing else here needs it
 
     with lock.open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ConfigError(
-                f"expected no other {job}, found one that holds {lock}; wait for its end or stop it"
-            ) from error
+        for left in reversed(range(3)):  # `is_locked` holds it for a moment
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if not left:
+                    raise ConfigError(
+                        f"expected no other {job}, found one that holds {lock}; wait for its end or stop it"
+                    ) from error
+                time.sleep(0.05)
         yield
+
+
+def is_locked(lock: Path) -> bool:
+    """Whether a process holds the lock of `only_one`; no if there is no such file."""
+    import fcntl
+
+    try:
+        with lock.open() as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
 
 
 def write_text(path: Path, text: str) -> None:

@@ -89,6 +89,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     cine = folder / "cine" / "training" / "patient001" / "patient001_4d.nii.gz"
     write_dicom_series(cine, folder / "dicom")
     (folder / "studies").mkdir()
+    (folder / "incoming").mkdir()
+    shutil.copy(cine, folder / "incoming")
     (folder / "test_patients.txt").write_text("patient002\n")
     prepare_acdc(folder / "acdc", folder / "runs" / "acdc")
     write_phantom_xrays(folder / "chest_xray", patients=30, images=1, side_px=96)
@@ -103,6 +105,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
         "/path/to/dataset": folder / "mnms",
         "/path/to/cine.nii.gz": cine,
         "/path/to/dicom": folder / "dicom",
+        "/path/to/incoming": folder / "incoming",
         "/path/to/studies": folder / "studies",
         "/path/to/store": folder / "store",
     }

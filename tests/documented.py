@@ -241,6 +241,19 @@ def on_ten_hearts(workspace: Workspace, command: Command) -> None:
     workspace.run(Command(command.folder, command.text.replace("runs/acdc", "runs/many")))
 
 
+def watch_once(workspace: Workspace, command: Command) -> None:
+    """Until what is there is done."""
+    waits = "--settle-seconds 0.2 --quiet-seconds 0.5 --poll-seconds 0.2"
+    workspace.run(command, f"--once {waits}")
+
+
+def status_of_watched(workspace: Workspace, command: Command) -> None:
+    """Of the folder that the documented command writes to."""
+    if not (workspace.folder / "runs" / "watched").exists():
+        run_documented(workspace, next(one for one in COMMANDS if one.text.startswith("thorax watch ")))
+    assert "1 done" in workspace.run(command)
+
+
 RUNNERS: dict[str, Callable[[Workspace, Command], None]] = {
     r"make demo( DATA=\S+)?": demo_smoke,
     r"(THORAX_DATA=\S+ )?make test(-slow)?( ARGS=.*)?": expands_to("python -m pytest"),
@@ -264,6 +277,8 @@ RUNNERS: dict[str, Callable[[Workspace, Command], None]] = {
     r"thorax compare .*": compare_read,
     r"thorax serve .*": serve_a_moment,
     r"thorax add-user .*": add_a_user,
+    r"thorax watch .*": watch_once,
+    r"thorax watch-status .*": status_of_watched,
     r"thorax (fine-tune|restore-model) .*": on_labelled_studies,
     r"thorax (fit-quality|evaluate-quality) .*": judge_small,
     r"thorax disease .*": on_ten_hearts,

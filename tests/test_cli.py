@@ -1,5 +1,6 @@
 """The `thorax` command as its entry point runs it: exit codes and messages."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -61,3 +62,12 @@ def test_phantom_says_where_the_cohort_is(
 ) -> None:
     assert run(monkeypatch, "phantom", "--output", tmp_path, "--patients", 1) == 0
     assert f"1 patients in {tmp_path / 'training'}" in capsys.readouterr().out
+
+
+def test_the_command_line_and_the_watcher_start_without_the_large_libraries() -> None:
+    code = (
+        "import sys, pipelines.cli, pipelines.watching.service, pipelines.watching.processing\n"
+        "print([name for name in ('torch', 'monai', 'ray') if name in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
+    assert run.stdout == "[]\n"

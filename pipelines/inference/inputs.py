@@ -16,6 +16,8 @@ from pipelines.inference.dicom_series import Series, group_series, is_dicom
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
 DICOM_SUFFIXES = (".dcm", ".ima", ".dicom")
+INFO_NAME = "Info.cfg"
+"""Names the phases of the frames beside it, as in ACDC."""
 
 Loader = Callable[[], tuple[Volume, list[str]]]
 """Reads a volume when it is needed; returns it with warnings of the reader."""
@@ -39,6 +41,7 @@ class StudyImage:
         load: Reads `(X, Y, Z)` or `(X, Y, Z, T)`; raises `DataError` for bad input.
         phase: Moment of the cardiac cycle, or None where it is unknown.
         frame: Number in the cine, 1-based as in `Info.cfg`, or None where unknown.
+        files: All files that it is read from.
     """
 
     name: str
@@ -46,6 +49,7 @@ class StudyImage:
     load: Loader = field(compare=False)
     phase: Phase | None = None
     frame: int | None = None
+    files: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +100,7 @@ def find_studies(inputs: Sequence[Path]) -> tuple[list[Study], list[Problem]]:
             dicom.append(path)
         elif path in inputs:
             problems.append(Problem(path.stem, path, "expected a NIfTI or DICOM file, found neither"))
-    names = _Names()
+    names = UniqueNames()
     studies: list[Study] = []
     for folder, paths in nifti.items():
         found, faults = _nifti_studies(folder, paths, names)
@@ -137,13 +141,20 @@ def phase_frames(path: Path) -> dict[Phase, int]:
     return frames
 
 
-class _Names:
+def is_label_map(name: str) -> bool:
+    """Whether a file's name says that it is a NIfTI label map: `*_gt` or `*_seg*`."""
+    lower = name.lower()
+    return lower.endswith(NIFTI_SUFFIXES) and (_stem(lower).endswith("_gt") or "_seg" in lower)
+
+
+class UniqueNames:
     """Gives out names that are safe for files and differ even where case is ignored."""
 
     def __init__(self) -> None:
         self._taken: set[str] = set()
 
     def unique(self, wanted: str) -> str:
+        """`wanted` as far as files may be called so, with a number if it is taken."""
         safe = re.sub(r"[^A-Za-z0-9._-]+", "_", wanted).strip("._") or "study"
         name, number = safe, 1
         while name.lower() in self._taken:
@@ -168,13 +179,8 @@ def _files(inputs: Sequence[Path]) -> Iterator[Path]:
             yield from (
                 Path(folder) / name
                 for name in sorted(files)
-                if not name.startswith(".") and not _is_label(name)
+                if not name.startswith(".") and not is_label_map(name)
             )
-
-
-def _is_label(name: str) -> bool:
-    stem = name.lower()
-    return stem.endswith(NIFTI_SUFFIXES) and (_stem(stem).endswith("_gt") or "_seg" in stem)
 
 
 def _unique(paths: Iterator[Path]) -> list[Path]:
@@ -185,9 +191,9 @@ def _unique(paths: Iterator[Path]) -> list[Path]:
     return list(first.values())
 
 
-def _nifti_studies(folder: Path, paths: list[Path], names: _Names) -> tuple[list[Study], list[Problem]]:
+def _nifti_studies(folder: Path, paths: list[Path], names: UniqueNames) -> tuple[list[Study], list[Problem]]:
     """Studies of one folder's files; those that `Info.cfg` does not explain stay single."""
-    info, patient = folder / "Info.cfg", folder.resolve().name
+    info, patient = folder / INFO_NAME, folder.resolve().name
     if not info.is_file():
         return [_single(path, names) for path in paths], []
     cine = next((path for path in paths if _stem(path.name).endswith("_4d")), None)
@@ -207,7 +213,12 @@ def _nifti_studies(folder: Path, paths: list[Path], names: _Names) -> tuple[list
     ]
     images = tuple(
         StudyImage(
-            names.unique(_stem(by_frame[frame].name)), by_frame[frame], _loader(by_frame[frame]), phase, frame
+            names.unique(_stem(by_frame[frame].name)),
+            by_frame[frame],
+            _loader(by_frame[frame]),
+            phase,
+            frame,
+            (by_frame[frame],),
         )
         for phase, frame in frames.items()
         if frame in by_frame
@@ -217,19 +228,21 @@ def _nifti_studies(folder: Path, paths: list[Path], names: _Names) -> tuple[list
     return [Study(images[0].name, patient, StudyKind.PHASES, images)], problems
 
 
-def _single(path: Path, names: _Names, patient: str | None = None) -> Study:
+def _single(path: Path, names: UniqueNames, patient: str | None = None) -> Study:
     name = names.unique(_stem(path.name))
-    return Study(name, patient or name, StudyKind.NIFTI, (StudyImage(name, path, _loader(path)),))
+    return Study(
+        name, patient or name, StudyKind.NIFTI, (StudyImage(name, path, _loader(path), files=(path,)),)
+    )
 
 
 def _loader(path: Path) -> Loader:
     return lambda: (read_volume(path), [])
 
 
-def _dicom_study(series: Series, names: _Names) -> Study:
+def _dicom_study(series: Series, names: UniqueNames) -> Study:
     folder = Path(os.path.commonpath([path.resolve().parent for path in series.files]))
     name = names.unique(folder.name)
-    image = StudyImage(name, folder, lambda: read_series(series.files))
+    image = StudyImage(name, folder, lambda: read_series(series.files), files=tuple(series.files))
     return Study(name, series.patient or name, StudyKind.DICOM, (image,))
 
 

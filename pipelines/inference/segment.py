@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -53,7 +53,19 @@ class MaskJudge(Protocol):
         """A sentence for a low score, None if it is not low."""
 
 
-_Tools = tuple[MaskPredictor, MaskJudge | None]
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What studies are segmented with.
+
+    Attributes:
+        predictor: Segments one volume.
+        judge: Predicts how good a mask is; of a cine those of ED and ES are judged.
+        pictures: Whether overlays and curves are drawn, which takes longer than a small network.
+    """
+
+    predictor: MaskPredictor
+    judge: MaskJudge | None = None
+    pictures: bool = True
 
 
 def segment(
@@ -94,7 +106,7 @@ def segment(
         tell = _teller(progress, number, len(studies), study.name)
         tell("")
         try:
-            result = _segment_study(study, output, (predictor, judge), tell, report.problems)
+            result, faults = segment_study(study, output, Tools(predictor, judge), tell=tell)
         except (ConfigError, OutputError):
             raise
         except DataError as error:
@@ -105,6 +117,7 @@ def segment(
             report.problems.append(Problem(study.patient, study.images[0].path, reason))
         else:
             report.results.append(result)
+            report.problems.extend(faults)
         _write_tables(report)
         if progress is not None:
             progress(number + 1, len(studies), study.name)
@@ -114,13 +127,24 @@ def segment(
     return report
 
 
-def _segment_study(
-    study: Study,
-    output: Path,
-    tools: _Tools,
-    tell: Callable[[str], None],
-    problems: list[Problem],
-) -> StudyResult:
+def segment_study(
+    study: Study, output: Path, tools: Tools, *, tell: Callable[[str], None] = lambda detail: None
+) -> tuple[StudyResult, list[Problem]]:
+    """Label maps of one study, and pictures if they are wanted, with what was measured.
+
+    Args:
+        study: Its images are read here.
+        output: Existing folder for the label maps.
+        tools: What it is segmented with.
+        tell: Told of each frame of a cine.
+
+    Returns:
+        The result, and the images of the study that could not be used.
+
+    Raises:
+        DataError: If none of its images can be used.
+        OutputError: If a result cannot be written.
+    """
     result = StudyResult(study.name, study.patient)
     phases_ml: dict[Phase, Mapping[AcdcLabel, float]] = {}
     faults: list[Problem] = []
@@ -143,25 +167,24 @@ def _segment_study(
             _set_frame(result, image.phase, image.frame)
     if len(faults) == len(study.images):
         raise DataError("; ".join(fault.reason for fault in faults))
-    problems += faults
     if phases_ml:
         _set_indices(result, phases_ml.get(Phase.ED), phases_ml.get(Phase.ES))
-    return result
+    return result, faults
 
 
 def _segment_volume(
-    image: StudyImage, volume: Volume, output: Path, tools: _Tools, result: StudyResult
+    image: StudyImage, volume: Volume, output: Path, tools: Tools, result: StudyResult
 ) -> Mapping[AcdcLabel, float]:
     if volume.array.ndim != 3:
         raise DataError(
             f"expected one 3-D frame for {image.phase}, found shape {volume.array.shape} in {image.path}"
         )
-    prediction = tools[0].predict(volume)
+    prediction = tools.predictor.predict(volume)
     path = output / f"{image.name}_seg.nii.gz"
     write_label(path, prediction.mask, volume.affine)
     result.files.append(path)
     path = output / f"{image.name}_overlay.png"
-    _check_and_draw(volume, prediction, path, image.phase, tools[1], result)
+    _check_and_draw(volume, prediction, path, image.phase, tools, result)
     return structure_volumes_ml(prediction.mask, volume.spacing_mm)
 
 
@@ -169,7 +192,7 @@ def _segment_cine(
     image: StudyImage,
     cine: Volume,
     output: Path,
-    tools: _Tools,
+    tools: Tools,
     tell: Callable[[str], None],
     result: StudyResult,
 ) -> None:
@@ -178,7 +201,7 @@ def _segment_cine(
     predictions = []
     for index in range(frames):
         tell(f" frame {index + 1} of {frames}")
-        predictions.append(tools[0].predict(cine.frame(index)))
+        predictions.append(tools.predictor.predict(cine.frame(index)))
         curves.append(structure_volumes_ml(predictions[-1].mask, cine.spacing_mm))
     path = output / f"{image.name}_seg.nii.gz"
     write_label(path, np.stack([prediction.mask for prediction in predictions], axis=-1), cine.affine)
@@ -190,15 +213,16 @@ def _segment_cine(
     except DataError as error:
         result.reason = str(error)
         path = output / f"{image.name}_overlay.png"
-        _check_and_draw(cine.frame(0), predictions[0], path, None, tools[1], result)
+        _check_and_draw(cine.frame(0), predictions[0], path, None, tools, result)
         return
-    path = output / f"{image.name}_curve.png"
-    curve_figure(range(1, frames + 1), lv_ml, rv_ml, index_ed, index_es, path)
-    result.files.append(path)
+    if tools.pictures:
+        path = output / f"{image.name}_curve.png"
+        curve_figure(range(1, frames + 1), lv_ml, rv_ml, index_ed, index_es, path)
+        result.files.append(path)
     for phase, index in ((Phase.ED, index_ed), (Phase.ES, index_es)):
         _set_frame(result, phase, index + 1)
         path = output / f"{image.name}_{phase}_overlay.png"
-        _check_and_draw(cine.frame(index), predictions[index], path, phase, tools[1], result)
+        _check_and_draw(cine.frame(index), predictions[index], path, phase, tools, result)
     _set_indices(result, curves[index_ed], curves[index_es])
 
 
@@ -207,7 +231,7 @@ def _check_and_draw(
     prediction: MaskPrediction,
     path: Path,
     phase: Phase | None,
-    judge: MaskJudge | None,
+    tools: Tools,
     result: StudyResult,
 ) -> None:
     mask = prediction.mask
@@ -215,12 +239,14 @@ def _check_and_draw(
     label, _ = slices_last(Volume(mask, volume.affine, volume.spacing_mm))
     prefix = f"{phase}: " if phase else ""
     result.warnings += [prefix + warning for warning in check_mask(label.array, label.spacing_mm)]
-    if judge is not None:
-        quality = judge.judge(volume, prediction)
+    if tools.judge is not None:
+        quality = tools.judge.judge(volume, prediction)
         if not result.quality or quality[MEAN] < result.quality[MEAN]:
             result.quality = quality
-        if warning := judge.warning(quality):
+        if warning := tools.judge.warning(quality):
             result.warnings.append(prefix + warning)
+    if not tools.pictures:
+        return
     title = f"{result.patient} {phase or ''}".strip()
     overlay_figure(image.array, label.array, path, title=title, spacing_mm=image.spacing_mm)
     result.files.append(path)

@@ -13,7 +13,6 @@ from pipelines.files import atomic_path, output_folder, write_text
 from pipelines.manifest import MANIFEST_NAME
 from pipelines.reporting.markdown import (
     block_marks,
-    duration,
     fill_blocks,
     fill_card,
     markdown_table,
@@ -26,7 +25,8 @@ from pipelines.reporting.xray_sections import (
     explanation_section,
     quantization_figure,
     quantization_section,
-    searches_section,
+    runs_table,
+    search_section,
 )
 
 PAGE_NAME = "chest-xray.md"
@@ -85,7 +85,7 @@ class Studies:
     Attributes:
         base: Evaluations of the base recipe, one a seed, to compare with `tuned`.
         tuned: Evaluations of the tuned recipe of the same images.
-        searches: Of `thorax tune`.
+        search: Of `thorax tune`.
         errors: Of `thorax errors`.
         quantization: Of `thorax quantize`.
         explanations: Of `thorax study-explanations`.
@@ -93,7 +93,7 @@ class Studies:
 
     base: Sequence[Path] = ()
     tuned: Sequence[Path] = ()
-    searches: Sequence[Path] = ()
+    search: Path | None = None
     errors: Path | None = None
     quantization: Path | None = None
     explanations: Path | None = None
@@ -181,11 +181,11 @@ def _blocks(
     commands += [shown_command(evaluation.manifest["command"]) for evaluation in evaluations]
     pictures = "\n".join(f"![{name}](chest-xray-{name}.png)" for name in PICTURES)
     listed = "\n".join(dict.fromkeys(commands))
-    blocks = {ACCURACY: f"{figures}\n\n{pictures}", RUNS: f"{_runs_table(runs)}\n\n```text\n{listed}\n```"}
+    blocks = {ACCURACY: f"{figures}\n\n{pictures}", RUNS: f"{runs_table(runs)}\n\n```text\n{listed}\n```"}
     if studies.base or studies.tuned:
         blocks[COMPARISON] = comparison_section(studies.base, studies.tuned)
-    if studies.searches:
-        blocks[SEARCH] = searches_section(studies.searches)
+    if studies.search:
+        blocks[SEARCH] = search_section(studies.search)
     if studies.errors:
         blocks[ERRORS] = errors_section(studies.errors)
     if studies.quantization:
@@ -233,33 +233,6 @@ def _threshold_line(evaluation: XrayEvaluation) -> str:
         f"images with pneumonia were found, {false_alarms} of {normal + false_alarms} normal ones called "
         "pneumonia."
     )
-
-
-def _runs_table(runs: Sequence[RunRecord]) -> str:
-    header = [
-        "run",
-        "network",
-        "epochs",
-        "images seen",
-        "time",
-        "threads",
-        "precision",
-        "best validation AUROC",
-    ]
-    rows = [
-        [
-            run.name,
-            run.network,
-            str(run.epochs),
-            f"{run.samples:,}",
-            duration(run.seconds) if run.seconds is not None else "",
-            str(run.threads),
-            run.precision,
-            number(run.best("val_auroc"), 4),
-        ]
-        for run in runs
-    ]
-    return markdown_table(header, rows)
 
 
 def _parameters(network: str) -> str:

@@ -11,13 +11,14 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from pipelines.errors import DataError
-from pipelines.evaluation.compare_xray import compare_recipes
+from pipelines.evaluation.compare_xray import PairedScore, compare_recipes
 from pipelines.evaluation.evaluate_xray import read_cases
 from pipelines.evaluation.xray_errors import ErrorType
 from pipelines.explanation.study import STUDY_NAME
 from pipelines.quantization.compare import COMPARISON_NAME
 from pipelines.quantization.runtimes import EAGER, INT8
-from pipelines.reporting.markdown import markdown_table, number, p_text
+from pipelines.reporting.markdown import duration, markdown_table, number, p_text
+from pipelines.reporting.run_record import RunRecord
 from pipelines.reporting.tables import quantization_rows
 from pipelines.reporting.xray_errors_page import ERRORS_NAME, HEADER, type_cells
 from pipelines.tuning.trials import TABLE_NAME
@@ -40,8 +41,20 @@ def comparison_section(first: Sequence[Path], second: Sequence[Path]) -> str:
     Raises:
         DataError: If an evaluation cannot be read, or they are of other images.
     """
+    return comparison_table(
+        compare_recipes([read_cases(path) for path in first], [read_cases(path) for path in second]), "tuned"
+    )
+
+
+def comparison_table(scores: Sequence[PairedScore], name: str) -> str:
+    """Scores of the base recipe and another over seeds, and their paired difference.
+
+    Args:
+        scores: As from `compare_recipes`.
+        name: What the other recipe is called.
+    """
     rows = []
-    for score in compare_recipes([read_cases(path) for path in first], [read_cases(path) for path in second]):
+    for score in scores:
         low, high = score.interval or (float("nan"), float("nan"))
         rows.append(
             [
@@ -52,22 +65,16 @@ def comparison_section(first: Sequence[Path], second: Sequence[Path]) -> str:
                 p_text(score.p_value),
             ]
         )
-    header = ["", "base, a seed each", "tuned, a seed each", "difference of means (95% interval)", "p"]
+    header = ["", "base, a seed each", f"{name}, a seed each", "difference of means (95% interval)", "p"]
     return markdown_table(header, rows)
 
 
-def searches_section(searches: Sequence[Path]) -> str:
-    """The best trials of each search, under its name where there are several.
+def search_section(search: Path) -> str:
+    """The best trials of a search.
 
     Raises:
-        DataError: If a folder holds no search.
+        DataError: If the folder holds no search.
     """
-    if len(searches) == 1:
-        return _search_table(searches[0])
-    return "\n\n".join(f"**{search.name}**: {_search_table(search)}" for search in searches)
-
-
-def _search_table(search: Path) -> str:
     try:
         with (search / TABLE_NAME).open(encoding="utf-8", newline="") as stream:
             rows = list(csv.DictReader(stream))
@@ -77,6 +84,34 @@ def _search_table(search: Path) -> str:
     cells = [[_short(row[name]) for name in header] for row in rows[:MOST_TRIALS]]
     lead = f"The {len(cells)} best of {len(rows)} trials, by AUROC on validation."
     return f"{lead}\n\n{markdown_table([name.replace('_', ' ') for name in header], cells)}"
+
+
+def runs_table(runs: Sequence[RunRecord]) -> str:
+    """How long training runs were, and how well they did on validation."""
+    header = [
+        "run",
+        "network",
+        "epochs",
+        "images seen",
+        "time",
+        "threads",
+        "precision",
+        "best validation AUROC",
+    ]
+    rows = [
+        [
+            run.name,
+            run.network,
+            str(run.epochs),
+            f"{run.samples:,}",
+            duration(run.seconds) if run.seconds is not None else "",
+            str(run.threads),
+            run.precision,
+            number(run.best("val_auroc"), 4),
+        ]
+        for run in runs
+    ]
+    return markdown_table(header, rows)
 
 
 def errors_section(errors: Path) -> str:

@@ -16,6 +16,7 @@ from pipelines.datasets.prepare import read_datalist
 from pipelines.errors import ConfigError
 from pipelines.files import output_folder, write_json, write_text
 from pipelines.manifest import write_manifest
+from pipelines.ray_session import ray_session
 from pipelines.training.checkpoints import LAST_NAME
 from pipelines.training.launch import check_settings
 from pipelines.tuning.space import Choice, Range, Space
@@ -30,8 +31,6 @@ OPTIONS_NAME: Final = "options.json"
 
 POINT: Final = "point"
 """What Ray calls the settings of one trial of a grid."""
-
-OBJECT_STORE_BYTES: Final = 100_000_000  # trials read their data themselves
 
 logger = logging.getLogger(__name__)
 
@@ -203,33 +202,11 @@ def _run(
 @contextmanager
 def _ray(options: SearchOptions) -> Iterator[None]:
     """Ray, joined or started for the time of the block."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # it would end as if all trials were done
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1")  # a killed search loses a second, not a trial
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # each trial has a history of its own
-    try:
-        import ray
-        import ray.tune
-    except ImportError as error:
-        raise ConfigError(
-            f"expected Ray Tune for a search, found {error}; install it with pip install 'thorax[tune]'"
-        ) from error
-    try:
-        if options.address:
-            ray.init(address=options.address, log_to_driver=False)
-        else:
-            ray.init(
-                num_cpus=options.concurrency or os.cpu_count(),
-                include_dashboard=False,
-                object_store_memory=OBJECT_STORE_BYTES,
-                log_to_driver=False,
-            )
-    except (ConnectionError, ValueError) as error:
-        raise ConfigError(f"expected a Ray cluster at {options.address}, found {error}") from error
-    try:
+    with ray_session(options.address, cpus=options.concurrency, part="ray.tune", extra="tune"):
         yield
-    finally:
-        ray.shutdown()
 
 
 def _ray_domain(domain: Range | Choice) -> Any:

@@ -74,7 +74,7 @@ def test_words_written_by_hand_stay_and_sections_without_a_folder_too(tmp_path: 
     search = tmp_path / "search"
     search.mkdir()
     (search / "trials.csv").write_text("trial,auroc\na,0.9\n")
-    write_xray_results(runs, [evaluation], output, card=card, studies=Studies(searches=[search]))
+    write_xray_results(runs, [evaluation], output, card=card, studies=Studies(search=search))
     text = page.read_text()
     assert "Read with care." in text
     assert f"{start}\nlast errors" in text

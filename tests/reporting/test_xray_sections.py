@@ -11,7 +11,7 @@ from pipelines.reporting.xray_sections import (
     explanation_section,
     quantization_figure,
     quantization_section,
-    searches_section,
+    search_section,
 )
 
 
@@ -62,23 +62,12 @@ def test_recipes_are_compared_with_interval_and_p(tmp_path: Path) -> None:
 
 def test_the_best_trials_are_listed(tmp_path: Path) -> None:
     lines = ["trial,epochs,auroc,learning_rate", *(f"t{index},5,0.98765,0.00123456" for index in range(12))]
-    text = searches_section([write(tmp_path, "trials.csv", "\n".join(lines) + "\n")])
+    text = search_section(write(tmp_path, "trials.csv", "\n".join(lines) + "\n"))
     assert "The 10 best of 12 trials" in text
     assert "| t0 | 5 | 0.9877 | 0.001235 |" in text
     assert "t10" not in text
     with pytest.raises(DataError, match="expected a search of 'thorax tune'"):
-        searches_section([tmp_path / "none"])
-
-
-def test_several_searches_are_told_apart_by_their_names(tmp_path: Path) -> None:
-    for name, auroc in {"narrow": 0.91, "wide": 0.92}.items():
-        (tmp_path / name).mkdir()
-        write(tmp_path / name, "trials.csv", f"trial,auroc\nt0,{auroc}\n")
-    text = searches_section([tmp_path / "narrow", tmp_path / "wide"])
-    narrow, wide = text.split("**wide**: ")
-    assert narrow.startswith("**narrow**: The 1 best of 1 trials")
-    assert "| t0 | 0.91 |" in narrow
-    assert "| t0 | 0.92 |" in wide
+        search_section(tmp_path / "none")
 
 
 def test_error_types_are_listed_without_the_images(tmp_path: Path) -> None:

@@ -1,0 +1,271 @@
+"""The watcher's durable memory: which studies it has begun and ended, and which files it knows.
+
+A study is named by its content. It is claimed before anything is done for it, and ended after its folder has
+taken its final name; `recovery` makes the two agree after a kill. Every change is one transaction.
+"""
+
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from pipelines.errors import OutputError
+from pipelines.watching.identity import Stamp
+from pipelines.watching.study_row import State, StudyRow
+
+LEDGER_NAME: Final = "ledger.sqlite"
+
+BUSY_S: Final = 10.0
+"""Seconds to wait while `thorax watch-status` reads."""
+
+TABLES: Final = """
+CREATE TABLE IF NOT EXISTS studies (
+    id TEXT PRIMARY KEY, folder TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, origin TEXT NOT NULL,
+    state TEXT NOT NULL, tries INTEGER NOT NULL, reason TEXT NOT NULL DEFAULT '', seconds REAL,
+    ended TEXT, to_send INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX IF NOT EXISTS studies_by_state ON studies (state);
+CREATE INDEX IF NOT EXISTS studies_to_send ON studies (to_send) WHERE to_send = 1;
+CREATE INDEX IF NOT EXISTS studies_by_origin ON studies (origin);
+CREATE TABLE IF NOT EXISTS sources (
+    path BLOB PRIMARY KEY, size INTEGER NOT NULL, modified_ns INTEGER NOT NULL,
+    dicom_study TEXT, study TEXT, reason TEXT NOT NULL DEFAULT ''
+);
+CREATE INDEX IF NOT EXISTS sources_by_dicom_study ON sources (dicom_study) WHERE dicom_study IS NOT NULL;
+CREATE INDEX IF NOT EXISTS sources_by_study ON sources (study);
+CREATE TABLE IF NOT EXISTS fetched (series TEXT PRIMARY KEY, instances INTEGER NOT NULL);
+"""
+
+
+class Ledger:
+    """The table of studies and the table of files, in one SQLite file.
+
+    Args:
+        path: File; made if it does not exist, unless it is only read.
+        read_only: Change nothing.
+
+    Raises:
+        OutputError: If it cannot be made, read or written.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self.path = path
+        with self._told():
+            if read_only:
+                self._base = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", timeout=BUSY_S, uri=True)
+                return
+            self._base = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
+            self._base.execute("PRAGMA synchronous = FULL")
+            self._base.executescript(TABLES)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._base.close()
+
+    def study(self, identity: str) -> StudyRow | None:
+        """The study with this content, None if it was never begun."""
+        found = self._rows("WHERE id = ?", identity)
+        return found[0] if found else None
+
+    def in_state(self, state: State) -> list[StudyRow]:
+        """Studies that have come this far, the oldest first."""
+        return self._rows("WHERE state = ? ORDER BY rowid", state)
+
+    def folders(self) -> set[str]:
+        """Names of the folders of all studies."""
+        return {name for (name,) in self._all("SELECT folder FROM studies")}
+
+    def earlier(self, origin: str, identity: str) -> list[str]:
+        """Folders of the finished studies of the same origin with other content, the oldest first."""
+        rows = self._rows(
+            "WHERE origin = ? AND id != ? AND state = ? ORDER BY rowid", origin, identity, State.DONE
+        )
+        return [row.folder for row in rows]
+
+    def claim(self, identity: str, *, folder: str, kind: str, origin: str) -> int:
+        """Begin a study, or begin it again; how often it has been begun now."""
+        with self._transaction():
+            ((tries,),) = self._base.execute(
+                "INSERT INTO studies (id, folder, kind, origin, state, tries) VALUES (?, ?, ?, ?, ?, 1) "
+                "ON CONFLICT (id) DO UPDATE SET state = excluded.state, tries = tries + 1 RETURNING tries",
+                (identity, folder, kind, origin, State.WORKING),
+            ).fetchall()
+        return int(tries)
+
+    def give_back(self, identity: str) -> None:
+        """The work was stopped through no fault of the study: the try does not count."""
+        with self._transaction():
+            self._base.execute(
+                "UPDATE studies SET state = ?, tries = tries - 1 WHERE id = ?", (State.WAITING, identity)
+            )
+
+    def wait(self, identity: str, reason: str) -> None:
+        """The try failed, and another will be made."""
+        with self._transaction():
+            self._base.execute(
+                "UPDATE studies SET state = ?, reason = ? WHERE id = ?", (State.WAITING, reason, identity)
+            )
+
+    def end(
+        self,
+        identity: str,
+        state: State,
+        *,
+        reason: str = "",
+        seconds: float | None = None,
+        to_send: bool = False,
+        sources: Mapping[Path, Stamp] | None = None,
+        dicom_study: str | None = None,
+    ) -> None:
+        """The study's folder has its final name.
+
+        Args:
+            identity: SHA-256 of its content.
+            state: `DONE` or `QUARANTINED`.
+            reason: Why it was put aside.
+            seconds: Time that it took, s.
+            to_send: Whether its DICOM segmentations are still to be sent.
+            sources: Its files as they were read.
+            dicom_study: UID of the DICOM study, if it is one.
+        """
+        with self._transaction():
+            self._base.execute(
+                "UPDATE studies SET state = ?, reason = ?, seconds = ?, to_send = ?, ended = datetime() "
+                "WHERE id = ?",
+                (state, reason, seconds, int(to_send), identity),
+            )
+            self._insert_sources(sources or {}, dicom_study, identity, "")
+
+    def adopt(self, identity: str, *, folder: str, kind: str, origin: str, state: State) -> None:
+        """Enter a study whose folder is there and that the ledger has lost."""
+        with self._transaction():
+            self._base.execute(
+                "INSERT OR IGNORE INTO studies (id, folder, kind, origin, state, tries, ended) "
+                "VALUES (?, ?, ?, ?, ?, 1, datetime())",
+                (identity, folder, kind, origin, state),
+            )
+
+    def forget(self, identity: str) -> None:
+        """Strike a study out, so that its files are looked at anew."""
+        with self._transaction():
+            self._base.execute("DELETE FROM sources WHERE study = ?", (identity,))
+            self._base.execute("DELETE FROM studies WHERE id = ?", (identity,))
+
+    def add_sources(self, files: Mapping[Path, Stamp], identity: str, dicom_study: str | None = None) -> None:
+        """Files that belong to a finished study, for instance copies of it."""
+        with self._transaction():
+            self._insert_sources(files, dicom_study, identity, "")
+
+    def pass_over(
+        self, files: Mapping[Path, Stamp], reason: str = "", dicom_study: str | None = None
+    ) -> None:
+        """Files that are no input; with a reason they are shown by `thorax watch-status`."""
+        with self._transaction():
+            self._insert_sources(files, dicom_study, None, reason)
+
+    def knows(self, path: Path, found: Stamp) -> bool:
+        """Whether the file, as it is now, has been dealt with."""
+        row = self._one("SELECT size, modified_ns FROM sources WHERE path = ?", os.fsencode(path))
+        return row == (found.size, found.modified_ns)
+
+    def look_again(self, reason: str) -> None:
+        """Forget the files that were passed over for a reason that begins so."""
+        with self._transaction():
+            self._base.execute("DELETE FROM sources WHERE substr(reason, 1, ?) = ?", (len(reason), reason))
+
+    def files_of(self, dicom_study: str) -> list[Path]:
+        """Files of a DICOM study that have been dealt with."""
+        rows = self._all("SELECT path FROM sources WHERE dicom_study = ?", dicom_study)
+        return [Path(os.fsdecode(path)) for (path,) in rows]
+
+    def to_send(self) -> list[StudyRow]:
+        """Finished studies whose DICOM segmentations are still to be sent, the oldest first."""
+        return self._rows("WHERE to_send = 1 ORDER BY rowid")
+
+    def sent(self, identity: str) -> None:
+        """The study's DICOM segmentations have been taken by the server."""
+        with self._transaction():
+            self._base.execute("UPDATE studies SET to_send = 0 WHERE id = ?", (identity,))
+
+    def fetched_instances(self, series: str) -> int:
+        """How many instances the series had when it was fetched, 0 if it was not."""
+        row = self._one("SELECT instances FROM fetched WHERE series = ?", series)
+        return int(row[0]) if row else 0
+
+    def fetched(self, counts: Mapping[str, int]) -> None:
+        """Series that have been fetched, with their number of instances."""
+        with self._transaction():
+            self._base.executemany("INSERT OR REPLACE INTO fetched VALUES (?, ?)", counts.items())
+
+    def counts(self) -> dict[str, int]:
+        """Number of studies in each state, of files passed over with a reason, and of studies to send."""
+        counts = dict.fromkeys(State, 0)
+        counts.update(self._all("SELECT state, COUNT(*) FROM studies GROUP BY state"))
+        passed = self._one("SELECT COUNT(*) FROM sources WHERE reason != ''")
+        unsent = self._one("SELECT COUNT(*) FROM studies WHERE to_send = 1")
+        return {str(state): counts[state] for state in State} | {
+            "passed_over": int(passed[0]) if passed else 0,
+            "to_send": int(unsent[0]) if unsent else 0,
+        }
+
+    def recent(self, state: State, number: int) -> list[dict[str, Any]]:
+        """The last studies that came this far: `folder`, `ended` (UTC), `seconds`, `reason`, `tries`."""
+        columns = ("folder", "ended", "seconds", "reason", "tries")
+        rows = self._all(
+            f"SELECT {', '.join(columns)} FROM studies WHERE state = ? "
+            "ORDER BY ended DESC, rowid DESC LIMIT ?",
+            state,
+            number,
+        )
+        return [dict(zip(columns, row, strict=True)) for row in rows]
+
+    def _insert_sources(
+        self, files: Mapping[Path, Stamp], dicom_study: str | None, study: str | None, reason: str
+    ) -> None:
+        self._base.executemany(
+            "INSERT OR REPLACE INTO sources VALUES (?, ?, ?, ?, ?, ?)",
+            [
+                (os.fsencode(path), found.size, found.modified_ns, dicom_study, study, reason)
+                for path, found in files.items()
+            ],
+        )
+
+    def _rows(self, condition: str, *values: object) -> list[StudyRow]:
+        rows = self._all(
+            f"SELECT id, folder, kind, origin, state, tries, reason FROM studies {condition}", *values
+        )
+        return [
+            StudyRow(identity, folder, kind, origin, State(state), tries, reason)
+            for identity, folder, kind, origin, state, tries, reason in rows
+        ]
+
+    def _one(self, query: str, *values: object) -> tuple[Any, ...] | None:
+        found = self._all(query, *values)
+        return found[0] if found else None
+
+    def _all(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        with self._told():
+            return self._base.execute(query, values).fetchall()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._told():
+            self._base.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._base.execute("COMMIT")
+            finally:
+                if self._base.in_transaction:
+                    self._base.execute("ROLLBACK")
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise OutputError(
+                f"cannot keep the ledger {self.path}: {error}; free some space and check its permissions. "
+                "If it is damaged, remove it: the folders in 'studies' tell what is done"
+            ) from error

@@ -1,0 +1,186 @@
+"""What is done with a study that has arrived: the networks of the bundles, inside of the worker."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import nibabel as nib
+import numpy as np
+
+from pipelines.datasets.chest_xray import decide
+from pipelines.datasets.records import Phase
+from pipelines.datasets.xray_image import read_xray
+from pipelines.errors import DataError
+from pipelines.inference.dicom import order_series
+from pipelines.inference.dicom_seg import load_highdicom, write_dicom_seg
+from pipelines.inference.inputs import Study, StudyKind, find_studies
+from pipelines.inference.study_result import StudyResult
+from pipelines.watching.identity import printable
+from pipelines.watching.units import Kind
+from pipelines.watching.worker import Job
+
+if TYPE_CHECKING:
+    from pipelines.inference.classifier import Classifier
+    from pipelines.inference.segment import Tools
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessorSettings:
+    """With what studies are processed.
+
+    Attributes:
+        network: Network of the ACDC bundle.
+        weights: File used instead of the bundle's own, or None.
+        xray_network: Network of the chest X-ray bundle.
+        xray_weights: File used instead of the bundle's own, or None.
+        quality: Judge masks by a second network too.
+        seg: Write DICOM segmentations of DICOM series.
+        device: `"auto"` or a torch device.
+    """
+
+    network: str = "unet"
+    weights: Path | None = None
+    xray_network: str = "resnet18_tuned"
+    xray_weights: Path | None = None
+    quality: bool = False
+    seg: bool = False
+    device: str = "auto"
+
+
+class StudyProcessor:
+    """Segments hearts and classifies radiographs; each network is loaded when it is first needed.
+
+    Args:
+        settings: With what studies are processed.
+    """
+
+    def __init__(self, settings: ProcessorSettings) -> None:
+        self._settings = settings
+
+    def __call__(self, job: Job) -> dict[str, Any]:
+        """Write the results of a study; what `result.json` says of them.
+
+        Raises:
+            ConfigError: If weights are missing or do not fit.
+            DataError: If the input cannot be used.
+            OutputError: If a result cannot be written.
+        """
+        return self._heart(job) if job.kind is Kind.HEART else self._xray(job)
+
+    def _heart(self, job: Job) -> dict[str, Any]:
+        from pipelines.inference.segment import segment_study
+
+        if self._settings.seg:
+            load_highdicom()  # before the work, not after it
+        studies, problems = find_studies(job.files)
+        if len(studies) != 1:
+            raise DataError(
+                f"expected the files of one study, found {len(studies)} in {job.files[0].parent}; "
+                "give each its own folder"
+            )
+        (study,) = studies
+        tools = self._tools
+        result, faults = segment_study(study, job.folder, tools)
+        if self._settings.seg and study.kind is StudyKind.DICOM:
+            self._write_segs(study, result, job.folder)
+        content = _said(result)
+        content["warnings"] += [f"put aside {one.path}: {one.reason}" for one in (*problems, *faults)]
+        return content | {
+            "model": {
+                "network": self._settings.network,
+                "weights": _shown(self._settings.weights),
+            }
+        }
+
+    def _write_segs(self, study: Study, result: StudyResult, folder: Path) -> None:
+        """One DICOM SEG of a volume, or one each of the cine's ED and ES."""
+        (image,) = study.images
+        slices = order_series(image.files)
+        mask = np.asarray(nib.load(folder / f"{image.name}_seg.nii.gz").dataobj, dtype=np.uint8)
+        chosen: dict[str, tuple[int, Any]] = {"": (0, mask)} if mask.ndim == 3 else {}
+        if mask.ndim == 4:
+            frames = {Phase.ED: result.frame_ed, Phase.ES: result.frame_es}
+            chosen = {
+                str(phase): (frame - 1, mask[..., frame - 1]) for phase, frame in frames.items() if frame
+            }
+        for number, (phase, (index, one)) in enumerate(chosen.items(), start=1):
+            path = folder / "_".join(filter(None, (image.name, phase, "seg.dcm")))
+            files = [group[index] for group in slices]
+            try:
+                write_dicom_seg(
+                    one, files, path, number=number, title=phase, algorithm=self._settings.network
+                )
+            except DataError as error:
+                result.warnings.append(f"no DICOM SEG: {error}")
+            else:
+                result.files.append(path)
+
+    def _xray(self, job: Job) -> dict[str, Any]:
+        from pipelines.explanation.explain import overlay_heat_map
+        from pipelines.explanation.heat_map import heat_map
+        from pipelines.inference.xray_quality import quality_warnings
+
+        (path,) = job.files
+        image = read_xray(path)
+        classifier = self._classifier
+        probability = classifier.probability(image.pixels)
+        decision = decide(probability, classifier.threshold)
+        found = heat_map(image.pixels, classifier=classifier)
+        name = printable(path.name)
+        title = f"{name}: pneumonia {probability:.3f}, threshold {classifier.threshold:.3f}"
+        overlay_heat_map(image.pixels, found, job.folder / f"{Path(name).stem}_overlay.png", title=title)
+        return {
+            "probability_pneumonia": round(probability, 4),
+            "threshold": round(classifier.threshold, 4),
+            "decision": str(decision.value),
+            "warnings": quality_warnings(image),
+            "model": {
+                "network": self._settings.xray_network,
+                "weights": _shown(self._settings.xray_weights),
+            },
+        }
+
+    @cached_property
+    def _tools(self) -> "Tools":
+        from pipelines.inference.predictor import Predictor
+        from pipelines.inference.segment import Tools
+        from pipelines.quality.judge import Judge
+
+        settings = self._settings
+        predictor = Predictor.load(settings.network, weights=settings.weights, device=settings.device)
+        judge = Judge.load(
+            settings.network, weights=settings.weights, thorough=settings.quality, device=settings.device
+        )
+        return Tools(predictor, judge)
+
+    @cached_property
+    def _classifier(self) -> "Classifier":
+        from pipelines.inference.classifier import Classifier
+
+        settings = self._settings
+        return Classifier.load(settings.xray_network, weights=settings.xray_weights, device=settings.device)
+
+
+def _said(result: StudyResult) -> dict[str, Any]:
+    indices = asdict(result.indices)
+    del indices["reason"]
+    return {
+        "patient": result.patient,
+        "indices": _rounded(indices, 2),
+        "volumes_ml": _rounded({label.name.lower(): ml for label, ml in result.volumes_ml.items()}, 2),
+        "frame_ed": result.frame_ed,
+        "frame_es": result.frame_es,
+        "reason": result.reason,
+        "predicted_dice": _rounded(result.quality, 3),
+        "warnings": list(result.warnings),
+    }
+
+
+def _rounded(values: Mapping[str, float | None], digits: int) -> dict[str, float | None]:
+    return {name: None if value is None else round(value, digits) for name, value in values.items()}
+
+
+def _shown(path: Path | None) -> str | None:
+    return None if path is None else str(path)

@@ -1,0 +1,204 @@
+"""One study from its files to its final folder: claim, work, rename, record."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pipelines
+from pipelines.errors import ConfigError, OutputError
+from pipelines.watching.folders import REASON_NAME, Folders, commit, copy_inputs, folder_name
+from pipelines.watching.heartbeat import Heartbeat
+from pipelines.watching.identity import Stamp, content_id, file_sha256, printable, stamps
+from pipelines.watching.ledger import Ledger
+from pipelines.watching.recovery import KILLED, has_segmentation
+from pipelines.watching.stop import Stop
+from pipelines.watching.study_row import State
+from pipelines.watching.units import Unit
+from pipelines.watching.worker import Ending, Job, Outcome, Worker
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """A study that is being worked on.
+
+    Attributes:
+        unit: Its files.
+        found: Size and time of each file before it was read.
+        checksums: SHA-256 of each file.
+        identity: SHA-256 of the content.
+        folder: Name of its folder.
+        tries: How often it has been begun.
+    """
+
+    unit: Unit
+    found: dict[Path, Stamp]
+    checksums: dict[Path, str]
+    identity: str
+    folder: str
+    tries: int
+
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether the files are still those that were read."""
+        return stamps(self.unit.files) == self.found
+
+    def said(self) -> dict[str, Any]:
+        """What is said of the study whatever came of it."""
+        return {
+            "thorax": pipelines.__version__,
+            "id": self.identity,
+            "kind": str(self.unit.kind),
+            "name": self.unit.name,
+            "origin": self.unit.origin,
+            "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+            "sources": [
+                {"path": str(path), "bytes": self.found[path].size, "sha256": checksum}
+                for path, checksum in self.checksums.items()
+            ],
+        }
+
+
+class Studies:
+    """Works on studies one after the other, each content once.
+
+    Args:
+        ledger: What has been begun and ended.
+        folders: Existing folders below the output.
+        worker: Does the work.
+        heartbeat: Told of what is in hand.
+        stop: Says when to end.
+        tries: Tries after which a study is put into quarantine.
+        grace_s: Time that the study in hand gets after the end is asked for, seconds.
+        send: Whether DICOM segmentations are to be sent.
+        say: Told of each study in words.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        folders: Folders,
+        worker: Worker,
+        heartbeat: Heartbeat,
+        stop: Stop,
+        *,
+        tries: int,
+        grace_s: float,
+        send: bool,
+        say: Callable[[str], None],
+    ) -> None:
+        self._ledger = ledger
+        self._folders = folders
+        self._worker = worker
+        self._heartbeat = heartbeat
+        self._stop = stop
+        self._tries = tries
+        self._grace_s = grace_s
+        self._send = send
+        self._say = say
+
+    def work_on(self, unit: Unit, arrived: Mapping[Path, Stamp]) -> bool:
+        """Bring a study to its end, or leave it for another try.
+
+        Args:
+            unit: Its files.
+            arrived: Size and time of new files when they were whole; the work on others may be long ago.
+
+        Returns:
+            False if its files cannot be read, and there is nothing to do but wait.
+
+        Raises:
+            ConfigError: If the work cannot be set up.
+            OutputError: If something cannot be written.
+        """
+        found = stamps(unit.files)
+        if any(found.get(path) != arrived.get(path, found.get(path)) for path in unit.files):
+            return True  # written anew meanwhile: the next look will see it
+        try:
+            checksums = {path: file_sha256(path) for path in unit.files}
+        except OSError as error:
+            self._say(f"cannot read {unit.name} yet: {error.strerror}")
+            return False
+        if len(found) < len(unit.files) or stamps(unit.files) != found:
+            return True  # still being written: the next look will see it
+        identity = content_id(checksums.values())
+        row = self._ledger.study(identity)
+        if row is not None and row.state in (State.DONE, State.QUARANTINED):
+            self._ledger.add_sources(found, identity, unit.dicom_study)
+            self._say(f"{unit.name}: the same as {row.folder}")
+            return True
+        folder = row.folder if row is not None else folder_name(unit.name, identity)
+        tries = self._ledger.claim(identity, folder=folder, kind=unit.kind, origin=unit.origin)
+        claim = _Claim(unit, found, checksums, identity, folder, tries)
+        if unit.problem:
+            self._put_aside(claim, printable(unit.problem))
+        elif tries > self._tries:
+            self._put_aside(claim, row.reason if row is not None else KILLED)
+        else:
+            self._try(claim)
+        return True
+
+    def _try(self, claim: _Claim) -> None:
+        started = time.monotonic()
+        self._heartbeat.beat(at_once=True, in_hand=claim.folder, tries=claim.tries)
+        try:
+            work = self._folders.begin(claim.folder)
+            outcome = self._worker.run(
+                Job(claim.unit.kind, claim.unit.files, work),
+                may_go_on=lambda: self._stop.leaves(self._grace_s),
+                tell=lambda memory_mb: self._heartbeat.beat(worker_mb=round(memory_mb, 1)),
+            )
+            self._heartbeat.beat(in_hand=None)
+            if outcome.ending is Ending.DONE and claim.is_unchanged:
+                self._finish(claim, outcome, work, round(time.monotonic() - started, 3))
+            else:
+                self._fail(claim, outcome)
+        except (ConfigError, OutputError):
+            self._ledger.give_back(claim.identity)
+            raise
+
+    def _finish(self, claim: _Claim, outcome: Outcome, work: Path, seconds: float) -> None:
+        final = self._folders.done / claim.folder
+        replaces = self._ledger.earlier(claim.unit.origin, claim.identity)
+        content = claim.said() | {"replaces": replaces, "seconds": seconds} | (outcome.content or {})
+        commit(work, final, content)
+        self._ledger.end(
+            claim.identity,
+            State.DONE,
+            seconds=seconds,
+            to_send=self._send and has_segmentation(final),
+            sources=claim.found,
+            dicom_study=claim.unit.dicom_study,
+        )
+        self._say(f"{claim.unit.name}: done in {seconds:.1f} s, {final}")
+
+    def _fail(self, claim: _Claim, outcome: Outcome) -> None:
+        if outcome.ending is Ending.STOPPED or not claim.is_unchanged:
+            # Stopped, or another file by now: no fault of this content.
+            self._ledger.give_back(claim.identity)
+        elif outcome.ending is Ending.BAD_CONFIG:
+            raise ConfigError(outcome.reason)
+        elif outcome.ending is Ending.NO_OUTPUT:
+            raise OutputError(outcome.reason)
+        elif outcome.ending is Ending.BAD_INPUT or claim.tries >= self._tries:
+            self._put_aside(claim, outcome.reason)
+        else:
+            self._ledger.wait(claim.identity, outcome.reason)
+            self._say(f"{claim.unit.name}: {outcome.reason}; try {claim.tries} of {self._tries}")
+
+    def _put_aside(self, claim: _Claim, reason: str) -> None:
+        final = self._folders.quarantine / claim.folder
+        work = self._folders.begin(claim.folder)
+        copy_inputs(claim.unit.files, work)
+        content = claim.said() | {"reason": reason, "tries": min(claim.tries, self._tries)}
+        commit(work, final, content, name=REASON_NAME)
+        self._ledger.end(
+            claim.identity,
+            State.QUARANTINED,
+            reason=reason,
+            sources=claim.found,
+            dicom_study=claim.unit.dicom_study,
+        )
+        self._say(f"{claim.unit.name}: put aside, {reason}; see {final}")

@@ -1,0 +1,235 @@
+"""What belongs together and is whole: single files, patients with an `Info.cfg`, DICOM series."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from pipelines.datasets.xray_image import SUFFIXES
+from pipelines.errors import DataError
+from pipelines.inference.dicom_series import group_series, is_dicom
+from pipelines.inference.inputs import DICOM_SUFFIXES, INFO_NAME, NIFTI_SUFFIXES, is_label_map
+from pipelines.watching.arrivals import Arrival
+from pipelines.watching.dicom_tags import DicomTags, read_tags
+from pipelines.watching.identity import printable, stamps
+from pipelines.watching.ledger import Ledger
+
+PICTURE_SUFFIXES: Final = tuple(suffix for suffix in SUFFIXES if suffix not in DICOM_SUFFIXES)
+
+HEART_MODALITIES: Final = ("MR", "")
+XRAY_MODALITIES: Final = ("CR", "DX", "RG")
+"""DICOM modalities of radiographs: computed, digital, and radiographic imaging."""
+
+UNWANTED_SERIES: Final = "another series:"
+"""How the reason begins why a series is passed over that `--series` does not name."""
+
+PATIENCE: Final = 10
+"""A series that lacks instances, and an empty file, get this many times the usual wait."""
+
+
+class Kind(StrEnum):
+    """What is to be done with an input."""
+
+    HEART = "heart"
+    XRAY = "xray"
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """Files that make one study.
+
+    Attributes:
+        kind: What is to be done with it.
+        name: For people, from the file, folder or patient.
+        origin: What stays the same when more of it arrives: a path, or the UID of a DICOM series.
+        files: All files of it, in the order of their paths.
+        dicom_study: UID of the DICOM study, or None.
+        problem: Why it cannot be used, `""` if nothing is known against it.
+    """
+
+    kind: Kind
+    name: str
+    origin: str
+    files: tuple[Path, ...]
+    dicom_study: str | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """How long nothing may have changed.
+
+    Attributes:
+        file_s: A single file, seconds.
+        group_s: Files that belong together: a DICOM study, a folder with an `Info.cfg`, seconds.
+    """
+
+    file_s: float
+    group_s: float
+
+
+class Units:
+    """Sorts new files into studies; what is no input is passed over in the ledger.
+
+    Args:
+        ledger: Knows the files that have been dealt with, and learns of those passed over.
+        waits: How long nothing may have changed.
+        series: Only DICOM series of hearts whose description this is found in, None for all.
+        whole: Folder whose files are complete as soon as they are there.
+
+    Attributes:
+        waiting: Files that `ready` held back when it was last called, since more may come.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        waits: Waits,
+        *,
+        series: re.Pattern[str] | None = None,
+        whole: Path | None = None,
+    ) -> None:
+        self._ledger = ledger
+        self._waits = waits
+        self._series = series
+        self._whole = whole
+        self.waiting = 0
+        self._tags: dict[Path, DicomTags | None] = {}
+
+    def ready(self, arrivals: Sequence[Arrival]) -> Iterator[Unit]:
+        """Studies that are whole, single files first.
+
+        Args:
+            arrivals: All new files.
+        """
+        # What has changed since the last look is still for no time, and is read anew.
+        same = [one.path for one in arrivals if one.still_s > 0]
+        self._tags = {path: self._tags[path] for path in same if path in self._tags}
+        self.waiting = 0
+        dicom: list[Arrival] = []
+        patients: dict[Path, list[Arrival]] = defaultdict(list)
+        for one in arrivals:
+            name = one.path.name
+            if self._still_s(one) < self._waits.file_s * (1 if one.stamp.size else PATIENCE):
+                self.waiting += 1
+                continue
+            if name.lower().endswith(NIFTI_SUFFIXES) and not is_label_map(name):
+                if (one.path.parent / INFO_NAME).exists():
+                    patients[one.path.parent].append(one)
+                else:
+                    yield _single(Kind.HEART, one.path)
+            elif name.lower().endswith(PICTURE_SUFFIXES):
+                yield _single(Kind.XRAY, one.path)
+            elif name.lower().endswith(DICOM_SUFFIXES) or is_dicom(one.path):
+                dicom.append(one)
+            elif name != INFO_NAME:
+                self._ledger.pass_over({one.path: one.stamp})
+        for folder, found in patients.items():
+            beside = (self._still_s(one) for one in arrivals if one.path.parent == folder)
+            if min(beside) >= self._waits.group_s:
+                yield _patient(folder, found)
+            else:
+                self.waiting += len(found)
+        yield from self._dicom(dicom)
+
+    def _still_s(self, one: Arrival) -> float:
+        is_whole = self._whole is not None and one.path.is_relative_to(self._whole)
+        return float("inf") if is_whole else one.still_s
+
+    def _dicom(self, arrivals: list[Arrival]) -> Iterator[Unit]:
+        studies: dict[str, list[Arrival]] = defaultdict(list)
+        for one in arrivals:
+            tags = self._read(one.path)
+            if tags is None:
+                yield _single(Kind.HEART, one.path)
+            elif reason := self._reason_against(tags):
+                self._ledger.pass_over({one.path: one.stamp}, reason, tags.study)
+            elif tags.modality in XRAY_MODALITIES:
+                yield Unit(Kind.XRAY, printable(one.path.stem), tags.instance, (one.path,), tags.study)
+            else:
+                studies[tags.study].append(one)
+        for uid, new in studies.items():
+            quiet_s = min(map(self._still_s, new))
+            if quiet_s >= self._waits.group_s:
+                yield from self._series_of(uid, new, quiet_s)
+            else:
+                self.waiting += len(new)
+
+    def _reason_against(self, tags: DicomTags) -> str:
+        if tags.modality not in (*HEART_MODALITIES, *XRAY_MODALITIES):
+            return f"DICOM of modality {tags.modality}"
+        if not tags.is_image:
+            return "DICOM without an image"
+        is_heart = tags.modality in HEART_MODALITIES
+        if is_heart and self._series is not None and not self._series.search(tags.description):
+            return f"{UNWANTED_SERIES} {tags.description!r}"
+        return ""
+
+    def _series_of(self, uid: str, new: list[Arrival], quiet_s: float) -> Iterator[Unit]:
+        """Series of one study with files that are new, together with their files that are known."""
+        arrived = {one.path: one for one in new}
+        known = [
+            path
+            for path in stamps(self._ledger.files_of(uid))
+            if path not in arrived and self._is_heart(path)
+        ]
+        found, problems = group_series([*arrived, *known])
+        for problem in problems:
+            if problem.path in arrived:
+                yield replace(_single(Kind.HEART, problem.path), dicom_study=uid, problem=problem.reason)
+        for series in found:
+            if arrived.keys().isdisjoint(series.files):
+                continue
+            tags = [one for one in map(self._read, series.files) if one is not None]
+            missing = _missing(tags)
+            if missing and quiet_s < PATIENCE * self._waits.group_s:
+                self.waiting += len(series.files)
+                continue
+            origin = min(one.series for one in tags)
+            name = printable(series.files[0].parent.name)
+            yield Unit(Kind.HEART, name, origin, series.files, uid, missing)
+
+    def _is_heart(self, path: Path) -> bool:
+        tags = self._read(path)
+        return tags is not None and tags.modality in HEART_MODALITIES and not self._reason_against(tags)
+
+    def _read(self, path: Path) -> DicomTags | None:
+        if path not in self._tags:
+            try:
+                self._tags[path] = read_tags(path)
+            except DataError:
+                self._tags[path] = None
+        return self._tags[path]
+
+
+def _single(kind: Kind, path: Path) -> Unit:
+    name = re.sub(r"\.nii(\.gz)?$|\.[^.]*$", "", path.name, flags=re.IGNORECASE)
+    return Unit(kind, printable(name), printable(str(path)), (path,))
+
+
+def _patient(folder: Path, found: list[Arrival]) -> Unit:
+    """All images of a folder with an `Info.cfg`, those that are known too."""
+    images = {one.path for one in found} | {
+        path
+        for path in folder.iterdir()
+        if path.name.lower().endswith(NIFTI_SUFFIXES)
+        and not path.name.startswith(".")
+        and not is_label_map(path.name)
+    }
+    files = (*sorted(images), folder / INFO_NAME)
+    return Unit(Kind.HEART, printable(folder.name), printable(str(folder)), files)
+
+
+def _missing(tags: list[DicomTags]) -> str:
+    """What a series lacks, where its files tell how many there are; else `""`."""
+    instances = {one.series: {other.instance for other in tags if other.series == one.series} for one in tags}
+    for one in tags:
+        if one.instances is not None and len(instances[one.series]) < one.instances:
+            return (
+                f"expected {one.instances} instances in series {one.series}, "
+                f"found {len(instances[one.series])}; copy the missing ones"
+            )
+    return ""
