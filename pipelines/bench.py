@@ -9,11 +9,13 @@ from typing import Any, Final
 import torch
 from rich.console import Console
 
+from pipelines.benchmarks.engines import engines_of, export_sizes, time_engines
 from pipelines.benchmarks.memory import peak_memory_of
 from pipelines.benchmarks.serving import time_serving
 from pipelines.benchmarks.steps import StepTimes, time_training_steps
 from pipelines.benchmarks.volumes import time_segmentation, usable_weights
-from pipelines.bundle import NETWORKS, load_config
+from pipelines.bundle import NETWORKS, XRAY_NETWORKS, load_config
+from pipelines.datasets.nifti import read_volume
 from pipelines.datasets.phantom import write_phantom_cohort
 from pipelines.datasets.phantom_xray import write_phantom_xrays
 from pipelines.datasets.prepare import prepare_acdc, read_datalist, select
@@ -45,7 +47,7 @@ def run_bench(
     Args:
         output: Folder for `bench.json` and the manifest; made if it does not exist.
         data: Existing folder in ACDC's layout to train on, or None for a phantom cohort.
-        networks: Networks whose training is measured.
+        networks: Networks whose training and engines are measured.
         rounds: Counted rounds of each measurement.
         frames: Frames of the cine whose memory is measured.
         console: Where progress and figures are shown; by default standard output.
@@ -107,6 +109,13 @@ def run_bench(
                 "segment", weights, cine, work / "segmented", result=work / "memory.json"
             )
             step.done(f"{cine_mb:.0f} MB at most")
+        content["engines"] = _time_engines(log, networks, image, cine, work, rounds)
+        content["exports"] = {}
+        for network in (*networks, XRAY_NETWORKS[0]):
+            with log.step(f"Sizes of the exports of {network}") as step:
+                trained, _ = usable_weights(work, network)
+                content["exports"][network] = export_sizes(network, weights=trained)
+                step.done(f"{len(content['exports'][network])} formats")
         content["segmentation"] = {
             **asdict(volume),
             "weights": "trained" if is_trained else "random",
@@ -142,6 +151,20 @@ def _time_steps(log: StepLog, network: str, prepared: Path, work: Path, rounds: 
         times = time_training_steps(network, prepared, work, rounds=rounds, progress=_rounds(step))
         step.done(f"{times.pipeline_ms:.0f} ms with the data pipeline")
     return times
+
+
+def _time_engines(
+    log: StepLog, networks: Sequence[str], image: Path, cine: Path, work: Path, rounds: int
+) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for network in networks:
+        with log.step(f"Time the engines of {network}") as step:
+            volume = read_volume(image)
+            ways = engines_of(network, usable_weights(work, network)[0], volume)
+            times = time_engines(ways, volume, read_volume(cine), rounds=rounds, progress=_rounds(step))
+            found[network] = {way: asdict(figures) for way, figures in times.items()}
+            step.done(f"{len(times)} ways")
+    return found
 
 
 def _rounds(step: Step) -> Callable[[int, int], None]:

@@ -18,6 +18,7 @@ from pipelines import (
     cli_datasets,
     cli_eda,
     cli_errors,
+    cli_export,
     cli_heart,
     cli_interaction,
     cli_labelling,
@@ -29,8 +30,8 @@ from pipelines import (
     cli_watch,
     cli_xray,
 )
-from pipelines.cli_options import AcdcNetwork, Network, Output, Weights, console, say
-from pipelines.errors import ConfigError, ThoraxError
+from pipelines.cli_options import Output, console, say
+from pipelines.errors import ThoraxError
 
 app = typer.Typer(
     help="Thoracic images into numbers a clinician can check and correct.",
@@ -100,6 +101,8 @@ app.command()(cli_xray.evaluate_xray)
 app.command()(cli_xray.study_explanations)
 app.command()(cli_xray.errors)
 app.command()(cli_xray.quantize)
+app.command()(cli_export.export)
+app.command()(cli_export.publish)
 app.command()(cli_labelling.serve)
 app.command()(cli_labelling.add_user)
 app.command()(cli_watch.watch)
@@ -130,40 +133,6 @@ app.command()(cli_store.push)
 app.command()(cli_store.pull)
 app.command()(cli_store.trust)
 cli_store.register(data_app)
-
-
-@app.command()
-def export(
-    network: Annotated[AcdcNetwork, typer.Argument(help="Network of the ACDC bundle.")],
-    output: Output,
-    weights: Weights = None,
-) -> None:
-    """Write a self-contained copy of the bundle that runs with MONAI alone."""
-    from pipelines.export import export_bundle
-
-    say(f"bundle in {export_bundle(network, output, weights=weights)}")
-
-
-@app.command()
-def publish(
-    network: Annotated[Network, typer.Argument(help="Network that the run trained.")],
-    run: Annotated[Path | None, typer.Option(help="Folder of the training run.")] = None,
-    last: Annotated[
-        bool, typer.Option("--last", help="The end of the run, not its best validation.")
-    ] = False,
-    int8: Annotated[
-        Path | None, typer.Option(help="Folder of 'thorax quantize'; goes beside the weights.")
-    ] = None,
-) -> None:
-    """Put the averaged weights of a run into the bundle, in 16 bits; its int8 model likewise."""
-    from pipelines.publish import publish_int8, publish_weights
-
-    if run is None and int8 is None:
-        raise ConfigError("expected what to publish, found neither --run nor --int8; give one or both")
-    if run is not None:
-        say(f"weights in {publish_weights(run, network, which='last' if last else 'best')}")
-    if int8 is not None:
-        say(f"int8 model in {publish_int8(int8, network)}")
 
 
 @results_app.command("bench")

@@ -8,6 +8,7 @@ import typer
 from pipelines.cli_options import (
     BundleFolder,
     Device,
+    Engine,
     Ensemble,
     HeartNetwork,
     Output,
@@ -61,6 +62,7 @@ def evaluate(
     reader: ReaderName = "acdc",
     tta: Tta = False,
     ensemble: Ensemble = False,
+    engine: Engine = "pytorch",
     device: Device = "auto",
     bundle: BundleFolder = None,
     trust: TrustBundle = False,
@@ -73,11 +75,17 @@ def evaluate(
 
     records = section_records(root, section, fold)
     bundle = _known_bundle(bundle, trust)
-    predictor = _predictor(network, weights, tta=tta, ensemble=ensemble, device=device, bundle=bundle)
+    predictor = _predictor(
+        network, weights, tta=tta, ensemble=ensemble, engine=engine, device=device, bundle=bundle
+    )
     with progress_bar("Evaluating", console) as tell:
         metrics = evaluate_volumes(root, output, predictor, records=records, reader=reader, progress=tell)
     write_manifest(
-        output, networks=predictor.networks, tta=tta, outputs=["metrics.json", "metrics.csv", "overlays"]
+        output,
+        networks=predictor.networks,
+        tta=tta,
+        engine=engine,
+        outputs=["metrics.json", "metrics.csv", "overlays"],
     )
     console.print(metrics_table(metrics))
     for problem in metrics["problems"]:
@@ -93,6 +101,7 @@ def segment(
     tta: Tta = False,
     ensemble: Ensemble = False,
     quality: Quality = False,
+    engine: Engine = "pytorch",
     device: Device = "auto",
     bundle: BundleFolder = None,
     trust: TrustBundle = False,
@@ -103,7 +112,9 @@ def segment(
 
     bundle = _known_bundle(bundle, trust)
     judge = judge_for(network, weights, device, thorough=quality, several=tta or ensemble, bundle=bundle)
-    predictor = _predictor(network, weights, tta=tta, ensemble=ensemble, device=device, bundle=bundle)
+    predictor = _predictor(
+        network, weights, tta=tta, ensemble=ensemble, engine=engine, device=device, bundle=bundle
+    )
     with progress_bar("Segmenting", console) as tell:
         report = segment_studies(inputs, output, predictor, judge=judge, progress=tell)
     console.print(indices_table(report.results))
@@ -139,10 +150,17 @@ def _known_bundle(bundle: Path | None, trusted: bool) -> Path:
 
 
 def _predictor(
-    network: str, weights: Path | None, *, tta: bool, ensemble: bool, device: str, bundle: Path
+    network: str,
+    weights: Path | None,
+    *,
+    tta: bool,
+    ensemble: bool,
+    engine: Engine,
+    device: str,
+    bundle: Path,
 ) -> "Predictor":
     from pipelines.bundle import NETWORKS
     from pipelines.inference.predictor import Predictor
 
     names = NETWORKS if ensemble else network
-    return Predictor.load(names, weights=weights, tta=tta, device=device, bundle=bundle)
+    return Predictor.load(names, weights=weights, tta=tta, engine=engine, device=device, bundle=bundle)

@@ -38,6 +38,10 @@ TrustBundle = Annotated[
     bool,
     typer.Option("--trust", help="Vouch for the bundle's configs, which can run code; remembered."),
 ]
+Engine = Annotated[
+    Literal["pytorch", "openvino", "int8"],
+    typer.Option(help="What runs the network: openvino and int8 are faster, and for CPUs only."),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda:0.")]
 
 

@@ -6,11 +6,13 @@ from typing import Literal
 
 import torch
 
-from pipelines.bundle import load_config
+from pipelines.bundle import XRAY_NETWORKS, load_config
 from pipelines.errors import ConfigError
 from pipelines.files import atomic_path, output_folder
 from pipelines.inference.beside_weights import copy_beside
-from pipelines.inference.int8 import INT8_NAME, Int8Classifier
+from pipelines.inference.engines import check_int8
+from pipelines.inference.int8 import Int8Classifier
+from pipelines.inference.openvino_runtime import INT8_NAME
 from pipelines.training.checkpoints import BEST_NAME, LAST_NAME, load_average, load_weights, save_weights
 
 Which = Literal["best", "last"]
@@ -54,19 +56,23 @@ def publish_weights(
 
 
 def publish_int8(folder: Path, network: str, *, bundle: Path | None = None) -> Path:
-    """Copy the int8 model of `thorax quantize`, with its threshold, to the bundle; returns the file.
+    """Copy an int8 model, with the threshold of a classifier, to the bundle; returns the file.
 
     Args:
-        folder: Existing folder of `thorax quantize`.
-        network: Network of the chest X-ray bundle that was quantised.
+        folder: Existing folder of `thorax quantize` or `thorax export --int8`.
+        network: Network of one of the bundles that was quantised.
         bundle: As for `publish_weights`; the file is `models/<network>/int8.xml` in it.
 
     Raises:
-        ConfigError: If the network is unknown, or no int8 model of it is in the folder.
+        ConfigError: If the network is unknown, or no int8 model of it is in the folder; a heart
+            network's must be of the weights in the bundle.
         OutputError: If a file cannot be written.
     """
     weights = Path(load_config(network, bundle=bundle).get_parsed_content("weights"))
-    Int8Classifier.load(network, model=folder / INT8_NAME)
+    if network in XRAY_NETWORKS:
+        Int8Classifier.load(network, model=folder / INT8_NAME)
+    else:
+        check_int8(folder / INT8_NAME, weights)
     target = output_folder(weights.parent)
     copy_beside(folder, target)
     for name in (Path(INT8_NAME).with_suffix(".bin").name, INT8_NAME):

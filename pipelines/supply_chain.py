@@ -165,7 +165,7 @@ def reason_of(finding: Finding, reasons: Mapping[str, str]) -> str | None:
 def first_block(lock: str) -> str:
     """The first package of a lock that goes on every system, with its hashes."""
     blocks = re.split(r"^(?=[A-Za-z0-9])", lock, flags=re.MULTILINE)[1:]
-    return next(block for block in blocks if ";" not in block.partition("\n")[0])
+    return next(block for block in blocks if "platform" not in block.partition("\n")[0])
 
 
 def write_sbom(python: Path, output: Path) -> int:

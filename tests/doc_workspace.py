@@ -91,6 +91,9 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     (folder / "studies").mkdir()
     (folder / "incoming").mkdir()
     shutil.copy(cine, folder / "incoming")
+    (folder / "images").mkdir()
+    one = folder / "two" / "training" / "patient001" / "patient001_frame01.nii.gz"
+    shutil.copy(one, folder / "images" / "case.nii.gz")
     (folder / "test_patients.txt").write_text("patient002\n")
     prepare_acdc(folder / "acdc", folder / "runs" / "acdc")
     write_phantom_xrays(folder / "chest_xray", patients=30, images=1, side_px=96)
@@ -108,5 +111,6 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
         "/path/to/incoming": folder / "incoming",
         "/path/to/studies": folder / "studies",
         "/path/to/store": folder / "store",
+        "/path/to/images": folder / "images",
     }
     return Workspace(folder, paths)

@@ -82,6 +82,14 @@ def on_runs(workspace: Workspace, command: Command) -> None:
     workspace.run(command)
 
 
+def in_exported(workspace: Workspace, command: Command) -> None:
+    """In the unpacked bundle, made by the documented commands."""
+    if not (workspace.folder / command.folder).exists():
+        unpack = next(maker for maker in COMMANDS if maker.text.startswith("python -m zipfile"))
+        run_documented(workspace, unpack)
+    workspace.run(command)
+
+
 def make_inputs(workspace: Workspace, command: Command) -> None:
     for folder in re.findall(r"runs/[\w-]+", command.text.replace(output_of(command), "")):
         if not (workspace.folder / folder).exists():
@@ -272,6 +280,9 @@ RUNNERS: dict[str, Callable[[Workspace, Command], None]] = {
     r"\S*/pre-commit install": install_hook,
     r"tensorboard --logdir \S+": inspect_events,
     r"python -m monai\.bundle run training .*": monai_smoke,
+    r"python -m zipfile .*": on_runs,
+    r"sha256sum .*": in_exported,
+    r"python -m monai\.bundle (run --config_file|\w+_export|verify_\w+) .*": in_exported,
     r"thorax (train|unseen-masks) .*": train_smoke,
     r"thorax cross-validate .*": cross_validate_one,
     r"thorax compare .*": compare_read,

@@ -95,5 +95,9 @@ def test_bench_writes_what_it_shows(tmp_path: Path) -> None:
     assert "unet: step in bf16 / fp32" in text.getvalue()
     assert min(content["serving"]["request_s"], content["serving"]["bare_s"]) > 0
     assert content["serving"]["start_s"] > 0
+    assert set(content["engines"]["unet"]) > {"PyTorch fp32", "PyTorch bf16", "OpenVINO fp32"}
+    assert content["engines"]["unet"]["PyTorch fp32"]["cine_ratio"] == 1
+    assert set(content["exports"]) == {"unet", "resnet18_tuned"}
+    assert content["exports"]["unet"]["onnx"] > 1.9 * content["exports"]["unet"]["bundle"]
     assert content["radiographs"]["throughput_over_plain"] > 0.5
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bench.json", "manifest.json"]

@@ -6,10 +6,12 @@ import pytest
 import torch
 
 from pipelines.bundle import ACDC_BUNDLE, XRAY_BUNDLE, load_config
+from pipelines.datasets.prepare import fingerprint
 from pipelines.errors import ConfigError
 from pipelines.inference.beside_weights import write_threshold
 from pipelines.inference.classifier import Classifier
 from pipelines.inference.int8 import Int8Classifier
+from pipelines.inference.openvino_runtime import save_openvino, to_openvino
 from pipelines.publish import publish_int8, publish_weights
 from pipelines.quantization.int8 import quantize
 from pipelines.training.checkpoints import load_weights, save_weights
@@ -104,3 +106,17 @@ def test_a_folder_without_an_int8_model_is_not_published(tmp_path: Path) -> None
     with pytest.raises(ConfigError, match="expected an int8 model"):
         publish_int8(tmp_path, "resnet18", bundle=tmp_path / "bundle")
     assert not (tmp_path / "bundle" / "models").exists()
+
+
+def test_an_int8_model_of_a_heart_network_must_be_of_the_weights_in_the_bundle(
+    tmp_path: Path, bundle: Path
+) -> None:
+    write_run(tmp_path / "run")
+    weights = publish_weights(tmp_path / "run", "unet", bundle=bundle)
+    model = to_openvino(torch.nn.Conv2d(3, 4, 1).eval(), torch.zeros(1, 3, 8, 8))
+    save_openvino(model, tmp_path / "int8" / "int8.xml", weights="others")
+    with pytest.raises(ConfigError, match="found that of other weights"):
+        publish_int8(tmp_path / "int8", "unet", bundle=bundle)
+    save_openvino(model, tmp_path / "int8" / "int8.xml", weights=fingerprint(weights))
+    assert publish_int8(tmp_path / "int8", "unet", bundle=bundle) == weights.with_name("int8.xml")
+    assert weights.with_name("int8.bin").read_bytes() == (tmp_path / "int8" / "int8.bin").read_bytes()

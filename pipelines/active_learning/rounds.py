@@ -15,7 +15,8 @@ from pipelines.datasets.loading import load_image
 from pipelines.datasets.prepare import patient_records, select, write_datalist
 from pipelines.evaluation.dice import mean_dice
 from pipelines.files import output_folder, write_json
-from pipelines.inference.predictor import Member, Predictor
+from pipelines.inference.member import Member
+from pipelines.inference.predictor import Predictor
 from pipelines.training.launch import train_network
 
 Strategy = Literal["random", "uncertainty"]

@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.bundle import ACDC_BUNDLE, NETWORKS, load_config
+from pipelines.bundle import NETWORKS, bundle_of, load_config
 from pipelines.datasets.nifti import Volume, read_volume, slices_last, write_label
 from pipelines.inference.predictor import Predictor
 from pipelines.training.checkpoints import save_weights
@@ -41,7 +41,7 @@ class VolumeTimes:
 
 def usable_weights(folder: Path, network: str = NETWORKS[0]) -> tuple[Path, bool]:
     """The bundle's weights and True, or random ones written to `folder` and False."""
-    committed = ACDC_BUNDLE / "models" / network / "model.pt"
+    committed = bundle_of(network) / "models" / network / "model.pt"
     if committed.is_file():
         return committed, True
     path = folder / f"{network}_random.pt"

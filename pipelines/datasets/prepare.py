@@ -193,6 +193,11 @@ def select(datalist: dict[str, Any], section: Section, fold: int) -> list[dict[s
     return items
 
 
+def is_datalist(path: Path) -> bool:
+    """Whether a path is a datalist, by its name, or a folder with one."""
+    return path.name == DATALIST_NAME or (path / DATALIST_NAME).is_file()
+
+
 def section_records(root: Path, section: Section, fold: int) -> list[PatientRecord] | None:
     """Patients of a section, if `root` is a datalist or has one; None if it is a dataset's folder.
 
@@ -204,7 +209,7 @@ def section_records(root: Path, section: Section, fold: int) -> list[PatientReco
     Raises:
         DataError: As for `read_datalist` and `select`.
     """
-    if root.name != DATALIST_NAME and not (root / DATALIST_NAME).is_file():
+    if not is_datalist(root):
         return None
     return patient_records(select(read_datalist(root), section, fold))
 

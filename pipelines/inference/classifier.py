@@ -1,5 +1,6 @@
 """Tell pneumonia from healthy lungs in a radiograph with one network of the bundle."""
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -12,6 +13,7 @@ from pipelines.bundle import XRAY_BUNDLE, XRAY_NETWORKS, device_settings, load_c
 from pipelines.errors import ConfigError
 from pipelines.inference.beside_weights import read_network, read_threshold
 from pipelines.inference.fuse import fused
+from pipelines.inference.openvino_runtime import Run
 from pipelines.training.checkpoints import load_weights
 
 Pixels = npt.NDArray[np.float32]
@@ -65,7 +67,8 @@ class XrayModel(ABC):
 class Classifier(XrayModel):
     """A network with its weights, ready to classify radiographs one after the other.
 
-    `module` is the network as it was given, in float32, for gradients; `network` the faster copy.
+    `module` is the network as it was given, in float32, for gradients; `network` the faster copy;
+    `weights` the file that they came from.
 
     Args:
         network: Takes `(B, 3, H, W)`, gives `(B, 2)` logits, normal first.
@@ -94,9 +97,10 @@ class Classifier(XrayModel):
     ) -> None:
         load_weights(network, weights)
         super().__init__(resize=resize, to_input=to_input, folder=weights.parent, threshold=threshold)
-        self.module = network.eval()
+        self.weights, self.module = weights, network.eval()
         self.network = fused(network, dtype if device.type == "cpu" else None)
         self.device, self.dtype = device, dtype
+        self._run: Run | None = None
 
     @classmethod
     def load(
@@ -136,8 +140,21 @@ class Classifier(XrayModel):
             threshold=threshold,
         )
 
+    def run_by(self, run: Run) -> "Classifier":
+        """The same transforms and threshold around another way to run the network.
+
+        Args:
+            run: Takes `(B, 3, H, W)` float32, gives `(B, 2)` float32 logits.
+        """
+        other = copy.copy(self)
+        other._run = run
+        return other
+
     def logits(self, batch: torch.Tensor) -> torch.Tensor:
         """As for `XrayModel`, by the faster copy."""
+        return self._in_pytorch(batch) if self._run is None else self._run(batch)
+
+    def _in_pytorch(self, batch: torch.Tensor) -> torch.Tensor:
         batch = batch.to(self.device).contiguous(memory_format=torch.channels_last)
         with (
             torch.inference_mode(),

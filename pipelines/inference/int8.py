@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
 
 import torch
 
@@ -10,9 +9,7 @@ from pipelines.bundle import XRAY_BUNDLE, XRAY_NETWORKS, load_config
 from pipelines.errors import ConfigError
 from pipelines.inference.beside_weights import read_network
 from pipelines.inference.classifier import XrayModel
-
-INT8_NAME: Final = "int8.xml"
-"""OpenVINO's description of the model beside the weights; `int8.bin` holds its numbers."""
+from pipelines.inference.openvino_runtime import INT8_NAME, compiled
 
 
 class Int8Classifier(XrayModel):
@@ -73,48 +70,3 @@ class Int8Classifier(XrayModel):
     def logits(self, batch: torch.Tensor) -> torch.Tensor:
         """As for `XrayModel`."""
         return self._run(batch)
-
-
-def compiled(model: Path | Any, **settings: str) -> Callable[[torch.Tensor], torch.Tensor]:
-    """A model as OpenVINO runs it on this CPU, on as many threads as torch has.
-
-    Args:
-        model: Path of an `.xml` file, or a model in memory.
-        **settings: OpenVINO's properties, e.g. `INFERENCE_PRECISION_HINT="f32"`.
-
-    Returns:
-        What takes `(B, 3, H, W)` float32 and gives `(B, 2)` float32.
-
-    Raises:
-        ConfigError: If OpenVINO is not installed or cannot run the model.
-    """
-    openvino = load_openvino()
-    properties = {
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_NUM_THREADS": str(torch.get_num_threads()),
-        **settings,
-    }
-    try:
-        runner = openvino.Core().compile_model(model, "CPU", properties)
-    except RuntimeError as error:
-        raise ConfigError(f"expected a model that OpenVINO can run, found {model}: {error}") from error
-
-    def run(batch: torch.Tensor) -> torch.Tensor:
-        return torch.from_numpy(runner(batch.contiguous().numpy())[0].copy())
-
-    return run
-
-
-def load_openvino() -> Any:
-    """The `openvino` package.
-
-    Raises:
-        ConfigError: If it is not installed.
-    """
-    try:
-        import openvino
-    except ImportError as error:
-        raise ConfigError(
-            f"expected OpenVINO for int8, found {error}; install it with pip install 'thorax[int8]'"
-        ) from error
-    return openvino

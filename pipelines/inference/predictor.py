@@ -1,33 +1,25 @@
 """Segment a volume with one network of the bundle or the mean of several."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from monai.data import MetaTensor
 
-from pipelines.bundle import ACDC_BUNDLE, NETWORKS, device_settings, load_config
+from pipelines.bundle import ACDC_BUNDLE, NETWORKS, device_settings
 from pipelines.datasets.nifti import Undo, Volume, slices_last
 from pipelines.errors import ConfigError, DataError
-from pipelines.inference.fuse import fused
+from pipelines.inference.engines import PYTORCH, Engine
+from pipelines.inference.member import Member, affine_without_shear
 from pipelines.inference.native_grid import Box, foreground_box, to_native_box
 from pipelines.labels import AcdcLabel
 from pipelines.quality.certainty import expected_dice
-from pipelines.training.checkpoints import load_weights
-
-Transform = Callable[[dict[str, Any]], dict[str, Any]]
-"""A transform of a dictionary of tensors."""
 
 FLIPS: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (2, 3))
 """In-plane flips of `(S, C, H, W)` slices that test-time augmentation averages."""
-
-BATCH_SLICES: Final = 16
-"""Slices that go through a network at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +64,7 @@ class Predictor:
         tta: Average over in-plane flips; four times slower.
     """
 
-    def __init__(self, members: Mapping[str, "Member"], *, tta: bool = False) -> None:
+    def __init__(self, members: Mapping[str, Member], *, tta: bool = False) -> None:
         self.networks = tuple(members)
         self.tta = tta
         self._members = list(members.values())
@@ -87,6 +79,7 @@ class Predictor:
         tta: bool = False,
         device: str = "auto",
         precision: str = "auto",
+        engine: Engine = PYTORCH,
     ) -> "Predictor":
         """Networks of a bundle, as its configuration describes them.
 
@@ -97,15 +90,22 @@ class Predictor:
             tta: Average over in-plane flips; four times slower.
             device: `"auto"`, or a torch device such as `"cpu"` or `"cuda:0"`.
             precision: `"auto"`, `"bf16"` or `"fp32"`.
+            engine: What runs the networks: `"pytorch"`, or on CPUs `"openvino"` or `"int8"`.
 
         Raises:
-            ConfigError: If a network is unknown, or weights are missing or do not fit.
+            ConfigError: If a network is unknown, weights or an int8 model are missing or do not fit,
+                or the engine is not installed or not for the device.
         """
         names = (network,) if isinstance(network, str) else tuple(network)
         if weights is not None and len(names) != 1:
             raise ConfigError(f"expected one network for {weights}, found {len(names)}; name the one it fits")
+        if engine != PYTORCH and device == "auto":
+            device = "cpu"
         settings = device_settings(device, precision)
-        members = {name: Member.load(name, bundle=bundle, weights=weights, **settings) for name in names}
+        members = {
+            name: Member.load(name, bundle=bundle, weights=weights, engine=engine, **settings)
+            for name in names
+        }
         return cls(members, tta=tta)
 
     @classmethod
@@ -120,7 +120,7 @@ class Predictor:
         )
 
     @property
-    def members(self) -> tuple["Member", ...]:
+    def members(self) -> tuple[Member, ...]:
         """The networks whose probabilities are averaged, with their preprocessing."""
         return tuple(self._members)
 
@@ -202,92 +202,3 @@ def _stack(volume: Volume) -> tuple[Volume, Undo]:
     if volume.array.ndim != 3:
         raise DataError(f"expected one frame (3-D), found {volume.array.shape}; give the frames one by one")
     return slices_last(volume)
-
-
-class Member:
-    """One network with its weights and the transforms before and after it.
-
-    Args:
-        network: Takes `(S, C, h, w)` slices, gives `(S, 4, h, w)` logits.
-        weights: File with its weights, None for those that it has.
-        preprocessing: From `{"image": (1, X, Y, Z)}` to the network's field of view `(C, h, w, Z)`.
-        to_label_map: From `{"pred": (4, X, Y, Z)}` probabilities to a clean label map.
-        device: Where the network runs.
-        dtype: Type of the fast operations, None for float32.
-
-    Raises:
-        ConfigError: If weights are missing or do not fit.
-    """
-
-    def __init__(
-        self,
-        network: torch.nn.Module,
-        weights: Path | None,
-        *,
-        preprocessing: Transform,
-        to_label_map: Transform,
-        device: torch.device,
-        dtype: torch.dtype | None,
-    ) -> None:
-        self.preprocessing, self.to_label_map = preprocessing, to_label_map
-        self.device, self.dtype = device, dtype
-        if weights is not None:
-            load_weights(network, weights)
-        # On a CPU, casting weights at each call and batch norms take a good part of the time.
-        self.network = fused(network.eval(), dtype if device.type == "cpu" else None)
-
-    @classmethod
-    def load(cls, network: str, *, bundle: Path, weights: Path | None = None, **settings: Any) -> "Member":
-        """A network of a bundle, as its configuration describes it.
-
-        Args:
-            network: Network overlay of the bundle.
-            bundle: Root folder of the bundle.
-            weights: File to use instead of the bundle's own.
-            **settings: Values that replace those of the configuration.
-
-        Raises:
-            ConfigError: If the network is unknown, or weights are missing or do not fit.
-        """
-        get = load_config(network, bundle=bundle, **settings).get_parsed_content
-        return cls(
-            get("network"),
-            weights or Path(get("weights")),
-            preprocessing=get("preprocessing"),
-            to_label_map=get("to_label_map"),
-            device=get("device"),
-            dtype=get("autocast_dtype"),
-        )
-
-    def prepare(self, stack: Volume) -> MetaTensor:
-        """`(C, H, W, Z)` float32, the network's field of view, with its affine."""
-        array = np.ascontiguousarray(stack.array, dtype=np.float32)
-        affine = affine_without_shear(stack)
-        item = self.preprocessing({"image": MetaTensor(torch.from_numpy(array)[None], affine=affine)})
-        image: MetaTensor = item["image"]
-        return image
-
-    def probabilities(self, image: MetaTensor, flips: Sequence[tuple[int, ...]]) -> torch.Tensor:
-        """`(Z, 4, H, W)` float32 for a `(C, H, W, Z)` image, on the CPU, averaged over flips."""
-        slices = image.as_tensor().movedim(-1, 0)
-        found = [self.logits(slices.flip(flip)).flip(flip).softmax(dim=1) for flip in flips]
-        return torch.stack(found).mean(dim=0).cpu() if len(found) > 1 else found[0].cpu()
-
-    def label_map(self, probabilities: torch.Tensor) -> npt.NDArray[np.uint8]:
-        """`(X, Y, Z)` uint8 after the clean-up."""
-        mask: torch.Tensor = self.to_label_map({"pred": probabilities})["pred"]
-        return mask[0].numpy().astype(np.uint8)
-
-    def logits(self, slices: torch.Tensor) -> torch.Tensor:
-        """`(S, 4, h, w)` float32 for slices `(S, C, h, w)`."""
-        batches = slices.to(self.device).contiguous(memory_format=torch.channels_last).split(BATCH_SLICES)
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
-            return torch.cat([self.network(batch).float() for batch in batches])
-
-
-def affine_without_shear(stack: Volume) -> npt.NDArray[np.float64]:
-    """The stack's affine, or one along its own axes where slices are shifted against each other."""
-    axes = stack.affine[:3, :3] / stack.spacing_mm
-    if np.allclose(axes.T @ axes, np.eye(3), atol=1e-3):
-        return stack.affine
-    return np.diag([*stack.spacing_mm, 1.0])

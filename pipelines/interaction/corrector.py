@@ -13,8 +13,8 @@ from torch import Tensor
 from pipelines.bundle import ACDC_BUNDLE, CORRECTOR, device_settings
 from pipelines.datasets.nifti import Volume, slice_axis, slices_last
 from pipelines.errors import DataError
+from pipelines.inference.member import Member, affine_without_shear
 from pipelines.inference.native_grid import to_native_box
-from pipelines.inference.predictor import Member, affine_without_shear
 from pipelines.interaction.channels import bell, input_channels
 from pipelines.interaction.clicks import Click, Mask
 from pipelines.interaction.field import Window

@@ -10,7 +10,8 @@ from ignite.engine import Engine
 from torch import Tensor, nn
 
 from pipelines.datasets.nifti import read_label, read_volume
-from pipelines.inference.predictor import Member, Predictor, Transform
+from pipelines.inference.member import Member, Transform
+from pipelines.inference.predictor import Predictor
 from pipelines.interaction.clicks import Mask
 from pipelines.interaction.corrector import Corrector
 from pipelines.interaction.user import click_on_errors

@@ -11,7 +11,7 @@ from pipelines.datasets.nifti import Volume, read_label, read_volume, slices_las
 from pipelines.datasets.prepare import fingerprint, write_datalist
 from pipelines.errors import DataError
 from pipelines.files import write_json
-from pipelines.inference.predictor import affine_without_shear
+from pipelines.inference.member import affine_without_shear
 from pipelines.labelling.history import LabelStore
 from pipelines.labelling.images import ServedImage
 

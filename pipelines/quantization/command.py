@@ -4,18 +4,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from pipelines.datasets.prepare import Section, read_datalist
 from pipelines.datasets.prepare_xray import select
-from pipelines.datasets.xray_image import read_xray
 from pipelines.files import output_folder
 from pipelines.inference.beside_weights import copy_beside
 from pipelines.inference.classifier import Classifier
 from pipelines.manifest import write_manifest
 from pipelines.progress import Progress
+from pipelines.quantization.calibration import calibration_images, classifier_inputs
 from pipelines.quantization.compare import COMPARISON_NAME, ROUNDS, compare
-from pipelines.quantization.int8 import CALIBRATION_IMAGES, quantize
+from pipelines.quantization.int8 import quantize
 
 
 def quantize_and_compare(
@@ -49,15 +48,13 @@ def quantize_and_compare(
     """
     datalist = read_datalist(dataset_dir, kind="images")
     classifier = Classifier.load(network, weights=weights, device="cpu")
-    training = select(datalist, "training")
+    calibration = calibration_images(classifier, dataset_dir)
     measured = select(datalist, section)
-    calibration = training[:: max(1, len(training) // CALIBRATION_IMAGES)][:CALIBRATION_IMAGES]
     copy_beside(classifier.folder, output_folder(output))
-    model = quantize(classifier, _inputs(classifier, calibration), output)
+    model = quantize(classifier, calibration, output)
     truth = np.array([item["label"] for item in measured], dtype=np.int64)
-    content = compare(
-        classifier, model, _inputs(classifier, measured), truth, output, rounds=rounds, progress=progress
-    )
+    inputs = classifier_inputs(classifier, measured)
+    content = compare(classifier, model, inputs, truth, output, rounds=rounds, progress=progress)
     write_manifest(
         output,
         network=network,
@@ -67,7 +64,3 @@ def quantize_and_compare(
         outputs=[model.name, model.with_suffix(".bin").name, COMPARISON_NAME],
     )
     return model, content
-
-
-def _inputs(classifier: Classifier, items: list[dict[str, Any]]) -> list[Tensor]:
-    return [classifier.batch([read_xray(Path(item["image"])).pixels]) for item in items]

@@ -1,46 +1,20 @@
 """From a trained network to its int8 model."""
 
 import logging
-import shutil
-import tempfile
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 
+from pipelines.datasets.prepare import fingerprint
 from pipelines.errors import ConfigError
-from pipelines.files import output_folder
 from pipelines.inference.classifier import Classifier
-from pipelines.inference.int8 import INT8_NAME, load_openvino
-
-CALIBRATION_IMAGES: Final = 300
-
-
-def to_openvino(module: torch.nn.Module, example: torch.Tensor) -> Any:
-    """A network as OpenVINO's model in float32, for batches of any size.
-
-    Args:
-        module: In evaluation mode, in float32.
-        example: An input `(1, 3, H, W)`.
-
-    Raises:
-        ConfigError: If OpenVINO is not installed.
-    """
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # OpenVINO traces in a way that torch will drop
-        return load_openvino().convert_model(
-            module, input=[-1, *example.shape[1:]], example_input=example.clone()
-        )
+from pipelines.inference.openvino_runtime import INT8_NAME, load_openvino, save_openvino, to_openvino
 
 
 def quantize(classifier: Classifier, calibration: Sequence[torch.Tensor], output: Path) -> Path:
-    """Write the int8 model of a network, statically quantised; returns `int8.xml`.
-
-    Weights are rounded per channel; the ranges of activations are the smallest and
-    largest value over all calibration images, and biases stay: with NNCF's defaults (means
-    of ranges over images, corrected biases) logits lay further off.
+    """Write the int8 model of a classifier, statically quantised; returns `int8.xml`.
 
     Args:
         classifier: Network with its weights.
@@ -48,15 +22,34 @@ def quantize(classifier: Classifier, calibration: Sequence[torch.Tensor], output
         output: Folder that takes `int8.xml` and `int8.bin`; made if it does not exist.
 
     Raises:
-        ConfigError: If OpenVINO or NNCF is not installed, or there is no calibration image.
+        ConfigError: As for `quantized`.
         OutputError: If the model cannot be written.
+    """
+    model = quantized(classifier.module, calibration)
+    return save_openvino(model, output / INT8_NAME, weights=fingerprint(classifier.weights))
+
+
+def quantized(module: torch.nn.Module, calibration: Sequence[torch.Tensor], *, batch: int = -1) -> Any:
+    """A network in 8-bit integers as OpenVINO's model, statically quantised.
+
+    Weights are rounded per channel; the ranges of activations are the smallest and
+    largest value over all calibration images, and biases stay: with NNCF's defaults (means
+    of ranges over images, corrected biases) logits lay further off.
+
+    Args:
+        module: In evaluation mode, in float32.
+        calibration: Inputs `(1, C, H, W)` of training images.
+        batch: As for `to_openvino`.
+
+    Raises:
+        ConfigError: If OpenVINO or NNCF is not installed, or there is no calibration image.
 
     References:
         Jacob et al., CVPR 2018, arXiv:1712.05877.
     """
     if not calibration:
         raise ConfigError("expected training images to calibrate with, found none")
-    openvino = load_openvino()
+    load_openvino()
     try:
         import nncf
         from nncf.quantization.range_estimator import RangeEstimatorParametersSet
@@ -65,9 +58,9 @@ def quantize(classifier: Classifier, calibration: Sequence[torch.Tensor], output
             f"expected NNCF to quantize, found {error}; install it with pip install 'thorax[int8]'"
         ) from error
     logging.getLogger("nncf").setLevel(logging.ERROR)
-    quantized = nncf.quantize(
-        to_openvino(classifier.module, calibration[0]),
-        nncf.Dataset([batch.numpy() for batch in calibration]),
+    return nncf.quantize(
+        to_openvino(module, calibration[0], batch=batch),
+        nncf.Dataset([image.numpy() for image in calibration]),
         preset=nncf.QuantizationPreset.MIXED,
         advanced_parameters=nncf.AdvancedQuantizationParameters(
             activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
@@ -75,10 +68,3 @@ def quantize(classifier: Classifier, calibration: Sequence[torch.Tensor], output
         ),
         subset_size=len(calibration),
     )
-    path = output_folder(output) / INT8_NAME
-    with tempfile.TemporaryDirectory(dir=output, prefix=".part-") as folder:
-        whole = Path(folder) / INT8_NAME
-        openvino.save_model(quantized, whole)
-        for part in (whole.with_suffix(".bin"), whole):  # the description last: with it the model is there
-            shutil.move(part, output / part.name)
-    return path

@@ -2,7 +2,6 @@
 
 import copy
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -12,10 +11,7 @@ from torch import Tensor, nn
 
 from pipelines.inference.classifier import Classifier
 from pipelines.inference.fuse import fused
-from pipelines.inference.int8 import compiled
-from pipelines.quantization.int8 import to_openvino
-
-Run = Callable[[Tensor], Tensor]
+from pipelines.inference.openvino_runtime import Run, compiled, to_openvino
 
 EAGER: Final = "PyTorch fp32"
 INT8: Final = "OpenVINO int8"

@@ -8,6 +8,7 @@ from typing import Any, Final
 from rich.table import Table
 
 from pipelines.files import output_folder, write_text
+from pipelines.reporting.engine_tables import engine_lines, size_lines
 from pipelines.reporting.markdown import markdown_table
 from pipelines.reporting.measured import page_of_measured
 
@@ -24,7 +25,7 @@ MOST: Final = {
 }
 """Largest figures that are good: ratios of times, seconds on two cores, MB (1e6 bytes)."""
 
-LEAST: Final = {"throughput_over_plain": 2.2}
+LEAST: Final = {"throughput_over_plain": 2.2, "engine_ratio": 2.0}
 """Smallest figures that are good."""
 
 HEADER: Final = ("figure", "", "asked", "")
@@ -89,6 +90,10 @@ def bench_figures(content: dict[str, Any]) -> Iterator[BenchFigure]:
     yield BenchFigure("write its label map", found["write_s"], " s", 2)
     words = f"peak memory, cine of {found['cine_frames']}"
     yield BenchFigure(words, found["cine_peak_mb"], " MB", 0, MOST["cine_mb"])
+    for network, ways in content["engines"].items():
+        fastest = max(ways, key=lambda way: ways[way]["cine_ratio"])
+        words = f"{network}: {fastest} / PyTorch fp32, cines a second"
+        yield BenchFigure(words, ways[fastest]["cine_ratio"], "", 2, least=LEAST["engine_ratio"])
     served = content["serving"]
     yield BenchFigure("request a label map of the server", served["request_s"], " s", 2)
     yield BenchFigure("95th percentile of it", served["request_p95_s"], " s", 2)
@@ -142,6 +147,8 @@ def _page(content: dict[str, Any]) -> str:
         "",
         markdown_table(HEADER, [figure.cells for figure in bench_figures(content)]),
         "",
+        *engine_lines(content["engines"]),
+        *size_lines(content["exports"]),
     ]
     return "\n".join(lines)
 

@@ -16,7 +16,8 @@ from pipelines.evaluation.cases import Case, read_cases
 from pipelines.evaluation.evaluate import evaluate
 from pipelines.evaluation.summary import summarise
 from pipelines.files import only_one, output_folder, write_csv, write_json
-from pipelines.inference.predictor import Member, Predictor
+from pipelines.inference.member import Member
+from pipelines.inference.predictor import Predictor
 from pipelines.manifest import MANIFEST_NAME, write_manifest
 from pipelines.progress import Progress
 from pipelines.reporting.run_record import training_seconds

@@ -10,7 +10,8 @@ from torch import nn
 
 from pipelines.datasets.prepare import Section, patient_records, select
 from pipelines.evaluation.evaluate import evaluate as evaluate_records
-from pipelines.inference.predictor import Member, Predictor
+from pipelines.inference.member import Member
+from pipelines.inference.predictor import Predictor
 from pipelines.manifest import write_manifest
 from pipelines.training.checkpoints import load_weights
 from pipelines.training.memory import flushed_denormals, keep_freed_memory

@@ -8,7 +8,8 @@ from monai.bundle import ConfigParser
 from monai.transforms import Compose
 
 from pipelines.bundle import ACDC_BUNDLE, NETWORKS, config_files
-from pipelines.export import EXPORTED_WEIGHTS, export_bundle, flat_config
+from pipelines.export.bundle import EXPORTED_WEIGHTS, flat_config, write_bundle
+from pipelines.export.source import Source
 from pipelines.training.checkpoints import save_weights
 
 WORKFLOWS = ("inference", "train")
@@ -23,7 +24,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         parser = ConfigParser()
         parser.read_config(config_files(network))
         save_weights(parser.get_parsed_content("network_def").half(), folder / f"{network}.pt")
-        copies[network] = export_bundle(network, folder, weights=folder / f"{network}.pt")
+        copies[network] = write_bundle(Source.load(network, weights=folder / f"{network}.pt"), folder)
     return copies
 
 

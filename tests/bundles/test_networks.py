@@ -4,7 +4,7 @@ import pytest
 from monai.bundle import verify_net_in_out
 
 from pipelines.bundle import ACDC_BUNDLE, NETWORKS, config_files
-from pipelines.export import network_metadata
+from pipelines.export.source import network_metadata
 
 
 def verify(network: str, **overrides: Any) -> None:

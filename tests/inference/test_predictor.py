@@ -5,36 +5,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import yaml
+from narrow_bundle import write_narrow_bundle
 from scipy import ndimage
 from torch import Tensor, nn
 
-from pipelines.bundle import ACDC_BUNDLE, load_config
 from pipelines.datasets.nifti import Volume
 from pipelines.errors import ConfigError, DataError
 from pipelines.inference.predictor import Predictor
 from pipelines.labels import AcdcLabel
-from pipelines.training.checkpoints import save_weights
-from pipelines.trust import trust
-
-NARROW = {"unet": {"filters": [4] * 6}, "attention_unet": {"channels": [4] * 5}, "vnet": {}}
 
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundle with narrow networks of random weights."""
-    root = tmp_path_factory.mktemp("bundle")
-    (root / "configs").mkdir()
-    (root / "configs" / "common.yaml").write_text((ACDC_BUNDLE / "configs" / "common.yaml").read_text())
-    trust(root, always=True)
-    torch.manual_seed(0)
-    for name, widths in NARROW.items():
-        content = yaml.safe_load((ACDC_BUNDLE / "configs" / f"network_{name}.yaml").read_text())
-        content["+network_def"] |= widths
-        (root / "configs" / f"network_{name}.yaml").write_text(yaml.safe_dump(content))
-        network = load_config(name, bundle=root).get_parsed_content("network")
-        save_weights(network.half(), root / "models" / name / "model.pt")
-    return root
+    return write_narrow_bundle(tmp_path_factory.mktemp("bundle") / "acdc")
 
 
 class LvWhereBright(nn.Module):

@@ -21,7 +21,8 @@ from pipelines.benchmarks.serving import running_server
 from pipelines.bundle import ACDC_BUNDLE, CORRECTOR, load_config
 from pipelines.datasets.nifti import Volume
 from pipelines.datasets.phantom import write_phantom_cohort
-from pipelines.inference.predictor import Member, Prediction
+from pipelines.inference.member import Member
+from pipelines.inference.predictor import Prediction
 from pipelines.interaction.corrector import Corrector
 from pipelines.labelling.launch import load_app
 from pipelines.labelling.server import make_server

@@ -17,7 +17,15 @@ def content() -> dict[str, Any]:
     machine = {"device": "cpu", "threads": 2, "precision": "bfloat16", "rounds": 9}
     measured = {"training": {"unet": figures}, "radiographs": {"throughput_over_plain": 2.5}}
     serving = {"request_s": 0.3, "request_p95_s": 0.4, "request_over_bare": 1.25, "start_s": 21.4}
-    return machine | measured | {"segmentation": found, "serving": serving}
+    slow = {"volume_ratio": 1.0, "network_ratio": 1.0, "cine_ratio": 1.0, "cine_s": 9.0}
+    fast = {"volume_ratio": 3.24, "network_ratio": 5.0, "cine_ratio": 3.36, "cine_s": 2.7}
+    engines = {"unet": {"PyTorch fp32": slow, "OpenVINO bf16": fast}, "vnet": {"PyTorch fp32": slow}}
+    exports = {"unet": {"weights": 17_700_000, "onnx": 35_400_000}, "resnet18_tuned": {"weights": 22_700_000}}
+    return (
+        machine
+        | measured
+        | {"segmentation": found, "serving": serving, "engines": engines, "exports": exports}
+    )
 
 
 def cells_of(text: str, mark: str) -> dict[str, list[str]]:
@@ -36,6 +44,8 @@ def test_table_says_which_figures_are_as_good_as_asked() -> None:
     assert rows["segment a volume (random weights)"] == ["0.20 s", "at most 0.30 s", "yes"]
     assert rows["request / read and segment without server"] == ["1.25", "at most 1.30", "yes"]
     assert rows["start of the server"] == ["21 s", "at most 20 s", "no"]
+    assert rows["unet: OpenVINO bf16 / PyTorch fp32, cines a second"] == ["3.36", "at least 2.00", "yes"]
+    assert rows["vnet: PyTorch fp32 / PyTorch fp32, cines a second"] == ["1.00", "at least 2.00", "no"]
     assert rows["peak memory, cine of 30"] == ["3500 MB", "at most 3000 MB", "no"]
 
 
@@ -46,6 +56,16 @@ def test_page_has_the_figures_and_the_machine(tmp_path: Path) -> None:
     assert rows["of it network"] == ["0.15 s", "", ""]
     assert rows["unet: peak memory in training"] == ["900 MB", "at most 6000 MB", "yes"]
     assert "cpu, 2 threads, precision auto is bfloat16" in text
+
+
+def test_page_compares_the_engines_and_the_sizes_of_exports(tmp_path: Path) -> None:
+    (tmp_path / "bench.json").write_text(json.dumps(content()))
+    rows = cells_of(write_bench_results(tmp_path, tmp_path / "docs").read_text(), "|")
+    assert rows["engine"] == ["unet", "vnet"]
+    assert rows["PyTorch fp32"] == ["1.0 / 1.0", "1.0 / 1.0"]
+    assert rows["OpenVINO bf16"] == ["3.2 / 3.4", ""]
+    assert rows["format"] == ["unet", "resnet18_tuned"]
+    assert rows["onnx"] == ["35.4", ""]
 
 
 @pytest.mark.parametrize("text", [None, "no json", "{}"])
