@@ -7,8 +7,9 @@ import socket
 import sys
 from collections.abc import Callable
 
+from doc_environment import activate, conda, install_hook
 from doc_store import in_order
-from doc_workspace import BIN, COMMANDS, ROOT, Command, Workspace
+from doc_workspace import COMMANDS, ROOT, Command, Workspace
 from labelled_studies import write_labelled_studies
 from measured_images import measured_images
 from square_heart import write_square_hearts
@@ -133,25 +134,12 @@ def ensure_run(workspace: Workspace) -> None:
         workspace.run(Command(".", "thorax train unet --dataset-dir runs/acdc --output runs/unet --smoke"))
 
 
-def activate(workspace: Workspace, command: Command) -> None:
-    """With the environment of these tests."""
-    text = command.text.replace(".venv", sys.prefix)
-    assert str(BIN) in workspace.run(Command(".", f"{text} && command -v thorax"))
-
-
 def build_site(workspace: Workspace, command: Command) -> None:
     """What make would run, into another folder."""
     line = expansion(workspace, command)
     site = workspace.folder / "site"
     workspace.run(Command(".", line), "-q", "-f", str(ROOT / "mkdocs.yml"), "-d", str(site))
     assert "Get started" in (site / "get-started" / "index.html").read_text(encoding="utf-8")
-
-
-def install_hook(workspace: Workspace, command: Command) -> None:
-    """In a repository of its own."""
-    text = command.text.replace(".venv", sys.prefix)
-    workspace.run(Command(".", f"git init -q . && env -u GIT_DIR {text}"))
-    assert (workspace.folder / ".git" / "hooks" / "pre-commit").exists()
 
 
 def clean(workspace: Workspace, command: Command) -> None:
@@ -205,11 +193,6 @@ def label_two(workspace: Workspace, command: Command) -> None:
 def add_a_user(workspace: Workspace, command: Command) -> None:
     """With a password on standard input."""
     workspace.run(Command(command.folder, f"echo 'correct horse battery' | {command.text}"))
-
-
-def conda(workspace: Workspace, command: Command) -> None:
-    """Conda itself is not needed here: what it would install is checked in test_packaging.py."""
-    assert (ROOT / command.text.split()[-1]).is_file()
 
 
 def cross_validate_one(workspace: Workspace, command: Command) -> None:
