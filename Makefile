@@ -2,23 +2,30 @@
 # make test             the tests that take seconds each
 # make test-slow        the others: trainings, servers, the browser, every documented command; with
 #                       THORAX_DATA=/path/that/contains/acdc also real patients. CI runs both.
-# make check            linters, types and spelling: what CI and pre-commit run
+# make check            linters, types, spelling and known vulnerabilities: what CI and pre-commit run
+# make audit            known vulnerabilities of the locked packages; part of make check
+# make sbom             software bill of materials of the environment, in runs/sbom.json
+# make lock             the locks with their hashes, anew from pyproject.toml and constraints.txt
+# make checksums        the checksums of the bundles' code, after a change of their configs
 # make docs, make bench, make clean
 #
 # Each target makes its own environment in .venv first, once; it is renewed when a version in
-# pyproject.toml or constraints.txt changes.
+# pyproject.toml or the lock changes.
 
 VENV ?= .venv
 PYTHON ?= $(shell for p in python3.11 python3; do $$p -c "" 2>/dev/null && { echo $$p; break; }; done)
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+TOOLS := $(VENV)/tools
+TOOLS_STAMP := $(TOOLS)/.installed
+SBOM ?= runs/sbom.json
 ARGS ?=
 
 # A worker that dies ends the run; restarted, xdist may wait for it for ever. Freed memory goes back.
 PYTEST := MALLOC_ARENA_MAX=2 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 \
 	--max-worker-restart 0 --dist loadfile
 
-.PHONY: demo test test-slow check lint format types spelling docs bench install clean
+.PHONY: demo test test-slow check lint format types spelling audit sbom lock checksums docs bench install clean
 
 demo: $(STAMP)
 	$(BIN)/thorax demo $(if $(DATA),--data "$(DATA)") $(ARGS)
@@ -29,7 +36,7 @@ test: $(STAMP)
 test-slow: $(STAMP)
 	$(PYTEST) -m slow $(ARGS)
 
-check: lint format types spelling
+check: lint format types spelling audit
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -43,6 +50,22 @@ types: $(STAMP)
 spelling: $(STAMP)
 	$(BIN)/codespell
 
+audit: $(TOOLS_STAMP)
+	$(TOOLS)/bin/python pipelines/supply_chain.py audit
+
+sbom: $(STAMP) $(TOOLS_STAMP)
+	$(TOOLS)/bin/python pipelines/supply_chain.py sbom --python $(BIN)/python --output "$(SBOM)"
+
+COMPILE := $(TOOLS)/bin/uv pip compile --quiet --universal --python-version 3.11.5 --generate-hashes \
+	--no-annotate --custom-compile-command "make lock"
+
+lock: $(TOOLS_STAMP)
+	$(COMPILE) pyproject.toml --all-extras --constraint constraints.txt --output-file requirements.lock
+	$(COMPILE) --group tools --output-file tools.lock
+
+checksums: $(STAMP)
+	$(BIN)/python -c "from pipelines.bundle import BUNDLES; from pipelines.trust import write_shipped; write_shipped(BUNDLES)"
+
 docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
@@ -51,9 +74,16 @@ bench: $(STAMP)
 
 install: $(STAMP)
 
-$(STAMP): pyproject.toml constraints.txt
-	@test -n "$(PYTHON)" || { echo "No Python was found. Thorax needs Python 3.11: install it, or name it with 'make PYTHON=/path/to/python3.11'." >&2; exit 1; }
+HAVE_PYTHON = test -n "$(PYTHON)" || { echo "No Python was found. Thorax needs Python 3.11: install it, or name it with 'make PYTHON=/path/to/python3.11'." >&2; exit 1; }
+
+$(STAMP): pyproject.toml requirements.lock
+	@$(HAVE_PYTHON)
 	@"$(PYTHON)" pipelines/environment.py --venv "$(VENV)"
+	@touch $@
+
+$(TOOLS_STAMP): tools.lock
+	@$(HAVE_PYTHON)
+	@"$(PYTHON)" pipelines/environment.py --tools --venv "$(TOOLS)"
 	@touch $@
 
 # runs/ stays: it holds hours of training.

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pipelines.errors import ConfigError
+from pipelines.trust import check_trusted
 
 if TYPE_CHECKING:
     from monai.bundle import ConfigParser
@@ -42,6 +43,8 @@ def bundle_of(network: str) -> Path:
 def config_files(network: str, *overlays: str, bundle: Path | None = None) -> list[str]:
     """Configuration files in the order they are read: common, network, then overlays.
 
+    They can run code, so those of a bundle that is not known are refused, see `pipelines.trust`.
+
     After `train` comes the network's own recipe, where it has one.
 
     Args:
@@ -50,7 +53,7 @@ def config_files(network: str, *overlays: str, bundle: Path | None = None) -> li
         bundle: Root folder of the bundle; by default the one that has the network.
 
     Raises:
-        ConfigError: If the network is unknown or a file is missing.
+        ConfigError: If the network is unknown, a file is missing, or the bundle is not known.
     """
     own = bundle_of(network)
     configs = (bundle or own) / "configs"
@@ -62,6 +65,7 @@ def config_files(network: str, *overlays: str, bundle: Path | None = None) -> li
     for path in paths:
         if not path.is_file():
             raise ConfigError(f"expected a bundle with {path.name}, found none in {path.parent}")
+    check_trusted(bundle or own, BUNDLES)
     return [str(path) for path in paths]
 
 
@@ -83,7 +87,7 @@ def load_config(
         **settings: Values that replace those of the files, by their id.
 
     Raises:
-        ConfigError: If the network is unknown or a file is missing.
+        ConfigError: If the network is unknown, a file is missing, or the bundle is not known.
     """
     from monai.bundle import ConfigParser  # late: the command line needs the names of networks only
 

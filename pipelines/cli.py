@@ -26,6 +26,7 @@ from pipelines import (
     cli_quality,
     cli_recipe,
     cli_report,
+    cli_store,
     cli_training,
     cli_watch,
     cli_xray,
@@ -42,7 +43,9 @@ prepare_app = typer.Typer(help="Check a dataset and split it by patient.", no_ar
 results_app = typer.Typer(help="Write the results pages from runs and evaluations.", no_args_is_help=True)
 eda_app = typer.Typer(help="Explore a dataset before training on it.", no_args_is_help=True)
 recipe_app = typer.Typer(help="Check and do each step of a training.", no_args_is_help=True)
+data_app = typer.Typer(help="Keep datasets in a store, under their terms.", no_args_is_help=True)
 app.add_typer(prepare_app, name="prepare")
+app.add_typer(data_app, name="data")
 app.add_typer(recipe_app, name="recipe")
 app.add_typer(eda_app, name="eda")
 app.add_typer(results_app, name="results")
@@ -131,6 +134,10 @@ app.command()(cli_cohort.cohort)
 app.command()(cli_cohort.cohort_benchmark)
 app.command()(cli_cohort.simulate_scale)
 results_app.command("cohort")(cli_cohort.results_cohort)
+app.command()(cli_store.push)
+app.command()(cli_store.pull)
+app.command()(cli_store.trust)
+cli_store.register(data_app)
 
 
 @results_app.command("bench")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from pipelines.cli_options import (
+    BundleFolder,
     Device,
     Engine,
     Ensemble,
@@ -13,6 +14,7 @@ from pipelines.cli_options import (
     Output,
     Quality,
     ReaderName,
+    TrustBundle,
     Tta,
     Weights,
     console,
@@ -62,6 +64,8 @@ def evaluate(
     ensemble: Ensemble = False,
     engine: Engine = "pytorch",
     device: Device = "auto",
+    bundle: BundleFolder = None,
+    trust: TrustBundle = False,
 ) -> None:
     """Measure a network on labelled volumes: Dice, distances, volumes, ejection fraction."""
     from pipelines.datasets.prepare import section_records
@@ -70,7 +74,10 @@ def evaluate(
     from pipelines.reporting.tables import metrics_table
 
     records = section_records(root, section, fold)
-    predictor = _predictor(network, weights, tta=tta, ensemble=ensemble, engine=engine, device=device)
+    bundle = _known_bundle(bundle, trust)
+    predictor = _predictor(
+        network, weights, tta=tta, ensemble=ensemble, engine=engine, device=device, bundle=bundle
+    )
     with progress_bar("Evaluating", console) as tell:
         metrics = evaluate_volumes(root, output, predictor, records=records, reader=reader, progress=tell)
     write_manifest(
@@ -96,13 +103,18 @@ def segment(
     quality: Quality = False,
     engine: Engine = "pytorch",
     device: Device = "auto",
+    bundle: BundleFolder = None,
+    trust: TrustBundle = False,
 ) -> None:
     """Segment volumes and cines; write label maps, indices, overlays and curves."""
     from pipelines.inference.segment import segment as segment_studies
     from pipelines.reporting.tables import indices_table
 
-    judge = judge_for(network, weights, device, thorough=quality, several=tta or ensemble)
-    predictor = _predictor(network, weights, tta=tta, ensemble=ensemble, engine=engine, device=device)
+    bundle = _known_bundle(bundle, trust)
+    judge = judge_for(network, weights, device, thorough=quality, several=tta or ensemble, bundle=bundle)
+    predictor = _predictor(
+        network, weights, tta=tta, ensemble=ensemble, engine=engine, device=device, bundle=bundle
+    )
     with progress_bar("Segmenting", console) as tell:
         report = segment_studies(inputs, output, predictor, judge=judge, progress=tell)
     console.print(indices_table(report.results))
@@ -125,12 +137,30 @@ def results_acdc(
     say(f"page in {write_acdc_results(run, evaluation, output)}")
 
 
+def _known_bundle(bundle: Path | None, trusted: bool) -> Path:
+    """The bundle that a command was given, vouched for if it says so; the package's own without one."""
+    from pipelines.bundle import ACDC_BUNDLE
+    from pipelines.trust import trust
+
+    if bundle is None:
+        return ACDC_BUNDLE
+    if trusted:
+        trust(bundle)
+    return bundle
+
+
 def _predictor(
-    network: str, weights: Path | None, *, tta: bool, ensemble: bool, engine: Engine, device: str
+    network: str,
+    weights: Path | None,
+    *,
+    tta: bool,
+    ensemble: bool,
+    engine: Engine,
+    device: str,
+    bundle: Path,
 ) -> "Predictor":
     from pipelines.bundle import NETWORKS
     from pipelines.inference.predictor import Predictor
 
-    return Predictor.load(
-        NETWORKS if ensemble else network, weights=weights, tta=tta, engine=engine, device=device
-    )
+    names = NETWORKS if ensemble else network
+    return Predictor.load(names, weights=weights, tta=tta, engine=engine, device=device, bundle=bundle)

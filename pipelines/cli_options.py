@@ -31,6 +31,13 @@ Ensemble = Annotated[bool, typer.Option("--ensemble", help="Average all networks
 Quality = Annotated[
     bool, typer.Option("--quality", help="Judge masks by a second network too: surer, but slower.")
 ]
+BundleFolder = Annotated[
+    Path | None, typer.Option("--bundle", help="Folder of another bundle than the package's own.")
+]
+TrustBundle = Annotated[
+    bool,
+    typer.Option("--trust", help="Vouch for the bundle's configs, which can run code; remembered."),
+]
 Engine = Annotated[
     Literal["pytorch", "openvino", "int8"],
     typer.Option(help="What runs the network: openvino and int8 are faster, and for CPUs only."),

@@ -154,7 +154,7 @@ def results_disease(
 
 
 def judge_for(
-    network: str, weights: Path | None, device: str, *, thorough: bool, several: bool
+    network: str, weights: Path | None, device: str, *, thorough: bool, several: bool, bundle: Path
 ) -> "Judge | None":
     """What judges the masks of a network, None where nothing can: the score is of a single network.
 
@@ -164,7 +164,7 @@ def judge_for(
     from pipelines.quality.judge import Judge
 
     if not several:
-        return Judge.load(network, weights=weights, thorough=thorough, device=device)
+        return Judge.load(network, weights=weights, thorough=thorough, device=device, bundle=bundle)
     if thorough:
         raise ConfigError(
             "expected --quality with a single network, found --tta or --ensemble; leave one out"

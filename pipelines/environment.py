@@ -9,31 +9,44 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import venv
 from pathlib import Path
 
 PYTHON_VERSION = (3, 11)
 FREE_DISK_GB = 12
+LOCK_NAME = "requirements.lock"
+"""Every package with its version and the SHA-256 of its files; `make lock` writes it."""
+TOOLS_LOCK_NAME = "tools.lock"
+"""The same for the tools that look at the environment from outside."""
 TORCH_PAIR = ("torch==2.14.1", "torchvision==0.29.1")
-"""Installed first and together: torchvision's operators load only beside the torch they were built for."""
+"""They belong together: torchvision's operators load only beside the torch they were built for."""
 BUILD_TOOL = "setuptools==84.2.1"
+"""Builds what is offered as source only, so that no build downloads a tool that is not in the lock."""
 BUILT_HERE = "sam2==1.1.0"
 """Needed by MONAI Label and offered as source only. It is built with the PyTorch that is there: by itself
 pip would download another one, with all CUDA libraries, for the build alone."""
-EXTRAS = "cluster,dev,docs,int8,label,onnx,report,tune,watch"
+EXTRAS = "cluster,dev,docs,int8,label,onnx,report,s3,store,tune,watch"
 
 
 def main() -> None:
     """Make the environment named on the command line, or exit with what is missing."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--venv", type=Path, default=Path(".venv"), help="folder of the environment")
-    folder = parser.parse_args().venv
+    parser.add_argument("--tools", action="store_true", help="only the tools of make audit, sbom and lock")
+    arguments = parser.parse_args()
+    folder = arguments.venv
     root = Path(__file__).resolve().parents[1]
     try:
         check_python(sys.version_info[:2], sys.executable)
+        if arguments.tools:
+            make_environment(folder)
+            install_tools(folder, root)
+            return
         if not has_torch(folder):
             check_disk(shutil.disk_usage(root).free, root)
         make_environment(folder)
@@ -118,6 +131,8 @@ def make_environment(folder: Path) -> None:
 def install(folder: Path, root: Path) -> None:
     """Install the locked packages and Thorax itself, editable, into the environment.
 
+    pip takes only files whose SHA-256 is in the lock. Thorax itself is a folder, which has none.
+
     Args:
         folder: Folder of the environment, which must exist.
         root: Folder of the repository.
@@ -125,20 +140,78 @@ def install(folder: Path, root: Path) -> None:
     Raises:
         PrerequisiteError: If pip fails.
     """
-    pip = [str(environment_python(folder)), "-m", "pip", "install", "--disable-pip-version-check"]
-    pip += ["--constraint", str(root / "constraints.txt")]
-    if subprocess.call([*pip, *TORCH_PAIR, BUILD_TOOL]) != 0:
+    lock = (root / LOCK_NAME).read_text(encoding="utf-8")
+    first, others, last = lock_parts(lock, (*TORCH_PAIR, BUILD_TOOL), (BUILT_HERE,))
+    if not _install_locked(folder, first):
         raise PrerequisiteError(torch_message())
-    without_cuda = {**os.environ, "SAM2_BUILD_CUDA": "0"}
-    build = [*pip, "--no-build-isolation", "--no-deps", BUILT_HERE]
+    itself = [*_pip(folder), "--no-deps", "--no-build-isolation", "--editable", str(root)]
     if (
-        subprocess.call(build, env=without_cuda) != 0
-        or subprocess.call([*pip, "--editable", f"{root}[{EXTRAS}]"]) != 0
+        not _install_locked(folder, others)
+        or not _install_locked(folder, last)
+        or subprocess.call(itself) != 0
     ):
+        raise PrerequisiteError(_lock_message(LOCK_NAME))
+
+
+def install_tools(folder: Path, root: Path) -> None:
+    """Install the locked tools of `make audit`, `make sbom` and `make lock` into an environment of their own.
+
+    Args:
+        folder: Folder of that environment, which must exist.
+        root: Folder of the repository.
+
+    Raises:
+        PrerequisiteError: If pip fails.
+    """
+    if not _install_locked(folder, (root / TOOLS_LOCK_NAME).read_text(encoding="utf-8")):
+        raise PrerequisiteError(_lock_message(TOOLS_LOCK_NAME))
+
+
+def lock_parts(lock: str, first: tuple[str, ...], last: tuple[str, ...]) -> tuple[str, str, str]:
+    """The lock in three: what goes first, all others, what goes last.
+
+    Args:
+        lock: Text of a lock: `name==version`, and below it, indented, the hashes.
+        first: Entries, as `name==version`, of the first part.
+        last: Entries of the last part.
+
+    Raises:
+        PrerequisiteError: If an entry of `first` or `last` is not in the lock.
+    """
+    parts: dict[str, list[str]] = {"first": [], "others": [], "last": []}
+    missing = {*first, *last}
+    for block in re.split(r"^(?=[A-Za-z0-9])", lock, flags=re.MULTILINE):
+        entry = block.split()[0] if block.strip() else ""
+        missing.discard(entry)
+        parts["first" if entry in first else "last" if entry in last else "others"].append(block)
+    if missing:
         raise PrerequisiteError(
-            "pip could not install the packages of constraints.txt; its message above says which. See that "
-            "the package index can be reached ('pip config list' shows the settings) and run make again."
+            f"The lock has no {', '.join(sorted(missing))}: pipelines/environment.py and {LOCK_NAME} do not "
+            "belong together. Get both from the same commit, or write the lock anew with 'make lock'."
         )
+    return "".join(parts["first"]), "".join(parts["others"]), "".join(parts["last"])
+
+
+def _install_locked(folder: Path, lock: str) -> bool:
+    """Whether pip installed what a part of the lock names, and nothing else."""
+    with tempfile.TemporaryDirectory() as temporary:
+        path = Path(temporary) / LOCK_NAME
+        path.write_text(lock, encoding="utf-8")
+        # The lock is complete, so pip has nothing to look for; what it builds, it builds with what is there.
+        exact = ["--require-hashes", "--no-deps", "--no-build-isolation", "--requirement", str(path)]
+        return subprocess.call([*_pip(folder), *exact], env={**os.environ, "SAM2_BUILD_CUDA": "0"}) == 0
+
+
+def _pip(folder: Path) -> list[str]:
+    return [str(environment_python(folder)), "-m", "pip", "install", "--disable-pip-version-check"]
+
+
+def _lock_message(name: str) -> str:
+    return (
+        f"pip could not install the packages of {name}; its message above says which. See that the package "
+        "index can be reached ('pip config list' shows the settings) and run make again. Where pip says that "
+        "hashes do not match, a file is not the one that was locked: do not use it, find out why."
+    )
 
 
 def torch_message() -> str:

@@ -26,6 +26,14 @@ def freed_memory() -> Iterator[None]:
         trim(0)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tests neither see nor change which bundles the user trusts."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def thorax_data() -> Path:
     """Folder with the real datasets: `acdc/training/...` below it."""

@@ -45,6 +45,13 @@ def commands_of(page: str) -> list[Command]:
     return commands
 
 
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+COMMANDS = list(
+    dict.fromkeys(command for page in PAGES for command in commands_of(page.read_text(encoding="utf-8")))
+)
+
+
 @dataclass(frozen=True)
 class Workspace:
     """A stand-in for the root of the repository, and the paths for the placeholders in the pages."""
@@ -59,6 +66,7 @@ class Workspace:
             text = text.replace(placeholder, shlex.quote(str(path)))
         folder = self.folder / command.folder
         environment = {**OUTER, "PATH": f"{BIN}{os.pathsep}{OUTER['PATH']}", "OMP_NUM_THREADS": "1"}
+        environment["XDG_CONFIG_HOME"] = str(self.folder / "config")
         output = self.folder / "output.txt"
         code = run_line(text, folder, environment, output)
         shown = output.read_text(encoding="utf-8")
@@ -104,6 +112,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
         "/path/to/dicom": folder / "dicom",
         "/path/to/incoming": folder / "incoming",
         "/path/to/studies": folder / "studies",
+        "/path/to/store": folder / "store",
         "/path/to/images": folder / "images",
     }
     return Workspace(folder, paths)

@@ -7,18 +7,14 @@ import socket
 import sys
 from collections.abc import Callable
 
-from doc_workspace import BIN, ROOT, Command, Workspace, commands_of
+from doc_environment import activate, conda, install_hook
+from doc_store import in_order
+from doc_workspace import COMMANDS, ROOT, Command, Workspace
 from labelled_studies import write_labelled_studies
 from measured_images import measured_images
 from square_heart import write_square_hearts
 
 from pipelines.files import write_csv
-
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-
-COMMANDS = list(
-    dict.fromkeys(command for page in PAGES for command in commands_of(page.read_text(encoding="utf-8")))
-)
 
 
 def is_about_xrays(command: Command) -> bool:
@@ -140,7 +136,7 @@ def expands_to(tool: str) -> Callable[[Workspace, Command], None]:
 
 def expansion(workspace: Workspace, command: Command) -> str:
     """The last line that make would run for a target whose environment is there."""
-    stamp = f"VENV={sys.prefix}", "-o", f"{sys.prefix}/.installed"
+    stamp = f"VENV={sys.prefix}", "-o", f"{sys.prefix}/.installed", "-o", f"{sys.prefix}/tools/.installed"
     return workspace.run(command, "--dry-run", "-f", str(ROOT / "Makefile"), *stamp).splitlines()[-1]
 
 
@@ -155,25 +151,12 @@ def ensure_run(workspace: Workspace) -> None:
         workspace.run(Command(".", "thorax train unet --dataset-dir runs/acdc --output runs/unet --smoke"))
 
 
-def activate(workspace: Workspace, command: Command) -> None:
-    """With the environment of these tests."""
-    text = command.text.replace(".venv", sys.prefix)
-    assert str(BIN) in workspace.run(Command(".", f"{text} && command -v thorax"))
-
-
 def build_site(workspace: Workspace, command: Command) -> None:
     """What make would run, into another folder."""
     line = expansion(workspace, command)
     site = workspace.folder / "site"
     workspace.run(Command(".", line), "-q", "-f", str(ROOT / "mkdocs.yml"), "-d", str(site))
     assert "Get started" in (site / "get-started" / "index.html").read_text(encoding="utf-8")
-
-
-def install_hook(workspace: Workspace, command: Command) -> None:
-    """In a repository of its own."""
-    text = command.text.replace(".venv", sys.prefix)
-    workspace.run(Command(".", f"git init -q . && env -u GIT_DIR {text}"))
-    assert (workspace.folder / ".git" / "hooks" / "pre-commit").exists()
 
 
 def clean(workspace: Workspace, command: Command) -> None:
@@ -229,11 +212,6 @@ def add_a_user(workspace: Workspace, command: Command) -> None:
     workspace.run(Command(command.folder, f"echo 'correct horse battery' | {command.text}"))
 
 
-def conda(workspace: Workspace, command: Command) -> None:
-    """Conda itself is not needed here: what it would install is checked in test_packaging.py."""
-    assert (ROOT / command.text.split()[-1]).is_file()
-
-
 def cross_validate_one(workspace: Workspace, command: Command) -> None:
     """One fold, at smoke scale."""
     workspace.run(command, "--folds 0 --smoke --set max_epochs=1")
@@ -281,8 +259,14 @@ def status_of_watched(workspace: Workspace, command: Command) -> None:
 RUNNERS: dict[str, Callable[[Workspace, Command], None]] = {
     r"make demo( DATA=\S+)?": demo_smoke,
     r"(THORAX_DATA=\S+ )?make test(-slow)?( ARGS=.*)?": expands_to("python -m pytest"),
-    r"make check": expands_to("codespell"),
+    r"make check": expands_to("supply_chain.py audit"),
     r"make bench": expands_to("thorax bench"),
+    r"make audit": expands_to("supply_chain.py audit"),
+    r"make sbom": expands_to("supply_chain.py sbom"),
+    r"make lock": expands_to("uv pip compile"),
+    r"make checksums": expands_to("write_shipped"),
+    r"thorax (push|pull|trust|data) .*": in_order,
+    r"thorax segment .* --bundle .*": in_order,
     r"make docs": build_site,
     r"make clean": clean,
     r"conda env create -f \S+": conda,
@@ -313,7 +297,8 @@ RUNNERS: dict[str, Callable[[Workspace, Command], None]] = {
     r"thorax cross-evaluate .*": cross_two,
     r"thorax report .*": on_runs,
     r"thorax (tune|evaluate-xray|classify|explain|errors|study-explanations|quantize) .*": with_xrays,
-    r"thorax (--help|datasets.*|eda .*|phantom .*|prepare .*|segment .*|show-features .*|export .*)": run_it,
+    r"thorax segment (?!.*--bundle).*": run_it,
+    r"thorax (--help|datasets.*|eda .*|phantom .*|prepare .*|show-features .*|export .*)": run_it,
 }
 
 

@@ -9,9 +9,9 @@ import re
 from pathlib import Path
 
 import pytest
-from doc_workspace import ROOT, Command, Workspace, commands_of
+from doc_workspace import COMMANDS, PAGES, ROOT, Command, Workspace, commands_of
 from doc_workspace import workspace as workspace
-from documented import COMMANDS, PAGES, is_about_xrays, run_documented
+from documented import is_about_xrays, run_documented
 
 HEARTS = [command for command in COMMANDS if not is_about_xrays(command)]
 

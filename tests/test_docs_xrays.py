@@ -1,9 +1,9 @@
 """The documented commands for chest X-rays run; apart from the others so that both can run at a time."""
 
 import pytest
-from doc_workspace import Command, Workspace
+from doc_workspace import COMMANDS, Command, Workspace
 from doc_workspace import workspace as workspace
-from documented import COMMANDS, is_about_xrays, run_documented
+from documented import is_about_xrays, run_documented
 
 
 @pytest.mark.slow

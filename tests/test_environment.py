@@ -1,7 +1,9 @@
 """The first error that a newcomer may meet."""
 
+import hashlib
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -63,6 +65,63 @@ def test_a_missing_torch_wheel_ends_in_advice_and_not_in_a_traceback(tmp_path: P
     assert "could not install torch==2.14.1 torchvision==0.29.1" in run.stderr
     assert "pytorch.org" in run.stderr
     assert "Traceback" not in run.stderr
+
+
+LOCK = """\
+# made by a tool
+first==1.0 ; sys_platform == 'linux' \\
+    --hash=sha256:aa \\
+    --hash=sha256:bb
+middle==2.0 \\
+    --hash=sha256:cc
+last==3.0 \\
+    --hash=sha256:dd
+"""
+
+
+def test_a_lock_is_parted_with_the_hashes_of_each_package() -> None:
+    first, others, last = environment.lock_parts(LOCK, ("first==1.0",), ("last==3.0",))
+    assert first.split() == LOCK.split("middle")[0].split("tool\n")[1].split()
+    assert others == "# made by a tool\nmiddle==2.0 \\\n    --hash=sha256:cc\n"
+    assert last == "last==3.0 \\\n    --hash=sha256:dd\n"
+
+
+def test_a_lock_of_another_commit_is_refused() -> None:
+    with pytest.raises(environment.PrerequisiteError, match=r"has no last==3\.1: .* 'make lock'"):
+        environment.lock_parts(LOCK, ("first==1.0",), ("last==3.1",))
+
+
+def write_wheel(folder: Path) -> str:
+    """A package of one line; the SHA-256 of its file."""
+    path = folder / "tiny-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("tiny.py", "x = 1\n")
+        archive.writestr("tiny-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
+        archive.writestr(
+            "tiny-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        archive.writestr("tiny-1.0.dist-info/RECORD", "")
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.slow
+def test_a_file_that_is_not_the_locked_one_is_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    digest = write_wheel(tmp_path)
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    folder = tmp_path / "venv"
+    environment.make_environment(folder)
+    lock = tmp_path / environment.TOOLS_LOCK_NAME
+    lock.write_text(f"tiny==1.0 \\\n    --hash=sha256:{'0' * 64}\n")
+    with pytest.raises(environment.PrerequisiteError, match="could not install the packages of tools.lock"):
+        environment.install_tools(folder, tmp_path)
+    assert "DO NOT MATCH THE HASHES" in capfd.readouterr().err
+    assert not list(folder.rglob("tiny.py"))
+    lock.write_text(f"tiny==1.0 \\\n    --hash=sha256:{digest}\n")
+    environment.install_tools(folder, tmp_path)
+    assert list(folder.rglob("tiny.py"))
 
 
 def test_make_says_that_python_is_missing(tmp_path: Path) -> None:

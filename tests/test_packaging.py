@@ -7,6 +7,7 @@ import subprocess
 import tomllib
 from pathlib import Path
 
+import pytest
 import yaml
 
 from pipelines import environment
@@ -18,7 +19,7 @@ def test_a_second_make_does_not_install_again(tmp_path: Path) -> None:
     stamp = tmp_path / "venv" / ".installed"
     stamp.parent.mkdir()
     stamp.touch()
-    later = max((ROOT / name).stat().st_mtime for name in ("pyproject.toml", "constraints.txt")) + 1
+    later = max((ROOT / name).stat().st_mtime for name in ("pyproject.toml", "requirements.lock")) + 1
     os.utime(stamp, (later, later))
     run = subprocess.run(
         ["make", "install", f"VENV={stamp.parent}"],
@@ -42,6 +43,42 @@ def test_every_requirement_is_locked_at_a_version_it_admits() -> None:
     assert [pair for pair in first if pair not in lines] == []
     assert [name for name in locked if name.startswith(("nvidia", "cuda", "triton"))] == []
     assert [version for version in locked.values() if not re.fullmatch(r"[0-9a-z.]+", version)] == []
+
+
+def locked(name: str) -> dict[str, list[str]]:
+    """The hashes of a lock by `name==version`."""
+    blocks = re.split(r"^(?=[a-z0-9])", (ROOT / name).read_text(), flags=re.MULTILINE)[1:]
+    return {block.split()[0]: re.findall(r"--hash=sha256:([0-9a-f]{64})\b", block) for block in blocks}
+
+
+@pytest.mark.parametrize("name", [environment.LOCK_NAME, environment.TOOLS_LOCK_NAME])
+def test_every_package_of_a_lock_has_a_version_and_hashes(name: str) -> None:
+    found = locked(name)
+    assert len(found) > 40
+    assert [entry for entry in found if not re.fullmatch(r"[a-z0-9.-]+==[0-9a-z.]+", entry)] == []
+    assert [entry for entry, hashes in found.items() if not hashes] == []
+
+
+def test_the_lock_is_that_of_the_constraints() -> None:
+    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+    found = set(locked(environment.LOCK_NAME))
+    assert set(lines) - found == set(), "run 'make lock'"
+    of_platforms = (
+        "nvidia",
+        "cuda",
+        "triton",
+        "appnope",
+        "pywin32",
+        "waitress",
+        "brotlicffi",
+        "httpx2-jsfetch",
+    )
+    assert [entry for entry in found - set(lines) if not entry.startswith(of_platforms)] == []
+
+
+def test_the_lock_holds_all_extras() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert ",".join(sorted(extras)) == environment.EXTRAS
 
 
 def test_conda_and_make_install_the_same_versions() -> None:

@@ -1,6 +1,7 @@
 """What lies beside the weights of a chest X-ray network: threshold, and settings it was built with."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -51,7 +52,8 @@ def read_network(folder: Path, network: str) -> dict[str, Any]:
         network: Network that they are wanted for.
 
     Raises:
-        ConfigError: If the file is damaged, or the weights are those of another network.
+        ConfigError: If the file is damaged, holds more than plain values, or the weights are those of
+            another network.
     """
     path = folder / NETWORK_NAME
     if not path.is_file():
@@ -59,11 +61,32 @@ def read_network(folder: Path, network: str) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         name, settings = str(content["architecture"]), dict(content["settings"])
+        check_plain(settings)
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"expected a network and its settings in {path}, found {error!r}") from error
     if name != network.partition("_")[0]:
         raise ConfigError(f"expected weights of {network}, found those of {name} in {folder}; give --network")
     return settings
+
+
+def check_plain(value: Any) -> None:
+    """See that settings are numbers, words and lists of them, so that they can be merged into configs.
+
+    MONAI evaluates texts that begin with `$`, looks up `@`, reads files named after `%`, and instantiates
+    `_target_`. A file beside weights goes where the weights go, and must not run code.
+
+    Raises:
+        ValueError: If there is anything else.
+    """
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            check_plain(key)
+            check_plain(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            check_plain(inner)
+    elif isinstance(value, str) and not re.fullmatch(r"[A-Za-z0-9][\w .-]*", value):
+        raise ValueError(f"the text {value!r}, which may be a program")
 
 
 def write_network(folder: Path, architecture: str, settings: Mapping[str, Any]) -> Path:

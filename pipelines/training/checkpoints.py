@@ -92,7 +92,7 @@ class RunCheckpoint:
         content = {name: target.state_dict() for name, target in self.states.items()}
         content |= {"epoch": engine.state.epoch, "iteration": engine.state.iteration}
         content |= {"best": self.best, "worse": self.worse}
-        _write(content, self.folder / LAST_NAME)
+        save_state(content, self.folder / LAST_NAME)
         if self.worse >= self.patience:
             logger.info("stopping early: %d validations without improvement", self.worse)
             engine.terminate()
@@ -117,13 +117,18 @@ def save_weights(network: torch.nn.Module, path: Path) -> None:
     Raises:
         OutputError: If it cannot be written.
     """
-    _write({"model": network.state_dict()}, path)
+    save_state({"model": network.state_dict()}, path)
 
 
-def _write(content: dict[str, Any], path: Path) -> None:
+def save_state(content: Mapping[str, Any], path: Path) -> None:
+    """Write a dictionary of states as PyTorch does, whole or not at all.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
     with atomic_path(path) as temporary:
         try:
-            torch.save(content, temporary)
+            torch.save(dict(content), temporary)
         except RuntimeError as error:  # what torch makes of a full disk
             raise OSError(f"torch could not write all of it ({error})") from error
 
