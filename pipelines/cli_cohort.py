@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli_options import Device, Ensemble, HeartNetwork, Output, Tta, Weights, console, say
+from pipelines.cli_options import Device, Engine, Ensemble, HeartNetwork, Output, Tta, Weights, console, say
 from pipelines.progress import progress_bar
 
 SHOWN_FAILURES = 10
@@ -27,6 +27,7 @@ def cohort(
     weights: Weights = None,
     tta: Tta = False,
     ensemble: Ensemble = False,
+    engine: Engine = "pytorch",
     device: Device = "auto",
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the cohort in the output folder.")
@@ -41,7 +42,11 @@ def cohort(
     from pipelines.cohort.run import CohortOptions, run_cohort
 
     model = BundleModel(
-        NETWORKS if ensemble else (network,), weights and weights.resolve(), tta=tta, device=device
+        NETWORKS if ensemble else (network,),
+        weights and weights.resolve(),
+        tta=tta,
+        device=device,
+        engine=engine,
     )
     options = CohortOptions(
         address=address, workers=workers, threads=threads, gpus=gpus, retry_failed=retry_failed

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.cli_options import Device, HeartNetwork, LungsNetwork, Quality, Weights, say
+from pipelines.cli_options import Device, Engine, HeartNetwork, LungsNetwork, Quality, Weights, say
 from pipelines.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def watch(
         float, typer.Option(help="After SIGTERM the study in hand gets so long; then it is left.", min=0)
     ] = 20,
     once: Annotated[bool, typer.Option("--once", help="End when all that is there is done.")] = False,
+    engine: Engine = "pytorch",
     device: Device = "auto",
 ) -> None:
     """Process what arrives in a folder, each study once, until told to end."""
@@ -66,6 +67,7 @@ def watch(
         xray_weights=xray_weights,
         quality=quality,
         seg=seg or send_to is not None,
+        engine=engine,
         device=device,
     )
     settings = WatchSettings(

@@ -5,11 +5,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pipelines.bundle import NETWORKS, load_config
 from pipelines.errors import ConfigError
 from pipelines.inference.segment import MaskPredictor
+
+if TYPE_CHECKING:
+    from pipelines.inference.engines import Engine
 
 
 class ModelSource(Protocol):
@@ -32,6 +35,7 @@ class BundleModel:
         tta: Average over in-plane flips.
         device: `"auto"`, or a torch device such as `"cpu"` or `"cuda:0"`.
         precision: `"auto"`, `"bf16"` or `"fp32"`.
+        engine: What runs the networks; all but PyTorch are for CPUs.
     """
 
     networks: tuple[str, ...] = NETWORKS[:1]
@@ -39,12 +43,14 @@ class BundleModel:
     tta: bool = False
     device: str = "auto"
     precision: str = "auto"
+    engine: "Engine" = "pytorch"
 
     def load(self) -> MaskPredictor:
         """The predictor.
 
         Raises:
-            ConfigError: If a network is unknown, or weights are missing or do not fit.
+            ConfigError: If a network is unknown, weights are missing or do not fit, or the engine cannot
+                run them.
         """
         from pipelines.inference.predictor import Predictor
 
@@ -54,6 +60,7 @@ class BundleModel:
             tta=self.tta,
             device=self.device,
             precision=self.precision,
+            engine=self.engine,
         )
 
     def record(self) -> dict[str, str]:
@@ -69,7 +76,7 @@ class BundleModel:
         return {
             "networks": " ".join(self.networks),
             "weights_sha256": " ".join(_sha256(path) for path in files),
-            "settings": json.dumps({"tta": self.tta, "precision": self.precision}),
+            "settings": json.dumps({"tta": self.tta, "precision": self.precision, "engine": self.engine}),
         }
 
 

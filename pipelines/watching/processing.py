@@ -23,6 +23,7 @@ from pipelines.watching.worker import Job
 
 if TYPE_CHECKING:
     from pipelines.inference.classifier import Classifier
+    from pipelines.inference.engines import Engine
     from pipelines.inference.segment import Tools
 
 
@@ -37,6 +38,7 @@ class ProcessorSettings:
         xray_weights: File used instead of the bundle's own, or None.
         quality: Judge masks by a second network too.
         seg: Write DICOM segmentations of DICOM series.
+        engine: What runs the network for hearts.
         device: `"auto"` or a torch device.
     """
 
@@ -46,6 +48,7 @@ class ProcessorSettings:
     xray_weights: Path | None = None
     quality: bool = False
     seg: bool = False
+    engine: "Engine" = "pytorch"
     device: str = "auto"
 
 
@@ -91,6 +94,7 @@ class StudyProcessor:
             "model": {
                 "network": self._settings.network,
                 "weights": _shown(self._settings.weights),
+                "engine": self._settings.engine,
             }
         }
 
@@ -149,7 +153,9 @@ class StudyProcessor:
         from pipelines.quality.judge import Judge
 
         settings = self._settings
-        predictor = Predictor.load(settings.network, weights=settings.weights, device=settings.device)
+        predictor = Predictor.load(
+            settings.network, weights=settings.weights, device=settings.device, engine=settings.engine
+        )
         judge = Judge.load(
             settings.network, weights=settings.weights, thorough=settings.quality, device=settings.device
         )

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -15,7 +16,9 @@ from intensity_hearts import IntensityPredictor, acdc_patient, heart, lv_ml, sav
 
 from pipelines.datasets.phantom_xray import write_phantom_xrays
 from pipelines.errors import DataError
+from pipelines.inference.predictor import Predictor
 from pipelines.inference.segment import Tools
+from pipelines.quality.judge import Judge
 from pipelines.watching.processing import ProcessorSettings, StudyProcessor
 from pipelines.watching.units import Kind
 from pipelines.watching.worker import Job
@@ -118,6 +121,23 @@ def test_files_that_are_no_study_are_the_inputs_fault(
     two = (save(tmp_path / "a.nii", heart(8)), save(tmp_path / "b.nii", heart(8)))
     with pytest.raises(DataError, match="expected the files of one study, found 2"):
         processor(Job(Kind.HEART, two, work))
+
+
+def test_hearts_are_segmented_by_the_engine_that_was_asked_for(
+    monkeypatch: pytest.MonkeyPatch, work: Path, tmp_path: Path
+) -> None:
+    asked: dict[str, Any] = {}
+
+    def load(network: str, **settings: Any) -> IntensityPredictor:
+        asked.update(network=network, **settings)
+        return IntensityPredictor()
+
+    monkeypatch.setattr(Predictor, "load", load)
+    monkeypatch.setattr(Judge, "load", lambda network, **settings: None)
+    image = save(tmp_path / "a.nii", heart(8))
+    found = StudyProcessor(ProcessorSettings(engine="openvino"))(Job(Kind.HEART, (image,), work))
+    assert (asked["network"], asked["engine"]) == ("unet", "openvino")
+    assert found["model"] == {"network": "unet", "weights": None, "engine": "openvino"}
 
 
 @pytest.mark.slow
