@@ -24,13 +24,22 @@ def report(
         list[Format] | None,
         typer.Option("--format", help="What to write; may be repeated. Everything without it."),
     ] = None,
+    figures_only: Annotated[
+        list[Path] | None,
+        typer.Option(help="Run whose pictures of patients are left out; may be repeated."),
+    ] = None,
 ) -> None:
     """Report on runs: HTML, PDF and slides with data, method, results, errors and limits."""
     from pipelines.reporting.report.write import write_study_report
 
     with console.status("Writing the report"):
         written = write_study_report(
-            runs, output, language=language, title=title, formats=formats or list(Format)
+            runs,
+            output,
+            language=language,
+            title=title,
+            formats=formats or list(Format),
+            figures_only=figures_only or (),
         )
     for path in written:
         say(str(path))

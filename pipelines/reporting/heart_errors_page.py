@@ -45,6 +45,8 @@ PAGE_NAME: Final = "errors.html"
 ERRORS_NAME: Final = "errors.json"
 SLICES_NAME: Final = "slices.csv"
 PICTURES: Final = "pictures"
+OF_PATIENTS: Final = ("failure_*.png", "uncertainty.png")
+"""Those of the pictures that show patients; the others are plots."""
 
 LV_NAMES: Final = tuple(name for name in INDEX_TITLES if "rv" not in name)
 RV_NAMES: Final = tuple(name for name in INDEX_TITLES if "rv" in name)

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from pipelines.errors import DataError
 from pipelines.labels import FOREGROUND, LABEL_NAMES
+from pipelines.reporting.heart_errors_page import OF_PATIENTS, PICTURES
 from pipelines.reporting.html import Picture, Table
 from pipelines.reporting.language import Language
 from pipelines.reporting.markdown import p_text
@@ -83,7 +84,7 @@ def errors_part(source: Source, words: Language, pictures: Path) -> Part:
                 words("errors.picture_alt", picture=path.stem.replace("_", " ")),
                 path.stem.replace("_", " "),
             )
-            for path in sorted((source.folder / "pictures").glob("*.png"))[:MOST_PICTURES]
+            for path in source.pictures(PICTURES, OF_PATIENTS)[:MOST_PICTURES]
         ],
         limits=[words("errors.limit", name=source.name)],
         suggestions=list(_suggestions(content, words)),

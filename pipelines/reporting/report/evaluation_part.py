@@ -76,7 +76,7 @@ def overlay_pictures(source: Source, words: Language) -> list[Picture]:
             words("evaluation.overlay_alt", image=path.stem.replace("_", " ")),
             f"{source.name}: {path.stem.replace('_', ' ')}",
         )
-        for path in sorted((source.folder / "overlays").glob("*.png"))
+        for path in source.pictures("overlays")
     ]
 
 
@@ -169,7 +169,9 @@ def _limits(source: Source, overlays: int, words: Language) -> Iterator[str]:
         yield words("evaluation.no_manifest", name=source.name)
     elif measured_bundle(source):
         yield words("evaluation.bundle_weights", name=source.name)
-    if overlays == 0:
+    if source.figures_only:
+        yield words("evaluation.figures_only", name=source.name)
+    elif overlays == 0:
         yield words("evaluation.no_overlays", name=source.name)
 
 

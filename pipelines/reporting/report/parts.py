@@ -18,12 +18,25 @@ class Source:
         kind: Name of its kind, a key of the language's files.
         content: JSON in the file that its kind is known by, empty if that file is none.
         manifest: Its `manifest.json`, empty if it holds none.
+        figures_only: Its pictures that show patients are left out.
     """
 
     folder: Path
     kind: str
     content: dict[str, Any]
     manifest: dict[str, Any]
+    figures_only: bool = False
+
+    def pictures(self, folder: str, of_patients: Sequence[str] = ("*",)) -> list[Path]:
+        """Pictures in a sub-folder in name order, with `figures_only` without those of patients.
+
+        Args:
+            folder: Name of the sub-folder.
+            of_patients: Patterns of the names of pictures that show patients.
+        """
+        paths = sorted((self.folder / folder).glob("*.png"))
+        hidden = of_patients if self.figures_only else ()
+        return [path for path in paths if not any(path.match(pattern) for pattern in hidden)]
 
     @property
     def name(self) -> str:

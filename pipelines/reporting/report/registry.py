@@ -59,11 +59,16 @@ KINDS: Final = (
 """Every kind, in the order in which a report tells of them."""
 
 
-def read_sources(folders: Sequence[Path]) -> list[Source]:
+def read_sources(folders: Sequence[Path], figures_only: Sequence[Path] = ()) -> list[Source]:
     """What the folders hold, in the order of `KINDS`; a folder may be of several kinds.
 
+    Args:
+        folders: Folders that commands wrote.
+        figures_only: Those of them whose pictures of patients are left out.
+
     Raises:
-        DataError: If there is none, a folder is of no kind, or its file is damaged.
+        DataError: If there is none, a folder is of no kind, its file is damaged, or `figures_only` names
+            another.
     """
     if not folders:
         raise DataError(f"expected folders to report on, found none; give some of: {_kinds()}")
@@ -77,7 +82,13 @@ def read_sources(folders: Sequence[Path]) -> list[Source]:
     strange = [str(folder) for folder in folders if folder not in known]
     if strange:
         raise DataError(f"expected folders that hold one of: {_kinds()}; found none in {', '.join(strange)}")
-    return [_source(kind, folder) for kind, folder in found]
+    without = {folder.resolve() for folder in figures_only}
+    other = without - {folder.resolve() for folder in folders}
+    if other:
+        raise DataError(
+            f"expected --figures-only to name folders of the report, found {min(other)}; give it as a run too"
+        )
+    return [_source(kind, folder, figures_only=folder.resolve() in without) for kind, folder in found]
 
 
 def build_parts(sources: Sequence[Source], words: Language, pictures: Path) -> dict[str, list[Part]]:
@@ -120,11 +131,11 @@ def _kinds() -> str:
     return ", ".join(f"{kind.marker} ({kind.command})" for kind in KINDS)
 
 
-def _source(kind: Kind, folder: Path) -> Source:
+def _source(kind: Kind, folder: Path, *, figures_only: bool) -> Source:
     marker = folder / kind.marker
     content = _read(marker) if marker.suffix == ".json" else {}
     manifest = folder / MANIFEST_NAME
-    return Source(folder, kind.name, content, _read(manifest) if manifest.is_file() else {})
+    return Source(folder, kind.name, content, _read(manifest) if manifest.is_file() else {}, figures_only)
 
 
 def _read(path: Path) -> dict[str, Any]:

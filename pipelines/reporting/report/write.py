@@ -23,6 +23,7 @@ def write_study_report(
     language: str = "en",
     title: str = "",
     formats: Sequence[Format] = tuple(Format),
+    figures_only: Sequence[Path] = (),
 ) -> list[Path]:
     """Write a report on what commands of `thorax` left in some folders.
 
@@ -32,6 +33,7 @@ def write_study_report(
         language: Code of the language of headings and fixed text.
         title: Title in place of the language's own.
         formats: What to write.
+        figures_only: Those of the folders whose pictures of patients are left out.
 
     Returns:
         The files.
@@ -46,7 +48,7 @@ def write_study_report(
         require_pdf()
     if Format.PPTX in formats:
         require_slides()
-    sources = read_sources(folders)
+    sources = read_sources(folders, figures_only)
     output_folder(output)
     written = []
     with tempfile.TemporaryDirectory() as pictures:

@@ -12,7 +12,7 @@ from pptx import Presentation
 from pypdf import PdfReader
 from report_folders import write_all
 
-from pipelines.errors import ConfigError
+from pipelines.errors import ConfigError, DataError
 from pipelines.reporting.language import known_languages, read_language
 from pipelines.reporting.report.formats import Format
 from pipelines.reporting.report.pdf import require_pdf
@@ -138,6 +138,22 @@ def test_a_title_of_ones_own_is_taken_and_escaped(report: tuple[str, Path]) -> N
     assert f"<h1>{expected}" in (output / "report.html").read_text(encoding="utf-8")
 
 
+def test_pictures_of_patients_are_left_out_and_the_report_says_so(
+    folders: list[Path], tmp_path: Path
+) -> None:
+    shown, hidden = tmp_path / "shown", tmp_path / "hidden"
+    chosen = [folder for folder in folders if folder.name in ("test_unet", "errors")]
+    shutil.copy(chosen[1] / "pictures" / "agreement_lv.png", chosen[1] / "pictures" / "failure_01_p1.png")
+    write_study_report(chosen, shown, formats=[Format.HTML])
+    write_study_report(chosen, hidden, formats=[Format.HTML], figures_only=chosen)
+    with_them, without = (len(_pictures(folder / "report.html")) for folder in (shown, hidden))
+    assert with_them - without == len(list((chosen[0] / "overlays").iterdir())) + 1
+    text = (hidden / "report.html").read_text(encoding="utf-8")
+    assert "Segmented images of test_unet are left out: they show patients." in text
+    with pytest.raises(DataError, match="expected --figures-only to name folders of the report"):
+        write_study_report(chosen[:1], tmp_path / "none", figures_only=chosen[1:])
+
+
 def test_an_unknown_language_is_an_error_that_names_the_known(folders: list[Path], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"expected a language among en, fa, found 'xx'"):
         write_study_report(folders, tmp_path / "out", language="xx")
@@ -159,6 +175,10 @@ def test_libreoffice_opens_the_slides(report: tuple[str, Path], tmp_path: Path) 
     )
     pages = PdfReader(tmp_path / "slides.pdf").pages
     assert len(pages) == len(Presentation(str(slides)).slides)
+
+
+def _pictures(page: Path) -> list[str]:
+    return re.findall(r"<img [^>]*>", page.read_text(encoding="utf-8"))
 
 
 def _plain(text: str) -> str:
