@@ -82,7 +82,11 @@ def _sentence(score: PairedScore) -> str:
         return f"The best of the search **beats** the base in {name}."
     if high < 0:
         return f"The base beats the best of the search in {name}."
-    return f"In {name} the best of the search **does not beat** the base: the interval holds zero."
+    how = "is ahead" if score.difference > 0 else "is behind" if score.difference < 0 else "is level"
+    return (
+        f"In {name} the best of the search {how} on average, but **does not beat** the base beyond chance: "
+        "the interval holds zero."
+    )
 
 
 def _command(folder: Path) -> str:

@@ -46,13 +46,18 @@ def test_the_page_has_trials_both_recipes_and_a_verdict_for_each_score(tmp_path:
         (
             -0.001,
             0.01,
-            "In AUROC the best of the search **does not beat** the base: the interval holds zero.",
+            "In AUROC the best of the search is ahead on average, but **does not beat** the base ",
+        ),
+        (
+            -0.01,
+            0.001,
+            "In AUROC the best of the search is behind on average, but **does not beat** the base ",
         ),
         (-0.02, -0.001, "The base beats the best of the search in AUROC."),
     ],
 )
 def test_the_verdict_follows_from_the_interval(low: float, high: float, sentence: str) -> None:
-    assert verdict([score("accuracy", -0.1, 0.1), score("auroc", low, high)]).endswith(sentence)
+    assert sentence in verdict([score("accuracy", -0.1, 0.1), score("auroc", low, high)])
 
 
 def test_a_folder_that_no_command_made_is_told(tmp_path: Path) -> None:
