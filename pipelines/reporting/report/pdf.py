@@ -4,6 +4,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from PIL import ImageFile
+
 from pipelines.errors import ConfigError
 from pipelines.files import atomic_path
 
@@ -11,9 +13,13 @@ from pipelines.files import atomic_path
 def require_pdf() -> Any:
     """The package that lays out pages.
 
+    Importing it lets Pillow read truncated pictures in the whole process; that is undone here, since a
+    truncated radiograph must be refused.
+
     Raises:
         ConfigError: If it, or the libraries of the system that it needs, are not there.
     """
+    truncated = ImageFile.LOAD_TRUNCATED_IMAGES
     try:
         import weasyprint
     except (ImportError, OSError) as error:  # OSError: Pango is not there
@@ -21,6 +27,8 @@ def require_pdf() -> Any:
             f"expected WeasyPrint and Pango for a PDF, found {error}; run pip install 'thorax[report]', "
             "install Pango (Debian and Ubuntu: libpangoft2-1.0-0), or leave the PDF out by --format"
         ) from error
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = truncated
     return weasyprint
 
 
