@@ -79,7 +79,7 @@ def run_cohort_bench(
     """
     model = model or BundleModel()
     log = StepLog(console or Console())
-    output_folder(output)
+    output = output_folder(output.resolve())  # the manifest's paths count from its own folder
     with TemporaryDirectory(dir=output, prefix=".cohort-") as folder:
         work = Path(folder)
         with log.step("Draw hearts") as step:
