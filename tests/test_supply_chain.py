@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import sysconfig
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -133,6 +134,9 @@ def test_the_bill_of_materials_is_valid_and_names_what_is_installed(tmp_path: Pa
         pipelines.__version__,
     )
     listed = {(component["name"], component["version"]) for component in content["components"]}
-    installed = {(found.metadata["Name"], found.version) for found in distributions()}
+    installed = {
+        (found.metadata["Name"], found.version)
+        for found in distributions(path=[sysconfig.get_path("purelib")])
+    }
     assert installed - listed <= {("thorax", pipelines.__version__)}
     assert tuple(environment.TORCH_PAIR[0].split("==")) in listed
