@@ -31,8 +31,7 @@ def train_smoke(workspace: Workspace, command: Command) -> None:
     if "--resume" in command.text:
         ensure_run(workspace)
     else:
-        output = command.text.split("--output ")[1].split()[0]
-        shutil.rmtree(workspace.folder / output, ignore_errors=True)
+        shutil.rmtree(workspace.folder / output_of(command), ignore_errors=True)
     workspace.run(command, *([] if "--smoke" in command.text else ["--smoke"]))
 
 
@@ -69,7 +68,7 @@ SMALLER = {
 """What makes a long command short."""
 
 
-def with_xrays(workspace: Workspace, command: Command) -> None:
+def with_inputs(workspace: Workspace, command: Command) -> None:
     """With what it reads, made by the documented commands that write it."""
     make_inputs(workspace, command)
     smaller = [more for start, more in SMALLER.items() if command.text.startswith(start)]
@@ -92,12 +91,6 @@ def torchrun_smoke(workspace: Workspace, command: Command) -> None:
     files = command.text.split('"')[1].replace("'configs/multi", "'configs/smoke.yaml','configs/multi")
     shutil.rmtree(workspace.folder / command.folder / "runs" / "torchrun", ignore_errors=True)
     workspace.run(command, "--output_dir runs/torchrun", "--config_file", f'"{files}"')
-
-
-def on_runs(workspace: Workspace, command: Command) -> None:
-    """With the runs that it tells of, made by the documented commands that write them."""
-    make_inputs(workspace, command)
-    workspace.run(command)
 
 
 def in_exported(workspace: Workspace, command: Command) -> None:
@@ -198,8 +191,7 @@ def on_labelled_studies(workspace: Workspace, command: Command) -> None:
     if not studies.exists():
         write_labelled_studies(studies)
     small = Workspace(workspace.folder, {**workspace.paths, "/path/to/studies": studies})
-    text = re.sub(r"--epochs \d+", "--epochs 1", command.text)
-    small.run(Command(command.folder, text))
+    small.run(Command(command.folder, re.sub(r"--epochs \d+", "--epochs 1", command.text)))
 
 
 def label_two(workspace: Workspace, command: Command) -> None:
@@ -274,15 +266,15 @@ RUNNERS: dict[str, Callable[[Workspace, Command], None]] = {
     r"\S*/pre-commit install": install_hook,
     r"tensorboard --logdir \S+": inspect_events,
     r"python -m monai\.bundle run training .*": monai_smoke,
-    r"python -m zipfile .*": on_runs,
+    r"python -m zipfile .*": with_inputs,
     r"sha256sum .*": in_exported,
     r"python -m monai\.bundle (run --config_file|\w+_export|verify_\w+) .*": in_exported,
     r"thorax (train|unseen-masks) .*": train_smoke,
     r"torchrun .*": torchrun_smoke,
     r"thorax cohort .*": cohort_small,
-    r"thorax (cohort-benchmark|simulate-scale) .*": with_xrays,
+    r"thorax (cohort-benchmark|simulate-scale) .*": with_inputs,
     r"thorax cross-validate .*": cross_validate_one,
-    r"thorax compare .*": on_runs,
+    r"thorax compare .*": with_inputs,
     r"thorax serve .*": serve_a_moment,
     r"thorax add-user .*": add_a_user,
     r"thorax watch .*": watch_once,
@@ -292,11 +284,11 @@ RUNNERS: dict[str, Callable[[Workspace, Command], None]] = {
     r"thorax disease .*": on_ten_hearts,
     r"thorax active-learning-benchmark .*": label_two,
     r"thorax recipe acdc .*": recipe_smoke,
-    r"thorax results recipe .*": with_xrays,
+    r"thorax results recipe .*": with_inputs,
     r"thorax (evaluate|analyse-errors|interact-benchmark) .*": evaluate_two,
     r"thorax cross-evaluate .*": cross_two,
-    r"thorax report .*": on_runs,
-    r"thorax (tune|evaluate-xray|classify|explain|errors|study-explanations|quantize) .*": with_xrays,
+    r"thorax report .*": with_inputs,
+    r"thorax (tune|evaluate-xray|classify|explain|errors|study-explanations|quantize) .*": with_inputs,
     r"thorax segment (?!.*--bundle).*": run_it,
     r"thorax (--help|datasets.*|eda .*|phantom .*|prepare .*|show-features .*|export .*)": run_it,
 }
