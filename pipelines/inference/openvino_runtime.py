@@ -1,7 +1,9 @@
 """Networks as OpenVINO runs them on CPUs."""
 
+import functools
 import shutil
 import tempfile
+import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +24,8 @@ INT8_NAME: Final = "int8.xml"
 _WEIGHTS_KEY: Final = ["thorax", "weights"]
 """Where a model says which weights it was made from."""
 
+_LOCK: Final = threading.Lock()
+
 
 def load_openvino() -> Any:
     """The `openvino` package.
@@ -35,7 +39,28 @@ def load_openvino() -> Any:
         raise ConfigError(
             f"expected OpenVINO, found {error}; install it with pip install 'thorax[int8]'"
         ) from error
+    _core()
     return openvino
+
+
+def _core() -> Any:
+    """The one core of this process, which stays until it ends.
+
+    OpenVINO gives the thread that makes a core a stack for signals, and with the core it goes: a signal
+    after that, such as Ctrl-C, ended the process by a segmentation fault (2026.4). The cores that others
+    make for a while (NNCF's) leave this one's stack in place.
+    """
+    with _LOCK:
+        return _make_core()
+
+
+@functools.cache
+def _make_core() -> Any:
+    import openvino
+
+    core = openvino.Core()
+    core.get_property("CPU", "FULL_DEVICE_NAME")  # loads what runs on CPUs, which sets the stack
+    return core
 
 
 def to_openvino(module: nn.Module, example: Tensor, *, batch: int = -1) -> Any:
@@ -71,14 +96,14 @@ def compiled(model: Path | Any, **settings: str) -> Run:
     Raises:
         ConfigError: If OpenVINO is not installed or cannot run the model.
     """
-    openvino = load_openvino()
+    load_openvino()
     properties = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": str(torch.get_num_threads()),
         **settings,
     }
     try:
-        runner = openvino.Core().compile_model(model, "CPU", properties)
+        runner = _core().compile_model(model, "CPU", properties)
     except RuntimeError as error:
         raise ConfigError(f"expected a model that OpenVINO can run, found {model}: {error}") from error
     batch = runner.input(0).get_partial_shape()[0]
@@ -124,8 +149,9 @@ def weights_of(path: Path) -> str | None:
     Raises:
         ConfigError: If OpenVINO is not installed, or the file is no model.
     """
+    load_openvino()
     try:
-        model = load_openvino().Core().read_model(path)
+        model = _core().read_model(path)
     except RuntimeError as error:
         raise ConfigError(f"expected a model that OpenVINO can run, found {path}: {error}") from error
     return str(model.get_rt_info(_WEIGHTS_KEY).value) if model.has_rt_info(_WEIGHTS_KEY) else None

@@ -1,6 +1,7 @@
 """What runs the network changes how fast it is, and next to nothing else."""
 
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -110,3 +111,23 @@ def test_a_model_from_elsewhere_does_not_say_its_weights(tmp_path: Path) -> None
     (tmp_path / "broken.xml").write_text("no model")
     with pytest.raises(ConfigError, match="expected a model that OpenVINO can run"):
         weights_of(tmp_path / "broken.xml")
+
+
+def test_a_signal_after_models_were_dropped_finds_its_handler() -> None:
+    # OpenVINO 2026.4 alone ends by a segmentation fault here.
+    code = (
+        "import gc, signal, torch\n"
+        "from pipelines.inference.openvino_runtime import compiled, to_openvino\n"
+        "model = to_openvino(torch.nn.Conv2d(3, 2, 3).eval(), torch.zeros(1, 3, 16, 16))\n"
+        "runs = [compiled(model), compiled(model)]\n"
+        "while runs:\n"
+        "    runs.pop(0)\n"
+        "    gc.collect()\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "try:\n"
+        "    signal.raise_signal(signal.SIGINT)\n"
+        "except KeyboardInterrupt:\n"
+        "    print('interrupted')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr
