@@ -18,7 +18,7 @@ class MachineType:
     Attributes:
         name: The provider's name of it.
         vcpus: Hardware threads.
-        network_gbit: Most that its network moves, gigabits (1e9) a second.
+        network_gbit: What its network moves for hours, gigabits (1e9) a second.
     """
 
     name: str
@@ -32,15 +32,16 @@ class MachineType:
 
 
 MACHINE_TYPES: Final = (
-    MachineType("c7i.4xlarge", 16, 12.5),
+    MachineType("c7i.4xlarge", 16, 6.25),
     MachineType("c7i.24xlarge", 96, 37.5),
     MachineType("c3-highcpu-88", 88, 62.0),
 )
 """Machine types of the tables. Sizes and networks are assumptions that change: see the providers' lists.
 
 References:
-    Amazon EC2 C7i instances, aws.amazon.com/ec2/instance-types/c7i; Google Compute Engine C3 machine
-    series, cloud.google.com/compute/docs/general-purpose-machines. As listed in 2025.
+    Amazon EC2 C7i instances, aws.amazon.com/ec2/instance-types/c7i, with the baseline of the network (small
+    ones move twice as much for minutes) as DescribeInstanceTypes tells it; Google Compute Engine C3
+    machine series, cloud.google.com/compute/docs/general-purpose-machines. As listed in 2025.
 """
 
 UKB_STUDIES, UKB_FRAMES, UKB_SLICES = 100_000, 50, 10
