@@ -71,6 +71,7 @@ docs: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/thorax bench $(ARGS)
+	$(BIN)/thorax cohort-benchmark
 
 install: $(STAMP)
 

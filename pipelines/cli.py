@@ -143,12 +143,18 @@ cli_store.register(data_app)
 @results_app.command("bench")
 def results_bench(
     bench: Annotated[Path, typer.Option(help="Folder of 'thorax bench'.")] = Path("runs/bench"),
+    evaluation: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder of 'thorax evaluate' with an engine; may be repeated."),
+    ] = None,
+    cohort: Annotated[Path | None, typer.Option(help="Folder of 'thorax cohort-benchmark'.")] = None,
     output: Output = Path("docs/results"),
 ) -> None:
     """Write the page of speed and memory."""
     from pipelines.reporting.bench_results import write_bench_results
 
-    say(f"page in {write_bench_results(bench, output)}")
+    page = write_bench_results(bench, output, evaluations=evaluation or (), cohort=cohort)
+    say(f"page in {page}")
 
 
 @app.command()

@@ -63,6 +63,9 @@ def evaluate(
     tta: Tta = False,
     ensemble: Ensemble = False,
     engine: Engine = "pytorch",
+    precision: Annotated[
+        Literal["auto", "bf16", "fp32"], typer.Option(help="auto is bf16 where the machine has it.")
+    ] = "auto",
     device: Device = "auto",
     bundle: BundleFolder = None,
     trust: TrustBundle = False,
@@ -76,7 +79,14 @@ def evaluate(
     records = section_records(root, section, fold)
     bundle = _known_bundle(bundle, trust)
     predictor = _predictor(
-        network, weights, tta=tta, ensemble=ensemble, engine=engine, device=device, bundle=bundle
+        network,
+        weights,
+        tta=tta,
+        ensemble=ensemble,
+        engine=engine,
+        precision=precision,
+        device=device,
+        bundle=bundle,
     )
     with progress_bar("Evaluating", console) as tell:
         metrics = evaluate_volumes(root, output, predictor, records=records, reader=reader, progress=tell)
@@ -85,6 +95,7 @@ def evaluate(
         networks=predictor.networks,
         tta=tta,
         engine=engine,
+        precision=precision,
         outputs=["metrics.json", "metrics.csv", "overlays"],
     )
     console.print(metrics_table(metrics))
@@ -158,9 +169,18 @@ def _predictor(
     engine: Engine,
     device: str,
     bundle: Path,
+    precision: str = "auto",
 ) -> "Predictor":
     from pipelines.bundle import NETWORKS
     from pipelines.inference.predictor import Predictor
 
     names = NETWORKS if ensemble else network
-    return Predictor.load(names, weights=weights, tta=tta, engine=engine, device=device, bundle=bundle)
+    return Predictor.load(
+        names,
+        weights=weights,
+        tta=tta,
+        engine=engine,
+        precision=precision,
+        device=device,
+        bundle=bundle,
+    )

@@ -1,16 +1,16 @@
 """The figures of a benchmark: as a table for the terminal and as a results page."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from rich.table import Table
 
+from pipelines.benchmarks.cohorts import BENCH_NAME as COHORT_NAME
 from pipelines.files import output_folder, write_text
-from pipelines.reporting.engine_tables import engine_lines, size_lines
+from pipelines.reporting.engine_tables import dice_lines, engine_lines, size_lines
 from pipelines.reporting.markdown import markdown_table
-from pipelines.reporting.measured import page_of_measured
+from pipelines.reporting.measured import HEADER, BenchFigure, page_of_measured
 
 BENCH_NAME: Final = "bench.json"
 PAGE_NAME: Final = "speed.md"
@@ -27,47 +27,6 @@ MOST: Final = {
 
 LEAST: Final = {"throughput_over_plain": 2.2, "engine_ratio": 2.0}
 """Smallest figures that are good."""
-
-HEADER: Final = ("figure", "", "asked", "")
-
-
-@dataclass(frozen=True, slots=True)
-class BenchFigure:
-    """One measured figure.
-
-    Attributes:
-        words: What it is.
-        value: As measured.
-        unit: With the space before it; empty for a ratio.
-        digits: Digits after the point that are shown.
-        most: Largest value that is good, or None if there is none.
-        least: Smallest value that is good, or None if there is none.
-    """
-
-    words: str
-    value: float
-    unit: str
-    digits: int
-    most: float | None = None
-    least: float | None = None
-
-    @property
-    def is_kept(self) -> bool | None:
-        """Whether the figure is as good as asked, None if nothing is asked."""
-        if self.most is not None:
-            return self.value <= self.most
-        return None if self.least is None else self.value >= self.least
-
-    @property
-    def cells(self) -> list[str]:
-        """Words, figure, what is asked, and whether it is kept."""
-        asked = "" if self.most is None else f"at most {self._shown(self.most)}"
-        asked = asked if self.least is None else f"at least {self._shown(self.least)}"
-        verdict = {None: "", True: "yes", False: "no"}[self.is_kept]
-        return [self.words, self._shown(self.value), asked, verdict]
-
-    def _shown(self, value: float) -> str:
-        return f"{value:.{self.digits}f}{self.unit}"
 
 
 def bench_figures(content: dict[str, Any]) -> Iterator[BenchFigure]:
@@ -114,29 +73,38 @@ def bench_table(content: dict[str, Any]) -> Table:
     return table
 
 
-def write_bench_results(bench: Path, output: Path) -> Path:
+def write_bench_results(
+    bench: Path, output: Path, *, evaluations: Sequence[Path] = (), cohort: Path | None = None
+) -> Path:
     """Write the page of speed and memory.
 
     Args:
         bench: Folder of `thorax bench`.
         output: Folder that takes `speed.md`; made if it does not exist.
+        evaluations: Folders of `thorax evaluate` with different engines, for what these cost in Dice.
+        cohort: Folder of `thorax cohort-benchmark`, for the throughput of cohorts.
 
     Returns:
         Path of the page.
 
     Raises:
-        DataError: If there is no `bench.json` of this version.
+        DataError: If what a command measured is missing or of another version, or no evaluation of a
+            network is one in PyTorch's float32.
         OutputError: If the page cannot be written.
     """
-    _, text = page_of_measured(bench / BENCH_NAME, "thorax bench", _page)
+    _, lines = page_of_measured(bench / BENCH_NAME, "thorax bench", _page)
+    if evaluations:
+        lines += dice_lines(evaluations)
+    if cohort is not None:
+        lines += page_of_measured(cohort / COHORT_NAME, "thorax cohort-benchmark", _cohort_lines)[1]
     output_folder(output)
     page = output / PAGE_NAME
-    write_text(page, text)
+    write_text(page, "\n".join(lines))
     return page
 
 
-def _page(content: dict[str, Any]) -> str:
-    lines = [
+def _page(content: dict[str, Any]) -> list[str]:
+    return [
         "# Speed and memory",
         "",
         "Made by `thorax results bench` from what `thorax bench` measured in one run.",
@@ -150,7 +118,27 @@ def _page(content: dict[str, Any]) -> str:
         *engine_lines(content["engines"]),
         *size_lines(content["exports"]),
     ]
-    return "\n".join(lines)
+
+
+def _cohort_lines(content: dict[str, Any]) -> list[str]:
+    plain, one, two = content["plain"], content["ray"]["1"], content["ray"]["2"]
+    figures = [
+        BenchFigure(
+            f"one worker on Ray / plain loop, {plain['studies']} volumes",
+            plain["loop_s"] / one["working_s"],
+            "",
+            2,
+        ),
+        BenchFigure("two workers on two nodes / one worker", one["working_s"] / two["working_s"], "", 2),
+    ]
+    return [
+        "## Cohorts",
+        "",
+        "Volumes a second by `thorax cohort-benchmark`; more of it on [Scale](../concepts/scale.md).",
+        "",
+        markdown_table(HEADER, [figure.cells for figure in figures]),
+        "",
+    ]
 
 
 def _machine_line(content: dict[str, Any]) -> str:

@@ -1,9 +1,29 @@
-"""Tables of a benchmark: the ways to run each network, and the sizes of its exports."""
+"""Tables of a benchmark: the ways to run each network, what they cost in Dice, and the sizes of exports."""
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
 
+import numpy as np
+
+from pipelines.errors import DataError
+from pipelines.evaluation.cases import read_cases
+from pipelines.evaluation.models import METRICS_NAME
+from pipelines.manifest import MANIFEST_NAME
 from pipelines.reporting.markdown import markdown_table
+from pipelines.reporting.measured import HEADER, BenchFigure
+
+MOST_DICE_LOST: Final = 0.002
+"""Largest loss of mean Dice against PyTorch in float32 for which a faster engine is good."""
+
+BASE: Final = ("pytorch", "fp32")
+"""Engine and precision that the others are compared with."""
+
+ENGINE_TITLES: Final = {"pytorch": "PyTorch", "openvino": "OpenVINO", "int8": "OpenVINO int8,"}
+
+Dices = dict[tuple[str, str, int], float]
+"""Mean Dice over the structures of each volume, by patient, phase and frame."""
 
 
 def engine_lines(engines: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[str]:
@@ -37,6 +57,60 @@ def size_lines(exports: Mapping[str, Mapping[str, int]]) -> list[str]:
         _table("format", exports, lambda size: f"{size / 1e6:.1f}"),
         "",
     ]
+
+
+def dice_lines(evaluations: Sequence[Path]) -> list[str]:
+    """What engines cost in mean Dice against PyTorch in float32, on the same volumes.
+
+    Args:
+        evaluations: Folders of `thorax evaluate --engine ... --precision ...`, for each network one in
+            PyTorch's float32.
+
+    Raises:
+        DataError: If a folder is no such evaluation, the one in float32 is missing, or volumes differ.
+    """
+    found = [_evaluated(folder) for folder in evaluations]
+    base = {network: dices for network, way, dices in found if way == BASE}
+    figures = []
+    for network, way, dices in found:
+        if base.get(network, {}).keys() != dices.keys():
+            raise DataError(
+                f"expected an evaluation of {network} with --precision fp32 on the same volumes, found none; "
+                "run thorax evaluate with it"
+            )
+        if way != BASE:
+            lost = [base[network][key] - dice for key, dice in dices.items()]
+            words = f"{network}: {ENGINE_TITLES[way[0]]} {way[1]}"
+            figures += [
+                BenchFigure(f"{words}, mean", float(np.mean(lost)), "", 4, MOST_DICE_LOST),
+                BenchFigure(f"{words}, the volume that lost most", max(lost), "", 4),
+            ]
+    volumes = sorted({len(dices) for dices in base.values()})
+    return [
+        "## Dice lost by the engines",
+        "",
+        f"Against PyTorch in float32 on the same {' or '.join(map(str, volumes))} volumes, mean of LV, MYO",
+        "and RV, by `thorax evaluate --engine ENGINE --precision PRECISION`. Engines are compared, not",
+        "networks: these may have been trained on the same patients.",
+        "",
+        markdown_table(HEADER, [figure.cells for figure in figures]),
+        "",
+    ]
+
+
+def _evaluated(folder: Path) -> tuple[str, tuple[str, str], Dices]:
+    """Network, engine and precision, and mean Dice of each volume of an evaluation."""
+    try:
+        told = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
+        way = (told["engine"], told["precision"])
+        network = "+".join(told["networks"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"expected the manifest of 'thorax evaluate' in {folder}, found {error!r}") from error
+    cases = {
+        (case.patient, case.phase, case.frame): case.mean("dice")
+        for case in read_cases(folder / METRICS_NAME)
+    }
+    return network, way, {key: dice for key, dice in cases.items() if dice is not None}
 
 
 def _table(corner: str, columns: Mapping[str, Mapping[str, Any]], shown: Callable[[Any], str]) -> str:

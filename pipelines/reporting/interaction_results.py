@@ -11,9 +11,8 @@ from rich.table import Table
 from pipelines.files import atomic_path, output_folder, write_text
 from pipelines.interaction.benchmark import CONTENT_NAME
 from pipelines.labels import FOREGROUND, LABEL_COLORS, LABEL_NAMES
-from pipelines.reporting.bench_results import HEADER, BenchFigure
 from pipelines.reporting.markdown import markdown_table, number
-from pipelines.reporting.measured import page_of_measured
+from pipelines.reporting.measured import HEADER, BenchFigure, page_of_measured
 
 PAGE_NAME: Final = "interaction.md"
 PLOT_NAME: Final = "interaction.png"

@@ -1,13 +1,55 @@
-"""Pages that are made from what a command measured."""
+"""What commands measured, as figures and as pages."""
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from pipelines.errors import DataError
 
 Page = TypeVar("Page")
+
+HEADER: Final = ("figure", "", "asked", "")
+
+
+@dataclass(frozen=True, slots=True)
+class BenchFigure:
+    """One measured figure.
+
+    Attributes:
+        words: What it is.
+        value: As measured.
+        unit: With the space before it; empty for a ratio.
+        digits: Digits after the point that are shown.
+        most: Largest value that is good, or None if there is none.
+        least: Smallest value that is good, or None if there is none.
+    """
+
+    words: str
+    value: float
+    unit: str
+    digits: int
+    most: float | None = None
+    least: float | None = None
+
+    @property
+    def is_kept(self) -> bool | None:
+        """Whether the figure is as good as asked, None if nothing is asked."""
+        if self.most is not None:
+            return self.value <= self.most
+        return None if self.least is None else self.value >= self.least
+
+    @property
+    def cells(self) -> list[str]:
+        """Words, figure, what is asked, and whether it is kept."""
+        asked = "" if self.most is None else f"at most {self._shown(self.most)}"
+        asked = asked if self.least is None else f"at least {self._shown(self.least)}"
+        verdict = {None: "", True: "yes", False: "no"}[self.is_kept]
+        return [self.words, self._shown(self.value), asked, verdict]
+
+    def _shown(self, value: float) -> str:
+        return f"{value:z.{self.digits}f}{self.unit}"
 
 
 def page_of_measured(

@@ -19,9 +19,8 @@ from pipelines.cohort.extrapolate import (
 )
 from pipelines.cohort.scale import MB, Fleet, Outcome, crossing
 from pipelines.files import write_text
-from pipelines.reporting.bench_results import HEADER, BenchFigure
 from pipelines.reporting.markdown import fill_blocks, markdown_table
-from pipelines.reporting.measured import page_of_measured
+from pipelines.reporting.measured import HEADER, BenchFigure, page_of_measured
 
 PAGE_NAME: Final = "scale.md"
 

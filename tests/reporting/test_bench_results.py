@@ -4,9 +4,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bench_content import bench_content
 from rich.console import Console
 
+from pipelines.benchmarks.cohorts import BENCH_NAME as COHORT_NAME
+from pipelines.datasets.records import Phase
 from pipelines.errors import DataError
+from pipelines.evaluation.cases import Case
+from pipelines.evaluation.metrics import StructureMetrics
+from pipelines.labels import FOREGROUND
 from pipelines.reporting.bench_results import bench_table, write_bench_results
 
 
@@ -74,3 +80,57 @@ def test_a_missing_or_foreign_file_is_told(text: str | None, tmp_path: Path) -> 
         (tmp_path / "bench.json").write_text(text)
     with pytest.raises(DataError, match=r"expected .*bench\.json of 'thorax bench'"):
         write_bench_results(tmp_path, tmp_path / "docs")
+
+
+def evaluated(folder: Path, engine: str, precision: str, dices: list[float]) -> Path:
+    """An evaluation of the UNet with these Dice in all structures, a patient each."""
+    folder.mkdir()
+    cases = []
+    for number, dice in enumerate(dices):
+        scored = dict.fromkeys(FOREGROUND, StructureMetrics(dice, dice, dice, dice, dice, 1.0, 1.0))
+        volumes = dict.fromkeys(FOREGROUND, 80.0)
+        cases.append(Case(f"p{number}", "NOR", Phase.ED, 1, scored, volumes, volumes, 0.5).as_json())
+    (folder / "metrics.json").write_text(json.dumps({"cases": cases}))
+    told = {"networks": ["unet"], "engine": engine, "precision": precision}
+    (folder / "manifest.json").write_text(json.dumps(told))
+    return folder
+
+
+def test_page_tells_what_engines_cost_in_dice_and_how_cohorts_grow(tmp_path: Path) -> None:
+    (tmp_path / "bench.json").write_text(json.dumps(content()))
+    (tmp_path / COHORT_NAME).write_text(json.dumps(bench_content()))
+    folders = [
+        evaluated(tmp_path / "fast", "int8", "bf16", [0.9, 0.794]),
+        evaluated(tmp_path / "base", "pytorch", "fp32", [0.9, 0.8]),
+        evaluated(tmp_path / "openvino", "openvino", "bf16", [0.901, 0.799]),
+    ]
+    page = write_bench_results(tmp_path, tmp_path / "docs", evaluations=folders, cohort=tmp_path)
+    rows = cells_of(page.read_text(), "|")
+    assert rows["unet: OpenVINO int8, bf16, mean"] == ["0.0030", "at most 0.0020", "no"]
+    assert rows["unet: OpenVINO int8, bf16, the volume that lost most"] == ["0.0060", "", ""]
+    assert rows["unet: OpenVINO bf16, mean"] == ["0.0000", "at most 0.0020", "yes"]
+    runs = bench_content()["ray"]
+    gained = runs["1"]["working_s"] / runs["2"]["working_s"]
+    assert rows["two workers on two nodes / one worker"] == [f"{gained:.2f}", "", ""]
+
+
+@pytest.mark.parametrize(
+    ("dices", "precision", "words"),
+    [
+        ([0.9, 0.8], "auto", "expected an evaluation of unet with --precision fp32"),
+        ([0.9, 0.8, 0.7], "fp32", "on the same volumes"),
+    ],
+)
+def test_engines_are_compared_with_float32_on_the_same_volumes(
+    dices: list[float], precision: str, words: str, tmp_path: Path
+) -> None:
+    (tmp_path / "bench.json").write_text(json.dumps(content()))
+    folders = [
+        evaluated(tmp_path / "base", "pytorch", precision, dices),
+        evaluated(tmp_path / "fast", "openvino", "bf16", [0.9, 0.8]),
+    ]
+    with pytest.raises(DataError, match=words):
+        write_bench_results(tmp_path, tmp_path / "docs", evaluations=folders)
+    (tmp_path / "fast" / "manifest.json").unlink()
+    with pytest.raises(DataError, match="expected the manifest of 'thorax evaluate'"):
+        write_bench_results(tmp_path, tmp_path / "docs", evaluations=folders)
