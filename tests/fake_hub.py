@@ -4,13 +4,14 @@ import base64
 import hashlib
 import json
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+from fake_server import FakeHandler, serve
 
 
 @dataclass
@@ -37,14 +38,11 @@ def serve_hub() -> Iterator[Hub]:
     class Handler(_Handler):
         state = hub
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        hub.address = f"http://127.0.0.1:{server.server_port}"
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    with serve(Handler) as hub.address:
         yield hub
-        server.shutdown()
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(FakeHandler, BaseHTTPRequestHandler):
     state: Hub
 
     def do_POST(self) -> None:
@@ -131,21 +129,10 @@ class _Handler(BaseHTTPRequestHandler):
             return
         content = found[1][path]
         etag = hashlib.sha1(content).hexdigest()
-        self._reply(200, content, {"X-Repo-Commit": found[0], "ETag": f'"{etag}"'})
+        self.reply(200, content, {"X-Repo-Commit": found[0], "ETag": f'"{etag}"'})
 
     def _answer(self, content: object, *, code: int = 200) -> None:
-        self._reply(code, json.dumps(content).encode(), {"Content-Type": "application/json"})
+        self.reply(code, json.dumps(content).encode(), {"Content-Type": "application/json"})
 
     def _refuse(self, code: int, reason: str) -> None:
-        self._reply(code, b"{}", {"X-Error-Code": reason})
-
-    def _reply(self, code: int, body: bytes, headers: dict[str, str]) -> None:
-        self.send_response(code)
-        for name, value in {**headers, "Content-Length": str(len(body))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Silent."""
+        self.reply(code, b"{}", {"X-Error-Code": reason})

@@ -2,13 +2,14 @@
 
 import hashlib
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape, unescape
+
+from fake_server import FakeHandler, serve
 
 
 @contextmanager
@@ -19,20 +20,18 @@ def serve_s3() -> Iterator[tuple[str, dict[str, bytes]]]:
     class Handler(_Handler):
         state = objects
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}", objects
-        server.shutdown()
+    with serve(Handler) as address:
+        yield address, objects
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(FakeHandler, BaseHTTPRequestHandler):
     state: dict[str, bytes]
     protocol_version = "HTTP/1.1"
 
     def do_PUT(self) -> None:
         content = self.rfile.read(int(self.headers["Content-Length"]))
         self.state[self._key()] = content
-        self._reply(200, b"", {"ETag": _etag(content)})
+        self.reply(200, b"", {"ETag": _etag(content)})
 
     def do_POST(self) -> None:
         """Delete the objects that are listed: the only request of this kind."""
@@ -41,7 +40,7 @@ class _Handler(BaseHTTPRequestHandler):
         for key in keys:
             self.state.pop(f"{self._key()}/{key}", None)
         deleted = "".join(f"<Deleted><Key>{escape(key)}</Key></Deleted>" for key in keys)
-        self._reply(
+        self.reply(
             200, f"<DeleteResult>{deleted}</DeleteResult>".encode(), {"Content-Type": "application/xml"}
         )
 
@@ -51,9 +50,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._list(query.get("prefix", [""])[0], query.get("delimiter", [""])[0])
         elif self._key() in self.state:
             content = self.state[self._key()]
-            self._reply(200, content, {"ETag": _etag(content), "Last-Modified": formatdate(0, usegmt=True)})
+            self.reply(200, content, {"ETag": _etag(content), "Last-Modified": formatdate(0, usegmt=True)})
         else:
-            self._reply(404, b"<Error><Code>NoSuchKey</Code></Error>", {})
+            self.reply(404, b"<Error><Code>NoSuchKey</Code></Error>", {})
 
     def do_HEAD(self) -> None:
         self.do_GET()
@@ -82,18 +81,7 @@ class _Handler(BaseHTTPRequestHandler):
                 f"<ETag>{escape(_etag(content))}</ETag><Size>{len(content)}</Size></Contents>"
             )
         body = f"<ListBucketResult><IsTruncated>false</IsTruncated>{''.join(parts)}</ListBucketResult>"
-        self._reply(200, body.encode(), {"Content-Type": "application/xml"})
-
-    def _reply(self, code: int, body: bytes, headers: dict[str, str]) -> None:
-        self.send_response(code)
-        for name, value in {**headers, "Content-Length": str(len(body))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Silent."""
+        self.reply(200, body.encode(), {"Content-Type": "application/xml"})
 
 
 def _etag(content: bytes) -> str:
