@@ -11,6 +11,9 @@ SHARES: Final = {"overfit": 0.1, "sweep": 0.25, "grid": 0.2, "early": 0.1, "long
 TRIAL_OVERHEAD_S: Final = 20.0
 """Time that a trial takes to start and to validate, about, s."""
 
+TRIAL_STEPS: Final = 150
+"""Steps of a trial, about: after 20, all networks for hearts had a Dice near 0.1, whatever their settings."""
+
 ROUNDS: Final = 3
 """Rounds of the long run, at most."""
 
@@ -67,7 +70,7 @@ def sizes_for(minutes: float, seconds_per_step: float) -> Sizes:
         seconds_per_step: Time of a training step at the configured batch size.
     """
     seconds = {name: 60 * minutes * share for name, share in SHARES.items()}
-    trials = _within(seconds["grid"] / (TRIAL_OVERHEAD_S + 20 * seconds_per_step), 2, 54)
+    trials = _within(seconds["grid"] / (TRIAL_OVERHEAD_S + TRIAL_STEPS * seconds_per_step), 2, 54)
     return Sizes(
         volumes=_within(minutes, 8, 40),
         unseen_volumes=_within(minutes / 5, 3, 8),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.recipe.plan import SHARES, sizes_for
+from pipelines.recipe.plan import SHARES, TRIAL_STEPS, sizes_for
 
 
 def test_shares_make_up_the_time() -> None:
@@ -20,6 +20,12 @@ def test_steps_fill_the_time_that_there_is() -> None:
     trials = sizes.trials * (sizes.trial_steps + 20)
     assert 0.6 * 240 * 60 < steps + trials < 1.05 * 240 * 60
     assert sizes.validation_volumes is None
+
+
+def test_trials_are_long_enough_to_tell_settings_apart() -> None:
+    sizes = sizes_for(90, 0.2)
+    assert 10 <= sizes.trials <= 54
+    assert 0.9 * TRIAL_STEPS <= sizes.trial_steps <= 1.2 * TRIAL_STEPS
 
 
 def test_a_slow_machine_still_does_the_least_of_each_step() -> None:
