@@ -60,6 +60,16 @@ def cross_validate(
     say(f"figures over all folds in {output / CONTENT_NAME}")
 
 
+def results_cross_validation(
+    cross: Annotated[Path, typer.Option(help="Folder of 'thorax cross-validate'.")] = Path("runs/cross"),
+    output: Output = Path("docs/results"),
+) -> None:
+    """Write the page of a cross-validation."""
+    from pipelines.reporting.cross_validation_results import write_cross_validation_results
+
+    say(f"page in {write_cross_validation_results(cross, output)}")
+
+
 def compare(
     output: Output,
     evaluations: Annotated[

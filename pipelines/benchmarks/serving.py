@@ -23,6 +23,9 @@ from pipelines.inference.predictor import Predictor
 START_TIMEOUT_S: Final = 180.0
 """Longest wait for a server's first answer, s."""
 
+REST_S: Final = 0.3
+"""Pause before each measurement, s: the threads of the process that was just busy still spin for a while."""
+
 
 @dataclass(frozen=True, slots=True)
 class ServingTimes:
@@ -106,9 +109,11 @@ def time_serving(
             url = f"{address}/infer/{NETWORKS[0]}?image=volume"
             requests, bare = [], []
             for done in range(rounds + 1):
+                time.sleep(REST_S)
                 mark = time.perf_counter()
                 predictor.predict(read_volume(volume))
                 bare.append(time.perf_counter() - mark)
+                time.sleep(REST_S)
                 mark = time.perf_counter()
                 with urlopen(Request(url, b"params=%7B%7D")) as answer:
                     answer.read()

@@ -7,8 +7,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
+
 from pipelines.datasets.loading import load_pair, without_unlabelled
-from pipelines.datasets.nifti import Volume, slices_last
+from pipelines.datasets.nifti import Volume, slices_last, write_label
 from pipelines.datasets.readers import read_dataset
 from pipelines.datasets.records import PatientRecord, Phase, Problem, VolumeRecord
 from pipelines.errors import DataError
@@ -49,6 +51,7 @@ def evaluate(
     records: Sequence[PatientRecord] | None = None,
     reader: str = "acdc",
     overlays: bool = True,
+    masks: Path | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Segment every labelled volume, measure it, and write figures and pictures.
@@ -66,6 +69,7 @@ def evaluate(
         records: Patients to evaluate in place of all in `root`.
         reader: Dataset that `root` holds, a name in `READERS`.
         overlays: Draw pictures; a few volumes are segmented again for them.
+        masks: Folder that takes the label map of each volume, named as its image; none are kept without it.
         progress: Called with volumes done, volumes in all and the volume's name.
 
     Returns:
@@ -81,7 +85,7 @@ def evaluate(
     measured: list[_Measured] = []
     for done, record in enumerate(labelled, start=1):
         try:
-            measured.append(_Measured(record, _measure(record, predictor)))
+            measured.append(_Measured(record, _measure(record, predictor, masks)))
         except DataError as error:
             logger.warning("put aside %s %s: %s", record.patient, record.phase, error)
             problems.append(Problem(record.patient, record.image, str(error)))
@@ -183,11 +187,13 @@ class _Measured(NamedTuple):
     case: Case
 
 
-def _measure(record: VolumeRecord, predictor: VolumePredictor) -> Case:
+def _measure(record: VolumeRecord, predictor: VolumePredictor, masks: Path | None) -> Case:
     image, label = load_pair(record)
     started = time.perf_counter()
     mask = predictor.predict(image).mask
     seconds = time.perf_counter() - started
+    if masks is not None:
+        write_label(masks / record.image.name, mask.astype(np.uint8), image.affine)
     mask, truth = without_unlabelled(mask, label.array)
     return measure_case(record, image.spacing_mm, mask, truth, seconds)
 

@@ -9,8 +9,8 @@ from pipelines.evaluation.comparison import DEFINITIONS
 from pipelines.files import output_folder, write_csv, write_json, write_text
 from pipelines.reporting.comparison_figures import PLOT_NAME, write_plot
 from pipelines.reporting.comparison_tables import MAIN, comparison_tables, long_rows, title_of
-from pipelines.reporting.html import Picture, Section, Table, write_report
-from pipelines.reporting.markdown import markdown_table, p_text
+from pipelines.reporting.html import Picture, Section, write_report
+from pipelines.reporting.markdown import p_text, table_lines
 from pipelines.reporting.measured import page_of_measured
 from pipelines.reporting.run_record import shown_command
 
@@ -126,7 +126,7 @@ def comparison_page(content: dict[str, Any]) -> str:
         "",
     ]
     for table in tables:
-        lines += _section(table)
+        lines += table_lines(table)
     lines += ["## What the figures are", ""]
     lines += [f"- `{name}`: {text}." for name, text in {**DEFINITIONS, **content["definitions"]}.items()]
     lines += [
@@ -136,8 +136,3 @@ def comparison_page(content: dict[str, Any]) -> str:
     lines[-1] += "."
     lines += ["", "## Command", "", "Paths stand for your own.", "", "```text", content["command"], "```", ""]
     return "\n".join(lines)
-
-
-def _section(table: Table) -> list[str]:
-    rows = [["" if cell is None else str(cell) for cell in row] for row in table.rows]
-    return [f"## {table.caption}", "", markdown_table(table.header, rows), ""]

@@ -36,7 +36,12 @@ def comparison_tables(content: dict[str, Any]) -> list[Table]:
     Args:
         content: Content of `comparison.json`.
     """
-    tables = [_figures(content), _costs(content), _parts(content, "by_phase"), _parts(content, "by_group")]
+    tables = [
+        figures_table(content),
+        _costs(content),
+        parts_table(content, "by_phase"),
+        parts_table(content, "by_group"),
+    ]
     tables += [_pairs(content, *figure) for figure in MAIN]
     tables.append(_ranks(content))
     if content.get("effects"):
@@ -82,7 +87,12 @@ def title_of(figure: str, structure: str) -> str:
     return f"{TITLES[figure]} {structure.upper() if structure != 'mean' else structure}".strip()
 
 
-def _figures(content: dict[str, Any]) -> Table:
+def figures_table(content: dict[str, Any]) -> Table:
+    """Figures of each model over all patients, with their intervals.
+
+    Args:
+        content: With `models`, each with `summary` and `intervals` of `summarise`, and `patients`.
+    """
     models = content["models"]
     keys: list[tuple[str, str]] = [
         (metric, name) for metric in METRIC_NAMES if metric in TITLES for name in STRUCTURES
@@ -117,7 +127,13 @@ def _costs(content: dict[str, Any]) -> Table:
     return Table("What models cost", ["", *content["models"]], rows)
 
 
-def _parts(content: dict[str, Any], key: str) -> Table:
+def parts_table(content: dict[str, Any], key: str) -> Table:
+    """Figures of each model by phase or disease group.
+
+    Args:
+        content: With `models`, each with `by_phase` and `by_group` of `summarise`.
+        key: `"by_phase"` or `"by_group"`.
+    """
     models = content["models"]
     parts = next(iter(models.values()))[key]
     names = [str(phase) for phase in Phase if phase in parts] if key == "by_phase" else list(parts)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipelines.errors import DataError
+from pipelines.reporting.html import Table
 
 START, END = "<!-- results:start -->", "<!-- results:end -->"
 """Lines of a model card between which the figures go."""
@@ -13,6 +14,12 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table whose first column is words and whose other columns are figures, set to the right."""
     lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def table_lines(table: Table) -> list[str]:
+    """Lines of a section with a table."""
+    rows = [["" if cell is None else str(cell) for cell in row] for row in table.rows]
+    return [f"## {table.caption}", "", markdown_table(table.header, rows), ""]
 
 
 def fill_card(card: Path, content: str) -> str:

@@ -33,6 +33,7 @@ EVALUATION_NAME: Final = "evaluation"
 FINAL_NAME: Final = "final.pt"
 """Averaged weights of the end of a fold's training, in its folder."""
 
+MASKS_NAME: Final = "masks"
 LOCK_NAME: Final = "running"
 
 Which = Literal["last", "best"]
@@ -92,8 +93,9 @@ def cross_validate(
     Args:
         network: Network of the ACDC bundle.
         dataset_dir: Folder of `thorax prepare acdc`.
-        output: Folder for the folds, `cross_validation.json`, `cross_validation.csv` and a manifest; made
-            if it does not exist. Several processes may work on different folds in it.
+        output: Folder for the folds, the masks of all patients in `masks`, `cross_validation.json`,
+            `cross_validation.csv` and a manifest; made if it does not exist. Several processes
+            may work on different folds in it.
         folds: Folds to do now; all of the datalist without it.
         which: `"last"` measures the end of a run, `"best"` the best validation.
         resume: Go on in `output`: finished folds stay, begun ones go on from their last epoch.
@@ -284,6 +286,7 @@ def _measure(plan: _Plan, fold: int, folder: Path, progress: Progress | None) ->
         target,
         Predictor({plan.network: member}),
         records=records,
+        masks=output_folder(folder.parent / MASKS_NAME),
         progress=progress,
     )
     write_manifest(

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
+import numpy as np
 import pytest
 import torch
 
@@ -11,6 +13,7 @@ from pipelines.datasets.prepare import prepare_acdc, read_datalist, select
 from pipelines.errors import ConfigError, DataError
 from pipelines.evaluation.cases import read_cases
 from pipelines.files import only_one
+from pipelines.reporting.cross_validation_results import write_cross_validation_results
 from pipelines.training.cross_validation import cross_validate, folds_of, parse_folds
 
 from .conftest import NARROW
@@ -74,6 +77,30 @@ def test_a_fold_is_measured_on_its_own_patients_by_a_network_of_the_others(
         measured = {case.patient for case in read_cases(whole / f"fold{fold}" / "evaluation/metrics.json")}
         assert measured == {item["patient"] for item in select(datalist, "validation", fold)}
         assert json.loads((whole / f"fold{fold}" / "manifest.json").read_text())["fold"] == fold
+
+
+def test_each_volume_has_its_mask_on_its_own_grid(whole: Path, prepared: Path) -> None:
+    outside = [item for item in read_datalist(prepared)["volumes"] if item["part"] != "test"]
+    assert {path.name for path in (whole / "masks").iterdir()} == {
+        Path(item["image"]).name for item in outside
+    }
+    for item in outside:
+        image, mask = (nib.load(path) for path in (item["image"], whole / "masks" / Path(item["image"]).name))
+        assert mask.shape == image.shape
+        np.testing.assert_allclose(mask.affine, image.affine, atol=1e-5)
+
+
+def test_page_tells_figures_folds_and_how_they_were_measured(whole: Path, tmp_path: Path) -> None:
+    content = content_of(whole)
+    text = write_cross_validation_results(whole, tmp_path).read_text()
+    dice = content["summary"]["dice"]["mean"]
+    assert f"| Dice (voxel F1) mean | {dice:.3f} (" in text
+    (fold,) = (line for line in text.splitlines() if line.startswith("| 1 | 1 | "))
+    assert f" {content['folds'][1]['dice']['mean']:.3f} |" in fold
+    assert "nothing was chosen by the patients that are measured" in text
+    assert "`max_epochs=2`" in text
+    with pytest.raises(DataError, match="thorax cross-validate"):
+        write_cross_validation_results(tmp_path, tmp_path)
 
 
 def test_the_mean_over_patients_is_that_of_the_folds_rows(whole: Path) -> None:
