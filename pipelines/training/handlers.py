@@ -61,7 +61,7 @@ def averaged_copy(network: nn.Module, decay: float = 0.995) -> AveragedModel:
     def average(past: Tensor, present: Tensor, count: Tensor | int) -> Tensor:
         step = float(count)
         weight = min(decay, (1 + step) / (10 + step))
-        return past * weight + present * (1 - weight)
+        return (past * weight).add_(present * (1 - weight))
 
     averaged = AveragedModel(network, avg_fn=average, use_buffers=True)
     averaged.eval()

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pipelines.transforms.batch import change_some
+
 
 @dataclass(frozen=True, slots=True)
 class IntensityAugmentation:
@@ -39,13 +41,17 @@ class IntensityAugmentation:
             image: `(B, C, H, W)` float32.
         """
         count, device = len(image), image.device
-        image = self._lower_resolution(image)
+        coarser = 1 + (self.low_resolution - 1) * float(torch.rand(()))
+        image = change_some(image, self._chosen(image), lambda some, _: _lower_resolution(some, coarser))
         low = image.amin(dim=(1, 2, 3), keepdim=True)
         span = (image.amax(dim=(1, 2, 3), keepdim=True) - low).clamp_min(1e-6)
         unit = (image - low) / span
         exponent = torch.exp(self.gamma * (2 * torch.rand(count, 1, 1, 1, device=device) - 1))
-        unit = unit.clamp_min(1e-4) ** torch.where(self._chosen(image), exponent, 1.0)
-        unit = torch.where(self._chosen(image), unit * self._bias_field(image), unit)
+        unit = unit.clamp_min(1e-4)
+        unit = change_some(unit, self._chosen(image), lambda some, rows: some ** exponent[rows])
+        chosen = self._chosen(image)
+        coarse = self.bias * torch.randn(count, 1, 4, 4, device=device)
+        unit = change_some(unit, chosen, lambda some, rows: some * _bias_field(coarse[rows], some))
         image = unit * span + low
         factor = 1 + self.contrast * (2 * torch.rand(count, 1, 1, 1, device=device) - 1)
         offset = self.brightness * torch.randn(count, 1, 1, 1, device=device)
@@ -56,13 +62,12 @@ class IntensityAugmentation:
     def _chosen(self, image: Tensor) -> Tensor:
         return torch.rand(len(image), 1, 1, 1, device=image.device) < self.share
 
-    def _bias_field(self, image: Tensor) -> Tensor:
-        coarse = self.bias * torch.randn(len(image), 1, 4, 4, device=image.device)
-        return F.interpolate(coarse, image.shape[2:], mode="bicubic", align_corners=True).exp()
 
-    def _lower_resolution(self, image: Tensor) -> Tensor:
-        factor = 1 + (self.low_resolution - 1) * float(torch.rand(()))
-        size = [max(1, round(length / factor)) for length in image.shape[2:]]
-        small = F.interpolate(image, size, mode="area")
-        blurred = F.interpolate(small, image.shape[2:], mode="bilinear", align_corners=False)
-        return torch.where(self._chosen(image), blurred, image)
+def _bias_field(coarse: Tensor, image: Tensor) -> Tensor:
+    return F.interpolate(coarse, image.shape[2:], mode="bicubic", align_corners=True).exp()
+
+
+def _lower_resolution(image: Tensor, factor: float) -> Tensor:
+    size = [max(1, round(length / factor)) for length in image.shape[2:]]
+    small = F.interpolate(image, size, mode="area")
+    return F.interpolate(small, image.shape[2:], mode="bilinear", align_corners=False)

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pipelines.transforms.batch import change_some
+
 
 @dataclass(frozen=True, slots=True)
 class SpatialAugmentation:
@@ -70,11 +72,7 @@ class SpatialAugmentation:
         )
         pixels = torch.einsum("bij,hwj->bhwi", matrix, offsets)
         to_grid = torch.tensor([2 / columns, 2 / rows], device=device)
-        return (
-            pixels * to_grid
-            + self._crop_center(center)[:, None, None, :]
-            + self._elastic_field(count, size, device)
-        )
+        return self._elastic(pixels * to_grid + self._crop_center(center)[:, None, None, :])
 
     def _crop_center(self, center: Tensor) -> Tensor:
         count = len(center)
@@ -83,12 +81,18 @@ class SpatialAugmentation:
         chosen = torch.where((torch.rand(count, 1, device=center.device) < self.anywhere), anywhere, near)
         return chosen.flip(1)
 
-    def _elastic_field(self, count: int, size: tuple[int, int], device: torch.device) -> Tensor:
-        nodes = self.elastic_grid
+    def _elastic(self, grid: Tensor) -> Tensor:
+        count, device, nodes = len(grid), grid.device, self.elastic_grid
+        size = grid.shape[1:3]
         strength = 2 * self.elastic * torch.rand(count, 1, 1, 1, device=device)
         chosen = torch.rand(count, 1, 1, 1, device=device) < self.elastic_probability
-        coarse = torch.randn(count, 2, nodes, nodes, device=device) * strength * chosen
-        return F.interpolate(coarse, size, mode="bicubic", align_corners=True).movedim(1, -1)
+        coarse = torch.randn(count, 2, nodes, nodes, device=device) * strength
+
+        def bend(some: Tensor, rows: Tensor) -> Tensor:
+            field = F.interpolate(coarse[rows], size, mode="bicubic", align_corners=True)
+            return some + field.movedim(1, -1)
+
+        return change_some(grid, chosen, bend)
 
 
 def _uniform(count: int, device: torch.device, *shape: int) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pipelines.transforms.batch import change_some
 from pipelines.transforms.intensity import IntensityAugmentation
 from pipelines.transforms.spatial import SpatialAugmentation
 
@@ -54,9 +55,11 @@ class RandAugmentXray:
         augmented = self.intensity.apply(sampled).clamp(0, 1)
         if not self.unchanged:
             return augmented
-        shrunk = F.interpolate(image.float(), (height, width), mode="area")
         chosen = torch.rand(len(image), 1, 1, 1, device=image.device) < self.unchanged
-        return torch.where(chosen, shrunk, augmented)
+        size = (height, width)
+        return change_some(
+            augmented, chosen, lambda _, rows: F.interpolate(image[rows].float(), size, mode="area")
+        )
 
 
 class RandAugmentXrayd:
