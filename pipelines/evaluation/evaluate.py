@@ -69,7 +69,8 @@ def evaluate(
         records: Patients to evaluate in place of all in `root`.
         reader: Dataset that `root` holds, a name in `READERS`.
         overlays: Draw pictures; a few volumes are segmented again for them.
-        masks: Folder that takes the label map of each volume, named as its image; none are kept without it.
+        masks: Folder that takes the label map of each volume, named as its image, and is made if it does not
+            exist; none are kept without it.
         progress: Called with volumes done, volumes in all and the volume's name.
 
     Returns:
@@ -81,6 +82,8 @@ def evaluate(
         OutputError: If the results cannot be written.
     """
     output_folder(output)
+    if masks is not None:
+        output_folder(masks)
     labelled, problems = labelled_volumes(root, records, reader)
     measured: list[_Measured] = []
     for done, record in enumerate(labelled, start=1):

@@ -286,7 +286,7 @@ def _measure(plan: _Plan, fold: int, folder: Path, progress: Progress | None) ->
         target,
         Predictor({plan.network: member}),
         records=records,
-        masks=output_folder(folder.parent / MASKS_NAME),
+        masks=folder.parent / MASKS_NAME,
         progress=progress,
     )
     write_manifest(
