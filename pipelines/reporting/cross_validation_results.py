@@ -7,7 +7,7 @@ from pipelines.evaluation.comparison import STRUCTURES
 from pipelines.files import output_folder, write_text
 from pipelines.manifest import MANIFEST_NAME
 from pipelines.reporting.acdc_results import TITLES
-from pipelines.reporting.comparison_tables import figures_table, parts_table
+from pipelines.reporting.comparison_tables import figures_table, parts_table, title_of
 from pipelines.reporting.html import Table
 from pipelines.reporting.markdown import duration, number, table_lines
 from pipelines.reporting.measured import page_of_measured
@@ -77,7 +77,13 @@ def _lines(content: dict[str, Any]) -> list[str]:
 
 
 def _folds(content: dict[str, Any]) -> Table:
-    header = ["fold", "patients", *(f"Dice {name}" for name in STRUCTURES), "LV EF error, points", "epochs"]
+    header = [
+        "fold",
+        "patients",
+        *(title_of("dice", name) for name in STRUCTURES),
+        "LV EF error, points",
+        "epochs",
+    ]
     rows = [
         [
             str(fold["fold"]),
