@@ -252,7 +252,7 @@ RUNNERS: dict[str, Callable[[Workspace, Command], None]] = {
     r"make demo( DATA=\S+)?": demo_smoke,
     r"(THORAX_DATA=\S+ )?make test(-slow)?( ARGS=.*)?": expands_to("python -m pytest"),
     r"make check": expands_to("supply_chain.py audit"),
-    r"make bench": expands_to("thorax bench"),
+    r"make bench": expands_to("thorax cohort-benchmark"),
     r"make audit": expands_to("supply_chain.py audit"),
     r"make sbom": expands_to("supply_chain.py sbom"),
     r"make lock": expands_to("uv pip compile"),
