@@ -196,7 +196,7 @@ def _measure(record: VolumeRecord, predictor: VolumePredictor, masks: Path | Non
     mask = predictor.predict(image).mask
     seconds = time.perf_counter() - started
     if masks is not None:
-        write_label(masks / record.image.name, mask.astype(np.uint8), image.affine)
+        write_label(masks / record.image.name, mask.astype(np.uint8, copy=False), image.affine)
     mask, truth = without_unlabelled(mask, label.array)
     return measure_case(record, image.spacing_mm, mask, truth, seconds)
 

@@ -5,13 +5,11 @@ from typing import Any, Final
 
 from pipelines.evaluation.comparison import STRUCTURES
 from pipelines.files import output_folder, write_text
-from pipelines.manifest import MANIFEST_NAME
 from pipelines.reporting.acdc_results import TITLES
 from pipelines.reporting.comparison_tables import figures_table, parts_table, title_of
 from pipelines.reporting.html import Table
 from pipelines.reporting.markdown import duration, number, table_lines
-from pipelines.reporting.measured import page_of_measured
-from pipelines.reporting.run_record import shown_command
+from pipelines.reporting.measured import page_with_command
 from pipelines.training.cross_validation import CONTENT_NAME
 
 PAGE_NAME: Final = "cross-validation.md"
@@ -31,14 +29,10 @@ def write_cross_validation_results(cross: Path, output: Path) -> Path:
         DataError: If the folder lacks what the command writes.
         OutputError: If the page cannot be written.
     """
-    _, lines = page_of_measured(cross / CONTENT_NAME, "thorax cross-validate", _lines)
-    _, command = page_of_measured(
-        cross / MANIFEST_NAME, "thorax cross-validate", lambda manifest: shown_command(manifest["command"])
-    )
+    _, text = page_with_command(cross, CONTENT_NAME, "thorax cross-validate", _lines)
     output_folder(output)
     page = output / PAGE_NAME
-    closing = ["## Command", "", "Paths stand for your own.", "", "```text", command, "```", ""]
-    write_text(page, "\n".join([*lines, *closing]))
+    write_text(page, text)
     return page
 
 
@@ -64,6 +58,7 @@ def _lines(content: dict[str, Any]) -> list[str]:
         "once, by a network that has not learned from it; the hold-out takes no part.",
         measured[content["weights"]],
         f"Settings: the bundle's own{' but ' + settings if settings else ''}.",
+        "The command below is that of the process that did the last fold; without `--folds` it does all.",
         "[What the figures mean](../concepts/figures.md) has the definitions.",
         "",
     ]

@@ -9,10 +9,8 @@ from rich.table import Table
 
 from pipelines.disease.study import CONTENT_NAME
 from pipelines.files import atomic_path, output_folder, write_text
-from pipelines.manifest import MANIFEST_NAME
 from pipelines.reporting.markdown import markdown_table
-from pipelines.reporting.measured import page_of_measured
-from pipelines.reporting.run_record import shown_command
+from pipelines.reporting.measured import page_with_command
 
 PAGE_NAME: Final = "disease.md"
 CONFUSION_NAME: Final = "disease_confusion.png"
@@ -46,16 +44,12 @@ def write_disease_results(study: Path, output: Path) -> Path:
         DataError: If the folder lacks what the command writes.
         OutputError: If a file cannot be written.
     """
-    content, lines = page_of_measured(study / CONTENT_NAME, "thorax disease", _lines)
-    _, command = page_of_measured(
-        study / MANIFEST_NAME, "thorax disease", lambda manifest: shown_command(manifest["command"])
-    )
+    content, text = page_with_command(study, CONTENT_NAME, "thorax disease", _lines)
     output_folder(output)
     _write_confusion(content, output / CONFUSION_NAME)
     _write_importance(content, output / IMPORTANCE_NAME)
     page = output / PAGE_NAME
-    closing = ["", "## Command", "", "Paths stand for your own.", "", "```text", command, "```", ""]
-    write_text(page, "\n".join([*lines, *closing]))
+    write_text(page, text)
     return page
 
 
@@ -105,6 +99,7 @@ def _lines(content: Content) -> list[str]:
                 for row in inner["importance"][:MOST_FEATURES]
             ],
         ),
+        "",
     ]
 
 

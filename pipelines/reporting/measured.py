@@ -1,12 +1,14 @@
 """What commands measured, as figures and as pages."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from pipelines.errors import DataError
+from pipelines.manifest import MANIFEST_NAME
+from pipelines.reporting.run_record import shown_command
 
 Page = TypeVar("Page")
 
@@ -70,3 +72,25 @@ def page_of_measured(
         return content, make(content)
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
         raise DataError(f"expected {path} of '{command}', found {error!r}; measure again") from error
+
+
+def page_with_command(
+    folder: Path, name: str, command: str, make: Callable[[dict[str, Any]], Sequence[str]]
+) -> tuple[dict[str, Any], str]:
+    """Content of a command's JSON file, and a page of it that ends with the command as it was given.
+
+    Args:
+        folder: Folder that the command wrote, with its manifest.
+        name: Name of the file in it.
+        command: The command, as a user types it.
+        make: Turns the content into the lines before.
+
+    Raises:
+        DataError: If the file or the manifest is missing, or lacks what this version reads.
+    """
+    content, lines = page_of_measured(folder / name, command, make)
+    _, given = page_of_measured(
+        folder / MANIFEST_NAME, command, lambda manifest: shown_command(manifest["command"])
+    )
+    closing = ["## Command", "", "Paths stand for your own.", "", "```text", given, "```", ""]
+    return content, "\n".join([*lines, *closing])
