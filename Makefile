@@ -51,10 +51,10 @@ spelling: $(STAMP)
 	$(BIN)/codespell
 
 audit: $(TOOLS_STAMP)
-	$(TOOLS)/bin/python pipelines/supply_chain.py audit
+	$(TOOLS)/bin/python .ci/supply_chain.py audit
 
 sbom: $(STAMP) $(TOOLS_STAMP)
-	$(TOOLS)/bin/python pipelines/supply_chain.py sbom --python $(BIN)/python --output "$(SBOM)"
+	$(TOOLS)/bin/python .ci/supply_chain.py sbom --python $(BIN)/python --output "$(SBOM)"
 
 COMPILE := $(TOOLS)/bin/uv pip compile --quiet --universal --python-version 3.11.5 --generate-hashes \
 	--no-annotate --custom-compile-command "make lock"
@@ -64,7 +64,7 @@ lock: $(TOOLS_STAMP)
 	$(COMPILE) --group tools --output-file tools.lock
 
 checksums: $(STAMP)
-	$(BIN)/python -c "from pipelines.bundle import BUNDLES; from pipelines.trust import write_shipped; write_shipped(BUNDLES)"
+	$(BIN)/python -c "from pipelines.models.bundle import BUNDLES; from pipelines.models.trust import write_shipped; write_shipped(BUNDLES)"
 
 docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
@@ -79,12 +79,12 @@ HAVE_PYTHON = test -n "$(PYTHON)" || { echo "No Python was found. Thorax needs P
 
 $(STAMP): pyproject.toml requirements.lock
 	@$(HAVE_PYTHON)
-	@"$(PYTHON)" pipelines/environment.py --venv "$(VENV)"
+	@"$(PYTHON)" .ci/environment.py --venv "$(VENV)"
 	@touch $@
 
 $(TOOLS_STAMP): tools.lock
 	@$(HAVE_PYTHON)
-	@"$(PYTHON)" pipelines/environment.py --tools --venv "$(TOOLS)"
+	@"$(PYTHON)" .ci/environment.py --tools --venv "$(TOOLS)"
 	@touch $@
 
 # runs/ stays: it holds hours of training.

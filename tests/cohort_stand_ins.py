@@ -11,7 +11,7 @@ import numpy as np
 from intensity_hearts import FakePrediction, heart, save
 
 from pipelines.cohort.run import CohortOptions
-from pipelines.errors import ConfigError
+from pipelines.core.errors import ConfigError
 
 DEADLY = 4000.0
 """An intensity at which the process dies, as of a lack of memory."""

@@ -15,6 +15,8 @@ import torch
 
 torch.set_num_threads(1)
 
+pytest_plugins = ["acdc_fixtures", "dicom_fixtures"]
+
 
 @pytest.fixture(scope="module", autouse=True)
 def freed_memory() -> Iterator[None]:

@@ -13,8 +13,8 @@ from dataset_folders import write_mnms
 from dicom_files import write_dicom_series
 from preloaded import run_line
 
-from pipelines.datasets.phantom import write_phantom_cohort
-from pipelines.datasets.phantom_xray import write_phantom_xrays
+from pipelines.datasets.phantom.cohort import write_phantom_cohort
+from pipelines.datasets.phantom.xray import write_phantom_xrays
 from pipelines.datasets.prepare import prepare_acdc
 from pipelines.datasets.prepare_xray import prepare_chest_xray
 

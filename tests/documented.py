@@ -14,7 +14,7 @@ from labelled_studies import write_labelled_studies
 from measured_images import measured_images
 from square_heart import write_square_hearts
 
-from pipelines.files import write_csv
+from pipelines.core.files import write_csv
 
 
 def is_about_xrays(command: Command) -> bool:

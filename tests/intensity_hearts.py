@@ -7,7 +7,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from pipelines.datasets.nifti import Volume
+from pipelines.core.volume import Volume
 
 AFFINE = np.array([[-2.0, 0, 0, 40], [0, 0, 10, -30], [0, 2, 0, 7], [0, 0, 0, 1]])
 VOXEL_ML = 2 * 2 * 10 / 1000

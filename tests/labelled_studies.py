@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from pipelines.core.volume import read_label, read_volume
 from pipelines.datasets.acdc import read_acdc
-from pipelines.datasets.nifti import read_label, read_volume
-from pipelines.datasets.phantom import write_phantom_cohort
-from pipelines.labelling.history import LabelStore
-from pipelines.labelling.images import StudyImages
+from pipelines.datasets.phantom.cohort import write_phantom_cohort
+from pipelines.server.history import LabelStore
+from pipelines.server.images import StudyImages
 
 
 def write_labelled_studies(folder: Path, *, patients: int = 2) -> Path:

@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 import yaml
 
-from pipelines.bundle import ACDC_BUNDLE, load_config
-from pipelines.training.checkpoints import save_weights
-from pipelines.trust import trust
+from pipelines.models.bundle import ACDC_BUNDLE, load_config
+from pipelines.models.checkpoints import save_weights
+from pipelines.models.trust import trust
 
 NARROW = {"unet": {"filters": [4] * 6}, "attention_unet": {"channels": [4] * 5}, "vnet": {}}
 """Settings of each network; VNet has no width to set."""

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-LIBRARIES = ["monai.bundle", "pipelines.cli", "pipelines.inference.predictor", "pipelines.training.run"]
+LIBRARIES = ["monai.bundle", "pipelines.cli.main", "pipelines.models.predictor", "pipelines.training.run"]
 
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(LIBRARIES)
@@ -55,7 +55,7 @@ def _run(arguments: list[str], folder: Path, environment: dict[str, str], output
     os.environ.update(environment)
     os.chdir(folder)
     if arguments[0] == "thorax":
-        from pipelines.cli import main
+        from pipelines.cli.main import main
 
         sys.argv = arguments
         main()

@@ -5,11 +5,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pipelines.datasets.records import Phase
+from pipelines.core.labels import FOREGROUND, AcdcLabel
+from pipelines.core.records import Phase
 from pipelines.evaluation.cases import Case
 from pipelines.evaluation.metrics import StructureMetrics
 from pipelines.evaluation.summary import summarise
-from pipelines.labels import FOREGROUND, AcdcLabel
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="

@@ -5,7 +5,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from pipelines.datasets.phantom import write_phantom_cohort
+from pipelines.datasets.phantom.cohort import write_phantom_cohort
 
 NARROW = {
     "unet": {"network_def::filters": [4, 4, 4, 4, 4, 4]},

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.datasets.nifti import Volume, write_label
+from pipelines.core.labels import AcdcLabel
+from pipelines.core.volume import Volume, write_label
 from pipelines.datasets.prepare import write_datalist
-from pipelines.labels import AcdcLabel
 
 SPACING = (1.0, 1.0, 10.0)
 

@@ -6,9 +6,8 @@ import sys
 import zipfile
 from pathlib import Path
 
+import environment
 import pytest
-
-from pipelines import environment
 
 ROOT = Path(__file__).parents[1]
 
@@ -56,7 +55,7 @@ def test_a_missing_torch_wheel_ends_in_advice_and_not_in_a_traceback(tmp_path: P
     python.write_text(f'#!/bin/sh\n[ "$1" = -c ] && exec "{sys.executable}" "$@"\nexit 1\n')
     python.chmod(0o755)
     run = subprocess.run(
-        [sys.executable, ROOT / "pipelines" / "environment.py", "--venv", folder],
+        [sys.executable, ROOT / ".ci" / "environment.py", "--venv", folder],
         capture_output=True,
         encoding="utf-8",
         check=False,

@@ -7,10 +7,9 @@ import subprocess
 import tomllib
 from pathlib import Path
 
+import environment
 import pytest
 import yaml
-
-from pipelines import environment
 
 ROOT = Path(__file__).parents[1]
 

@@ -8,11 +8,11 @@ import sysconfig
 from importlib.metadata import distributions
 from pathlib import Path
 
+import environment
 import pytest
+from supply_chain import audit, read_exceptions
 
 import pipelines
-from pipelines import environment
-from pipelines.supply_chain import audit, read_exceptions
 
 ROOT = Path(__file__).parents[1]
 FIRST = {"name": "first", "version": "1.0", "vulns": []}

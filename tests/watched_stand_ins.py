@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipelines.errors import DataError, OutputError
+from pipelines.core.errors import DataError, OutputError
 from pipelines.watching.service import WatchSettings, watch
 from pipelines.watching.units import Waits
 from pipelines.watching.worker import Job, Limits
@@ -85,7 +85,7 @@ def segmenter() -> Callable[[Job], dict[str, Any]]:
     """Takes bright pixels of a DICOM series for the LV and writes them as DICOM SEG."""
     import numpy as np
 
-    from pipelines.inference.dicom import order_series, read_series
+    from pipelines.datasets.dicom import order_series, read_series
     from pipelines.inference.dicom_seg import write_dicom_seg
 
     def process(job: Job) -> dict[str, Any]:

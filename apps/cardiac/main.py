@@ -7,17 +7,17 @@ from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.tasks.infer_v2 import InferTask
 
 import pipelines
-from pipelines.bundle import ACDC_BUNDLE, NETWORKS
-from pipelines.labelling.answers import LABELS
-from pipelines.labelling.datastore import StudiesDatastore
-from pipelines.labelling.interactive import CorrectSlice, CorrectVolume, RefineByScribbles
-from pipelines.labelling.predictors import Predictors
-from pipelines.labelling.published import PublishedWeights
-from pipelines.labelling.scoring import DiceScore, PlausibilityScore, Scorings, UncertaintyScore
-from pipelines.labelling.tasks import AutomaticSegmentation, FirstUnlabelled, RandomPatient
-from pipelines.labelling.trainings import FineTuning, Trainings
-from pipelines.labelling.uncertainty import MostUncertain, Uncertainty
-from pipelines.labels import LABEL_NAMES, AcdcLabel
+from pipelines.core.labels import LABEL_NAMES, AcdcLabel
+from pipelines.models.bundle import ACDC_BUNDLE, NETWORKS
+from pipelines.server.answers import LABELS
+from pipelines.server.datastore import StudiesDatastore
+from pipelines.server.interactive import CorrectSlice, CorrectVolume, RefineByScribbles
+from pipelines.server.predictors import Predictors
+from pipelines.server.published import PublishedWeights
+from pipelines.server.scoring import DiceScore, PlausibilityScore, Scorings, UncertaintyScore
+from pipelines.server.tasks import AutomaticSegmentation, FirstUnlabelled, RandomPatient
+from pipelines.server.trainings import FineTuning, Trainings
+from pipelines.server.uncertainty import MostUncertain, Uncertainty
 
 
 class CardiacApp(MONAILabelApp):

@@ -21,12 +21,12 @@ from pipelines.cohort.results import PARTS_NAME, read_results
 from pipelines.cohort.run import TASKS_A_WORKER, CohortOptions, run_cohort
 from pipelines.cohort.scale import StudyCost
 from pipelines.cohort.worker import CohortWorker, Task
-from pipelines.datasets.phantom import write_phantom_cohort
-from pipelines.errors import ConfigError
-from pipelines.files import output_folder, write_csv, write_json
-from pipelines.manifest import write_manifest
-from pipelines.ray_session import OBJECT_STORE_BYTES, set_environment
-from pipelines.reporting.steps import StepLog
+from pipelines.core.errors import ConfigError
+from pipelines.core.files import output_folder, write_csv, write_json
+from pipelines.core.manifest import write_manifest
+from pipelines.core.ray_session import OBJECT_STORE_BYTES, set_environment
+from pipelines.core.steps import StepLog
+from pipelines.datasets.phantom.cohort import write_phantom_cohort
 
 BENCH_NAME: Final = "cohort_bench.json"
 

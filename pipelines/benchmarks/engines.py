@@ -13,15 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipelines.bundle import bundle_of, device_settings
-from pipelines.datasets.nifti import Volume
-from pipelines.errors import ConfigError
+from pipelines.core.errors import ConfigError
+from pipelines.core.volume import Volume
 from pipelines.export.formats import FORMATS, INT8
 from pipelines.export.source import Source
-from pipelines.inference.engines import Engine
-from pipelines.inference.member import Member
-from pipelines.inference.openvino_runtime import INT8_NAME, Run
-from pipelines.inference.predictor import Predictor
+from pipelines.models.bundle import bundle_of, device_settings
+from pipelines.models.engines import Engine
+from pipelines.models.member import Member
+from pipelines.models.openvino_runtime import INT8_NAME, Run
+from pipelines.models.predictor import Predictor
 
 BASE: Final = "PyTorch fp32"
 """The way that all are compared with."""

@@ -15,10 +15,10 @@ from typing import Final
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
-from pipelines.bundle import NETWORKS
-from pipelines.datasets.nifti import read_volume
-from pipelines.errors import ConfigError
-from pipelines.inference.predictor import Predictor
+from pipelines.core.errors import ConfigError
+from pipelines.core.volume import read_volume
+from pipelines.models.bundle import NETWORKS
+from pipelines.models.predictor import Predictor
 
 START_TIMEOUT_S: Final = 180.0
 """Longest wait for a server's first answer, s."""
@@ -64,7 +64,7 @@ def running_server(studies: Path, *options: str) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     address, log = f"http://127.0.0.1:{port}", studies.parent / "server.log"
-    command = [sys.executable, "-c", "from pipelines.cli import main; main()", "serve"]
+    command = [sys.executable, "-c", "from pipelines.cli.main import main; main()", "serve"]
     with log.open("w") as stream:
         process = subprocess.Popen(
             [*command, "--studies", str(studies), "--port", port, *options],

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipelines.bundle import load_config
+from pipelines.models.bundle import load_config
 from pipelines.training.precision import AutocastInferer
 
 

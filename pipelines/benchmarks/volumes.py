@@ -11,10 +11,10 @@ import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.bundle import NETWORKS, bundle_of, load_config
-from pipelines.datasets.nifti import Volume, read_volume, slices_last, write_label
-from pipelines.inference.predictor import Predictor
-from pipelines.training.checkpoints import save_weights
+from pipelines.core.volume import Volume, read_volume, slices_last, write_label
+from pipelines.models.bundle import NETWORKS, bundle_of, load_config
+from pipelines.models.checkpoints import save_weights
+from pipelines.models.predictor import Predictor
 
 SHAPE: Final = (256, 216, 10)
 """Voxels of the volume that is segmented."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pipelines.cohort.scale import Fleet, Outcome, StudyCost, simulate
-from pipelines.errors import ConfigError
+from pipelines.core.errors import ConfigError
 
 MB_A_GBIT: Final = 125.0
 """MB (1e6 bytes) in a gigabit (1e9 bits)."""

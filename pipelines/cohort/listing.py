@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import pandas as pd
 
-from pipelines.datasets.records import Problem
-from pipelines.errors import DataError
+from pipelines.core.errors import DataError
+from pipelines.core.records import Problem
 from pipelines.inference.inputs import Study, StudyKind, UniqueNames, find_studies
 
 MANIFEST_SUFFIXES: Final = (".csv", ".parquet")

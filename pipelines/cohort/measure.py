@@ -8,9 +8,9 @@ from typing import Any
 from zlib import crc32
 
 from pipelines.cohort.listing import CohortStudy
-from pipelines.datasets.nifti import Volume
-from pipelines.datasets.records import Problem
-from pipelines.errors import ConfigError, DataError, OutputError
+from pipelines.core.errors import ConfigError, DataError, OutputError
+from pipelines.core.records import Problem
+from pipelines.core.volume import Volume
 from pipelines.inference.inputs import Study, StudyImage, find_studies
 from pipelines.inference.segment import MaskPrediction, MaskPredictor, Tools, segment_study
 from pipelines.inference.study_result import StudyResult

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from pipelines.bundle import NETWORKS, load_config
-from pipelines.errors import ConfigError
+from pipelines.core.errors import ConfigError
 from pipelines.inference.segment import MaskPredictor
+from pipelines.models.bundle import NETWORKS, load_config
 
 if TYPE_CHECKING:
-    from pipelines.inference.engines import Engine
+    from pipelines.models.engines import Engine
 
 
 class ModelSource(Protocol):
@@ -52,7 +52,7 @@ class BundleModel:
             ConfigError: If a network is unknown, weights are missing or do not fit, or the engine cannot
                 run them.
         """
-        from pipelines.inference.predictor import Predictor
+        from pipelines.models.predictor import Predictor
 
         return Predictor.load(
             self.networks,

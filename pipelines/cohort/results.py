@@ -4,8 +4,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from pipelines.errors import ConfigError, DataError
-from pipelines.files import atomic_path
+from pipelines.core.errors import ConfigError, DataError
+from pipelines.core.files import atomic_path
 from pipelines.inference.study_result import StudyResult
 
 try:

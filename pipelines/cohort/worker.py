@@ -13,10 +13,10 @@ from pipelines.cohort.listing import CohortStudy
 from pipelines.cohort.measure import measure_study
 from pipelines.cohort.model import ModelSource
 from pipelines.cohort.results import write_part
-from pipelines.errors import ConfigError, ThoraxError
-from pipelines.files import write_text
+from pipelines.core.errors import ConfigError, ThoraxError
+from pipelines.core.files import write_text
+from pipelines.core.manifest import package_versions
 from pipelines.inference.segment import MaskPredictor
-from pipelines.manifest import package_versions
 
 MASKS_NAME: Final = "masks"
 BEGUN_NAME: Final = "begun"

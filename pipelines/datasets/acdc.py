@@ -7,10 +7,10 @@ References:
 import math
 from pathlib import Path
 
+from pipelines.core.errors import DataError
+from pipelines.core.records import Dataset, PatientRecord, Phase, Problem, VolumeRecord
+from pipelines.core.volume import read_grid
 from pipelines.datasets.gather import check_root, gather
-from pipelines.datasets.nifti import read_grid
-from pipelines.datasets.records import Dataset, PatientRecord, Phase, Problem, VolumeRecord
-from pipelines.errors import DataError
 
 PARTS = ("training", "testing")
 

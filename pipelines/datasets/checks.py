@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from pipelines.datasets.nifti import Volume, check_same_grid, read_label, read_volume
-from pipelines.datasets.records import PatientRecord, Phase, Problem, VolumeRecord
-from pipelines.errors import DataError
-from pipelines.labels import FOREGROUND, LABEL_NAMES, AcdcLabel
+from pipelines.core.errors import DataError
+from pipelines.core.labels import FOREGROUND, LABEL_NAMES, AcdcLabel
+from pipelines.core.records import PatientRecord, Phase, Problem, VolumeRecord
+from pipelines.core.volume import Volume, check_same_grid, read_label, read_volume
 
 
 def check_patient(patient: PatientRecord) -> tuple[PatientRecord, list[Problem]]:

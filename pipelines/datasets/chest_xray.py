@@ -10,9 +10,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from pipelines.datasets.records import Problem
+from pipelines.core.errors import DataError
+from pipelines.core.records import Problem
 from pipelines.datasets.xray_image import SUFFIXES
-from pipelines.errors import DataError
 
 PNEUMONIA_NAME: Final = re.compile(r"(?P<patient>person\d+)_(?P<agent>bacteria|virus)_\d+")
 NORMAL_NAME: Final = re.compile(r"(?P<patient>(?:NORMAL2-)?IM-\d+)-\d+")

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from pipelines.core.records import PatientRecord, Problem
 from pipelines.datasets.duplicates import joined
 from pipelines.datasets.loading import load_image
-from pipelines.datasets.records import PatientRecord, Problem
 
 TEST = "test"
 

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.datasets.nifti import Volume
-from pipelines.inference.dicom import read_series
-from pipelines.inference.dicom_series import read_header
+from pipelines.core.volume import Volume
+from pipelines.datasets.dicom import read_series
+from pipelines.datasets.dicom_series import read_header
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
+from pipelines.core.errors import DataError
+from pipelines.core.labels import FOREGROUND, AcdcLabel
+from pipelines.core.records import Dataset, PatientRecord, Phase, Problem, VolumeRecord
+from pipelines.core.volume import read_grid
 from pipelines.datasets.loading import LabelValues, NiftiSource
-from pipelines.datasets.nifti import read_grid
-from pipelines.datasets.records import Dataset, PatientRecord, Phase, Problem, VolumeRecord
-from pipelines.errors import DataError
-from pipelines.labels import FOREGROUND, AcdcLabel
 
 Files = TypeVar("Files")
 

@@ -17,9 +17,9 @@ import re
 from pathlib import Path
 from typing import Final
 
+from pipelines.core.labels import AcdcLabel
+from pipelines.core.records import Dataset
 from pipelines.datasets.gather import check_root, gather, single_volume
-from pipelines.datasets.records import Dataset
-from pipelines.labels import AcdcLabel
 
 VALUES_2: Final = {1: AcdcLabel.LV, 2: AcdcLabel.RV} | dict.fromkeys(range(3, 9), AcdcLabel.BACKGROUND)
 """Meaning of HVSMR-2.0's values; LA 3, RA 4, AO 5, PA 6, SVC 7 and IVC 8 become background."""

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.datasets.nifti import Volume, check_same_grid, read_label, read_values, read_volume
-from pipelines.datasets.records import VolumeRecord
-from pipelines.errors import DataError
-from pipelines.labels import UNLABELLED, AcdcLabel
+from pipelines.core.errors import DataError
+from pipelines.core.labels import UNLABELLED, AcdcLabel
+from pipelines.core.records import VolumeRecord
+from pipelines.core.volume import Volume, check_same_grid, read_label, read_values, read_volume
 
 LabelValues = Mapping[int, AcdcLabel]
 """Values of a dataset's label files, and what they mean here; other structures become background."""

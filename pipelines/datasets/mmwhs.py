@@ -12,9 +12,9 @@ References:
 from pathlib import Path
 from typing import Final
 
+from pipelines.core.labels import AcdcLabel
+from pipelines.core.records import Dataset
 from pipelines.datasets.gather import check_root, gather, single_volume
-from pipelines.datasets.records import Dataset
-from pipelines.labels import AcdcLabel
 
 VALUES: Final = {
     500: AcdcLabel.LV,

@@ -11,12 +11,12 @@ import csv
 from pathlib import Path
 from typing import Final
 
+from pipelines.core.errors import DataError
+from pipelines.core.labels import AcdcLabel
+from pipelines.core.records import Dataset, PatientRecord, Phase, Problem, VolumeRecord
+from pipelines.core.volume import read_grid
 from pipelines.datasets.gather import check_root, gather
 from pipelines.datasets.loading import NiftiSource
-from pipelines.datasets.nifti import read_grid
-from pipelines.datasets.records import Dataset, PatientRecord, Phase, Problem, VolumeRecord
-from pipelines.errors import DataError
-from pipelines.labels import AcdcLabel
 
 VALUES: Final = {1: AcdcLabel.LV, 2: AcdcLabel.MYO, 3: AcdcLabel.RV}
 """Meaning of the label values."""

@@ -14,9 +14,9 @@ import re
 from pathlib import Path
 from typing import Final
 
+from pipelines.core.labels import AcdcLabel
+from pipelines.core.records import Dataset
 from pipelines.datasets.gather import check_root, gather, single_volume
-from pipelines.datasets.records import Dataset
-from pipelines.labels import AcdcLabel
 
 VALUES: Final = {200: AcdcLabel.MYO, 500: AcdcLabel.LV, 600: AcdcLabel.RV}
 """Meaning of the label values."""

@@ -8,14 +8,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pipelines.core.errors import DataError
+from pipelines.core.files import output_folder, write_json
+from pipelines.core.progress import Progress
+from pipelines.core.records import PatientRecord, Phase, Problem, VolumeRecord
 from pipelines.datasets.acdc import read_acdc
 from pipelines.datasets.checks import check_patient
 from pipelines.datasets.copies import without_copies
-from pipelines.datasets.records import PatientRecord, Phase, Problem, VolumeRecord
 from pipelines.datasets.split import split_hash, split_patients
-from pipelines.errors import DataError
-from pipelines.files import output_folder, write_json
-from pipelines.progress import Progress
 
 DATALIST_NAME = "datalist.json"
 ALL_PATIENTS = -1

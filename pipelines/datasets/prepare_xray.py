@@ -11,15 +11,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from pipelines.core.errors import DataError
+from pipelines.core.files import output_folder, write_json
+from pipelines.core.progress import Progress
+from pipelines.core.records import Problem
 from pipelines.datasets.chest_xray import Finding, XrayRecord, read_chest_xray
 from pipelines.datasets.duplicates import joined, near_duplicates, pixel_hash, thumbnail
 from pipelines.datasets.prepare import DATALIST_NAME, Section, fingerprint, read_datalist
-from pipelines.datasets.records import Problem
 from pipelines.datasets.split import split_by_fraction, split_hash
 from pipelines.datasets.xray_image import MOST_COLOURFUL, read_xray
-from pipelines.errors import DataError
-from pipelines.files import output_folder, write_json
-from pipelines.progress import Progress
 
 SplitBy = Literal["patient", "image"]
 

@@ -10,8 +10,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Final
 
-from pipelines.datasets.records import Dataset
-from pipelines.errors import ConfigError
+from pipelines.core.errors import ConfigError
+from pipelines.core.records import Dataset
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.errors import DataError
+from pipelines.core.errors import DataError
 
 FOLDS = 5
 HOLDOUT_FRACTION = 0.2

@@ -31,13 +31,13 @@ import numpy as np
 import numpy.typing as npt
 from skimage.draw import polygon
 
+from pipelines.core.errors import DataError
+from pipelines.core.labels import UNLABELLED, AcdcLabel
+from pipelines.core.records import Dataset, PatientRecord, Phase, Problem, VolumeRecord
+from pipelines.core.volume import Volume
+from pipelines.datasets.dicom import order_series
 from pipelines.datasets.dicom_source import DicomSource, dicom_spacing_mm
 from pipelines.datasets.gather import check_root, gather
-from pipelines.datasets.nifti import Volume
-from pipelines.datasets.records import Dataset, PatientRecord, Phase, Problem, VolumeRecord
-from pipelines.errors import DataError
-from pipelines.inference.dicom import order_series
-from pipelines.labels import UNLABELLED, AcdcLabel
 
 INNER, OUTER = "icontour", "ocontour"
 TABLE_NAME: Final = "scd_patientdata.csv"

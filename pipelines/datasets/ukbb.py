@@ -19,15 +19,15 @@ from typing import Any, Final
 
 import numpy as np
 
+from pipelines.core.errors import DataError
+from pipelines.core.labels import AcdcLabel
+from pipelines.core.records import Dataset, PatientRecord, Phase, Problem, VolumeRecord
+from pipelines.core.volume import read_grid, read_values
+from pipelines.datasets.dicom import order_series
+from pipelines.datasets.dicom_series import is_dicom, read_header
 from pipelines.datasets.dicom_source import DicomSource, dicom_spacing_mm
 from pipelines.datasets.gather import check_root, gather
 from pipelines.datasets.loading import NiftiSource
-from pipelines.datasets.nifti import read_grid, read_values
-from pipelines.datasets.records import Dataset, PatientRecord, Phase, Problem, VolumeRecord
-from pipelines.errors import DataError
-from pipelines.inference.dicom import order_series
-from pipelines.inference.dicom_series import is_dicom, read_header
-from pipelines.labels import AcdcLabel
 
 VALUES: Final = {1: AcdcLabel.LV, 2: AcdcLabel.MYO, 3: AcdcLabel.RV}
 """Meaning of the label values of `ukbb_cardiac`."""

@@ -11,7 +11,7 @@ from PIL import Image, UnidentifiedImageError
 from pydicom.errors import InvalidDicomError
 from pydicom.pixel_data_handlers.util import apply_modality_lut, apply_voi_lut
 
-from pipelines.errors import DataError
+from pipelines.core.errors import DataError
 
 SUFFIXES: Final = (".jpeg", ".jpg", ".png", ".dcm", ".dicom")
 """File names, in lower case, that are taken for radiographs."""

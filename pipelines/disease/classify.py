@@ -15,8 +15,8 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
+from pipelines.core.errors import DataError
 from pipelines.disease.patients import MeasuredHeart
-from pipelines.errors import DataError
 
 FloatArray = npt.NDArray[np.float64]
 Groups = npt.NDArray[np.str_]

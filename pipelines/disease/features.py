@@ -8,11 +8,11 @@ References:
 
 import math
 
-from pipelines.datasets.nifti import Volume, slices_last
+from pipelines.core.errors import DataError
+from pipelines.core.indices import cardiac_indices, structure_volumes_ml
+from pipelines.core.labels import FOREGROUND, LABEL_NAMES, AcdcLabel
+from pipelines.core.volume import Volume, slices_last
 from pipelines.disease.thickness import wall_features
-from pipelines.errors import DataError
-from pipelines.evaluation.indices import cardiac_indices, structure_volumes_ml
-from pipelines.labels import FOREGROUND, LABEL_NAMES, AcdcLabel
 
 Features = dict[str, float]
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipelines.core.errors import DataError
+from pipelines.core.records import PatientRecord, Phase, Problem, VolumeRecord
+from pipelines.core.volume import Volume, check_same_grid, read_label
 from pipelines.datasets.acdc import read_acdc
-from pipelines.datasets.nifti import Volume, check_same_grid, read_label
 from pipelines.datasets.prepare import patient_records
-from pipelines.datasets.records import PatientRecord, Phase, Problem, VolumeRecord
 from pipelines.disease.features import Features, disease_features
-from pipelines.errors import DataError
 from pipelines.interaction.unseen_masks import mask_path
 
 

@@ -7,7 +7,9 @@ from typing import Any, Final
 import numpy as np
 from scipy.stats import binomtest
 
-from pipelines.datasets.records import Problem
+from pipelines.core.files import output_folder, write_csv, write_json
+from pipelines.core.progress import Progress
+from pipelines.core.records import Problem
 from pipelines.disease.classify import (
     Groups,
     chosen,
@@ -17,8 +19,6 @@ from pipelines.disease.classify import (
     shared_features,
 )
 from pipelines.disease.patients import MeasuredHeart, measure_hearts
-from pipelines.files import output_folder, write_csv, write_json
-from pipelines.progress import Progress
 
 CONTENT_NAME: Final = "disease.json"
 TABLE_NAME: Final = "features.csv"

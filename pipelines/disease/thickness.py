@@ -4,8 +4,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from pipelines.evaluation.indices import IntArray, Spacing
-from pipelines.labels import AcdcLabel
+from pipelines.core.indices import IntArray, Spacing
+from pipelines.core.labels import AcdcLabel
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]

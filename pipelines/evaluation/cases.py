@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.datasets.records import Phase
-from pipelines.errors import DataError
+from pipelines.core.errors import DataError
+from pipelines.core.labels import FOREGROUND, LABEL_NAMES, AcdcLabel
+from pipelines.core.records import Phase
 from pipelines.evaluation.metrics import METRIC_NAMES, StructureMetrics
-from pipelines.labels import FOREGROUND, LABEL_NAMES, AcdcLabel
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
+from pipelines.core.errors import ConfigError
+from pipelines.core.progress import Progress
 from pipelines.datasets.prepare import Section, patient_records, read_datalist, select
-from pipelines.errors import ConfigError
 from pipelines.evaluation.comparison import compare_models
 from pipelines.evaluation.models import Model, evaluate_models, read_evaluation
-from pipelines.evaluation.scored_runs import read_scored_settings
-from pipelines.evaluation.setting_effects import setting_effects
-from pipelines.progress import Progress
+from pipelines.training.scored_runs import read_scored_settings
+from pipelines.training.setting_effects import setting_effects
 
 MODELS_FOLDER: Final = "models"
 

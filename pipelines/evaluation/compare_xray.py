@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from pipelines.core.errors import DataError
 from pipelines.datasets.chest_xray import Finding
-from pipelines.errors import DataError
 from pipelines.evaluation.bootstrap import bootstrap_weights, percentile_interval
 from pipelines.evaluation.classification import (
     BoolArray,

@@ -7,14 +7,14 @@ from typing import Any, Final
 
 import numpy as np
 
-from pipelines.errors import DataError
+from pipelines.core.errors import DataError
+from pipelines.core.labels import FOREGROUND, LABEL_NAMES
 from pipelines.evaluation.bootstrap import RESAMPLES, FloatArray, bootstrap_weights
 from pipelines.evaluation.cases import Case
 from pipelines.evaluation.metrics import METRIC_NAMES
 from pipelines.evaluation.paired import holm, paired_difference
 from pipelines.evaluation.ranks import rank_stability
 from pipelines.evaluation.summary import INDEX_FIELDS, patient_indices, summarise
-from pipelines.labels import FOREGROUND, LABEL_NAMES
 
 COMPARED_METRICS: Final = tuple(metric for metric in METRIC_NAMES if metric != "f1")
 """F1 of the voxels is Dice by definition: testing both would show one finding twice."""

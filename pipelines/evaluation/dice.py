@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipelines.datasets.nifti import check_same_grid, read_label, read_volume
+from pipelines.core.indices import IntArray
+from pipelines.core.labels import FOREGROUND, LABEL_NAMES
+from pipelines.core.volume import check_same_grid, read_label, read_volume
 from pipelines.evaluation.evaluate import VolumePredictor
-from pipelines.evaluation.indices import IntArray
 from pipelines.evaluation.metrics import dice_coefficient
-from pipelines.labels import FOREGROUND, LABEL_NAMES
 
 STRUCTURES = tuple(LABEL_NAMES[label] for label in FOREGROUND)
 

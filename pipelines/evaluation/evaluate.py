@@ -9,18 +9,18 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from pipelines.core.errors import DataError
+from pipelines.core.files import atomic_path, output_folder, write_csv, write_json
+from pipelines.core.indices import IntArray, Spacing, structure_volumes_ml
+from pipelines.core.progress import Progress
+from pipelines.core.records import PatientRecord, Phase, Problem, VolumeRecord
+from pipelines.core.volume import Volume, slices_last, write_label
 from pipelines.datasets.loading import load_pair, without_unlabelled
-from pipelines.datasets.nifti import Volume, slices_last, write_label
 from pipelines.datasets.readers import read_dataset
-from pipelines.datasets.records import PatientRecord, Phase, Problem, VolumeRecord
-from pipelines.errors import DataError
 from pipelines.evaluation.cases import Case
-from pipelines.evaluation.indices import IntArray, Spacing, structure_volumes_ml
 from pipelines.evaluation.metrics import volume_metrics
 from pipelines.evaluation.summary import summarise
-from pipelines.files import atomic_path, output_folder, write_csv, write_json
-from pipelines.progress import Progress
-from pipelines.reporting.overlay import overlay_figure
+from pipelines.figures.overlay import overlay_figure
 
 OVERLAYS = 5
 """Least number of overlay pictures, as far as there are volumes."""
@@ -37,7 +37,7 @@ class SegmentedVolume(Protocol):
 
 
 class VolumePredictor(Protocol):
-    """Anything that segments a volume, e.g. `pipelines.inference.predictor.Predictor`."""
+    """Anything that segments a volume, e.g. `pipelines.models.predictor.Predictor`."""
 
     def predict(self, volume: Volume) -> SegmentedVolume:
         """Label map of a 3-D volume."""

@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.core.errors import DataError
+from pipelines.core.files import output_folder, write_csv, write_json
+from pipelines.core.progress import Progress
+from pipelines.core.records import Problem
 from pipelines.datasets.chest_xray import Finding, XrayRecord, decide, read_chest_xray
-from pipelines.datasets.records import Problem
 from pipelines.datasets.xray_image import read_xray
-from pipelines.errors import DataError
 from pipelines.evaluation.classification import FloatArray, summarise_classification
-from pipelines.files import output_folder, write_csv, write_json
-from pipelines.inference.classifier import XrayModel
-from pipelines.progress import Progress
-from pipelines.reporting.xray_figures import write_figures
+from pipelines.figures.xray_figures import write_figures
+from pipelines.models.classifier import XrayModel
 
 METRICS_NAME = "metrics.json"
 COLUMNS = ("image", "patient", "finding", "agent", "probability", "decision", "is_correct")

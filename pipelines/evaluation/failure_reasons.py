@@ -7,9 +7,9 @@ from typing import Final
 
 import numpy as np
 
-from pipelines.evaluation.indices import IntArray, Spacing
+from pipelines.core.indices import IntArray, Spacing
+from pipelines.core.labels import FOREGROUND, AcdcLabel
 from pipelines.evaluation.slice_errors import Position, slice_positions
-from pipelines.labels import FOREGROUND, AcdcLabel
 
 LEAK_SHARE: Final = 0.2
 """Predicted area on background, as a share of the true area, from which a structure leaks."""

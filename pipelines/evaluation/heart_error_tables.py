@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from pipelines.core.labels import FOREGROUND, LABEL_NAMES
 from pipelines.evaluation.agreement import measure_agreement
 from pipelines.evaluation.cases import Case
 from pipelines.evaluation.error_factors import Observation, correlations, level_table, thirds
@@ -14,7 +15,6 @@ from pipelines.evaluation.heart_errors import HeartErrors, HeartVolume
 from pipelines.evaluation.observer_limits import figures_of
 from pipelines.evaluation.slice_errors import Position, SliceError, pooled_dice
 from pipelines.evaluation.summary import INDEX_FIELDS, patient_indices
-from pipelines.labels import FOREGROUND, LABEL_NAMES
 
 CONTINUOUS: Final = {
     "pixel spacing": "mm",

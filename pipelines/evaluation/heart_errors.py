@@ -10,23 +10,23 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import roc_auc_score
 
+from pipelines.core.errors import DataError
+from pipelines.core.indices import Spacing, structure_volumes_ml
+from pipelines.core.labels import UNLABELLED, AcdcLabel
+from pipelines.core.progress import Progress
+from pipelines.core.records import PatientRecord, Problem, VolumeRecord
+from pipelines.core.volume import Volume, slices_last
 from pipelines.datasets.loading import load_pair, without_unlabelled
-from pipelines.datasets.nifti import Volume, slices_last
-from pipelines.datasets.records import PatientRecord, Problem, VolumeRecord
-from pipelines.errors import DataError
 from pipelines.evaluation.cases import Case
 from pipelines.evaluation.evaluate import VolumePredictor, labelled_volumes, measure_case
 from pipelines.evaluation.failure_reasons import Reason, find_reasons
-from pipelines.evaluation.indices import Spacing, structure_volumes_ml
 from pipelines.evaluation.slice_errors import SliceError, measure_slices
 from pipelines.evaluation.uncertainty_maps import ProbabilityPredictor, entropy
 from pipelines.evaluation.voxel_calibration import VoxelCalibration, heart_band
-from pipelines.labels import UNLABELLED, AcdcLabel
-from pipelines.progress import Progress
 
 
 class HeartPredictor(VolumePredictor, ProbabilityPredictor, Protocol):
-    """Segments volumes and tells its probabilities, e.g. `pipelines.inference.predictor.Predictor`."""
+    """Segments volumes and tells its probabilities, e.g. `pipelines.models.predictor.Predictor`."""
 
 
 @dataclass(frozen=True, slots=True)

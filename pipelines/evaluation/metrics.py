@@ -9,8 +9,8 @@ import numpy.typing as npt
 from scipy.ndimage import binary_erosion
 from scipy.spatial import KDTree
 
-from pipelines.evaluation.indices import IntArray, Spacing
-from pipelines.labels import FOREGROUND, AcdcLabel
+from pipelines.core.indices import IntArray, Spacing
+from pipelines.core.labels import FOREGROUND, AcdcLabel
 
 METRIC_NAMES: Final = ("dice", "iou", "precision", "recall", "f1", "hd95_mm", "assd_mm")
 """The fields of `StructureMetrics` that are figures, in the order of result files."""

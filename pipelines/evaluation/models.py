@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from pipelines.benchmarks.memory import cost_of_predicting
-from pipelines.bundle import ACDC_BUNDLE, NETWORKS, device_settings, load_config
-from pipelines.datasets.records import PatientRecord
-from pipelines.errors import ConfigError
+from pipelines.core.errors import ConfigError
+from pipelines.core.files import only_one, output_folder
+from pipelines.core.manifest import MANIFEST_NAME, write_manifest
+from pipelines.core.progress import Progress
+from pipelines.core.records import PatientRecord
 from pipelines.evaluation.cases import Case, read_cases
 from pipelines.evaluation.evaluate import evaluate
-from pipelines.files import only_one, output_folder
-from pipelines.inference.member import Member
-from pipelines.inference.predictor import Predictor
-from pipelines.manifest import MANIFEST_NAME, write_manifest
-from pipelines.progress import Progress
+from pipelines.evaluation.memory import cost_of_predicting
+from pipelines.models.bundle import ACDC_BUNDLE, NETWORKS, device_settings, load_config
+from pipelines.models.member import Member
+from pipelines.models.predictor import Predictor
 
 METRICS_NAME: Final = "metrics.json"
 LOCK_NAME: Final = "running"

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.datasets.records import Phase
-from pipelines.evaluation.indices import IntArray
-from pipelines.labels import FOREGROUND, LABEL_NAMES, AcdcLabel
+from pipelines.core.indices import IntArray
+from pipelines.core.labels import FOREGROUND, LABEL_NAMES, AcdcLabel
+from pipelines.core.records import Phase
 
 
 class Position(StrEnum):

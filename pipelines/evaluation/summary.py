@@ -7,7 +7,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from pipelines.datasets.records import Phase
+from pipelines.core.indices import CardiacIndices, indices_from_volumes
+from pipelines.core.labels import FOREGROUND, LABEL_NAMES
+from pipelines.core.records import Phase
 from pipelines.evaluation.bootstrap import (
     RESAMPLES,
     FloatArray,
@@ -19,9 +21,7 @@ from pipelines.evaluation.bootstrap import (
     weighted_median,
 )
 from pipelines.evaluation.cases import Case
-from pipelines.evaluation.indices import CardiacIndices, indices_from_volumes
 from pipelines.evaluation.metrics import METRIC_NAMES
-from pipelines.labels import FOREGROUND, LABEL_NAMES
 
 INDEX_FIELDS: Final = {
     "ef_lv": "lv_ef_percent",

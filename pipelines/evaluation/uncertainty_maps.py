@@ -6,7 +6,7 @@ from typing import Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.datasets.nifti import Volume, slices_last
+from pipelines.core.volume import Volume, slices_last
 
 Map = npt.NDArray[np.float32]
 
@@ -15,7 +15,7 @@ FLIPS: Final = ((), (0,), (1,), (0, 1))
 
 
 class ProbabilityPredictor(Protocol):
-    """Anything that gives probabilities, e.g. `pipelines.inference.predictor.Predictor`."""
+    """Anything that gives probabilities, e.g. `pipelines.models.predictor.Predictor`."""
 
     def probabilities(self, volume: Volume) -> Map:
         """`(4, X, Y, Z)` on the volume's own grid, all zero where the network does not see."""

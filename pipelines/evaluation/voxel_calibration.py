@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import distance_transform_edt
 
+from pipelines.core.indices import IntArray, Spacing
+from pipelines.core.labels import FOREGROUND, LABEL_NAMES, AcdcLabel
 from pipelines.evaluation.classification import CALIBRATION_BINS, bin_sums, calibration_curve
-from pipelines.evaluation.indices import IntArray, Spacing
-from pipelines.labels import FOREGROUND, LABEL_NAMES, AcdcLabel
 
 BAND_MM: Final = 10.0
 """Rim around the heart whose background counts, mm: the rest is easy and would flatter."""

@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import fisher_exact
 
+from pipelines.core.progress import Progress
 from pipelines.datasets.chest_xray import Finding
 from pipelines.datasets.xray_image import read_xray
 from pipelines.evaluation.bootstrap import bootstrap_weights, percentile_interval
 from pipelines.evaluation.xray_attributes import measure_attributes
-from pipelines.progress import Progress
 
 TAIL_PERCENT: Final = 10.0
 """An image is dark, sharp, tilted ... if it is among so many percent of the most so."""

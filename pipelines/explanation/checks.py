@@ -17,9 +17,9 @@ from scipy.integrate import trapezoid
 from scipy.stats import spearmanr
 from torch import nn
 
-from pipelines.errors import ConfigError
+from pipelines.core.errors import ConfigError
 from pipelines.explanation.heat_map import Baseline, HeatMap, Method, baseline_of, heat_map
-from pipelines.inference.classifier import Classifier, Pixels
+from pipelines.models.classifier import Classifier, Pixels
 from pipelines.training.optimizers import STAGES
 
 DELETED: Final = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)

@@ -9,13 +9,13 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from pipelines.datasets.records import Problem
-from pipelines.errors import DataError
+from pipelines.core.errors import DataError
+from pipelines.core.files import atomic_path, output_folder, write_csv
+from pipelines.core.progress import Progress
+from pipelines.core.records import Problem
 from pipelines.explanation.heat_map import HeatMap, Method, heat_map
-from pipelines.files import atomic_path, output_folder, write_csv
-from pipelines.inference.classifier import Classifier, Pixels
 from pipelines.inference.classify import find_xrays, read_each
-from pipelines.progress import Progress
+from pipelines.models.classifier import Classifier, Pixels
 
 TABLE_NAME: Final = "explanations.csv"
 COLUMNS: Final = (

@@ -17,8 +17,8 @@ from captum.attr import IntegratedGradients, LayerGradCam, Occlusion
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipelines.errors import ConfigError
-from pipelines.inference.classifier import Classifier, Pixels
+from pipelines.core.errors import ConfigError
+from pipelines.models.classifier import Classifier, Pixels
 
 Method = Literal["integrated_gradients", "grad_cam", "occlusion"]
 Baseline = Literal["black", "mean", "blurred"]

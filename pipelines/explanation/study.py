@@ -7,6 +7,9 @@ from typing import Any, Final, get_args
 
 import numpy as np
 
+from pipelines.core.files import output_folder, write_json
+from pipelines.core.manifest import write_manifest
+from pipelines.core.progress import Progress
 from pipelines.datasets.chest_xray import Finding
 from pipelines.datasets.xray_image import read_xray
 from pipelines.evaluation.evaluate_xray import read_cases
@@ -14,10 +17,7 @@ from pipelines.evaluation.xray_errors import wrongness
 from pipelines.explanation.checks import DELETED, attribution_shares, deletion, randomised_likeness
 from pipelines.explanation.explain import overlay_heat_map
 from pipelines.explanation.heat_map import Baseline, Method, heat_map
-from pipelines.files import output_folder, write_json
-from pipelines.inference.classifier import Classifier
-from pipelines.manifest import write_manifest
-from pipelines.progress import Progress
+from pipelines.models.classifier import Classifier
 
 STUDY_NAME: Final = "explanations.json"
 OF_EACH: Final = 5

@@ -12,13 +12,13 @@ from typing import Any, Final
 import yaml
 from monai.bundle import ConfigParser
 
-from pipelines.bundle import bundle_of, load_config
+from pipelines.core.files import atomic_path
 from pipelines.export.source import Source
-from pipelines.files import atomic_path
-from pipelines.inference.beside_weights import copy_beside
-from pipelines.inference.classifier import Classifier
-from pipelines.inference.member import Member
-from pipelines.training.checkpoints import save_weights
+from pipelines.models.bundle import bundle_of, load_config
+from pipelines.models.checkpoints import save_weights
+from pipelines.models.classifier import Classifier
+from pipelines.models.member import Member
+from pipelines.models.weights_sidecar import copy_beside
 
 SUMS_NAME: Final = "SHA256SUMS"
 """Checksums of all other files, as `sha256sum --check` reads them."""

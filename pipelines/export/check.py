@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipelines.datasets.nifti import Volume
+from pipelines.core.volume import Volume
 from pipelines.evaluation.dice import MEAN, structure_dice
-from pipelines.inference.classifier import Classifier, Pixels
-from pipelines.inference.member import Member
-from pipelines.inference.openvino_runtime import Run
-from pipelines.inference.predictor import Predictor
+from pipelines.models.classifier import Classifier, Pixels
+from pipelines.models.member import Member
+from pipelines.models.openvino_runtime import Run
+from pipelines.models.predictor import Predictor
 
 DICE: Final = "smallest Dice between both masks"
 DECISIONS: Final = "share of equal decisions"

@@ -7,18 +7,18 @@ from typing import get_args
 
 from torch import Tensor
 
-from pipelines.bundle import device_settings
-from pipelines.errors import ConfigError
+from pipelines.core.errors import ConfigError
+from pipelines.core.files import atomic_path
+from pipelines.core.manifest import write_manifest
 from pipelines.export import images
+from pipelines.export.calibration import calibration_images, calibration_slices
 from pipelines.export.check import Fidelity, compare_classifiers, compare_members
 from pipelines.export.formats import FORMATS, INT8, Format, Model, Name
 from pipelines.export.source import Source
-from pipelines.files import atomic_path
-from pipelines.inference.beside_weights import copy_beside
-from pipelines.inference.classifier import Classifier
-from pipelines.inference.member import Member
-from pipelines.manifest import write_manifest
-from pipelines.quantization.calibration import calibration_images, calibration_slices
+from pipelines.models.bundle import device_settings
+from pipelines.models.classifier import Classifier
+from pipelines.models.member import Member
+from pipelines.models.weights_sidecar import copy_beside
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from pipelines.export import bundle, onnx_model, openvino_model, torchscript
 from pipelines.export.source import Source
-from pipelines.inference.classifier import Classifier
-from pipelines.inference.member import Member
+from pipelines.models.classifier import Classifier
+from pipelines.models.member import Member
 
 Name = Literal["bundle", "torchscript", "onnx", "openvino", "openvino-int8"]
 

@@ -4,15 +4,15 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
+from pipelines.core.volume import Volume, read_volume
 from pipelines.datasets import prepare, prepare_xray
-from pipelines.datasets.nifti import Volume, read_volume
-from pipelines.datasets.phantom import MIN_FRAMES, write_phantom_cohort
-from pipelines.datasets.phantom_xray import write_phantom_xrays
+from pipelines.datasets.phantom.cohort import MIN_FRAMES, write_phantom_cohort
+from pipelines.datasets.phantom.xray import write_phantom_xrays
 from pipelines.datasets.xray_image import read_xray
-from pipelines.inference.classifier import Pixels
+from pipelines.export.calibration import spread
 from pipelines.inference.classify import find_xrays
 from pipelines.inference.inputs import find_studies
-from pipelines.quantization.calibration import spread
+from pipelines.models.classifier import Pixels
 
 VOLUMES: Final = 4
 """Volumes that an export is checked on."""

@@ -6,9 +6,9 @@ from typing import Final
 
 import torch
 
-from pipelines.errors import ConfigError
+from pipelines.core.errors import ConfigError
 from pipelines.export.source import Source
-from pipelines.inference.openvino_runtime import Run, compiled
+from pipelines.models.openvino_runtime import Run, compiled
 
 FILE: Final = "model.onnx"
 

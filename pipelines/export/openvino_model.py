@@ -6,10 +6,10 @@ from typing import Final
 
 import torch
 
+from pipelines.export.int8 import quantized
 from pipelines.export.source import Source
-from pipelines.inference.fuse import fused
-from pipelines.inference.openvino_runtime import INT8_NAME, Run, compiled, save_openvino, to_openvino
-from pipelines.quantization.int8 import quantized
+from pipelines.models.fuse import fused
+from pipelines.models.openvino_runtime import INT8_NAME, Run, compiled, save_openvino, to_openvino
 
 FILE: Final = "model.xml"
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
-from pipelines.bundle import BUNDLES, NETWORKS, XRAY_NETWORKS, bundle_of, load_config
+from pipelines.core.errors import ConfigError
 from pipelines.datasets.prepare import fingerprint
-from pipelines.errors import ConfigError
-from pipelines.inference.beside_weights import read_network
-from pipelines.training.checkpoints import load_weights
+from pipelines.models.bundle import BUNDLES, NETWORKS, XRAY_NETWORKS, bundle_of, load_config
+from pipelines.models.checkpoints import load_weights
+from pipelines.models.weights_sidecar import read_network
 
 EXPORTED = (*NETWORKS, *XRAY_NETWORKS)
 """Networks that do something by themselves; the corrector needs a mask and clicks."""

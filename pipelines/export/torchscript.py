@@ -9,7 +9,7 @@ from monai.data import save_net_with_metadata
 from monai.networks.utils import convert_to_torchscript
 
 from pipelines.export.source import Source
-from pipelines.inference.openvino_runtime import Run
+from pipelines.models.openvino_runtime import Run
 
 FILE: Final = "model.ts"
 

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from pipelines.core.errors import DataError
+from pipelines.core.files import output_folder, write_csv
+from pipelines.core.progress import Progress
+from pipelines.core.records import Problem
 from pipelines.datasets.chest_xray import Finding, decide
-from pipelines.datasets.records import Problem
 from pipelines.datasets.xray_image import SUFFIXES, XrayImage, read_xray
-from pipelines.errors import DataError
-from pipelines.files import output_folder, write_csv
-from pipelines.inference.classifier import XrayModel
-from pipelines.inference.xray_quality import quality_warnings
-from pipelines.progress import Progress
+from pipelines.datasets.xray_quality import quality_warnings
+from pipelines.models.classifier import XrayModel
 
 TABLE_NAME: Final = "classification.csv"
 COLUMNS: Final = ("image", "probability_pneumonia", "threshold", "decision", "warnings", "problem")

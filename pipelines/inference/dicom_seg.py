@@ -17,10 +17,10 @@ from pydicom.sr.coding import Code
 from pydicom.uid import generate_uid
 
 import pipelines
-from pipelines.errors import ConfigError, DataError
-from pipelines.files import atomic_path
-from pipelines.inference.dicom_series import read_header
-from pipelines.labels import FOREGROUND, AcdcLabel
+from pipelines.core.errors import ConfigError, DataError
+from pipelines.core.files import atomic_path
+from pipelines.core.labels import FOREGROUND, AcdcLabel
+from pipelines.datasets.dicom_series import read_header
 
 ANATOMY: Final = Code("123037004", "SCT", "Anatomical Structure")
 STRUCTURES: Final = {

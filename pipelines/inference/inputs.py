@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from pipelines.core.errors import DataError
+from pipelines.core.records import Phase, Problem
+from pipelines.core.volume import Volume, read_volume
 from pipelines.datasets.acdc import read_info
-from pipelines.datasets.nifti import Volume, read_volume
-from pipelines.datasets.records import Phase, Problem
-from pipelines.errors import DataError
-from pipelines.inference.dicom import read_series
-from pipelines.inference.dicom_series import Series, group_series, is_dicom
+from pipelines.datasets.dicom import read_series
+from pipelines.datasets.dicom_series import Series, group_series, is_dicom
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
 DICOM_SUFFIXES = (".dcm", ".ima", ".dicom")

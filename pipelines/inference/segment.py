@@ -9,19 +9,19 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.datasets.nifti import Volume, slices_last, write_label
-from pipelines.datasets.records import Phase, Problem
-from pipelines.errors import ConfigError, DataError, OutputError
+from pipelines.core.cine import find_ed_es
+from pipelines.core.errors import ConfigError, DataError, OutputError
+from pipelines.core.files import output_folder, write_csv
+from pipelines.core.indices import indices_from_volumes, structure_volumes_ml
+from pipelines.core.labels import AcdcLabel
+from pipelines.core.plausibility import check_indices, check_mask
+from pipelines.core.progress import Progress
+from pipelines.core.records import Phase, Problem
+from pipelines.core.volume import Volume, slices_last, write_label
 from pipelines.evaluation.dice import MEAN
-from pipelines.evaluation.indices import indices_from_volumes, structure_volumes_ml
-from pipelines.files import output_folder, write_csv
-from pipelines.inference.cine import find_ed_es
+from pipelines.figures.overlay import curve_figure, overlay_figure
 from pipelines.inference.inputs import Study, StudyImage, find_studies
-from pipelines.inference.plausibility import check_indices, check_mask
 from pipelines.inference.study_result import SegmentReport, StudyResult
-from pipelines.labels import AcdcLabel
-from pipelines.progress import Progress
-from pipelines.reporting.overlay import curve_figure, overlay_figure
 
 logger = logging.getLogger(__name__)
 

@@ -5,10 +5,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipelines.datasets.records import Problem
+from pipelines.core.indices import CardiacIndices, indices_from_volumes
+from pipelines.core.labels import AcdcLabel
+from pipelines.core.records import Problem
 from pipelines.evaluation.dice import MEAN, STRUCTURES
-from pipelines.evaluation.indices import CardiacIndices, indices_from_volumes
-from pipelines.labels import AcdcLabel
 
 
 @dataclass(slots=True)

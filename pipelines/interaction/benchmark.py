@@ -8,20 +8,20 @@ from typing import Any, Final
 import numpy as np
 import torch
 
+from pipelines.core.errors import DataError
+from pipelines.core.files import output_folder, write_csv, write_json
+from pipelines.core.labels import FOREGROUND, LABEL_NAMES
+from pipelines.core.progress import Progress
+from pipelines.core.records import PatientRecord, VolumeRecord
+from pipelines.core.volume import Volume, slices_last
 from pipelines.datasets.loading import load_pair
-from pipelines.datasets.nifti import Volume, slices_last
-from pipelines.datasets.records import PatientRecord, VolumeRecord
-from pipelines.errors import DataError
 from pipelines.evaluation.evaluate import VolumePredictor
 from pipelines.evaluation.metrics import dice_coefficient
-from pipelines.files import output_folder, write_csv, write_json
 from pipelines.interaction.clicks import Mask
 from pipelines.interaction.corrector import Correction, Corrector
 from pipelines.interaction.curves import Row, summarise_clicks
 from pipelines.interaction.scribbles import refine_by_scribbles, rim_scribbles
 from pipelines.interaction.user import click_on_errors
-from pipelines.labels import FOREGROUND, LABEL_NAMES
-from pipelines.progress import Progress
 
 CONTENT_NAME: Final = "interaction.json"
 COLUMNS: Final = (

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import distance_transform_edt, label
 
-from pipelines.labels import AcdcLabel
+from pipelines.core.labels import AcdcLabel
 
 Mask = npt.NDArray[np.uint8]
 

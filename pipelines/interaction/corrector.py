@@ -10,16 +10,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pipelines.bundle import ACDC_BUNDLE, CORRECTOR, device_settings
-from pipelines.datasets.nifti import Volume, slice_axis, slices_last
-from pipelines.errors import DataError
-from pipelines.inference.member import Member, affine_without_shear
-from pipelines.inference.native_grid import to_native_box
+from pipelines.core.errors import DataError
+from pipelines.core.labels import AcdcLabel
+from pipelines.core.volume import Volume, slice_axis, slices_last
 from pipelines.interaction.channels import bell, input_channels
 from pipelines.interaction.clicks import Click, Mask
 from pipelines.interaction.field import Window
 from pipelines.interaction.pull import KEEP, KEEP_BESIDE, TOUCH_MM, connected, fulfil, keep, pull
-from pipelines.labels import AcdcLabel
+from pipelines.models.bundle import ACDC_BUNDLE, CORRECTOR, device_settings
+from pipelines.models.member import Member, affine_without_shear
+from pipelines.models.native_grid import to_native_box
 
 Region = npt.NDArray[np.bool_]
 """`(X, Y)` of a slice."""

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from pipelines.labels import FOREGROUND, LABEL_NAMES
+from pipelines.core.labels import FOREGROUND, LABEL_NAMES
 
 Row = dict[str, Any]
 """A state of a mask: its mode, clicks so far, Dice by structure, seconds of the last click."""

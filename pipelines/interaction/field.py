@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pipelines.core.labels import AcdcLabel
 from pipelines.interaction.clicks import Click, Mask
-from pipelines.labels import AcdcLabel
 
 Affine = npt.NDArray[np.float64]
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipelines.labels import FOREGROUND, AcdcLabel
+from pipelines.core.labels import FOREGROUND, AcdcLabel
 
 CORE_PX = 5
 """Width over which a class fades at its border before noise moves it, pixels."""

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import label
 
+from pipelines.core.labels import AcdcLabel
 from pipelines.interaction.clicks import Mask
-from pipelines.labels import AcdcLabel
 
 Scores = npt.NDArray[np.float32]
 Distances = npt.NDArray[np.float32]

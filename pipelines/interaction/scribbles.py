@@ -8,10 +8,10 @@ import numpy.typing as npt
 from scipy.ndimage import binary_fill_holes, distance_transform_edt
 from skimage.segmentation import random_walker
 
-from pipelines.datasets.nifti import Volume, slices_last
-from pipelines.errors import DataError
+from pipelines.core.errors import DataError
+from pipelines.core.labels import AcdcLabel
+from pipelines.core.volume import Volume, slices_last
 from pipelines.interaction.clicks import Mask
-from pipelines.labels import AcdcLabel
 
 UNMARKED: Final = 255
 """Value of voxels without a stroke."""

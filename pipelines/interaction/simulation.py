@@ -10,10 +10,10 @@ from scipy.ndimage import label
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipelines.core.labels import AcdcLabel
 from pipelines.interaction.channels import bell, input_channels
 from pipelines.interaction.clicks import Mask, SliceError, largest_slice_error
 from pipelines.interaction.imperfect_masks import ImperfectMasks
-from pipelines.labels import AcdcLabel
 from pipelines.transforms.intensity import IntensityAugmentation
 from pipelines.transforms.spatial import SpatialAugmentation
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from pipelines.errors import ConfigError
-from pipelines.training.checkpoints import load_weights
+from pipelines.core.errors import ConfigError
+from pipelines.models.checkpoints import load_weights
 from pipelines.training.memory import keep_freed_memory
 
 

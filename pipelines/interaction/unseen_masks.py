@@ -4,14 +4,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from pipelines.bundle import ACDC_BUNDLE
-from pipelines.datasets.nifti import read_volume, write_label
+from pipelines.core.errors import DataError
+from pipelines.core.files import output_folder, write_json
+from pipelines.core.progress import Progress
+from pipelines.core.volume import read_volume, write_label
 from pipelines.datasets.prepare import DATALIST_NAME, fingerprint, load_or_prepare, select
-from pipelines.errors import DataError
-from pipelines.files import output_folder, write_json
-from pipelines.inference.predictor import Predictor
-from pipelines.progress import Progress
-from pipelines.training.checkpoints import LAST_NAME
+from pipelines.models.bundle import ACDC_BUNDLE
+from pipelines.models.checkpoints import LAST_NAME
+from pipelines.models.predictor import Predictor
 from pipelines.training.launch import train_network
 
 HALVES: Final = 2

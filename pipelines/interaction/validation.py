@@ -9,13 +9,13 @@ import torch
 from ignite.engine import Engine
 from torch import Tensor, nn
 
-from pipelines.datasets.nifti import read_label, read_volume
-from pipelines.inference.member import Member, Transform
-from pipelines.inference.predictor import Predictor
+from pipelines.core.labels import AcdcLabel
+from pipelines.core.volume import read_label, read_volume
 from pipelines.interaction.clicks import Mask
 from pipelines.interaction.corrector import Corrector
 from pipelines.interaction.user import click_on_errors
-from pipelines.labels import AcdcLabel
+from pipelines.models.member import Member, Transform
+from pipelines.models.predictor import Predictor
 
 
 class ClickedVolumes:

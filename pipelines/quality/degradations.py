@@ -14,8 +14,8 @@ import numpy.typing as npt
 import torch
 from monai.transforms import AdjustContrast, GaussianSmooth, GibbsNoise, RandBiasField, RandRicianNoise
 
-from pipelines.datasets.nifti import Volume, slices_last
-from pipelines.errors import ConfigError
+from pipelines.core.errors import ConfigError
+from pipelines.core.volume import Volume, slices_last
 
 CLEAN: Final = "none"
 """Name of the image as it is."""

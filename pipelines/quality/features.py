@@ -6,12 +6,12 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.datasets.nifti import Volume, slices_last
-from pipelines.evaluation.indices import structure_volume_ml
+from pipelines.core.indices import structure_volume_ml
+from pipelines.core.labels import FOREGROUND, LABEL_NAMES, AcdcLabel
+from pipelines.core.plausibility import check_mask
+from pipelines.core.volume import Volume, slices_last
 from pipelines.evaluation.metrics import dice_coefficient
-from pipelines.inference.plausibility import check_mask
-from pipelines.inference.predictor import Prediction
-from pipelines.labels import FOREGROUND, LABEL_NAMES, AcdcLabel
+from pipelines.models.predictor import Prediction
 
 Mask = npt.NDArray[np.uint8]
 

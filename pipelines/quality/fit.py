@@ -12,7 +12,7 @@ from sklearn.linear_model import Ridge
 from sklearn.model_selection import GroupKFold
 from sklearn.preprocessing import StandardScaler
 
-from pipelines.errors import DataError
+from pipelines.core.errors import DataError
 from pipelines.evaluation.classification import best_threshold
 from pipelines.evaluation.dice import MEAN, STRUCTURES
 from pipelines.quality.features import QUICK, THOROUGH

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Protocol
 
-from pipelines.bundle import ACDC_BUNDLE, load_config
-from pipelines.datasets.nifti import Volume
-from pipelines.errors import ConfigError
+from pipelines.core.errors import ConfigError
+from pipelines.core.volume import Volume
 from pipelines.evaluation.dice import MEAN
-from pipelines.inference.predictor import Prediction, Predictor
+from pipelines.models.bundle import ACDC_BUNDLE, load_config
+from pipelines.models.predictor import Prediction, Predictor
 from pipelines.quality.features import partner_features, quick_features
 from pipelines.quality.model import QUALITY_NAME, QualityModels, quality_beside
 

@@ -8,12 +8,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from pipelines.datasets.nifti import check_same_grid, read_label, read_volume, write_label
-from pipelines.errors import DataError
+from pipelines.core.errors import DataError
+from pipelines.core.progress import Progress
+from pipelines.core.volume import check_same_grid, read_label, read_volume, write_label
 from pipelines.evaluation.dice import MEAN, STRUCTURES, structure_dice
-from pipelines.inference.predictor import Predictor
 from pipelines.interaction.unseen_masks import mask_path
-from pipelines.progress import Progress
+from pipelines.models.predictor import Predictor
 from pipelines.quality.degradations import CLEAN, degrade, draw_fault
 from pipelines.quality.features import Features, partner_features, quick_features
 

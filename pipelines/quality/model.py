@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from pipelines.errors import ConfigError
+from pipelines.core.errors import ConfigError
+from pipelines.core.files import write_json
 from pipelines.evaluation.dice import MEAN, STRUCTURES
-from pipelines.files import write_json
 from pipelines.quality.features import Features, feature_key
 
 QUALITY_NAME: Final = "quality.json"

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from pipelines.files import output_folder, write_csv, write_json
+from pipelines.core.files import output_folder, write_csv, write_json
 from pipelines.quality.figures import quality_figures
 from pipelines.quality.fit import QUICK_SETS, THOROUGH_SETS, Fit, fit_quality, predicted_dice
 from pipelines.quality.measure import Measured

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.bundle import ACDC_BUNDLE, load_config
-from pipelines.errors import DataError
-from pipelines.files import output_folder, write_text
-from pipelines.labels import FOREGROUND, LABEL_NAMES
-from pipelines.manifest import MANIFEST_NAME
+from pipelines.core.errors import DataError
+from pipelines.core.files import output_folder, write_text
+from pipelines.core.labels import FOREGROUND, LABEL_NAMES
+from pipelines.core.manifest import MANIFEST_NAME
+from pipelines.models.bundle import ACDC_BUNDLE, load_config
 from pipelines.reporting.curves import curves_figure
 from pipelines.reporting.markdown import duration, fill_card, markdown_table, number
-from pipelines.reporting.run_record import RunRecord, network_in, read_run, shown_command
+from pipelines.training.run_record import RunRecord, network_in, read_run, shown_command
 
 PAGE_NAME = "acdc.md"
 CURVES_NAME = "acdc_curves.png"

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from rich.table import Table
 from scipy import stats
 
-from pipelines.active_learning.benchmark import CONTENT_NAME
+from pipelines.core.files import atomic_path, output_folder, write_text
 from pipelines.evaluation.dice import MEAN, STRUCTURES
-from pipelines.files import atomic_path, output_folder, write_text
+from pipelines.interaction.active_learning import CONTENT_NAME
 from pipelines.reporting.markdown import markdown_table, number
 from pipelines.reporting.measured import page_of_measured
 

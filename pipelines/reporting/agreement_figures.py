@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pipelines.evaluation.observer_limits import published_limits
-from pipelines.reporting.overlay import save_png
+from pipelines.figures.overlay import save_png
 
 INDEX_TITLES: Final = {
     "edv_lv_ml": ("LV EDV", "mL"),

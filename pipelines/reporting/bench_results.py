@@ -7,7 +7,7 @@ from typing import Any, Final
 from rich.table import Table
 
 from pipelines.benchmarks.cohorts import BENCH_NAME as COHORT_NAME
-from pipelines.files import output_folder, write_text
+from pipelines.core.files import output_folder, write_text
 from pipelines.reporting.engine_tables import dice_lines, engine_lines, size_lines
 from pipelines.reporting.markdown import markdown_table
 from pipelines.reporting.measured import HEADER, BenchFigure, page_of_measured

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipelines.files import atomic_path
+from pipelines.core.files import atomic_path
 
 DPI: Final = 110
 PLOT_NAME: Final = "comparison.png"

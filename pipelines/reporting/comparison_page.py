@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from pipelines.core.files import output_folder, write_csv, write_json, write_text
 from pipelines.evaluation.comparison import DEFINITIONS
-from pipelines.files import output_folder, write_csv, write_json, write_text
 from pipelines.reporting.comparison_figures import PLOT_NAME, write_plot
 from pipelines.reporting.comparison_tables import MAIN, comparison_tables, long_rows, title_of
 from pipelines.reporting.html import Picture, Section, write_report
 from pipelines.reporting.markdown import p_text, table_lines
 from pipelines.reporting.measured import page_of_measured
-from pipelines.reporting.run_record import shown_command
+from pipelines.training.run_record import shown_command
 
 CONTENT_NAME: Final = "comparison.json"
 TABLE_NAME: Final = "comparison.csv"

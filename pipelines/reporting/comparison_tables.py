@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from pipelines.datasets.records import Phase
+from pipelines.core.records import Phase
 from pipelines.evaluation.comparison import STRUCTURES
 from pipelines.evaluation.metrics import METRIC_NAMES
 from pipelines.evaluation.summary import INDEX_FIELDS

@@ -5,10 +5,10 @@ from typing import Any, Final
 
 from rich.table import Table
 
-from pipelines.datasets.phantom_contrast import CONTRASTS
+from pipelines.core.files import output_folder, write_text
+from pipelines.datasets.phantom.contrast import CONTRASTS
 from pipelines.datasets.readers import READERS
-from pipelines.evaluation.cross import CONTENT_NAME
-from pipelines.files import output_folder, write_text
+from pipelines.evaluation.cross_dataset import CONTENT_NAME
 from pipelines.reporting.markdown import duration, markdown_table, number
 from pipelines.reporting.measured import page_of_measured
 

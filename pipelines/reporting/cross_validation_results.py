@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any, Final
 
+from pipelines.core.files import output_folder, write_text
 from pipelines.evaluation.comparison import STRUCTURES
-from pipelines.files import output_folder, write_text
 from pipelines.reporting.acdc_results import TITLES
 from pipelines.reporting.comparison_tables import figures_table, parts_table, title_of
 from pipelines.reporting.html import Table

@@ -6,9 +6,9 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipelines.files import atomic_path
-from pipelines.labels import FOREGROUND, LABEL_COLORS, LABEL_NAMES
-from pipelines.reporting.run_record import RunRecord
+from pipelines.core.files import atomic_path
+from pipelines.core.labels import FOREGROUND, LABEL_COLORS, LABEL_NAMES
+from pipelines.training.run_record import RunRecord
 
 
 def curves_figure(runs: Sequence[RunRecord], path: Path) -> None:

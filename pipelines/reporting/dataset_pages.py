@@ -6,8 +6,8 @@ from typing import Final
 
 from rich.table import Table
 
+from pipelines.core.files import write_text
 from pipelines.datasets.readers import READERS, Reader
-from pipelines.files import write_text
 from pipelines.reporting.markdown import fill_blocks
 
 BLOCK: Final = "readers"

@@ -9,14 +9,14 @@ from typing import Any
 from rich import box
 from rich.table import Table as TerminalTable
 
+from pipelines.core.indices import CardiacIndices, cardiac_indices
+from pipelines.core.labels import FOREGROUND, LABEL_NAMES
+from pipelines.core.records import PatientRecord, Phase
+from pipelines.core.volume import Volume
 from pipelines.datasets.loading import load_label
-from pipelines.datasets.nifti import Volume
-from pipelines.datasets.records import PatientRecord, Phase
-from pipelines.evaluation.indices import CardiacIndices, cardiac_indices
 from pipelines.inference.study_result import StudyResult
-from pipelines.labels import FOREGROUND, LABEL_NAMES
-from pipelines.reporting.history import history_figure
 from pipelines.reporting.html import MISSING, Picture, Section, Table, write_report
+from pipelines.training.history import history_figure
 
 FIELDS = {
     "LV EF %": "lv_ef_percent",

@@ -7,8 +7,8 @@ from typing import Any, Final
 from matplotlib.figure import Figure
 from rich.table import Table
 
+from pipelines.core.files import atomic_path, output_folder, write_text
 from pipelines.disease.study import CONTENT_NAME
-from pipelines.files import atomic_path, output_folder, write_text
 from pipelines.reporting.markdown import markdown_table
 from pipelines.reporting.measured import page_with_command
 

@@ -5,11 +5,11 @@ from typing import Any, Final
 
 import pandas as pd
 
-from pipelines.errors import DataError
-from pipelines.evaluation.section_shift import SECTIONS, SIGNIFICANT
-from pipelines.evaluation.survey_features import FEATURE_BY_NAME
-from pipelines.evaluation.survey_outliers import OUTLIER_RULE
-from pipelines.files import atomic_path, output_folder, write_text
+from pipelines.core.errors import DataError
+from pipelines.core.files import atomic_path, output_folder, write_text
+from pipelines.exploration.section_shift import SECTIONS, SIGNIFICANT
+from pipelines.exploration.survey_features import FEATURE_BY_NAME
+from pipelines.exploration.survey_outliers import OUTLIER_RULE
 from pipelines.reporting.heart_eda import CONTENT_NAME, DPI, TABLE_NAME
 from pipelines.reporting.heart_eda_figures import survey_figures
 from pipelines.reporting.heart_eda_page import NOISE_WORDS, SHIFT_WORDS

@@ -7,10 +7,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from pipelines.errors import DataError
+from pipelines.core.errors import DataError
+from pipelines.core.manifest import MANIFEST_NAME
 from pipelines.evaluation.cases import read_cases
 from pipelines.evaluation.models import METRICS_NAME
-from pipelines.manifest import MANIFEST_NAME
 from pipelines.reporting.markdown import markdown_table
 from pipelines.reporting.measured import HEADER, BenchFigure
 

@@ -7,10 +7,10 @@ from typing import Any, Final
 import numpy as np
 from matplotlib.figure import Figure
 
+from pipelines.core.labels import FOREGROUND, LABEL_COLORS, LABEL_NAMES
 from pipelines.evaluation.heart_error_tables import CONTINUOUS
 from pipelines.evaluation.slice_errors import THIRDS
-from pipelines.labels import FOREGROUND, LABEL_COLORS, LABEL_NAMES
-from pipelines.reporting.overlay import save_png
+from pipelines.figures.overlay import save_png
 
 STRUCTURES: Final = {LABEL_NAMES[label]: LABEL_COLORS[label] for label in FOREGROUND}
 BAR: Final = 0.26

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-from pipelines.files import output_folder, write_text
-from pipelines.manifest import MANIFEST_NAME
+from pipelines.core.files import output_folder, write_text
+from pipelines.core.manifest import MANIFEST_NAME
 from pipelines.reporting.error_tables import (
     OBSERVER_NOTE,
     agreement_table,
@@ -22,7 +22,7 @@ from pipelines.reporting.heart_errors_page import ERRORS_NAME, write_plots
 from pipelines.reporting.html import Table
 from pipelines.reporting.markdown import markdown_table, number
 from pipelines.reporting.measured import page_of_measured
-from pipelines.reporting.run_record import shown_command
+from pipelines.training.run_record import shown_command
 
 RESULTS_NAME: Final = "errors.md"
 PLOTS_PREFIX: Final = "errors-"

@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from pipelines.core.labels import FOREGROUND, LABEL_NAMES
 from pipelines.evaluation.error_factors import MIN_PATIENTS
 from pipelines.evaluation.evaluate import OVERLAYS
 from pipelines.evaluation.heart_error_tables import CONTINUOUS, MEAN
 from pipelines.evaluation.observer_limits import Statistic
 from pipelines.evaluation.voxel_calibration import BAND_MM
-from pipelines.labels import FOREGROUND, LABEL_NAMES
 from pipelines.reporting.agreement_figures import INDEX_TITLES
 from pipelines.reporting.html import MISSING, Cell, Table
 from pipelines.reporting.markdown import number, p_text

@@ -8,8 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipelines.datasets.nifti import read_volume, slices_last
-from pipelines.errors import ConfigError, DataError
+from pipelines.core.errors import ConfigError, DataError
+from pipelines.core.files import output_folder
+from pipelines.core.volume import read_volume, slices_last
 from pipelines.explanation.feature_maps import (
     Maps,
     attention_gates,
@@ -17,9 +18,8 @@ from pipelines.explanation.feature_maps import (
     liveliest_channels,
     recorded,
 )
-from pipelines.files import output_folder
-from pipelines.inference.predictor import Predictor
-from pipelines.reporting.overlay import WINDOW_PERCENTILES, FloatArray, save_png
+from pipelines.figures.overlay import WINDOW_PERCENTILES, FloatArray, save_png
+from pipelines.models.predictor import Predictor
 
 CHANNELS: Final = 15
 """Channels of a layer that are drawn beside the slice, those that vary most."""

@@ -12,15 +12,15 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
-from pipelines.datasets.records import Dataset
-from pipelines.evaluation.heart_survey import NEARLY_SAME_HEARTS, HeartSurvey, survey_hearts
-from pipelines.evaluation.section_shift import Shift, groups_by_section, section_shifts
-from pipelines.evaluation.survey_decisions import Finding
-from pipelines.evaluation.survey_features import told
-from pipelines.evaluation.survey_findings import kinds_of_label_findings, survey_findings
-from pipelines.evaluation.survey_outliers import Outlier, find_outliers
-from pipelines.files import atomic_path, output_folder, write_json, write_text
-from pipelines.progress import Progress
+from pipelines.core.files import atomic_path, output_folder, write_json, write_text
+from pipelines.core.progress import Progress
+from pipelines.core.records import Dataset
+from pipelines.exploration.heart_survey import NEARLY_SAME_HEARTS, HeartSurvey, survey_hearts
+from pipelines.exploration.section_shift import Shift, groups_by_section, section_shifts
+from pipelines.exploration.survey_decisions import Finding
+from pipelines.exploration.survey_features import told
+from pipelines.exploration.survey_findings import kinds_of_label_findings, survey_findings
+from pipelines.exploration.survey_outliers import Outlier, find_outliers
 from pipelines.reporting.heart_eda_figures import survey_figures
 from pipelines.reporting.heart_eda_page import page_sections
 from pipelines.reporting.heart_eda_pictures import odd_label_pictures, outlier_pictures, samples_figure

@@ -10,9 +10,9 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from pipelines.evaluation.section_shift import SECTIONS
-from pipelines.evaluation.survey_features import FEATURE_BY_NAME, compared
-from pipelines.labels import FOREGROUND, LABEL_COLORS, LABEL_NAMES
+from pipelines.core.labels import FOREGROUND, LABEL_COLORS, LABEL_NAMES
+from pipelines.exploration.section_shift import SECTIONS
+from pipelines.exploration.survey_features import FEATURE_BY_NAME, compared
 
 WORDS: Final = {name: feature.words for name, feature in FEATURE_BY_NAME.items()}
 COLUMNS: Final = 3

@@ -5,11 +5,11 @@ from typing import Final
 
 import pandas as pd
 
-from pipelines.evaluation.heart_survey import NEARLY_SAME_HEARTS, HeartSurvey
-from pipelines.evaluation.section_shift import SIGNIFICANT, Shift
-from pipelines.evaluation.survey_decisions import Finding
-from pipelines.evaluation.survey_features import FEATURE_BY_NAME, FEATURES
-from pipelines.evaluation.survey_outliers import OUTLIER_RULE, Outlier
+from pipelines.exploration.heart_survey import NEARLY_SAME_HEARTS, HeartSurvey
+from pipelines.exploration.section_shift import SIGNIFICANT, Shift
+from pipelines.exploration.survey_decisions import Finding
+from pipelines.exploration.survey_features import FEATURE_BY_NAME, FEATURES
+from pipelines.exploration.survey_outliers import OUTLIER_RULE, Outlier
 from pipelines.reporting import heart_eda_tables as tables
 from pipelines.reporting.html import Picture, Section
 

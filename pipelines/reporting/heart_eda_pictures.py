@@ -9,14 +9,14 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
 
+from pipelines.core.labels import FOREGROUND, LABEL_COLORS, AcdcLabel
+from pipelines.core.volume import Volume, slices_last
 from pipelines.datasets.loading import load_image, load_label
-from pipelines.datasets.nifti import Volume, slices_last
-from pipelines.evaluation.heart_survey import HeartSurvey, MeasuredVolume
-from pipelines.evaluation.survey_features import FEATURE_BY_NAME
-from pipelines.evaluation.survey_outliers import Outlier
-from pipelines.labels import FOREGROUND, LABEL_COLORS, AcdcLabel
+from pipelines.exploration.heart_survey import HeartSurvey, MeasuredVolume
+from pipelines.exploration.survey_features import FEATURE_BY_NAME
+from pipelines.exploration.survey_outliers import Outlier
+from pipelines.figures.overlay import WINDOW_PERCENTILES, overlay_figure
 from pipelines.reporting.html import Picture
-from pipelines.reporting.overlay import WINDOW_PERCENTILES, overlay_figure
 
 SAMPLES_OF_GROUP: Final = 5
 MOST_OUTLIERS: Final = 6

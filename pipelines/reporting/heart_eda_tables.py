@@ -4,14 +4,14 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from pipelines.datasets.records import Phase
-from pipelines.evaluation.heart_survey import HeartSurvey
-from pipelines.evaluation.section_shift import SECTIONS, Shift, groups_by_section
-from pipelines.evaluation.survey_decisions import Finding
-from pipelines.evaluation.survey_features import FEATURE_BY_NAME, Feature, told
-from pipelines.evaluation.survey_findings import kinds_of_label_findings
-from pipelines.evaluation.survey_outliers import Outlier
-from pipelines.labels import LABEL_NAMES, AcdcLabel
+from pipelines.core.labels import LABEL_NAMES, AcdcLabel
+from pipelines.core.records import Phase
+from pipelines.exploration.heart_survey import HeartSurvey
+from pipelines.exploration.section_shift import SECTIONS, Shift, groups_by_section
+from pipelines.exploration.survey_decisions import Finding
+from pipelines.exploration.survey_features import FEATURE_BY_NAME, Feature, told
+from pipelines.exploration.survey_findings import kinds_of_label_findings
+from pipelines.exploration.survey_outliers import Outlier
 from pipelines.reporting.html import Cell, Table
 
 MOST_LINES = 40

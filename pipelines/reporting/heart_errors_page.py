@@ -7,9 +7,11 @@ from typing import Any, Final
 
 import numpy as np
 
+from pipelines.core.files import atomic_path, output_folder, write_csv, write_json
+from pipelines.core.progress import Progress
+from pipelines.core.records import PatientRecord
+from pipelines.core.volume import Volume, slices_last
 from pipelines.datasets.loading import load_pair, without_unlabelled
-from pipelines.datasets.nifti import Volume, slices_last
-from pipelines.datasets.records import PatientRecord
 from pipelines.evaluation.evaluate import OVERLAYS
 from pipelines.evaluation.failure_reasons import in_words
 from pipelines.evaluation.heart_error_tables import error_tables
@@ -21,8 +23,7 @@ from pipelines.evaluation.heart_errors import (
     stack_of,
 )
 from pipelines.evaluation.uncertainty_maps import entropy, flip_disagreement
-from pipelines.files import atomic_path, output_folder, write_csv, write_json
-from pipelines.progress import Progress
+from pipelines.figures.overlay import overlay_figure
 from pipelines.reporting.agreement_figures import INDEX_TITLES, agreement_figure
 from pipelines.reporting.error_figures import factor_figure, level_figure, reliability_figure
 from pipelines.reporting.error_tables import (
@@ -38,7 +39,6 @@ from pipelines.reporting.error_tables import (
     source_table,
 )
 from pipelines.reporting.html import Picture, Section, write_report
-from pipelines.reporting.overlay import overlay_figure
 from pipelines.reporting.uncertainty_figure import SliceMaps, uncertainty_figure
 
 PAGE_NAME: Final = "errors.html"

@@ -11,8 +11,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 import pipelines
-from pipelines.errors import DataError
-from pipelines.files import write_text
+from pipelines.core.errors import DataError
+from pipelines.core.files import write_text
 from pipelines.reporting.bidi import is_foreign, isolate
 from pipelines.reporting.language import DEFAULT, Language, read_language
 

@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from pipelines.files import atomic_path, output_folder, write_text
+from pipelines.core.files import atomic_path, output_folder, write_text
+from pipelines.core.labels import FOREGROUND, LABEL_COLORS, LABEL_NAMES
 from pipelines.interaction.benchmark import CONTENT_NAME
-from pipelines.labels import FOREGROUND, LABEL_COLORS, LABEL_NAMES
 from pipelines.reporting.markdown import markdown_table, number
 from pipelines.reporting.measured import HEADER, BenchFigure, page_of_measured
 

@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 import yaml
 
-from pipelines.errors import ConfigError
+from pipelines.core.errors import ConfigError
 
 LANGUAGES: Final = Path(__file__).parent / "languages"
 """Folder of the files: `fa.yaml` makes the language `fa` known."""

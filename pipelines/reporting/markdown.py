@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pipelines.errors import DataError
+from pipelines.core.errors import DataError
 from pipelines.reporting.html import Table
 
 START, END = "<!-- results:start -->", "<!-- results:end -->"

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from pipelines.errors import DataError
-from pipelines.manifest import MANIFEST_NAME
-from pipelines.reporting.run_record import shown_command
+from pipelines.core.errors import DataError
+from pipelines.core.manifest import MANIFEST_NAME
+from pipelines.training.run_record import shown_command
 
 Page = TypeVar("Page")
 

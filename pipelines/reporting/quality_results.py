@@ -7,14 +7,14 @@ from typing import Any, Final
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from pipelines.errors import DataError
-from pipelines.files import atomic_path, output_folder, write_text
-from pipelines.manifest import MANIFEST_NAME
+from pipelines.core.errors import DataError
+from pipelines.core.files import atomic_path, output_folder, write_text
+from pipelines.core.manifest import MANIFEST_NAME
 from pipelines.quality.model import FLAGGED_BELOW
 from pipelines.quality.study import EVALUATION_NAME, FIT_NAME, KINDS
 from pipelines.reporting.markdown import markdown_table
 from pipelines.reporting.measured import page_of_measured
-from pipelines.reporting.run_record import shown_command
+from pipelines.training.run_record import shown_command
 
 PAGE_NAME: Final = "quality.md"
 PLOT_NAME: Final = "quality.png"

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from pipelines.files import output_folder, write_text
-from pipelines.recipe.record import RECIPE_NAME
+from pipelines.core.files import output_folder, write_text
 from pipelines.reporting.markdown import duration, markdown_table, number
 from pipelines.reporting.measured import page_of_measured
+from pipelines.training.checks.record import RECIPE_NAME
 
 PAGE_NAME: Final = "recipe.md"
 

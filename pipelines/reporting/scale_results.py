@@ -18,7 +18,7 @@ from pipelines.cohort.extrapolate import (
     study_cost,
 )
 from pipelines.cohort.scale import MB, Fleet, Outcome, crossing
-from pipelines.files import write_text
+from pipelines.core.files import write_text
 from pipelines.reporting.markdown import fill_blocks, markdown_table
 from pipelines.reporting.measured import HEADER, BenchFigure, page_of_measured
 

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 from rich.table import Table
 
-from pipelines.labels import FOREGROUND, LABEL_NAMES
+from pipelines.core.labels import FOREGROUND, LABEL_NAMES
 
 if TYPE_CHECKING:
     from pipelines.inference.classify import ClassifiedXray
     from pipelines.inference.study_result import StudyResult
-    from pipelines.tuning.trials import Trial
+    from pipelines.training.trials import Trial
 
 MOST_ROWS = 40
 """Images that a table in the terminal shows."""

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from pipelines.evaluation.indices import IntArray, Spacing
-from pipelines.labels import FOREGROUND
-from pipelines.reporting.overlay import (
+from pipelines.core.indices import IntArray, Spacing
+from pipelines.core.labels import FOREGROUND
+from pipelines.figures.overlay import (
     WINDOW_PERCENTILES,
     crop_around_heart,
     draw_contour,

@@ -11,11 +11,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch.utils.tensorboard import SummaryWriter
 
+from pipelines.core.files import output_folder
+from pipelines.core.progress import Progress
 from pipelines.datasets.chest_xray import Finding
 from pipelines.datasets.xray_image import read_xray
-from pipelines.evaluation.xray_survey import MeasuredXray, XraySurvey, survey_xrays
-from pipelines.files import output_folder
-from pipelines.progress import Progress
+from pipelines.exploration.xray_survey import MeasuredXray, XraySurvey, survey_xrays
 from pipelines.reporting.html import Cell, Picture, Section, Table, write_report
 
 PAGE_NAME: Final = "eda.html"

@@ -9,6 +9,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch.utils.tensorboard import SummaryWriter
 
+from pipelines.core.files import output_folder, write_csv, write_json
+from pipelines.core.progress import Progress
 from pipelines.datasets.xray_image import read_xray
 from pipelines.evaluation.evaluate_xray import read_cases
 from pipelines.evaluation.xray_errors import (
@@ -18,8 +20,6 @@ from pipelines.evaluation.xray_errors import (
     ErrorType,
     analyse_errors,
 )
-from pipelines.files import output_folder, write_csv, write_json
-from pipelines.progress import Progress
 from pipelines.reporting.html import Cell, Picture, Section, Table, write_report
 from pipelines.reporting.markdown import p_text
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.bundle import XRAY_BUNDLE, load_config
-from pipelines.errors import DataError
-from pipelines.files import atomic_path, output_folder, write_text
-from pipelines.manifest import MANIFEST_NAME
+from pipelines.core.errors import DataError
+from pipelines.core.files import atomic_path, output_folder, write_text
+from pipelines.core.manifest import MANIFEST_NAME
+from pipelines.models.bundle import XRAY_BUNDLE, load_config
 from pipelines.reporting.markdown import (
     block_marks,
     fill_blocks,
@@ -18,7 +18,6 @@ from pipelines.reporting.markdown import (
     markdown_table,
     number,
 )
-from pipelines.reporting.run_record import RunRecord, read_run, shown_command
 from pipelines.reporting.xray_sections import (
     comparison_section,
     errors_section,
@@ -28,6 +27,7 @@ from pipelines.reporting.xray_sections import (
     runs_table,
     search_section,
 )
+from pipelines.training.run_record import RunRecord, read_run, shown_command
 
 PAGE_NAME = "chest-xray.md"
 MODEL_CARD = XRAY_BUNDLE / "docs" / "README.md"

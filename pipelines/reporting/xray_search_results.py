@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from pipelines.errors import DataError
+from pipelines.core.errors import DataError
+from pipelines.core.files import output_folder, write_text
+from pipelines.core.manifest import MANIFEST_NAME
 from pipelines.evaluation.compare_xray import PairedScore, compare_recipes
 from pipelines.evaluation.evaluate_xray import read_cases
-from pipelines.files import output_folder, write_text
-from pipelines.manifest import MANIFEST_NAME
-from pipelines.reporting.run_record import read_run, shown_command
 from pipelines.reporting.xray_sections import comparison_table, runs_table, search_section
+from pipelines.training.run_record import read_run, shown_command
 
 PAGE_NAME: Final = "chest-xray-search.md"
 DECISIVE: Final = ("accuracy", "auroc")

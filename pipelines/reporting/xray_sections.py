@@ -10,18 +10,18 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from pipelines.errors import DataError
+from pipelines.core.errors import DataError
 from pipelines.evaluation.compare_xray import PairedScore, compare_recipes
 from pipelines.evaluation.evaluate_xray import read_cases
 from pipelines.evaluation.xray_errors import ErrorType
 from pipelines.explanation.study import STUDY_NAME
-from pipelines.quantization.compare import COMPARISON_NAME
-from pipelines.quantization.runtimes import EAGER, INT8
+from pipelines.export.int8_comparison import COMPARISON_NAME
+from pipelines.export.runtimes import EAGER, INT8
 from pipelines.reporting.markdown import duration, markdown_table, number, p_text
-from pipelines.reporting.run_record import RunRecord
 from pipelines.reporting.tables import quantization_rows
 from pipelines.reporting.xray_errors_page import ERRORS_NAME, HEADER, type_cells
-from pipelines.tuning.trials import TABLE_NAME
+from pipelines.training.run_record import RunRecord
+from pipelines.training.trials import TABLE_NAME
 
 MOST_TRIALS = 10
 NEEDED = {"over_eager_fp32": 8.0, "over_same_runtime_fp32": 2.5, "over_best_bf16": 1.3}

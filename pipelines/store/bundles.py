@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pipelines.errors import DataError
-from pipelines.progress import Progress
+from pipelines.core.errors import DataError
+from pipelines.core.progress import Progress
+from pipelines.models.trust import trust
 from pipelines.store.checksums import Checksums, files_below, sum_of
 from pipelines.store.places import check_name, open_place
 from pipelines.store.tensors import (
@@ -17,7 +18,6 @@ from pipelines.store.tensors import (
     unsafe_files,
 )
 from pipelines.store.transfer import kept_checksums, pulled, push_files
-from pipelines.trust import trust
 
 NOT_PUSHED: Final = ("runs", "output", "__pycache__", ".git", ".ipynb_checkpoints", "SHA256SUMS")
 """What was done with a bundle, and the sums of an export, whose weights become another file on the way."""
@@ -108,7 +108,7 @@ def pull_bundle(
     """Fetch a bundle from a store, checked file by file; nothing of it is run.
 
     That files are as they were pushed says nothing about who pushed them. The configs are vouched for by a
-    fingerprint that the user has from elsewhere, or by the user; without, `pipelines.trust` refuses
+    fingerprint that the user has from elsewhere, or by the user; without, `pipelines.models.trust` refuses
     to run them, unless they are those of the package's own bundles.
 
     Args:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal
 
-from pipelines.errors import DataError
+from pipelines.core.errors import DataError
 
 CHECKSUMS_NAME: Final = "checksums.json"
 """File that lists all others of a folder; it is written last."""

@@ -5,10 +5,10 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipelines.core.errors import DataError
+from pipelines.core.files import write_text
+from pipelines.core.progress import Progress
 from pipelines.datasets.prepare import DATALIST_NAME
-from pipelines.errors import DataError
-from pipelines.files import write_text
-from pipelines.progress import Progress
 from pipelines.store.checksums import (
     CHECKSUMS_NAME,
     Checksums,

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
+from pipelines.core.errors import DataError
+from pipelines.core.files import write_text
 from pipelines.datasets.prepare import DATALIST_NAME
-from pipelines.errors import DataError
-from pipelines.files import write_text
 
 IMAGES_FOLDER: Final = "data"
 """Where the images of a prepared folder travel, in the layout of the dataset's own folder."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipelines.progress import Progress
+from pipelines.core.progress import Progress
 from pipelines.store.checksums import CHECKSUMS_NAME, Checksums, Kind
 from pipelines.store.places import checksums_file, parse_kept, reading, writing
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipelines.errors import ConfigError
-from pipelines.progress import Progress
+from pipelines.core.errors import ConfigError
+from pipelines.core.progress import Progress
 from pipelines.store.checksums import CHECKSUMS_NAME, Checksums, Kind
 from pipelines.store.places import (
     HUB_OWN_FILES,

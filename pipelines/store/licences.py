@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from pipelines.core.errors import ConfigError
 from pipelines.datasets.readers import find_reader
-from pipelines.errors import ConfigError
 
 LICENCE_STEMS: Final = ("license", "licence", "data_license", "data_licence", "copying", "terms")
 """Names, before the suffix and in any case, of a dataset's own record of its terms."""

@@ -8,8 +8,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from pipelines.errors import ConfigError, DataError, OutputError
-from pipelines.progress import Progress
+from pipelines.core.errors import ConfigError, DataError, OutputError
+from pipelines.core.progress import Progress
 from pipelines.store.checksums import CHECKSUMS_NAME, Checksums, Kind, parse_checksums
 
 if TYPE_CHECKING:

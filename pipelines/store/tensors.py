@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import torch
 
-from pipelines.errors import ConfigError, DataError
-from pipelines.files import atomic_path
-from pipelines.training.checkpoints import save_state
+from pipelines.core.errors import ConfigError, DataError
+from pipelines.core.files import atomic_path
+from pipelines.models.checkpoints import save_state
 
 CHECKPOINT_SUFFIXES: Final = (".pt", ".pth", ".ckpt")
 """Weights that PyTorch wrote, as pickles; they travel as safetensors."""

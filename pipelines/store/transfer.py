@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipelines.errors import ConfigError, DataError, OutputError
-from pipelines.files import only_one, output_folder
-from pipelines.progress import Progress
+from pipelines.core.errors import ConfigError, DataError, OutputError
+from pipelines.core.files import only_one, output_folder
+from pipelines.core.progress import Progress
 from pipelines.store.checksums import Checksums, Difference, difference, sum_of
 from pipelines.store.places import Place
 from pipelines.store.tensors import unsafe_files, unsafe_names

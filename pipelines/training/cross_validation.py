@@ -9,20 +9,20 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from pipelines.bundle import ACDC_BUNDLE, load_config
+from pipelines.core.errors import ConfigError
+from pipelines.core.files import only_one, output_folder, write_csv, write_json
+from pipelines.core.manifest import MANIFEST_NAME, write_manifest
+from pipelines.core.progress import Progress
 from pipelines.datasets.prepare import patient_records, read_datalist, select
-from pipelines.errors import ConfigError
 from pipelines.evaluation.cases import Case, read_cases
 from pipelines.evaluation.evaluate import evaluate
 from pipelines.evaluation.summary import summarise
-from pipelines.files import only_one, output_folder, write_csv, write_json
-from pipelines.inference.member import Member
-from pipelines.inference.predictor import Predictor
-from pipelines.manifest import MANIFEST_NAME, write_manifest
-from pipelines.progress import Progress
-from pipelines.reporting.run_record import training_seconds
-from pipelines.training.checkpoints import BEST_NAME, LAST_NAME, load_average, save_weights
+from pipelines.models.bundle import ACDC_BUNDLE, load_config
+from pipelines.models.checkpoints import BEST_NAME, LAST_NAME, load_average, save_weights
+from pipelines.models.member import Member
+from pipelines.models.predictor import Predictor
 from pipelines.training.launch import check_settings, train_network
+from pipelines.training.run_record import training_seconds
 
 CONTENT_NAME: Final = "cross_validation.json"
 TABLE_NAME: Final = "cross_validation.csv"

@@ -10,8 +10,8 @@ import torch
 import torch.distributed as dist
 from ignite.engine import Engine, Events
 
-from pipelines.errors import ConfigError
-from pipelines.training.checkpoints import RunCheckpoint
+from pipelines.core.errors import ConfigError
+from pipelines.models.checkpoints import RunCheckpoint
 from pipelines.training.handlers import WeightAverager
 from pipelines.training.memory import flushed_denormals
 from pipelines.training.monitor import TrainingMonitor

@@ -11,10 +11,10 @@ import yaml
 from ignite.engine import Engine, Events
 from monai.bundle import ConfigWorkflow
 
-from pipelines.bundle import bundle_of, config_files, load_config
-from pipelines.errors import ConfigError, ThoraxError
-from pipelines.progress import Progress
-from pipelines.training.checkpoints import BEST_NAME
+from pipelines.core.errors import ConfigError, ThoraxError
+from pipelines.core.progress import Progress
+from pipelines.models.bundle import bundle_of, config_files, load_config
+from pipelines.models.checkpoints import BEST_NAME
 
 
 def train_network(

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from pipelines.bundle import XRAY_NETWORKS
+from pipelines.core.errors import ConfigError, ThoraxError
+from pipelines.core.files import output_folder
+from pipelines.core.ray_session import ray_session
 from pipelines.datasets.prepare import read_datalist
-from pipelines.errors import ConfigError, ThoraxError
-from pipelines.files import output_folder
-from pipelines.ray_session import ray_session
-from pipelines.training.checkpoints import BEST_NAME, LAST_NAME
+from pipelines.models.bundle import XRAY_NETWORKS
+from pipelines.models.checkpoints import BEST_NAME, LAST_NAME
 from pipelines.training.launch import check_settings, train_network
 
 OVERLAY: Final = "multi_gpu_train"

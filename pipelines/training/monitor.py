@@ -10,7 +10,7 @@ from ignite.engine import Engine, Events
 from torch.optim import Optimizer
 from torch.utils.tensorboard import SummaryWriter
 
-from pipelines.files import write_csv
+from pipelines.core.files import write_csv
 
 logger = logging.getLogger(__name__)
 HISTORY_NAME = "history.csv"

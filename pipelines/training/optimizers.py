@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn, optim
 
-from pipelines.errors import ConfigError
+from pipelines.core.errors import ConfigError
 
 
 def make_optimizer(

@@ -5,7 +5,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch.utils.tensorboard import SummaryWriter
 
-from pipelines.labels import LABEL_COLORS, AcdcLabel
+from pipelines.core.labels import LABEL_COLORS, AcdcLabel
 
 
 class VolumePictures:

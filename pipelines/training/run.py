@@ -8,12 +8,12 @@ from typing import Any
 from ignite.engine import Engine
 from torch import nn
 
+from pipelines.core.manifest import write_manifest
 from pipelines.datasets.prepare import Section, patient_records, select
 from pipelines.evaluation.evaluate import evaluate as evaluate_records
-from pipelines.inference.member import Member
-from pipelines.inference.predictor import Predictor
-from pipelines.manifest import write_manifest
-from pipelines.training.checkpoints import load_weights
+from pipelines.models.checkpoints import load_weights
+from pipelines.models.member import Member
+from pipelines.models.predictor import Predictor
 from pipelines.training.memory import flushed_denormals, keep_freed_memory
 
 logger = logging.getLogger(__name__)

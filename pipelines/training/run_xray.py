@@ -15,10 +15,10 @@ from pipelines.datasets.prepare_xray import select, xray_records
 from pipelines.datasets.xray_image import read_xray
 from pipelines.evaluation.classification import best_threshold
 from pipelines.evaluation.evaluate_xray import evaluate_xray
-from pipelines.inference.beside_weights import write_network, write_threshold
-from pipelines.inference.classifier import Classifier
-from pipelines.training.checkpoints import BEST_NAME
-from pipelines.training.pretrained import load_imagenet
+from pipelines.models.checkpoints import BEST_NAME
+from pipelines.models.classifier import Classifier
+from pipelines.models.pretrained import load_imagenet
+from pipelines.models.weights_sidecar import write_network, write_threshold
 from pipelines.training.run import start as start_run
 
 BATCH = 32

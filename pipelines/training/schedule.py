@@ -6,7 +6,7 @@ from typing import Literal
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from pipelines.errors import ConfigError
+from pipelines.core.errors import ConfigError
 
 Decay = Literal["poly", "cosine"]
 

@@ -8,7 +8,7 @@ from ignite.metrics import Metric
 from monai.utils import evenly_divisible_all_gather
 from torch import Tensor
 
-from pipelines.labels import FOREGROUND, LABEL_NAMES
+from pipelines.core.labels import FOREGROUND, LABEL_NAMES
 
 
 class VolumeMetrics(Metric):

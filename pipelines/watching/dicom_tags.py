@@ -8,7 +8,7 @@ import pydicom
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import MediaStorageDirectoryStorage
 
-from pipelines.errors import DataError
+from pipelines.core.errors import DataError
 
 TAGS: Final = [
     "SOPInstanceUID",

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import pydicom
 
-from pipelines.errors import ConfigError, OutputError
+from pipelines.core.errors import ConfigError, OutputError
 from pipelines.watching.folders import Folders
 from pipelines.watching.identity import stamps
 from pipelines.watching.ledger import Ledger

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from pipelines.errors import ConfigError, OutputError
-from pipelines.files import output_folder, write_json
+from pipelines.core.errors import ConfigError, OutputError
+from pipelines.core.files import output_folder, write_json
 from pipelines.watching.identity import SHORT_DIGITS, file_sha256
 
 RESULT_NAME: Final = "result.json"

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from pipelines.files import write_json
+from pipelines.core.files import write_json
 from pipelines.watching.worker import resident_mb
 
 HEARTBEAT_NAME: Final = "heartbeat.json"

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from pipelines.errors import OutputError
+from pipelines.core.errors import OutputError
 from pipelines.watching.identity import Stamp
 from pipelines.watching.study_row import State, StudyRow
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import nibabel as nib
 import numpy as np
 
+from pipelines.core.errors import DataError
+from pipelines.core.records import Phase
 from pipelines.datasets.chest_xray import decide
-from pipelines.datasets.records import Phase
+from pipelines.datasets.dicom import order_series
 from pipelines.datasets.xray_image import read_xray
-from pipelines.errors import DataError
-from pipelines.inference.dicom import order_series
 from pipelines.inference.dicom_seg import load_highdicom, write_dicom_seg
 from pipelines.inference.inputs import Study, StudyKind, find_studies
 from pipelines.inference.study_result import StudyResult
@@ -22,9 +22,9 @@ from pipelines.watching.units import Kind
 from pipelines.watching.worker import Job
 
 if TYPE_CHECKING:
-    from pipelines.inference.classifier import Classifier
-    from pipelines.inference.engines import Engine
     from pipelines.inference.segment import Tools
+    from pipelines.models.classifier import Classifier
+    from pipelines.models.engines import Engine
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +122,9 @@ class StudyProcessor:
                 result.files.append(path)
 
     def _xray(self, job: Job) -> dict[str, Any]:
+        from pipelines.datasets.xray_quality import quality_warnings
         from pipelines.explanation.explain import overlay_heat_map
         from pipelines.explanation.heat_map import heat_map
-        from pipelines.inference.xray_quality import quality_warnings
 
         (path,) = job.files
         image = read_xray(path)
@@ -148,8 +148,8 @@ class StudyProcessor:
 
     @cached_property
     def _tools(self) -> "Tools":
-        from pipelines.inference.predictor import Predictor
         from pipelines.inference.segment import Tools
+        from pipelines.models.predictor import Predictor
         from pipelines.quality.judge import Judge
 
         settings = self._settings
@@ -163,7 +163,7 @@ class StudyProcessor:
 
     @cached_property
     def _classifier(self) -> "Classifier":
-        from pipelines.inference.classifier import Classifier
+        from pipelines.models.classifier import Classifier
 
         settings = self._settings
         return Classifier.load(settings.xray_network, weights=settings.xray_weights, device=settings.device)

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from pipelines.errors import DataError
+from pipelines.core.errors import DataError
 from pipelines.watching.folders import REASON_NAME, RESULT_NAME, Folders
 from pipelines.watching.ledger import Ledger
 from pipelines.watching.study_row import State

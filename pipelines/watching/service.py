@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
-from pipelines.errors import ConfigError
-from pipelines.files import only_one
+from pipelines.core.errors import ConfigError
+from pipelines.core.files import only_one
 from pipelines.watching.arrivals import Arrivals
 from pipelines.watching.folders import Folders, check_apart
 from pipelines.watching.heartbeat import HEARTBEAT_NAME, Heartbeat

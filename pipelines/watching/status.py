@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from pipelines.errors import ConfigError, DataError
-from pipelines.files import is_locked
+from pipelines.core.errors import ConfigError, DataError
+from pipelines.core.files import is_locked
 from pipelines.watching.folders import Folders
 from pipelines.watching.heartbeat import HEARTBEAT_NAME
 from pipelines.watching.ledger import LEDGER_NAME, Ledger

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pipelines
-from pipelines.errors import ConfigError, OutputError
+from pipelines.core.errors import ConfigError, OutputError
 from pipelines.watching.folders import REASON_NAME, Folders, commit, copy_inputs, folder_name
 from pipelines.watching.heartbeat import Heartbeat
 from pipelines.watching.identity import Stamp, content_id, file_sha256, printable, stamps

@@ -8,9 +8,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
+from pipelines.core.errors import DataError
+from pipelines.datasets.dicom_series import group_series, is_dicom
 from pipelines.datasets.xray_image import SUFFIXES
-from pipelines.errors import DataError
-from pipelines.inference.dicom_series import group_series, is_dicom
 from pipelines.inference.inputs import DICOM_SUFFIXES, INFO_NAME, NIFTI_SUFFIXES, is_label_map
 from pipelines.watching.arrivals import Arrival
 from pipelines.watching.dicom_tags import DicomTags, read_tags

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import psutil
 
-from pipelines.errors import ConfigError, DataError, OutputError
+from pipelines.core.errors import ConfigError, DataError, OutputError
 from pipelines.watching.identity import printable
 from pipelines.watching.units import Kind
 

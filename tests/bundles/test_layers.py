@@ -7,10 +7,10 @@ import yaml
 from monai.bundle import ConfigParser
 from monai.transforms import Compose
 
-from pipelines.bundle import ACDC_BUNDLE, NETWORKS, config_files
 from pipelines.export.bundle import EXPORTED_WEIGHTS, flat_config, write_bundle
 from pipelines.export.source import Source
-from pipelines.training.checkpoints import save_weights
+from pipelines.models.bundle import ACDC_BUNDLE, NETWORKS, config_files
+from pipelines.models.checkpoints import save_weights
 
 WORKFLOWS = ("inference", "train")
 

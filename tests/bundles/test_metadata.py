@@ -8,9 +8,9 @@ import yaml
 from bundle_schema import SCHEMA
 from monai.bundle import verify_metadata
 
-from pipelines.bundle import ACDC_BUNDLE, NETWORKS, XRAY_BUNDLE
+from pipelines.core.labels import LABEL_NAMES
 from pipelines.export.source import network_metadata
-from pipelines.labels import LABEL_NAMES
+from pipelines.models.bundle import ACDC_BUNDLE, NETWORKS, XRAY_BUNDLE
 
 METADATA = ACDC_BUNDLE / "configs" / "metadata.json"
 

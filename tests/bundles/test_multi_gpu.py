@@ -10,9 +10,9 @@ from monai.bundle import ConfigWorkflow
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DistributedSampler
 
-from pipelines.bundle import config_files, load_config
-from pipelines.datasets.phantom import write_phantom_cohort
+from pipelines.datasets.phantom.cohort import write_phantom_cohort
 from pipelines.datasets.prepare import prepare_acdc
+from pipelines.models.bundle import config_files, load_config
 
 
 @pytest.fixture

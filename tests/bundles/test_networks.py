@@ -3,8 +3,8 @@ from typing import Any
 import pytest
 from monai.bundle import verify_net_in_out
 
-from pipelines.bundle import ACDC_BUNDLE, NETWORKS, config_files
 from pipelines.export.source import network_metadata
+from pipelines.models.bundle import ACDC_BUNDLE, NETWORKS, config_files
 
 
 def verify(network: str, **overrides: Any) -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.bundle import NETWORKS
+from pipelines.core.records import PatientRecord
 from pipelines.datasets.acdc import read_acdc
-from pipelines.datasets.records import PatientRecord
 from pipelines.evaluation.evaluate import evaluate
-from pipelines.inference.predictor import Predictor
+from pipelines.models.bundle import NETWORKS
+from pipelines.models.predictor import Predictor
 
 PATIENTS = {"patient005", "patient051", "patient096"}
 

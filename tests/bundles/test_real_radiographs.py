@@ -12,8 +12,8 @@ import pytest
 
 from pipelines.datasets.chest_xray import Finding, XrayRecord, read_chest_xray
 from pipelines.evaluation.evaluate_xray import evaluate_xray, truth_and_probability
-from pipelines.inference.classifier import Classifier
-from pipelines.inference.int8 import Int8Classifier
+from pipelines.models.classifier import Classifier
+from pipelines.models.int8 import Int8Classifier
 
 IMAGES = 40
 LEAST_ACCURACY = 0.9

@@ -7,7 +7,7 @@ import torch
 from monai.bundle import verify_net_in_out
 from torchvision.models import resnet18
 
-from pipelines.bundle import XRAY_BUNDLE, XRAY_NETWORKS, config_files, load_config
+from pipelines.models.bundle import XRAY_BUNDLE, XRAY_NETWORKS, config_files, load_config
 
 METADATA = XRAY_BUNDLE / "configs" / "metadata.json"
 

@@ -4,7 +4,7 @@ import pytest
 from bench_content import bench_content
 
 from pipelines.cohort.extrapolate import MachineType, machine_type, on_machines, reproduce, study_cost
-from pipelines.errors import ConfigError
+from pipelines.core.errors import ConfigError
 
 
 def test_two_workers_follow_from_one_and_from_how_they_slow_each_other() -> None:

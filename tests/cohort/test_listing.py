@@ -7,7 +7,7 @@ from dicom_files import write_dicom_series
 from intensity_hearts import acdc_patient, heart, save
 
 from pipelines.cohort.listing import CohortStudy, list_studies
-from pipelines.errors import DataError
+from pipelines.core.errors import DataError
 
 
 def manifest(folder: Path, text: str) -> Path:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from pipelines.cohort.model import BundleModel
-from pipelines.errors import ConfigError
-from pipelines.inference.predictor import Predictor
+from pipelines.core.errors import ConfigError
+from pipelines.models.predictor import Predictor
 
 
 def test_what_changes_a_mask_is_in_the_record() -> None:

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from pipelines.cohort.results import PARTS_NAME, forget_failed, read_results, write_part
-from pipelines.errors import DataError
+from pipelines.core.errors import DataError
 
 
 def row(study: str, finished: str = "2020-01-01", **values: Any) -> dict[str, Any]:

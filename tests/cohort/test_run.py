@@ -13,7 +13,7 @@ from pipelines.cohort import run
 from pipelines.cohort.results import RESULTS_NAME
 from pipelines.cohort.run import CohortOptions, CohortReport, run_cohort
 from pipelines.cohort.worker import CohortWorker, Task
-from pipelines.errors import ConfigError, DataError, OutputError
+from pipelines.core.errors import ConfigError, DataError, OutputError
 
 MODEL = StandInModel()
 Before = Callable[[int], str | None]

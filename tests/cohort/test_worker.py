@@ -12,7 +12,7 @@ from intensity_hearts import heart, lv_ml, save
 from pipelines.cohort.listing import CohortStudy, list_studies
 from pipelines.cohort.results import read_results
 from pipelines.cohort.worker import BEGUN_NAME, MASKS_NAME, MOST_ATTEMPTS, CohortWorker, Task
-from pipelines.files import write_text
+from pipelines.core.files import write_text
 
 MODEL = StandInModel()
 

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.core.errors import DataError
+from pipelines.core.records import Phase
 from pipelines.datasets.acdc import patient_folders, read_acdc, read_info
-from pipelines.datasets.records import Phase
-from pipelines.errors import DataError
 
 Writer = Callable[..., Path]
 

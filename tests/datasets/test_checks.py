@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipelines.core.errors import DataError
+from pipelines.core.labels import AcdcLabel
+from pipelines.core.records import PatientRecord, Phase
 from pipelines.datasets.acdc import read_acdc
 from pipelines.datasets.checks import check_patient, check_volume
-from pipelines.datasets.records import PatientRecord, Phase
-from pipelines.errors import DataError
-from pipelines.labels import AcdcLabel
 
 Writer = Callable[..., Path]
 AFFINE = np.diag([1.5, 1.5, 8.0, 1.0])

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.core.errors import DataError
 from pipelines.datasets.chest_xray import Finding, read_chest_xray, read_name
-from pipelines.errors import DataError
 
 
 @pytest.mark.parametrize(

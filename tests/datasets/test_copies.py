@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.core.records import PatientRecord
 from pipelines.datasets.acdc import read_acdc
 from pipelines.datasets.copies import without_copies
-from pipelines.datasets.phantom import write_phantom_cohort
+from pipelines.datasets.phantom.cohort import write_phantom_cohort
 from pipelines.datasets.prepare import prepare_acdc, read_datalist
-from pipelines.datasets.records import PatientRecord
 
 NAMES = ["patient001", "patient002", "patient003", "patient004"]
 

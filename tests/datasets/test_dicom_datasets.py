@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from dicom_files import write_dicom_image
 
+from pipelines.core.errors import DataError
+from pipelines.core.labels import UNLABELLED, AcdcLabel
+from pipelines.core.records import Phase
 from pipelines.datasets.loading import load_image, load_label, load_pair
 from pipelines.datasets.readers import read_dataset
-from pipelines.datasets.records import Phase
 from pipelines.datasets.sunnybrook import read_contour
-from pipelines.errors import DataError
-from pipelines.labels import UNLABELLED, AcdcLabel
 
 SLICES, FRAMES = 4, 3
 

@@ -5,6 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipelines.core.errors import DataError
+from pipelines.core.labels import UNLABELLED, AcdcLabel
+from pipelines.core.volume import read_label, read_volume
 from pipelines.datasets.acdc import read_acdc
 from pipelines.datasets.loading import (
     NiftiSource,
@@ -14,9 +17,6 @@ from pipelines.datasets.loading import (
     map_labels,
     without_unlabelled,
 )
-from pipelines.datasets.nifti import read_label, read_volume
-from pipelines.errors import DataError
-from pipelines.labels import UNLABELLED, AcdcLabel
 
 Writer = Callable[..., Path]
 VALUES = {500: AcdcLabel.LV, 205: AcdcLabel.MYO, 600: AcdcLabel.RV, 420: AcdcLabel.BACKGROUND}

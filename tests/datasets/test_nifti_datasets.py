@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipelines.core.errors import DataError
+from pipelines.core.labels import AcdcLabel
+from pipelines.core.records import Phase
 from pipelines.datasets.loading import load_image, load_label, load_pair
 from pipelines.datasets.readers import read_dataset
-from pipelines.datasets.records import Phase
-from pipelines.errors import DataError
-from pipelines.labels import AcdcLabel
 
 Writer = Callable[..., Path]
 RNG = np.random.default_rng(0)

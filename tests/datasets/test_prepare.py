@@ -7,6 +7,7 @@ from typing import Any
 import nibabel as nib
 import pytest
 
+from pipelines.core.errors import DataError, OutputError
 from pipelines.datasets.acdc import read_acdc
 from pipelines.datasets.prepare import (
     ALL_PATIENTS,
@@ -17,7 +18,6 @@ from pipelines.datasets.prepare import (
     read_datalist,
     select,
 )
-from pipelines.errors import DataError, OutputError
 
 Writer = Callable[..., Path]
 

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
+from pipelines.core.errors import DataError, OutputError
 from pipelines.datasets.prepare_xray import prepare_chest_xray
-from pipelines.errors import DataError, OutputError
 
 
 def write(path: Path, seed: int, *, colour: bool = False) -> Path:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.core.errors import ConfigError, DataError
 from pipelines.datasets.acdc import read_acdc
 from pipelines.datasets.readers import READERS, find_reader, read_dataset
-from pipelines.errors import ConfigError, DataError
 
 
 def test_a_dataset_is_read_by_name(tmp_path: Path, write_patient: Callable[..., Path]) -> None:

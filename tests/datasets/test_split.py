@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.core.errors import DataError
 from pipelines.datasets.split import FOLDS, read_test_patients, split_by_fraction, split_hash, split_patients
-from pipelines.errors import DataError
 
 GROUPS = ("DCM", "HCM", "MINF", "NOR", "RV")
 COHORT = {f"patient{number:03d}": GROUPS[number % 5] for number in range(100)}

@@ -8,8 +8,8 @@ from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
+from pipelines.core.errors import DataError
 from pipelines.datasets.xray_image import LEAST_PX, read_xray
-from pipelines.errors import DataError
 
 RAMP = np.linspace(0, 255, 48 * 40).reshape(40, 48).astype(np.uint8)
 """40 rows of 48 pixels, dark at the top."""

@@ -1,9 +1,9 @@
 import pytest
 from square_heart import square_heart as heart
 
+from pipelines.core.errors import DataError
+from pipelines.core.labels import AcdcLabel
 from pipelines.disease.features import body_surface_m2, disease_features
-from pipelines.errors import DataError
-from pipelines.labels import AcdcLabel
 
 
 def test_features_are_those_counted_by_hand() -> None:

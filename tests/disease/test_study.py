@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from square_heart import write_square_hearts
 
+from pipelines.core.errors import DataError
 from pipelines.datasets.prepare import read_datalist
 from pipelines.disease import classify
 from pipelines.disease.classify import fit_search, nested
 from pipelines.disease.patients import mask_of, measure_hearts
 from pipelines.disease.study import accuracy_figures, study_disease
-from pipelines.errors import DataError
 from pipelines.reporting.disease_results import write_disease_results
 
 

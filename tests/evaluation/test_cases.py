@@ -1,7 +1,7 @@
-from pipelines.datasets.records import Phase
+from pipelines.core.labels import FOREGROUND, AcdcLabel
+from pipelines.core.records import Phase
 from pipelines.evaluation.cases import Case
 from pipelines.evaluation.metrics import StructureMetrics
-from pipelines.labels import FOREGROUND, AcdcLabel
 
 ABSENT = StructureMetrics(None, None, None, None, None, None, None, absent_from="both")
 FOUND = StructureMetrics(0.8, 0.6, 0.7, 0.9, 0.8, 3.0, 1.0)

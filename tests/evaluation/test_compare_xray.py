@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from pipelines.errors import DataError
+from pipelines.core.errors import DataError
 from pipelines.evaluation.compare_xray import compare_recipes
 
 

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from scipy.stats import wilcoxon
 
-from pipelines.datasets.records import Phase
-from pipelines.errors import ConfigError, DataError
+from pipelines.core.errors import ConfigError, DataError
+from pipelines.core.files import write_json
+from pipelines.core.labels import FOREGROUND, AcdcLabel
+from pipelines.core.records import Phase
 from pipelines.evaluation.cases import Case
 from pipelines.evaluation.compare import compare
 from pipelines.evaluation.comparison import Figure, compare_models, patient_values
 from pipelines.evaluation.metrics import StructureMetrics
 from pipelines.evaluation.models import Model
 from pipelines.evaluation.summary import summarise
-from pipelines.files import write_json
-from pipelines.labels import FOREGROUND, AcdcLabel
 from pipelines.reporting.comparison_page import comparison_command, write_comparison, write_comparison_results
 
 PATIENTS = [f"p{number}" for number in range(6)]

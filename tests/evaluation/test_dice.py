@@ -4,9 +4,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from pipelines.datasets.nifti import Volume
+from pipelines.core.volume import Volume
 from pipelines.evaluation.dice import mean_dice, structure_dice
-from pipelines.inference.predictor import Prediction
+from pipelines.models.predictor import Prediction
 
 
 def test_a_structure_that_neither_mask_has_is_none_and_does_not_count_in_the_mean() -> None:

@@ -7,14 +7,14 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from pipelines.core.errors import DataError
+from pipelines.core.labels import FOREGROUND
+from pipelines.core.records import Phase
+from pipelines.core.volume import Volume, read_label
 from pipelines.datasets.acdc import read_acdc
-from pipelines.datasets.nifti import Volume, read_label
-from pipelines.datasets.records import Phase
-from pipelines.errors import DataError
 from pipelines.evaluation.cases import Case
 from pipelines.evaluation.evaluate import choose_overlays, evaluate
 from pipelines.evaluation.metrics import StructureMetrics
-from pipelines.labels import FOREGROUND
 
 AFFINE = np.diag([-1.5, -1.5, 10.0, 1.0])
 

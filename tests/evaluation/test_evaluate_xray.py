@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from pipelines.errors import DataError
+from pipelines.core.errors import DataError
 from pipelines.evaluation.evaluate_xray import evaluate_xray
 
 

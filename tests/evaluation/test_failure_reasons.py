@@ -1,7 +1,7 @@
 import numpy as np
 
+from pipelines.core.labels import AcdcLabel
 from pipelines.evaluation.failure_reasons import Fault, find_reasons, in_words
-from pipelines.labels import AcdcLabel
 
 SPACING = (1.0, 1.0, 10.0)
 

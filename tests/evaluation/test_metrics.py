@@ -5,8 +5,8 @@ import pytest
 import torch
 from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance
 
+from pipelines.core.labels import FOREGROUND, AcdcLabel
 from pipelines.evaluation.metrics import METRIC_NAMES, volume_metrics
-from pipelines.labels import FOREGROUND, AcdcLabel
 
 SPACING_MM = (1.5, 2.0, 8.0)
 

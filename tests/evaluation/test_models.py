@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.datasets.records import PatientRecord, Phase, VolumeRecord
-from pipelines.errors import ConfigError
+from pipelines.core.errors import ConfigError
+from pipelines.core.records import PatientRecord, Phase, VolumeRecord
 from pipelines.evaluation import models as module
 from pipelines.evaluation.models import Model, evaluate_models, parameters_of
 

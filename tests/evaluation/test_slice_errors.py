@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from pipelines.datasets.records import Phase
+from pipelines.core.labels import AcdcLabel
+from pipelines.core.records import Phase
 from pipelines.evaluation.slice_errors import Position, measure_slices, pooled_dice, slice_positions
-from pipelines.labels import AcdcLabel
 
 
 def heart(widths: list[int]) -> np.ndarray:

@@ -3,11 +3,11 @@ from collections.abc import Mapping
 
 import pytest
 
-from pipelines.datasets.records import Phase
+from pipelines.core.labels import FOREGROUND, AcdcLabel
+from pipelines.core.records import Phase
 from pipelines.evaluation.cases import Case
 from pipelines.evaluation.metrics import METRIC_NAMES, StructureMetrics
 from pipelines.evaluation.summary import INDEX_FIELDS, summarise
-from pipelines.labels import FOREGROUND, AcdcLabel
 
 ABSENT = StructureMetrics(None, None, None, None, None, None, None, absent_from="both")
 MISSED = StructureMetrics(0.0, 0.0, 0.0, 0.0, 0.0, None, None, absent_from="prediction")

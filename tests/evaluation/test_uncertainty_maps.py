@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pipelines.datasets.nifti import Volume
+from pipelines.core.volume import Volume
 from pipelines.evaluation.uncertainty_maps import entropy, flip_disagreement
 
 

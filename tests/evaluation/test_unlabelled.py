@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.datasets.nifti import Volume
-from pipelines.datasets.records import PatientRecord, Phase, VolumeRecord
-from pipelines.errors import ConfigError, DataError
+from pipelines.core.errors import ConfigError, DataError
+from pipelines.core.indices import indices_from_volumes
+from pipelines.core.labels import UNLABELLED, AcdcLabel
+from pipelines.core.records import PatientRecord, Phase, VolumeRecord
+from pipelines.core.volume import Volume
 from pipelines.evaluation.evaluate import evaluate
-from pipelines.evaluation.indices import indices_from_volumes
 from pipelines.evaluation.metrics import NOT_LABELLED
-from pipelines.labels import UNLABELLED, AcdcLabel
 
 LV_AND_MYO = (AcdcLabel.MYO, AcdcLabel.LV)
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from pipelines.core.labels import UNLABELLED, AcdcLabel
 from pipelines.evaluation.voxel_calibration import BAND_MM, VoxelCalibration, heart_band
-from pipelines.labels import UNLABELLED, AcdcLabel
 
 SPACING = (2.0, 2.0, 10.0)
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from pipelines.datasets.phantom_xray import phantom_xray
+from pipelines.datasets.phantom.xray import phantom_xray
 from pipelines.evaluation.xray_attributes import measure_attributes
 
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.datasets.phantom_xray import phantom_xray
-from pipelines.errors import DataError
+from pipelines.core.errors import DataError
+from pipelines.datasets.phantom.xray import phantom_xray
 from pipelines.evaluation.xray_errors import analyse_errors
 
 

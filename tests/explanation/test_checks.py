@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pipelines.datasets.phantom_xray import phantom_xray
-from pipelines.errors import ConfigError
+from pipelines.core.errors import ConfigError
+from pipelines.datasets.phantom.xray import phantom_xray
 from pipelines.explanation.checks import (
     DELETED,
     attribution_shares,
@@ -15,7 +15,7 @@ from pipelines.explanation.checks import (
     randomised_likeness,
 )
 from pipelines.explanation.heat_map import HeatMap, heat_map
-from pipelines.inference.classifier import XrayModel
+from pipelines.models.classifier import XrayModel
 
 
 class Spot(nn.Module):

@@ -6,13 +6,13 @@ import pytest
 import torch
 from PIL import Image
 
-from pipelines.bundle import XRAY_NETWORKS, load_config
-from pipelines.datasets.phantom_xray import phantom_xray
-from pipelines.errors import DataError
+from pipelines.core.errors import DataError
+from pipelines.datasets.phantom.xray import phantom_xray
 from pipelines.explanation.explain import explain, overlay_heat_map
 from pipelines.explanation.heat_map import HeatMap
-from pipelines.inference.classifier import Classifier
-from pipelines.training.checkpoints import save_weights
+from pipelines.models.bundle import XRAY_NETWORKS, load_config
+from pipelines.models.checkpoints import save_weights
+from pipelines.models.classifier import Classifier
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import torch
 from monai.networks.nets import AttentionUnet
 from torch import nn
 
-from pipelines.errors import ConfigError
+from pipelines.core.errors import ConfigError
 from pipelines.explanation.feature_maps import (
     attention_gates,
     chosen_layers,

@@ -5,13 +5,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pipelines.bundle import XRAY_NETWORKS, load_config
-from pipelines.datasets.phantom_xray import phantom_xray
-from pipelines.errors import ConfigError
+from pipelines.core.errors import ConfigError
+from pipelines.datasets.phantom.xray import phantom_xray
 from pipelines.explanation.heat_map import heat_map
-from pipelines.inference.beside_weights import write_network
-from pipelines.inference.classifier import Classifier
-from pipelines.training.checkpoints import save_weights
+from pipelines.models.bundle import XRAY_NETWORKS, load_config
+from pipelines.models.checkpoints import save_weights
+from pipelines.models.classifier import Classifier
+from pipelines.models.weights_sidecar import write_network
 
 
 class LinearScore(nn.Module):

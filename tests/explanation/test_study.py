@@ -7,14 +7,14 @@ import pytest
 import torch
 from PIL import Image
 
-from pipelines.bundle import load_config
-from pipelines.datasets.phantom_xray import phantom_xray
-from pipelines.errors import DataError
+from pipelines.core.errors import DataError
+from pipelines.datasets.phantom.xray import phantom_xray
 from pipelines.evaluation.evaluate_xray import read_cases
 from pipelines.explanation.checks import DELETED
 from pipelines.explanation.study import choose_cases, study_explanations
-from pipelines.inference.classifier import Classifier
-from pipelines.training.checkpoints import save_weights
+from pipelines.models.bundle import load_config
+from pipelines.models.checkpoints import save_weights
+from pipelines.models.classifier import Classifier
 
 
 def case(name: str, finding: str, probability: float) -> dict[str, Any]:

@@ -15,19 +15,19 @@ from bundle_schema import SCHEMA
 from monai.bundle import verify_metadata, verify_net_in_out
 from without_thorax import HIDE_THORAX, run_monai, run_without_thorax
 
-from pipelines.bundle import NETWORKS, XRAY_NETWORKS, load_config
-from pipelines.datasets.nifti import read_volume
-from pipelines.datasets.phantom import write_phantom_cohort
-from pipelines.datasets.phantom_xray import write_phantom_xrays
+from pipelines.core.errors import ConfigError
+from pipelines.core.volume import read_volume
+from pipelines.datasets.phantom.cohort import write_phantom_cohort
+from pipelines.datasets.phantom.xray import write_phantom_xrays
 from pipelines.datasets.xray_image import read_xray
-from pipelines.errors import ConfigError
 from pipelines.export.bundle import bundle_name, write, write_bundle
 from pipelines.export.source import Source
-from pipelines.inference.beside_weights import write_network, write_threshold
-from pipelines.inference.classifier import Classifier
 from pipelines.inference.classify import find_xrays
-from pipelines.inference.predictor import Predictor
-from pipelines.training.checkpoints import save_weights
+from pipelines.models.bundle import NETWORKS, XRAY_NETWORKS, load_config
+from pipelines.models.checkpoints import save_weights
+from pipelines.models.classifier import Classifier
+from pipelines.models.predictor import Predictor
+from pipelines.models.weights_sidecar import write_network, write_threshold
 
 ALL_FILES = {
     "LICENSE",
@@ -55,7 +55,7 @@ def files_of(folder: Path) -> set[str]:
 
 
 def test_the_guard_of_these_tests_hides_thorax(tmp_path: Path) -> None:
-    run = run_without_thorax(HIDE_THORAX + "import pipelines.labels", folder=tmp_path)
+    run = run_without_thorax(HIDE_THORAX + "import pipelines.core.labels", folder=tmp_path)
     assert run.returncode == 1
     assert "ModuleNotFoundError" in run.stderr
 

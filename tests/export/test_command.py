@@ -11,19 +11,18 @@ import torch
 from narrow_bundle import write_narrow_bundle
 from torch import Tensor
 
-from pipelines.bundle import load_config
-from pipelines.cli import main
-from pipelines.datasets.phantom import write_phantom_cohort
-from pipelines.datasets.phantom_xray import write_phantom_xrays
+from pipelines.cli.main import main
+from pipelines.core.errors import ConfigError
+from pipelines.datasets.phantom.cohort import write_phantom_cohort
+from pipelines.datasets.phantom.xray import write_phantom_xrays
 from pipelines.datasets.prepare import prepare_acdc
-from pipelines.errors import ConfigError
-from pipelines.export import command, images
+from pipelines.export import calibration, command, images
 from pipelines.export.check import DECISIONS, DICE
 from pipelines.export.command import export_network
 from pipelines.export.formats import FORMATS, Model
-from pipelines.inference.beside_weights import write_threshold
-from pipelines.quantization import calibration
-from pipelines.training.checkpoints import save_weights
+from pipelines.models.bundle import load_config
+from pipelines.models.checkpoints import save_weights
+from pipelines.models.weights_sidecar import write_threshold
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,10 @@ import pytest
 import torch
 from narrow_bundle import write_narrow_bundle
 
-from pipelines.errors import ConfigError
+from pipelines.core.errors import ConfigError
 from pipelines.export import onnx_model, openvino_model, torchscript
 from pipelines.export.source import Source
-from pipelines.inference.openvino_runtime import weights_of
+from pipelines.models.openvino_runtime import weights_of
 
 
 @pytest.fixture(scope="module")

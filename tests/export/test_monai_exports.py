@@ -8,14 +8,14 @@ import pytest
 import torch
 from without_thorax import HIDE_THORAX, run_monai, run_without_thorax
 
-from pipelines.bundle import NETWORKS, XRAY_NETWORKS
-from pipelines.datasets.nifti import read_label, read_volume
-from pipelines.datasets.phantom import write_phantom_cohort
+from pipelines.core.volume import read_label, read_volume
+from pipelines.datasets.phantom.cohort import write_phantom_cohort
 from pipelines.evaluation.dice import structure_dice
 from pipelines.export.bundle import write_bundle
 from pipelines.export.source import Source
-from pipelines.inference.openvino_runtime import compiled
-from pipelines.inference.predictor import Predictor
+from pipelines.models.bundle import NETWORKS, XRAY_NETWORKS
+from pipelines.models.openvino_runtime import compiled
+from pipelines.models.predictor import Predictor
 
 COMMON = ["--ckpt_file", "models/model.pt", "--meta_file", "configs/metadata.json"]
 COMMON += ["--config_file", "configs/inference.yaml", "--key_in_ckpt", "model"]

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.bundle import ACDC_BUNDLE, XRAY_BUNDLE
-from pipelines.errors import ConfigError
+from pipelines.core.errors import ConfigError
 from pipelines.export.source import Source, find_network, network_metadata
+from pipelines.models.bundle import ACDC_BUNDLE, XRAY_BUNDLE
 
 
 @pytest.mark.parametrize(

@@ -7,15 +7,15 @@ import pytest
 import torch
 from PIL import Image
 
-from pipelines.bundle import XRAY_NETWORKS, load_config
+from pipelines.core.errors import ConfigError, DataError, OutputError
 from pipelines.datasets.chest_xray import Finding
-from pipelines.datasets.phantom_xray import phantom_xray
+from pipelines.datasets.phantom.xray import phantom_xray
 from pipelines.datasets.xray_image import read_xray
-from pipelines.errors import ConfigError, DataError, OutputError
-from pipelines.inference.beside_weights import read_threshold, write_threshold
-from pipelines.inference.classifier import Classifier
 from pipelines.inference.classify import classify, find_xrays
-from pipelines.training.checkpoints import save_weights
+from pipelines.models.bundle import XRAY_NETWORKS, load_config
+from pipelines.models.checkpoints import save_weights
+from pipelines.models.classifier import Classifier
+from pipelines.models.weights_sidecar import read_threshold, write_threshold
 
 
 class BrightIsPneumonia(torch.nn.Module):

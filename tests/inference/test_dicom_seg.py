@@ -7,10 +7,10 @@ import pydicom
 import pytest
 from dicom_files import write_dicom_image
 
-from pipelines.errors import DataError
-from pipelines.inference.dicom import order_series, read_series
+from pipelines.core.errors import DataError
+from pipelines.core.labels import AcdcLabel
+from pipelines.datasets.dicom import order_series, read_series
 from pipelines.inference.dicom_seg import write_dicom_seg
-from pipelines.labels import AcdcLabel
 
 SHAPE = (6, 5, 3)
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from pydicom.uid import generate_uid
 
-from pipelines.datasets.records import Phase
-from pipelines.errors import DataError
+from pipelines.core.errors import DataError
+from pipelines.core.records import Phase
 from pipelines.inference.inputs import StudyKind, find_studies
 
 

@@ -20,10 +20,10 @@ from intensity_hearts import (
     save,
 )
 
-from pipelines.datasets.nifti import Volume
-from pipelines.errors import DataError, OutputError
+from pipelines.core.errors import DataError, OutputError
+from pipelines.core.labels import MYOCARDIAL_DENSITY_G_PER_ML
+from pipelines.core.volume import Volume
 from pipelines.inference.segment import segment
-from pipelines.labels import MYOCARDIAL_DENSITY_G_PER_ML
 
 
 def test_cine_gives_indices_at_the_extremes_of_the_lv_curve(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from intensity_hearts import FakePrediction, IntensityPredictor, acdc_patient, heart, rows, save
 
-from pipelines.datasets.nifti import Volume
+from pipelines.core.volume import Volume
 from pipelines.inference.segment import segment
 
 

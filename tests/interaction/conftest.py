@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.bundle import CORRECTOR, load_config
-from pipelines.datasets.nifti import Volume
+from pipelines.core.volume import Volume
 from pipelines.interaction.clicks import Mask
 from pipelines.interaction.corrector import Corrector
-from pipelines.training.checkpoints import save_weights
+from pipelines.models.bundle import CORRECTOR, load_config
+from pipelines.models.checkpoints import save_weights
 
 
 @pytest.fixture(scope="session")

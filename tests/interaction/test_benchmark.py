@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from pipelines.bundle import load_config
-from pipelines.cli import app
-from pipelines.datasets.nifti import Volume
-from pipelines.datasets.records import PatientRecord, Phase, VolumeRecord
-from pipelines.errors import DataError
-from pipelines.inference.predictor import Prediction
+from pipelines.cli.main import app
+from pipelines.core.errors import DataError
+from pipelines.core.records import PatientRecord, Phase, VolumeRecord
+from pipelines.core.volume import Volume
 from pipelines.interaction.benchmark import interact_benchmark
 from pipelines.interaction.clicks import Mask
 from pipelines.interaction.corrector import Corrector
-from pipelines.training.checkpoints import save_weights
+from pipelines.models.bundle import load_config
+from pipelines.models.checkpoints import save_weights
+from pipelines.models.predictor import Prediction
 
 
 class Misses:

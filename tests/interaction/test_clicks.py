@@ -1,7 +1,7 @@
 import numpy as np
 
+from pipelines.core.labels import AcdcLabel
 from pipelines.interaction.clicks import Click, largest_error, largest_slice_error
-from pipelines.labels import AcdcLabel
 
 
 def test_the_click_is_in_the_middle_of_the_largest_region_that_lacks_a_label() -> None:

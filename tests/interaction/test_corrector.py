@@ -4,12 +4,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipelines.bundle import ACDC_BUNDLE
-from pipelines.datasets.nifti import Volume
-from pipelines.errors import ConfigError, DataError
+from pipelines.core.errors import ConfigError, DataError
+from pipelines.core.labels import AcdcLabel
+from pipelines.core.volume import Volume
 from pipelines.interaction.clicks import Click, Mask
 from pipelines.interaction.corrector import Corrector, Reach
-from pipelines.labels import AcdcLabel
+from pipelines.models.bundle import ACDC_BUNDLE
 
 AXIS_ORDERS = [
     (order, signs)

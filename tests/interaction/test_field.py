@@ -3,11 +3,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipelines.datasets.nifti import Volume
+from pipelines.core.labels import AcdcLabel
+from pipelines.core.volume import Volume
 from pipelines.interaction.clicks import Click, Mask
 from pipelines.interaction.corrector import Corrector
 from pipelines.interaction.field import Window
-from pipelines.labels import AcdcLabel
 
 NATIVE = np.diag([1.0, 2.0, 8.0, 1.0])
 FIELD = np.diag([1.5, 1.5, 8.0, 1.0])

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from pipelines.core.labels import AcdcLabel
 from pipelines.interaction.pull import KEEP, MOST_PULL, PULL, PULL_A_MM, connected, fulfil, keep, pull
-from pipelines.labels import AcdcLabel
 
 CLICK = (20, 20)
 

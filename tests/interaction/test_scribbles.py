@@ -3,11 +3,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipelines.datasets.nifti import Volume
-from pipelines.errors import DataError
+from pipelines.core.errors import DataError
+from pipelines.core.labels import AcdcLabel
+from pipelines.core.volume import Volume
 from pipelines.interaction.clicks import Mask
 from pipelines.interaction.scribbles import REACH_MM, UNMARKED, refine_by_scribbles, rim_scribbles
-from pipelines.labels import AcdcLabel
 
 
 def dice(mask: Mask, truth: Mask, label: AcdcLabel) -> float:

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from pipelines.errors import ConfigError
+from pipelines.core.errors import ConfigError
 from pipelines.interaction.start import start_from_automatic
-from pipelines.training.checkpoints import save_weights
+from pipelines.models.checkpoints import save_weights
 
 
 def network(channels: int, *, width: int = 4) -> nn.Module:

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipelines.datasets.nifti import check_same_grid, read_label, read_volume
-from pipelines.datasets.phantom import write_phantom_cohort
+from pipelines.core.errors import ConfigError, DataError
+from pipelines.core.volume import check_same_grid, read_label, read_volume
+from pipelines.datasets.phantom.cohort import write_phantom_cohort
 from pipelines.datasets.prepare import prepare_acdc, read_datalist, select
-from pipelines.errors import ConfigError, DataError
 from pipelines.interaction.unseen_masks import mask_path, with_unseen_masks, write_unseen_masks
 
 SMALL: dict[str, Any] = {"precision": "fp32", "max_epochs": 1, "patch_px": [32, 32]}

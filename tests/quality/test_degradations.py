@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from pipelines.datasets.nifti import Volume
-from pipelines.errors import ConfigError
+from pipelines.core.errors import ConfigError
+from pipelines.core.volume import Volume
 from pipelines.quality.degradations import CLEAN, KINDS, MILD, SEVERE, degrade, draw_fault
 
 SPACING = (1.5, 1.5, 10.0)

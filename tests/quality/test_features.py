@@ -3,9 +3,9 @@ import math
 import numpy as np
 import pytest
 
-from pipelines.datasets.nifti import Volume
-from pipelines.inference.predictor import Prediction
-from pipelines.labels import FOREGROUND, AcdcLabel
+from pipelines.core.labels import FOREGROUND, AcdcLabel
+from pipelines.core.volume import Volume
+from pipelines.models.predictor import Prediction
 from pipelines.quality.features import agreement, neighbour_overlap, partner_features, quick_features
 
 SPACING = (1.0, 1.0, 10.0)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from measured_images import measured_images
 
-from pipelines.errors import DataError
+from pipelines.core.errors import DataError
 from pipelines.quality.figures import quality_figures
 from pipelines.quality.fit import QUICK_SETS, Fit, correlation, fit_quality, predicted_dice, true_dice
 from pipelines.quality.model import FLAGGED_BELOW

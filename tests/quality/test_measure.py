@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipelines.datasets.nifti import Volume, read_label, write_image, write_label
-from pipelines.errors import ConfigError, DataError
-from pipelines.files import write_csv
-from pipelines.inference.predictor import Prediction
-from pipelines.labels import FOREGROUND
+from pipelines.core.errors import ConfigError, DataError
+from pipelines.core.files import write_csv
+from pipelines.core.labels import FOREGROUND
+from pipelines.core.volume import Volume, read_label, write_image, write_label
+from pipelines.models.predictor import Prediction
 from pipelines.quality.judge import Judge
 from pipelines.quality.measure import measure_images, read_measured
 from pipelines.quality.model import LinearModel, QualityModel, QualityModels, write_quality

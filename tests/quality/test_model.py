@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.errors import ConfigError
+from pipelines.core.errors import ConfigError
 from pipelines.quality.model import (
     LinearModel,
     QualityModel,

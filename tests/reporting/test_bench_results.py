@@ -8,11 +8,11 @@ from bench_content import bench_content
 from rich.console import Console
 
 from pipelines.benchmarks.cohorts import BENCH_NAME as COHORT_NAME
-from pipelines.datasets.records import Phase
-from pipelines.errors import DataError
+from pipelines.core.errors import DataError
+from pipelines.core.labels import FOREGROUND
+from pipelines.core.records import Phase
 from pipelines.evaluation.cases import Case
 from pipelines.evaluation.metrics import StructureMetrics
-from pipelines.labels import FOREGROUND
 from pipelines.reporting.bench_results import bench_table, write_bench_results
 
 

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from pipelines.core.errors import DataError
 from pipelines.datasets.readers import READERS, find_reader
-from pipelines.errors import DataError
 from pipelines.reporting.dataset_pages import datasets_table, fill_readers_page, reader_lines
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "datasets.md"

@@ -9,12 +9,12 @@ from small_hearts import heart_label, save, write_heart
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from typer.testing import CliRunner
 
-from pipelines.cli import app
+from pipelines.cli.main import app
+from pipelines.core.errors import DataError
+from pipelines.core.records import Dataset
 from pipelines.datasets.acdc import read_acdc
 from pipelines.datasets.readers import READERS
-from pipelines.datasets.records import Dataset
-from pipelines.errors import DataError
-from pipelines.evaluation.heart_survey import survey_hearts
+from pipelines.exploration.heart_survey import survey_hearts
 from pipelines.reporting.eda_results import write_eda_results
 from pipelines.reporting.heart_eda_page import page_sections
 from pipelines.reporting.html import Picture

@@ -8,10 +8,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from pipelines.datasets.nifti import Volume, read_label
-from pipelines.errors import DataError
+from pipelines.core.errors import DataError
+from pipelines.core.labels import AcdcLabel
+from pipelines.core.volume import Volume, read_label
 from pipelines.evaluation.heart_errors import analyse_hearts, blood_contrast
-from pipelines.labels import AcdcLabel
 from pipelines.reporting.error_results import write_error_results
 from pipelines.reporting.error_tables import findings
 from pipelines.reporting.heart_errors_page import explore_heart_errors

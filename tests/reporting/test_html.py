@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.errors import DataError
+from pipelines.core.errors import DataError
 from pipelines.reporting.html import MISSING, Picture, Section, Table, write_report
 
 PNG = base64.b64decode(

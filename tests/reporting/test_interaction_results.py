@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.errors import DataError
+from pipelines.core.errors import DataError
 from pipelines.reporting.interaction_results import interaction_figures, write_interaction_results
 
 

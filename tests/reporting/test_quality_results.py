@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from measured_images import measured_images
 
-from pipelines.errors import DataError
+from pipelines.core.errors import DataError
 from pipelines.quality.model import read_quality
 from pipelines.quality.study import evaluate_study, fit_study
 from pipelines.reporting.quality_results import quality_table, write_quality_results

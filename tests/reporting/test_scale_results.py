@@ -5,7 +5,7 @@ import pytest
 from bench_content import bench_content
 
 from pipelines.benchmarks.cohorts import BENCH_NAME
-from pipelines.errors import DataError
+from pipelines.core.errors import DataError
 from pipelines.reporting.markdown import block_marks
 from pipelines.reporting.scale_results import BLOCKS, PAGE_NAME, cohort_figures, write_scale_results
 

@@ -6,9 +6,9 @@ import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from pipelines.datasets.phantom_xray import phantom_xray
-from pipelines.errors import DataError
-from pipelines.evaluation.xray_survey import survey_xrays
+from pipelines.core.errors import DataError
+from pipelines.datasets.phantom.xray import phantom_xray
+from pipelines.exploration.xray_survey import survey_xrays
 from pipelines.reporting.xray_eda import explore_xrays
 
 

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from pipelines.datasets.phantom_xray import phantom_xray
-from pipelines.errors import DataError
+from pipelines.core.errors import DataError
+from pipelines.datasets.phantom.xray import phantom_xray
 from pipelines.reporting.xray_errors_page import HEADER, explore_errors, type_cells
 
 

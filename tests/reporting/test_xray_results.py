@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from pipelines.errors import DataError
+from pipelines.core.errors import DataError
 from pipelines.reporting.markdown import END, START, block_marks
 from pipelines.reporting.xray_results import (
     PICTURES,

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.errors import DataError
+from pipelines.core.errors import DataError
 from pipelines.evaluation.compare_xray import PairedScore
 from pipelines.reporting.xray_search_results import verdict, write_xray_search
 from tests.reporting.test_xray_results import write_run

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.errors import DataError
+from pipelines.core.errors import DataError
 from pipelines.reporting.xray_sections import (
     comparison_section,
     errors_section,

@@ -7,7 +7,7 @@ import torch
 from fake_hub import Hub, serve_hub
 from fake_s3 import serve_s3
 
-from pipelines.files import write_json, write_text
+from pipelines.core.files import write_json, write_text
 
 
 @pytest.fixture

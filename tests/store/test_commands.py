@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from pipelines.cli import app
-from pipelines.errors import ConfigError, DataError
+from pipelines.cli.main import app
+from pipelines.core.errors import ConfigError, DataError
 
 NAME = "tiny_segmentation"
 
@@ -51,7 +51,7 @@ def test_at_a_terminal_the_question_is_asked(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "hearts").mkdir()
     (tmp_path / "hearts" / "a.csv").write_text("1\n")
     asked: list[str] = []
-    monkeypatch.setattr("pipelines.cli_store.is_terminal", lambda: True)
+    monkeypatch.setattr("pipelines.cli.store.is_terminal", lambda: True)
     monkeypatch.setattr("typer.confirm", lambda text: asked.append(text) or len(asked) == 2)
     words = ("data", "push", tmp_path / "hearts", tmp_path / "kept", "--reader", "acdc")
     with pytest.raises(ConfigError, match="--accept-licence"):

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.datasets.phantom import write_phantom_cohort
+from pipelines.core.errors import ConfigError, DataError
+from pipelines.datasets.phantom.cohort import write_phantom_cohort
 from pipelines.datasets.prepare import patient_records, prepare_acdc, read_datalist, select
-from pipelines.errors import ConfigError, DataError
 from pipelines.store.bundles import push_bundle
 from pipelines.store.checksums import CHECKSUMS_NAME
 from pipelines.store.data import pull_data, push_data, verify_data

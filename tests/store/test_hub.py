@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from fake_hub import Hub
 
-from pipelines.errors import ConfigError, DataError
+from pipelines.core.errors import ConfigError, DataError
 from pipelines.store.bundles import pull_bundle, push_bundle
 from pipelines.store.data import pull_data, push_data
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pipelines.bundle import NETWORKS, load_config
-from pipelines.errors import ConfigError, DataError
+from pipelines.core.errors import ConfigError, DataError
+from pipelines.models.bundle import NETWORKS, load_config
+from pipelines.models.checkpoints import load_weights
 from pipelines.store.tensors import checkpoint_to_safetensors, safetensors_to_checkpoint, unsafe_files
-from pipelines.training.checkpoints import load_weights
 
 
 @pytest.mark.parametrize("wrapped", [True, False])

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from pipelines.core.errors import ConfigError, DataError
+from pipelines.core.files import only_one
 from pipelines.datasets.prepare import prepare_acdc, read_datalist, select
-from pipelines.errors import ConfigError, DataError
 from pipelines.evaluation.cases import read_cases
-from pipelines.files import only_one
 from pipelines.reporting.cross_validation_results import write_cross_validation_results
 from pipelines.training.cross_validation import cross_validate, folds_of, parse_folds
 

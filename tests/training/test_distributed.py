@@ -6,7 +6,7 @@ import torch
 import torch.distributed as dist
 from ignite.engine import Engine, Events
 
-from pipelines.errors import ConfigError
+from pipelines.core.errors import ConfigError
 from pipelines.training.distributed import RankCheckpoint, RankMonitor, RankWeightAverager, share
 from pipelines.training.handlers import averaged_copy
 

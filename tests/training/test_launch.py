@@ -9,9 +9,9 @@ import pytest
 import torch
 from monai.bundle import ConfigParser
 
-from pipelines.bundle import ACDC_BUNDLE, load_config
-from pipelines.datasets.phantom import write_phantom_cohort
-from pipelines.errors import ConfigError, DataError
+from pipelines.core.errors import ConfigError, DataError
+from pipelines.datasets.phantom.cohort import write_phantom_cohort
+from pipelines.models.bundle import ACDC_BUNDLE, load_config
 from pipelines.training.launch import bundle_command, parse_settings, train_network
 
 

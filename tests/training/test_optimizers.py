@@ -2,7 +2,7 @@ import pytest
 import torch
 from torchvision.models import resnet18
 
-from pipelines.errors import ConfigError
+from pipelines.core.errors import ConfigError
 from pipelines.training.optimizers import make_optimizer, stage_groups
 
 

@@ -16,8 +16,8 @@ import torch
 from ignite.engine import Engine, Events
 from monai.bundle import ConfigParser
 
-from pipelines.bundle import ACDC_BUNDLE, NETWORKS, load_config
-from pipelines.errors import ConfigError
+from pipelines.core.errors import ConfigError
+from pipelines.models.bundle import ACDC_BUNDLE, NETWORKS, load_config
 from pipelines.training.run import start, train
 
 Settings = Callable[..., dict[str, Any]]
@@ -92,7 +92,7 @@ def test_a_killed_process_leaves_a_run_that_goes_on_to_the_same(small: Settings,
     code = (
         "import json, os, signal, sys, torch\n"
         "from ignite.engine import Events\n"
-        "from pipelines.bundle import load_config\n"
+        "from pipelines.models.bundle import load_config\n"
         "torch.set_num_threads(1)\n"
         "config = load_config('unet', ['train'], **json.loads(sys.argv[1]))\n"
         "config.get_parsed_content('initialize')\n"

@@ -10,8 +10,8 @@ import torch
 from ignite.engine import Engine, Events
 from monai.bundle import ConfigParser
 
-from pipelines.bundle import CORRECTOR, load_config
-from pipelines.training.checkpoints import save_weights
+from pipelines.models.bundle import CORRECTOR, load_config
+from pipelines.models.checkpoints import save_weights
 
 Settings = Callable[..., dict[str, Any]]
 

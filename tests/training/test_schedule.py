@@ -4,7 +4,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from pipelines.errors import ConfigError
+from pipelines.core.errors import ConfigError
 from pipelines.training.schedule import Decay, warmup_decay
 
 

@@ -13,13 +13,13 @@ import psutil
 import pytest
 import torch
 
-from pipelines.bundle import ACDC_BUNDLE, config_files, load_config
-from pipelines.datasets.phantom import write_phantom_cohort
-from pipelines.datasets.phantom_xray import write_phantom_xrays
+from pipelines.core.errors import ConfigError
+from pipelines.datasets.phantom.cohort import write_phantom_cohort
+from pipelines.datasets.phantom.xray import write_phantom_xrays
 from pipelines.datasets.prepare import prepare_acdc
 from pipelines.datasets.prepare_xray import prepare_chest_xray
-from pipelines.errors import ConfigError
-from pipelines.training.checkpoints import load_weights
+from pipelines.models.bundle import ACDC_BUNDLE, config_files, load_config
+from pipelines.models.checkpoints import load_weights
 from pipelines.training.launch import train_network
 from pipelines.training.many_workers import OVERLAY, STATE_NAME, WorkerOptions, train_by_workers
 

@@ -9,8 +9,8 @@ import pytest
 from playwright.sync_api import expect
 
 from pipelines.benchmarks.serving import running_server
-from pipelines.datasets.phantom import write_phantom_cohort
-from pipelines.labelling.users import Role, add_user
+from pipelines.datasets.phantom.cohort import write_phantom_cohort
+from pipelines.server.users import Role, add_user
 
 from .browser import CHROMIUM, Opened, opened
 

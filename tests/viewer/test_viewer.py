@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Request, expect
 
-from pipelines.datasets.phantom_xray import phantom_xray
-from pipelines.evaluation.indices import structure_volume_ml
-from pipelines.labels import AcdcLabel
+from pipelines.core.indices import structure_volume_ml
+from pipelines.core.labels import AcdcLabel
+from pipelines.datasets.phantom.xray import phantom_xray
 
 from .browser import Opened
 

@@ -9,12 +9,12 @@ import subprocess
 import tomllib
 from pathlib import Path
 
+import environment
 import pytest
 import typer
 from typer.main import get_command
 
-from pipelines import environment
-from pipelines.cli import app
+from pipelines.cli.main import app
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "how-to" / "watch.md").read_text(encoding="utf-8")

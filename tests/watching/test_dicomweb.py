@@ -18,7 +18,7 @@ from dicom_files import write_dicom_image
 from dicomweb_client.api import DICOMwebClient
 from watched_stand_ins import FAST, copier, segmenter
 
-from pipelines.errors import ConfigError
+from pipelines.core.errors import ConfigError
 from pipelines.watching.dicomweb import DicomWeb
 from pipelines.watching.ledger import Ledger
 from pipelines.watching.service import watch

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.errors import OutputError
+from pipelines.core.errors import OutputError
 from pipelines.watching.identity import Stamp, content_id
 from pipelines.watching.ledger import Ledger
 from pipelines.watching.study_row import State

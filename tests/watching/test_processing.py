@@ -14,10 +14,10 @@ import pytest
 from dicom_files import write_dicom_image
 from intensity_hearts import IntensityPredictor, acdc_patient, heart, lv_ml, save
 
-from pipelines.datasets.phantom_xray import write_phantom_xrays
-from pipelines.errors import DataError
-from pipelines.inference.predictor import Predictor
+from pipelines.core.errors import DataError
+from pipelines.datasets.phantom.xray import write_phantom_xrays
 from pipelines.inference.segment import Tools
+from pipelines.models.predictor import Predictor
 from pipelines.quality.judge import Judge
 from pipelines.watching.processing import ProcessorSettings, StudyProcessor
 from pipelines.watching.units import Kind
@@ -149,7 +149,7 @@ def test_the_command_is_killed_and_goes_on_with_the_networks_of_the_bundles(tmp_
     xray = next((tmp_path / "x").rglob("*.jpeg"))
     (incoming / "chest.jpeg").write_bytes(xray.read_bytes())
     (incoming / "bad.nii.gz").write_text("no NIfTI")
-    code = "from pipelines.cli import main; main()"
+    code = "from pipelines.cli.main import main; main()"
     waits = ["--settle-seconds", "0.2", "--quiet-seconds", "0.5", "--poll-seconds", "0.2"]
     command = [sys.executable, "-c", code, "watch", str(incoming), str(output), "--seg", *waits]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from watched_stand_ins import FAST, copier, leaky, moody
 
-from pipelines.errors import ConfigError, OutputError
-from pipelines.files import only_one
+from pipelines.core.errors import ConfigError, OutputError
+from pipelines.core.files import only_one
 from pipelines.watching.identity import file_sha256
 from pipelines.watching.ledger import Ledger
 from pipelines.watching.study_row import State

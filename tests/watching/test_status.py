@@ -10,9 +10,9 @@ import pytest
 from typer.testing import CliRunner
 from watched_stand_ins import moody
 
-from pipelines.cli import app
-from pipelines.errors import ConfigError, DataError
-from pipelines.files import is_locked, only_one
+from pipelines.cli.main import app
+from pipelines.core.errors import ConfigError, DataError
+from pipelines.core.files import is_locked, only_one
 from pipelines.watching.heartbeat import Heartbeat
 from pipelines.watching.status import check_alive, read_status
 

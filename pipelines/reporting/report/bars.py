@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from pipelines.files import atomic_path
+from pipelines.core.files import atomic_path
 from pipelines.reporting.report.parts import BarChart
 
 DPI = 130

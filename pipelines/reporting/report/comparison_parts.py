@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from pipelines.labels import FOREGROUND, LABEL_NAMES
+from pipelines.core.labels import FOREGROUND, LABEL_NAMES
 from pipelines.reporting.html import Cell, Picture, Table
 from pipelines.reporting.language import Language
 from pipelines.reporting.markdown import duration, p_text

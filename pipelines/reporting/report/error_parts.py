@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from pipelines.errors import DataError
-from pipelines.labels import FOREGROUND, LABEL_NAMES
+from pipelines.core.errors import DataError
+from pipelines.core.labels import FOREGROUND, LABEL_NAMES
 from pipelines.reporting.heart_errors_page import OF_PATIENTS, PICTURES
 from pipelines.reporting.html import Picture, Table
 from pipelines.reporting.language import Language

@@ -4,14 +4,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from pipelines.errors import DataError
-from pipelines.labels import FOREGROUND, LABEL_NAMES
+from pipelines.core.errors import DataError
+from pipelines.core.labels import FOREGROUND, LABEL_NAMES
 from pipelines.reporting.html import Picture, Table
 from pipelines.reporting.language import Language
 from pipelines.reporting.report.bars import bar_chart
 from pipelines.reporting.report.parts import Part, Source, estimate_text, figure_text, interval_text
 from pipelines.reporting.report.weights import measured_bundle
-from pipelines.reporting.run_record import shown_command
+from pipelines.training.run_record import shown_command
 
 STRUCTURES: Final = tuple(LABEL_NAMES[label] for label in FOREGROUND)
 INDICES: Final = ("ef_lv", "edv_lv_ml", "esv_lv_ml", "ef_rv", "edv_rv_ml", "esv_rv_ml", "mass_g")

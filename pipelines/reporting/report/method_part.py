@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from pipelines.bundle import NETWORKS, load_config
+from pipelines.models.bundle import NETWORKS, load_config
 from pipelines.reporting.html import Picture, Table
 from pipelines.reporting.language import Language
 from pipelines.reporting.report.network_diagram import NetworkShape, diagram, trace_network
 from pipelines.reporting.report.parts import Part, Source
-from pipelines.reporting.run_record import network_in, read_run
+from pipelines.training.run_record import network_in, read_run
 
 SETTINGS: Final = (
     "spacing_mm",

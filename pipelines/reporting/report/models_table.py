@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.bundle import ACDC_BUNDLE, NETWORKS
+from pipelines.models.bundle import ACDC_BUNDLE, NETWORKS
+from pipelines.models.checkpoints import BEST_NAME
 from pipelines.reporting.html import MISSING, Table
 from pipelines.reporting.language import Language
 from pipelines.reporting.report.parts import Source, estimate_text, figure_text
@@ -16,8 +17,7 @@ from pipelines.reporting.report.weights import (
     weights_file,
     weights_fingerprints,
 )
-from pipelines.reporting.run_record import network_in, read_run
-from pipelines.training.checkpoints import BEST_NAME
+from pipelines.training.run_record import network_in, read_run
 
 
 @dataclass(frozen=True, slots=True)

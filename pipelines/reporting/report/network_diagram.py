@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from torch import nn
 
-from pipelines.bundle import load_config
-from pipelines.files import atomic_path
+from pipelines.core.files import atomic_path
+from pipelines.models.bundle import load_config
 
 DPI = 130
 BOX_WIDTH, BOX_HEIGHT = 2.6, 0.72
@@ -74,7 +74,7 @@ def trace_network(network: str) -> NetworkShape:
     each other at one resolution are a block.
 
     Args:
-        network: One of `pipelines.bundle.NETWORKS`.
+        network: One of `pipelines.models.bundle.NETWORKS`.
     """
     config = load_config(network)
     field_px = [int(size) for size in config.get_parsed_content("field_px")]

@@ -6,8 +6,8 @@ from typing import Any
 
 from PIL import ImageFile
 
-from pipelines.errors import ConfigError
-from pipelines.files import atomic_path
+from pipelines.core.errors import ConfigError
+from pipelines.core.files import atomic_path
 
 
 def require_pdf() -> Any:

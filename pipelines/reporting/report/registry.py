@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from pipelines.errors import DataError
-from pipelines.manifest import MANIFEST_NAME
+from pipelines.core.errors import DataError
+from pipelines.core.manifest import MANIFEST_NAME
 from pipelines.reporting.language import Language
 from pipelines.reporting.report.comparison_parts import comparison_part, cross_dataset_part, folds_part
 from pipelines.reporting.report.data_parts import exploration_part

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from PIL import Image
 
-from pipelines.errors import ConfigError
-from pipelines.files import atomic_path
+from pipelines.core.errors import ConfigError
+from pipelines.core.files import atomic_path
 from pipelines.reporting.bidi import is_foreign, marked
 from pipelines.reporting.html import Picture, Section
 from pipelines.reporting.language import Language

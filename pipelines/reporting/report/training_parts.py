@@ -4,15 +4,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from pipelines.bundle import NETWORKS
-from pipelines.errors import DataError
-from pipelines.reporting.history import history_figure
+from pipelines.core.errors import DataError
+from pipelines.models.bundle import NETWORKS
 from pipelines.reporting.html import Picture, Table
 from pipelines.reporting.language import Language
 from pipelines.reporting.markdown import duration
 from pipelines.reporting.report.parts import Part, Source, figure_text
-from pipelines.reporting.run_record import RunRecord, read_run
+from pipelines.training.history import history_figure
 from pipelines.training.monitor import HISTORY_NAME
+from pipelines.training.run_record import RunRecord, read_run
 
 FALL: Final = 0.01
 """Fall of validation Dice after its best from which a report speaks of it."""

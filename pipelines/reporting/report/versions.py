@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import pipelines
-from pipelines.bundle import ACDC_BUNDLE, BUNDLES
-from pipelines.manifest import PACKAGES
+from pipelines.core.manifest import PACKAGES
+from pipelines.models.bundle import ACDC_BUNDLE, BUNDLES
 from pipelines.reporting.html import MISSING, Table
 from pipelines.reporting.language import Language
 from pipelines.reporting.report.parts import Source

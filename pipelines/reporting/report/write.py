@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from pipelines.files import output_folder
-from pipelines.manifest import write_manifest
+from pipelines.core.files import output_folder
+from pipelines.core.manifest import write_manifest
 from pipelines.reporting.html import report_text, write_report
 from pipelines.reporting.language import Language, read_language
 from pipelines.reporting.report.document import Document, make_document

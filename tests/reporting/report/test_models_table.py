@@ -4,7 +4,7 @@ from pathlib import Path
 
 from report_folders import write_evaluation, write_training
 
-from pipelines.bundle import ACDC_BUNDLE
+from pipelines.models.bundle import ACDC_BUNDLE
 from pipelines.reporting.language import read_language
 from pipelines.reporting.report.models_table import find_models, models_table
 from pipelines.reporting.report.registry import read_sources

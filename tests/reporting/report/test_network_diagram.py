@@ -2,7 +2,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from pipelines.bundle import load_config
+from pipelines.models.bundle import load_config
 from pipelines.reporting.report.network_diagram import diagram, trace_network
 
 

@@ -12,7 +12,7 @@ def test_truncated_pictures_stay_refused_after_a_pdf() -> None:
         pytest.skip("WeasyPrint is not installed")
     code = (
         "from PIL import ImageFile\n"
-        "from pipelines.errors import ConfigError\n"
+        "from pipelines.core.errors import ConfigError\n"
         "from pipelines.reporting.report.pdf import require_pdf\n"
         "try:\n"
         "    require_pdf()\n"

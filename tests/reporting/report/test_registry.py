@@ -18,7 +18,7 @@ from report_folders import (
     write_training,
 )
 
-from pipelines.errors import DataError
+from pipelines.core.errors import DataError
 from pipelines.reporting.language import known_languages, read_language
 from pipelines.reporting.report.parts import Part, Source
 from pipelines.reporting.report.registry import KINDS, build_parts, missing_kinds, read_sources

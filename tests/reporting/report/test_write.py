@@ -12,7 +12,7 @@ from pptx import Presentation
 from pypdf import PdfReader
 from report_folders import write_all
 
-from pipelines.errors import ConfigError, DataError
+from pipelines.core.errors import ConfigError, DataError
 from pipelines.reporting.language import known_languages, read_language
 from pipelines.reporting.report.formats import Format
 from pipelines.reporting.report.pdf import require_pdf

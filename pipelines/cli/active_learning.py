@@ -1,0 +1,99 @@
+"""The commands of `thorax` about learning from corrections, and which cases to correct next."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.cli.options import AcdcNetwork, Device, Output, console, say
+from pipelines.core.progress import progress_bar
+
+
+def active_learning_benchmark(
+    root: Annotated[
+        Path, typer.Argument(help="Labelled folder in ACDC's layout, or a datalist of 'thorax prepare'.")
+    ],
+    output: Output,
+    fold: Annotated[int, typer.Option(help="Fold to measure on; the others can be labelled.")] = 0,
+    start: Annotated[int, typer.Option(help="Patients labelled at first, at random.", min=1)] = 4,
+    add: Annotated[int, typer.Option(help="Patients that a round adds.", min=1)] = 4,
+    most: Annotated[int, typer.Option(help="Patients of the last round, at most.", min=2)] = 20,
+    seeds: Annotated[int, typer.Option(help="Repetitions, each with another start.", min=1)] = 3,
+    first_steps: Annotated[int, typer.Option(help="Batches of the first round.", min=1)] = 500,
+    steps: Annotated[int, typer.Option(help="Batches of each later round.", min=1)] = 150,
+) -> None:
+    """Train on more and more patients, chosen at random or by uncertainty; write the learning curves."""
+    from pipelines.core.manifest import write_manifest
+    from pipelines.interaction import active_learning as benchmark
+    from pipelines.reporting.active_learning_results import PLOT_NAME, curves_table, write_plot
+
+    plan = benchmark.Plan(
+        fold=fold,
+        start=start,
+        add=add,
+        most=most,
+        seeds=seeds,
+        first_steps=first_steps,
+        steps=steps,
+    )
+    with progress_bar("Labelling", console) as tell:
+        content = benchmark.active_learning_benchmark(root, output, plan, progress=tell)
+    write_plot(content, output / PLOT_NAME)
+    outputs = [benchmark.CONTENT_NAME, benchmark.TABLE_NAME, PLOT_NAME]
+    write_manifest(output, fold=fold, outputs=outputs)
+    console.print(curves_table(content))
+    say(f"figures and plot in {output}")
+
+
+def results_active_learning(
+    benchmark: Annotated[Path, typer.Option(help="Folder of 'thorax active-learning-benchmark'.")] = Path(
+        "runs/active-learning"
+    ),
+    output: Output = Path("docs/results"),
+) -> None:
+    """Write the page of active learning."""
+    from pipelines.reporting.active_learning_results import write_active_learning_results
+
+    say(f"page in {write_active_learning_results(benchmark, output)}")
+
+
+def fine_tune(
+    studies: Annotated[Path, typer.Argument(help="Studies folder of 'thorax serve', with accepted labels.")],
+    network: Annotated[AcdcNetwork, typer.Argument(help="Network of the ACDC bundle.")] = "unet",
+    epochs: Annotated[int, typer.Option(help="How often each slice is shown.", min=1, max=200)] = 20,
+    batch_size: Annotated[int, typer.Option(help="Slices at a time.", min=1, max=32)] = 6,
+    device: Device = "auto",
+) -> None:
+    """Train on the accepted labels; serve the new weights if they are better."""
+    from pipelines.server.fine_tuning import fine_tune as train_on
+
+    with progress_bar("Training", console) as tell:
+        found = train_on(studies, network, epochs=epochs, batch_size=batch_size, device=device, progress=tell)
+    names = ", ".join(
+        f"{name} {found.before[name] or 0:.3f} to {found.after[name] or 0:.3f}" for name in found.after
+    )
+    say(f"Dice on {len(found.patients['validation'])} validation patients: {names}")
+    if found.version is None:
+        say("not better than what is served, so nothing was published")
+    else:
+        say(f"published as version {found.version} of {network}; 'thorax restore-model' goes back")
+
+
+def restore_model(
+    studies: Annotated[Path, typer.Argument(help="Studies folder of 'thorax serve'.")],
+    network: Annotated[AcdcNetwork, typer.Argument(help="Network of the ACDC bundle.")],
+    version: Annotated[
+        int | None, typer.Option(help="Version to serve; 0: the bundle's own; the one before without it.")
+    ] = None,
+) -> None:
+    """Serve other weights of a network that were kept; a running server takes them at once."""
+    from pipelines.core.errors import DataError
+    from pipelines.server.published import PublishedWeights
+
+    if not studies.is_dir():
+        raise DataError(f"expected a folder with studies, found none at {studies}")
+    published = PublishedWeights(studies)
+    for record in published.versions(network):
+        mean = record["dice"]["mean"] or 0.0
+        say(f"version {record['version']} of {record['time']}: mean Dice {mean:.3f} on validation")
+    say(f"version {published.restore(network, version)} of {network} is served now")

@@ -1,0 +1,138 @@
+"""The commands of `thorax` that measure cohorts on many machines."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.cli.options import Device, Engine, Ensemble, HeartNetwork, Output, Tta, Weights, console, say
+from pipelines.core.progress import progress_bar
+
+SHOWN_FAILURES = 10
+
+
+def cohort(
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="INPUT", help="CSV or Parquet with a row a study, or a folder of studies."),
+    ],
+    output: Output,
+    address: Annotated[
+        str | None, typer.Option(help="Existing Ray cluster, e.g. auto; without it Ray starts here.")
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Processes with a model each; 0: as many as fit.", min=0)] = 0,
+    threads: Annotated[int, typer.Option(help="Cores of each worker.", min=1)] = 1,
+    gpus: Annotated[float, typer.Option(help="GPUs of each worker, e.g. 1 or 0.5.", min=0.0)] = 0.0,
+    network: HeartNetwork = "unet",
+    weights: Weights = None,
+    tta: Tta = False,
+    ensemble: Ensemble = False,
+    engine: Engine = "pytorch",
+    device: Device = "auto",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the cohort in the output folder.")
+    ] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="With --resume: try studies again that failed.")
+    ] = False,
+) -> None:
+    """Segment and measure a cohort of studies on a Ray cluster."""
+    from pipelines.cohort.model import BundleModel
+    from pipelines.cohort.run import CohortOptions, run_cohort
+    from pipelines.models.bundle import NETWORKS
+
+    model = BundleModel(
+        NETWORKS if ensemble else (network,),
+        weights and weights.resolve(),
+        tta=tta,
+        device=device,
+        engine=engine,
+    )
+    options = CohortOptions(
+        address=address, workers=workers, threads=threads, gpus=gpus, retry_failed=retry_failed
+    )
+    with progress_bar("Studies", console) as tell:
+        report = run_cohort(source, output, model, options, resume=resume, progress=tell)
+    for problem in report.problems:
+        say(f"put aside {problem.path}: {problem.reason}")
+    for name, reason in report.failures[:SHOWN_FAILURES]:
+        say(f"failed {name}: {reason}")
+    say(
+        f"{report.table.num_rows} studies, {len(report.failures)} failed, {report.measured} measured now; "
+        f"results.parquet and masks in {output}"
+    )
+
+
+def cohort_benchmark(
+    output: Output = Path("runs/cohort-bench"),
+    volumes: Annotated[int, typer.Option(help="Studies of one volume each.", min=4)] = 200,
+    frames: Annotated[int, typer.Option(help="Frames of the cines whose cost is measured.", min=3)] = 50,
+    cines: Annotated[int, typer.Option(help="Number of those cines.", min=1)] = 3,
+) -> None:
+    """Measure cohorts on local clusters of one and two nodes against a plain loop."""
+    from pipelines.benchmarks.cohorts import CohortBench, run_cohort_bench
+    from pipelines.reporting.scale_results import cohort_table
+
+    content = run_cohort_bench(output, CohortBench(volumes, frames, cines), console=console)
+    console.print(cohort_table(content))
+    say(f"figures in {output}")
+
+
+def simulate_scale(
+    bench: Annotated[Path, typer.Argument(help="Folder of 'thorax cohort-benchmark'.")],
+    studies: Annotated[int, typer.Option(help="Number of cines.", min=1)] = 100_000,
+    frames: Annotated[int, typer.Option(help="Frames of each.", min=1)] = 50,
+    slices: Annotated[int, typer.Option(help="Slices of each.", min=1)] = 10,
+    machine: Annotated[
+        str, typer.Option(help="A machine of the page on scale, or NAME=VCPUS:GBIT, e.g. mine=64:25.")
+    ] = "c7i.4xlarge",
+    machines: Annotated[str, typer.Option(help="Numbers of machines.")] = "1,10,100,1000",
+    storage: Annotated[
+        float, typer.Option(help="MB a second of the shared storage; 0: no limit.", min=0)
+    ] = 1000,
+    speed: Annotated[float, typer.Option(help="Speed of a core against the measured one.", min=0.01)] = 1.0,
+    price: Annotated[float | None, typer.Option(help="Of one machine for an hour.", min=0)] = None,
+) -> None:
+    """Simulate a cohort on many machines from what was measured on this one."""
+    from pipelines.benchmarks.cohorts import BENCH_NAME
+    from pipelines.cohort.extrapolate import machine_type, on_machines
+    from pipelines.core.errors import ConfigError
+    from pipelines.reporting.measured import page_of_measured
+    from pipelines.reporting.scale_results import outcome_table
+
+    chosen = machine_type(machine)
+    try:
+        counts = [int(part) for part in machines.split(",")]
+        if min(counts) < 1:
+            raise ValueError("a number below 1")
+    except ValueError as error:
+        raise ConfigError(
+            f"expected numbers of machines such as 1,10, found {machines!r}: {error}"
+        ) from error
+    _, outcomes = page_of_measured(
+        bench / BENCH_NAME,
+        "thorax cohort-benchmark",
+        lambda content: on_machines(
+            content,
+            chosen,
+            counts,
+            studies=studies,
+            frames=frames,
+            slices=slices,
+            storage_mb_s=storage,
+            speed=speed,
+        ),
+    )
+    console.print(outcome_table(chosen, outcomes, price))
+
+
+def results_cohort(
+    bench: Annotated[Path, typer.Option(help="Folder of 'thorax cohort-benchmark'.")] = Path(
+        "runs/cohort-bench"
+    ),
+    output: Output = Path("docs/concepts"),
+) -> None:
+    """Write the figures of the page on scale."""
+    from pipelines.reporting.scale_results import write_scale_results
+
+    say(f"page in {write_scale_results(bench, output)}")

@@ -1,0 +1,135 @@
+"""The commands of `thorax` that hold models against each other, and against patients they have not seen."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from pipelines.cli.options import AcdcNetwork, Device, Output, console, say
+from pipelines.cli.training import Setting
+from pipelines.core.progress import progress_bar
+
+
+def cross_validate(
+    network: Annotated[AcdcNetwork, typer.Argument(help="Network of the ACDC bundle.")],
+    dataset_dir: Annotated[Path, typer.Option(help="Folder of 'thorax prepare acdc'.")],
+    output: Output,
+    folds: Annotated[
+        str | None, typer.Option(help="Folds to do, e.g. 0,3; all without it. Processes may share the work.")
+    ] = None,
+    best: Annotated[
+        bool,
+        typer.Option(
+            "--best", help="Measure the best validation, which those measured chose, not the end of the run."
+        ),
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on in the output folder, fold by fold and within a fold.")
+    ] = False,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="Seconds, not hours: to see that all works.")
+    ] = False,
+    settings: Annotated[
+        Path | None, typer.Option(help="YAML file of settings; --set goes before it.")
+    ] = None,
+    setting: Setting = None,
+) -> None:
+    """Train a network for each fold; measure each patient by the one that has not learned from it."""
+    from pipelines.reporting.tables import metrics_table
+    from pipelines.training.cross_validation import CONTENT_NAME, parse_folds
+    from pipelines.training.cross_validation import cross_validate as run_cross_validation
+    from pipelines.training.launch import parse_settings, read_settings
+
+    values = (read_settings(settings) if settings else {}) | parse_settings(setting or [])
+    with progress_bar("Cross-validating", console) as tell:
+        content = run_cross_validation(
+            network,
+            dataset_dir,
+            output,
+            folds=parse_folds(folds) if folds is not None else None,
+            which="best" if best else "last",
+            resume=resume,
+            overlays=("smoke",) if smoke else (),
+            progress=tell,
+            **values,
+        )
+    if content is None:
+        say(f"folds in {output}; the process that does the last missing one writes {CONTENT_NAME}")
+        return
+    console.print(metrics_table(content))
+    say(f"figures over all folds in {output / CONTENT_NAME}")
+
+
+def results_cross_validation(
+    cross: Annotated[Path, typer.Option(help="Folder of 'thorax cross-validate'.")] = Path("runs/cross"),
+    output: Output = Path("docs/results"),
+) -> None:
+    """Write the page of a cross-validation."""
+    from pipelines.reporting.cross_validation_results import write_cross_validation_results
+
+    say(f"page in {write_cross_validation_results(cross, output)}")
+
+
+def compare(
+    output: Output,
+    evaluations: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="Folders of 'thorax evaluate' or 'thorax cross-validate', named as their models."
+        ),
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME=NETWORK[:WEIGHTS][+NETWORK[:WEIGHTS]...][+tta], measured if not there; repeatable."
+        ),
+    ] = None,
+    dataset_dir: Annotated[
+        Path | None, typer.Option(help="Folder of 'thorax prepare acdc', to measure models on.")
+    ] = None,
+    section: Annotated[
+        Literal["training", "validation", "test"], typer.Option(help="The patients to measure models on.")
+    ] = "test",
+    fold: Annotated[int, typer.Option(help="The fold that validation stands for.")] = 0,
+    trials: Annotated[
+        Path | None, typer.Option(help="Folder of 'thorax tune' or of training runs: effect of settings.")
+    ] = None,
+    device: Device = "auto",
+) -> None:
+    """Compare models on the same patients: figures, paired tests, ranks, cost, settings."""
+    import sys
+
+    from pipelines.core.manifest import write_manifest
+    from pipelines.evaluation.compare import compare as compare_all
+    from pipelines.evaluation.models import Model
+    from pipelines.reporting.comparison_page import PAGE_NAME, comparison_command, findings, write_comparison
+
+    models = [Model.parse(text) for text in model or []]
+    with progress_bar("Evaluating", console) as tell:
+        content = compare_all(
+            evaluations or [],
+            models,
+            output,
+            dataset_dir=dataset_dir,
+            section=section,
+            fold=fold,
+            trials=trials,
+            device=device,
+            progress=tell,
+        )
+    content["command"] = comparison_command(sys.argv)
+    outputs = write_comparison(content, output)
+    write_manifest(output, models=list(content["models"]), section=section, fold=fold, outputs=outputs)
+    for sentence in findings(content):
+        say(sentence)
+    say(f"figures, tests and picture in {output / PAGE_NAME}")
+
+
+def results_compare(
+    comparison: Annotated[Path, typer.Option(help="Folder of 'thorax compare'.")] = Path("runs/compare"),
+    output: Output = Path("docs/results"),
+) -> None:
+    """Write the page of the comparison of models."""
+    from pipelines.reporting.comparison_page import write_comparison_results
+
+    say(f"page in {write_comparison_results(comparison, output)}")

@@ -1,0 +1,94 @@
+"""The commands of `thorax` that explore a dataset of hearts."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipelines.cli.options import Output, console, say
+from pipelines.core.progress import progress_bar
+from pipelines.datasets.readers import READERS
+
+if TYPE_CHECKING:
+    from pipelines.core.records import Dataset
+
+MOST_SAID = 5
+"""Findings that the terminal shows."""
+
+
+def register(eda_app: typer.Typer) -> None:
+    """Add a command for each dataset that can be read."""
+    for reader in READERS.values():
+        eda_app.command(reader.name, help=f"Explore {reader.title}: an HTML page, a table, TensorBoard.")(
+            _command(reader.name)
+        )
+
+
+def _command(name: str) -> Callable[..., None]:
+    def eda(
+        root: Annotated[
+            Path, typer.Argument(help="Folder in the dataset's layout, or a datalist of 'thorax prepare'.")
+        ],
+        output: Output,
+        dataset_dir: Annotated[
+            Path | None,
+            typer.Option(help="Prepared folder: compares its sections, and keeps labels of the test closed."),
+        ] = None,
+        fold: Annotated[int, typer.Option(help="Of a datalist: the fold that validation stands for.")] = 0,
+        seed: Annotated[int, typer.Option(help="Seed of the sample images.")] = 0,
+    ) -> None:
+        _explore(name, root, output, dataset_dir, fold, seed)
+
+    return eda
+
+
+def _explore(name: str, root: Path, output: Path, dataset_dir: Path | None, fold: int, seed: int) -> None:
+    from pipelines.core.manifest import write_manifest
+    from pipelines.datasets.prepare import DATALIST_NAME, read_datalist
+    from pipelines.datasets.readers import find_reader
+    from pipelines.exploration.section_shift import sections_of
+    from pipelines.reporting.heart_eda import CONTENT_NAME, PAGE_NAME, TABLE_NAME, explore_hearts
+
+    is_datalist = root.name == DATALIST_NAME or (root / DATALIST_NAME).is_file()
+    split = dataset_dir or (root if is_datalist else None)
+    sections = sections_of(read_datalist(split), fold) if split else None
+    dataset = _listed(read_datalist(root)) if is_datalist else find_reader(name).read(root)
+    with progress_bar("Measuring", console) as tell:
+        found = explore_hearts(
+            dataset, output, name=find_reader(name).title, sections=sections, seed=seed, progress=tell
+        )
+    write_manifest(
+        output, seed=seed, fold=fold if split else None, outputs=[PAGE_NAME, TABLE_NAME, CONTENT_NAME]
+    )
+    say(
+        f"{len(found.frame)} volumes of {found.frame.patient.nunique()} patients, "
+        f"{len(found.findings)} findings that need a decision"
+    )
+    for finding in found.findings[:MOST_SAID]:
+        say(f"{finding.urgency}: {finding.found}")
+    if len(found.findings) > MOST_SAID:
+        say(f"{len(found.findings) - MOST_SAID} more on the page")
+    say(f"page in {output / PAGE_NAME}; tensorboard --logdir {output / 'tensorboard'}")
+
+
+def _listed(datalist: dict[str, Any]) -> "Dataset":
+    """The volumes of a datalist, and what was put aside when it was made."""
+    from pipelines.core.records import Dataset, Problem
+    from pipelines.datasets.prepare import patient_records
+
+    aside = [
+        Problem(item["patient"], Path(item["path"]), item["reason"]) for item in datalist.get("put_aside", [])
+    ]
+    return Dataset(patient_records(datalist["volumes"]), aside)
+
+
+def results_eda(
+    exploration: Annotated[Path, typer.Option(help="Folder of 'thorax eda'.")] = Path("runs/acdc-eda"),
+    output: Output = Path("docs/results"),
+    name: Annotated[str, typer.Option(help="Stem of the page's files.")] = "acdc",
+) -> None:
+    """Write the page of a dataset, without pictures of patients."""
+    from pipelines.reporting.eda_results import write_eda_results
+
+    say(f"page in {write_eda_results(exploration, output, name=name)}")

@@ -1,0 +1,186 @@
+"""The commands of `thorax` that prepare, measure and segment hearts."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from pipelines.cli.options import (
+    BundleFolder,
+    Device,
+    Engine,
+    Ensemble,
+    HeartNetwork,
+    Output,
+    Quality,
+    ReaderName,
+    TrustBundle,
+    Tta,
+    Weights,
+    console,
+    say,
+)
+from pipelines.cli.quality import judge_for
+from pipelines.core.progress import progress_bar
+
+if TYPE_CHECKING:
+    from pipelines.models.predictor import Predictor
+
+
+def prepare_acdc(
+    root: Annotated[Path, typer.Argument(help="Folder in ACDC's layout.")],
+    output: Output,
+    test_patients: Annotated[
+        Path | None, typer.Option(help="Text file with the test patients, one a line.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
+) -> None:
+    """Check every patient, list what is put aside, and write the datalist with its split."""
+    from pipelines.datasets import prepare
+    from pipelines.datasets.split import read_test_patients
+
+    names = read_test_patients(test_patients) if test_patients else None
+    with progress_bar("Checking", console) as tell:
+        result = prepare.prepare_acdc(root, output, seed=seed, test_patients=names, progress=tell)
+    for problem in result.problems:
+        say(f"put aside {problem.patient}: {problem.reason}")
+    say(f"{result.patients} patients, {result.volumes} volumes in {result.datalist}")
+
+
+def evaluate(
+    root: Annotated[
+        Path, typer.Argument(help="Labelled folder in the reader's layout, or one of 'thorax prepare'.")
+    ],
+    output: Output,
+    network: HeartNetwork = "unet",
+    weights: Weights = None,
+    section: Annotated[
+        Literal["training", "validation", "test"],
+        typer.Option(help="Of a datalist: the patients to measure."),
+    ] = "test",
+    fold: Annotated[int, typer.Option(help="Of a datalist: the fold that validation stands for.")] = 0,
+    reader: ReaderName = "acdc",
+    tta: Tta = False,
+    ensemble: Ensemble = False,
+    engine: Engine = "pytorch",
+    precision: Annotated[
+        Literal["auto", "bf16", "fp32"], typer.Option(help="auto is bf16 where the machine has it.")
+    ] = "auto",
+    device: Device = "auto",
+    bundle: BundleFolder = None,
+    trust: TrustBundle = False,
+) -> None:
+    """Measure a network on labelled volumes: Dice, distances, volumes, ejection fraction."""
+    from pipelines.core.manifest import write_manifest
+    from pipelines.datasets.prepare import section_records
+    from pipelines.evaluation.evaluate import evaluate as evaluate_volumes
+    from pipelines.reporting.tables import metrics_table
+
+    records = section_records(root, section, fold)
+    bundle = _known_bundle(bundle, trust)
+    predictor = _predictor(
+        network,
+        weights,
+        tta=tta,
+        ensemble=ensemble,
+        engine=engine,
+        precision=precision,
+        device=device,
+        bundle=bundle,
+    )
+    with progress_bar("Evaluating", console) as tell:
+        metrics = evaluate_volumes(root, output, predictor, records=records, reader=reader, progress=tell)
+    write_manifest(
+        output,
+        networks=predictor.networks,
+        tta=tta,
+        engine=engine,
+        precision=precision,
+        outputs=["metrics.json", "metrics.csv", "overlays"],
+    )
+    console.print(metrics_table(metrics))
+    for problem in metrics["problems"]:
+        say(f"put aside {problem['patient']}: {problem['reason']}")
+    say(f"figures and pictures in {output}")
+
+
+def segment(
+    inputs: Annotated[list[Path], typer.Argument(help="NIfTI files, DICOM series, or folders of them.")],
+    output: Output,
+    network: HeartNetwork = "unet",
+    weights: Weights = None,
+    tta: Tta = False,
+    ensemble: Ensemble = False,
+    quality: Quality = False,
+    engine: Engine = "pytorch",
+    device: Device = "auto",
+    bundle: BundleFolder = None,
+    trust: TrustBundle = False,
+) -> None:
+    """Segment volumes and cines; write label maps, indices, overlays and curves."""
+    from pipelines.inference.segment import segment as segment_studies
+    from pipelines.reporting.tables import indices_table
+
+    bundle = _known_bundle(bundle, trust)
+    judge = judge_for(network, weights, device, thorough=quality, several=tta or ensemble, bundle=bundle)
+    predictor = _predictor(
+        network, weights, tta=tta, ensemble=ensemble, engine=engine, device=device, bundle=bundle
+    )
+    with progress_bar("Segmenting", console) as tell:
+        report = segment_studies(inputs, output, predictor, judge=judge, progress=tell)
+    console.print(indices_table(report.results))
+    for result in report.results:
+        for warning in result.warnings:
+            say(f"{result.study}: {warning}")
+    for problem in report.problems:
+        say(f"put aside {problem.path}: {problem.reason}")
+    say(f"label maps, indices.csv and pictures in {output}")
+
+
+def results_acdc(
+    run: Annotated[list[Path], typer.Option(help="Folder of a training run; may be repeated.")],
+    evaluation: Annotated[list[Path], typer.Option(help="Folder of an evaluation; may be repeated.")],
+    output: Output = Path("docs/results"),
+) -> None:
+    """Write the page of the ACDC bundle and the figures of its model card."""
+    from pipelines.reporting.acdc_results import write_acdc_results
+
+    say(f"page in {write_acdc_results(run, evaluation, output)}")
+
+
+def _known_bundle(bundle: Path | None, trusted: bool) -> Path:
+    """The bundle that a command was given, vouched for if it says so; the package's own without one."""
+    from pipelines.models.bundle import ACDC_BUNDLE
+    from pipelines.models.trust import trust
+
+    if bundle is None:
+        return ACDC_BUNDLE
+    if trusted:
+        trust(bundle)
+    return bundle
+
+
+def _predictor(
+    network: str,
+    weights: Path | None,
+    *,
+    tta: bool,
+    ensemble: bool,
+    engine: Engine,
+    device: str,
+    bundle: Path,
+    precision: str = "auto",
+) -> "Predictor":
+    from pipelines.models.bundle import NETWORKS
+    from pipelines.models.predictor import Predictor
+
+    names = NETWORKS if ensemble else network
+    return Predictor.load(
+        names,
+        weights=weights,
+        tta=tta,
+        engine=engine,
+        precision=precision,
+        device=device,
+        bundle=bundle,
+    )

@@ -1,0 +1,59 @@
+"""The commands of `thorax` that perform and report the training recipe."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.cli.options import HeartNetwork, Output, console, say
+from pipelines.cli.training import Setting
+from pipelines.core.progress import progress_bar
+
+
+def recipe_acdc(
+    root: Annotated[Path, typer.Argument(help="Folder in ACDC's layout, or one of 'thorax prepare'.")],
+    output: Output,
+    network: HeartNetwork = "unet",
+    minutes: Annotated[float, typer.Option(help="Time for all steps, about.", min=1)] = 240.0,
+    fold: Annotated[int, typer.Option(help="Fold of validation, 0 to 4.", min=0, max=4)] = 0,
+    smoke: Annotated[bool, typer.Option("--smoke", help="Seconds, to see that all works.")] = False,
+    keep_going: Annotated[bool, typer.Option("--keep-going", help="Go on after a step that failed.")] = False,
+    address: Annotated[
+        str | None, typer.Option(help="Existing Ray cluster, e.g. auto; without it Ray starts here.")
+    ] = None,
+    concurrency: Annotated[int, typer.Option(help="Trials at a time, one thread each; 0: one a core.")] = 0,
+    setting: Setting = None,
+) -> None:
+    """Check and do each step from data to a trained network; the same command goes on with it."""
+    from pipelines.training.checks.recipe import REPORT_NAME, run_recipe
+    from pipelines.training.launch import parse_settings
+
+    with progress_bar("Recipe", console) as tell:
+        content = run_recipe(
+            root,
+            output,
+            network=network,
+            minutes=minutes,
+            smoke=smoke,
+            fold=fold,
+            keep_going=keep_going,
+            address=address,
+            concurrency=concurrency,
+            settings=parse_settings(setting or []),
+            progress=tell,
+        )
+    for step in content["steps"].values():
+        say(f"{'pass' if step['passed'] else 'FAIL'}  {step['title']}: {step['finding']}")
+    if not content["finished"]:
+        say("ended at the step that failed; put right what it says, or go on with --keep-going")
+    say(f"figures and findings in {output / REPORT_NAME}")
+
+
+def results_recipe(
+    recipe: Annotated[Path, typer.Option(help="Folder of 'thorax recipe'.")] = Path("runs/recipe"),
+    output: Output = Path("docs/results"),
+) -> None:
+    """Write the page of the training recipe."""
+    from pipelines.reporting.recipe_results import write_recipe_results
+
+    say(f"page in {write_recipe_results(recipe, output)}")

@@ -1,0 +1,166 @@
+"""The commands of `thorax` that keep bundles and datasets in a store, and vouch for bundles."""
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.cli.options import Output, TrustBundle, console, say
+from pipelines.core.errors import DataError
+from pipelines.core.progress import Progress, progress_bar
+
+Store = Annotated[
+    str, typer.Argument(help="A folder, hf://OWNER for a Hugging Face hub, or e.g. s3://BUCKET/PREFIX.")
+]
+Name = Annotated[str | None, typer.Option(help="Name to keep it under; by default the folder's.")]
+KeptName = Annotated[str, typer.Argument(help="Name that it is kept under.")]
+Replace = Annotated[bool, typer.Option("--replace", help="Take the place of what is kept under the name.")]
+AcceptLicence = Annotated[
+    bool, typer.Option("--accept-licence", help="You have read the terms, and may keep the data under them.")
+]
+
+
+def push(
+    bundle: Annotated[Path, typer.Argument(help="Folder of a bundle.")],
+    store: Store,
+    name: Name = None,
+    replace: Replace = False,
+) -> None:
+    """Keep a bundle in a store, its weights as safetensors, with the checksum of each file."""
+    from pipelines.store.bundles import push_bundle
+
+    with _bar_from_first_file("Pushing") as tell:
+        pushed = push_bundle(bundle, store, name=name, replace=replace, progress=tell)
+    for file in pushed.left_out:
+        say(f"left out {file}: it may run code when it is loaded")
+    say(f"bundle in {pushed.place}")
+    say(f"fingerprint {pushed.fingerprint}: tell it to those who are to pull the bundle")
+
+
+def pull(
+    store: Store,
+    name: KeptName,
+    output: Output,
+    fingerprint: Annotated[
+        str | None, typer.Option(help="What 'thorax push' told; vouches for the configs, too.")
+    ] = None,
+    trust: TrustBundle = False,
+) -> None:
+    """Fetch a bundle from a store, and check each file; nothing of it is run."""
+    from pipelines.store.bundles import pull_bundle
+
+    with _bar_from_first_file("Pulling") as tell:
+        pulled = pull_bundle(store, name, output, fingerprint=fingerprint, trusted=trust, progress=tell)
+    say(f"bundle in {pulled.folder}, fingerprint {pulled.fingerprint}")
+    if not pulled.trusted:
+        say(f"its configs can run code: look through them, then 'thorax trust {pulled.folder}'")
+
+
+def trust(
+    bundle: Annotated[Path, typer.Argument(help="Folder of a bundle.")],
+    always: Annotated[
+        bool, typer.Option("--always", help="Also what its configs will be: a folder that only you write to.")
+    ] = False,
+) -> None:
+    """Vouch for the configs and scripts of a bundle, which can run code."""
+    from pipelines.models.trust import trust as trust_bundle
+    from pipelines.models.trust import trusted_file
+
+    for file in trust_bundle(bundle, always=always):
+        say(f"trusted {file}")
+    say(f"{bundle} is known now, in {trusted_file()}")
+
+
+def data_push(
+    folder: Annotated[Path, typer.Argument(help="Folder of 'thorax prepare', or of a dataset.")],
+    store: Store,
+    name: Name = None,
+    reader: Annotated[
+        str | None, typer.Option(help="Dataset in the folder, for its terms; 'thorax datasets' lists them.")
+    ] = None,
+    licence: Annotated[Path | None, typer.Option(help="Text file with the terms.")] = None,
+    accept_licence: AcceptLicence = False,
+    replace: Replace = False,
+) -> None:
+    """Keep a dataset in a store, with its terms and the checksum of each file; resumable."""
+    from pipelines.store.data import push_data
+
+    with _bar_from_first_file("Pushing") as tell:
+        kept = push_data(
+            folder,
+            store,
+            accept=_accept(accept_licence),
+            name=name,
+            reader=reader,
+            licence=licence,
+            replace=replace,
+            progress=tell,
+        )
+    say(f"{kept.files} files in {kept.place}, fingerprint {kept.fingerprint}")
+
+
+def data_pull(store: Store, name: KeptName, output: Output, accept_licence: AcceptLicence = False) -> None:
+    """Fetch a dataset from a store after its terms were accepted, and check each file; resumable."""
+    from pipelines.store.data import pull_data
+
+    with _bar_from_first_file("Pulling") as tell:
+        kept = pull_data(store, name, output, accept=_accept(accept_licence), progress=tell)
+    say(f"{kept.files} files in {kept.place}, fingerprint {kept.fingerprint}")
+
+
+def data_verify(
+    folder: Annotated[Path, typer.Argument(help="Folder of 'thorax data pull'.")],
+    store: Annotated[
+        str | None, typer.Option(help="Take the checksums from there, not from the folder itself.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name in that store; by default the folder's.")] = None,
+) -> None:
+    """Name every file of a pulled dataset that is missing, changed or additional."""
+    from pipelines.store.data import verify_data
+
+    found = verify_data(folder, store=store, name=name)
+    for line in found.lines():
+        say(line)
+    if found:
+        raise DataError(f"expected {folder} as it was pushed, found it changed; pull it again")
+    say(f"{folder} is as it was pushed")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `thorax data`."""
+    app.command("push")(data_push)
+    app.command("pull")(data_pull)
+    app.command("verify")(data_verify)
+
+
+@contextmanager
+def _bar_from_first_file(title: str) -> Iterator[Progress]:
+    """A progress bar that comes with the first file, since the terms are asked about before."""
+    with ExitStack() as stack:
+        bars: list[Progress] = []
+
+        def tell(done: int, total: int, name: str) -> None:
+            if not bars:
+                bars.append(stack.enter_context(progress_bar(title, console)))
+            bars[0](done, total, name)
+
+        yield tell
+
+
+def _accept(accepted: bool) -> Callable[[Mapping[str, str]], bool]:
+    """Shows the terms; asks at a terminal unless they are accepted already."""
+
+    def accept(terms: Mapping[str, str]) -> bool:
+        for key, text in terms.items():
+            say(f"{key}: {text}")
+        return accepted or (is_terminal() and typer.confirm("May you keep the data under these terms?"))
+
+    return accept
+
+
+def is_terminal() -> bool:
+    """Whether somebody can be asked."""
+    return sys.stdin.isatty()

@@ -1,0 +1,103 @@
+"""The commands of `thorax` that train networks and search for settings."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.cli.options import Network, Output, XrayNetwork, console, say
+from pipelines.core.errors import ConfigError
+from pipelines.core.progress import progress_bar
+from pipelines.models.bundle import XRAY_BUNDLE
+
+Setting = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="A setting of train.yaml, e.g. max_epochs=10; may be repeated."),
+]
+
+
+def train(
+    network: Annotated[Network, typer.Argument(help="Network of one of the bundles.")],
+    dataset_dir: Annotated[Path, typer.Option(help="Folder of 'thorax prepare', or of the raw data.")],
+    output: Output,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in the output folder.")
+    ] = False,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="Seconds, not hours: to see that all works.")
+    ] = False,
+    settings: Annotated[
+        Path | None,
+        typer.Option(help="YAML file of settings, e.g. best.yaml of 'thorax tune'; --set goes before it."),
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(help="Processes on a Ray cluster; 0 trains in this one alone.", min=0)
+    ] = 0,
+    threads: Annotated[int, typer.Option(help="Cores of each worker.", min=1)] = 1,
+    address: Annotated[
+        str | None, typer.Option(help="Existing Ray cluster for the workers, e.g. auto.")
+    ] = None,
+    setting: Setting = None,
+) -> None:
+    """Train a network through the bundle's own workflow."""
+    from pipelines.training.launch import bundle_command, parse_settings, read_settings, train_network
+    from pipelines.training.many_workers import WorkerOptions, train_by_workers
+
+    if address and not workers:
+        raise ConfigError("expected --workers with --address, found none; say how many processes train")
+    values = (read_settings(settings) if settings else {}) | parse_settings(setting or [])
+    overlays = ("smoke",) if smoke else ()
+    if workers:
+        options = WorkerOptions(workers, address=address, threads=threads)
+        say(f"{workers} workers on Ray; watch them: tensorboard --logdir {output / 'tensorboard'}")
+        best = train_by_workers(
+            network, dataset_dir, output, options, resume=resume, overlays=overlays, **values
+        )
+        say(f"best weights in {best}")
+        return
+    say(bundle_command(network, dataset_dir, output, resume=resume, overlays=overlays, **values))
+    with progress_bar("Training", console) as tell:
+        best = train_network(
+            network, dataset_dir, output, resume=resume, overlays=overlays, progress=tell, **values
+        )
+    say(f"best weights in {best}; curves: tensorboard --logdir {output / 'tensorboard'}")
+
+
+def tune(
+    network: Annotated[XrayNetwork, typer.Argument(help="Network of the chest X-ray bundle.")],
+    dataset_dir: Annotated[Path, typer.Option(help="Folder of 'thorax prepare chest-xray'.")],
+    output: Output,
+    trials: Annotated[int, typer.Option(help="Number of settings to try.", min=1)] = 20,
+    epochs: Annotated[int, typer.Option(help="Most epochs of a trial.", min=1)] = 8,
+    space: Annotated[Path, typer.Option(help="YAML file with the settings and their ranges.")] = XRAY_BUNDLE
+    / "configs"
+    / "search.yaml",
+    concurrency: Annotated[int, typer.Option(help="Trials at a time, one thread each; 0: one a core.")] = 0,
+    address: Annotated[
+        str | None, typer.Option(help="Existing Ray cluster, e.g. auto; without it Ray starts here.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the search in the output folder.")
+    ] = False,
+    setting: Setting = None,
+) -> None:
+    """Search for better settings with Ray Tune; write the best as best.yaml."""
+    from pipelines.reporting.tables import trials_table
+    from pipelines.training.launch import parse_settings
+    from pipelines.training.search import SearchOptions, search
+    from pipelines.training.space import read_space
+    from pipelines.training.trials import BEST_SETTINGS_NAME
+
+    options = SearchOptions(
+        trials=trials,
+        epochs=epochs,
+        concurrency=concurrency,
+        seed=seed,
+        address=address,
+        settings=parse_settings(setting or []),
+    )
+    found = search(network, dataset_dir, output, read_space(space), options, resume=resume)
+    console.print(trials_table(found))
+    say(f"train with the best settings: thorax train {network} --settings {output / BEST_SETTINGS_NAME} ...")
+    say(f"all trials: tensorboard --logdir {output / 'tensorboard'}")

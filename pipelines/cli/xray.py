@@ -1,0 +1,254 @@
+"""The commands of `thorax` for chest radiographs."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from pipelines.cli.options import Device, LungsNetwork, Output, Weights, XrayNetwork, console, say
+from pipelines.core.errors import ConfigError
+from pipelines.core.progress import progress_bar
+
+if TYPE_CHECKING:
+    from pipelines.models.classifier import XrayModel
+
+Threshold = Annotated[
+    float | None,
+    typer.Option(help="Probability from which pneumonia is decided; by default the one beside the weights."),
+]
+Section = Annotated[
+    Literal["training", "validation", "test"],
+    typer.Option(help="Of a datalist: the images to measure."),
+]
+
+
+def prepare_chest_xray(
+    root: Annotated[Path, typer.Argument(help="Folder with NORMAL and PNEUMONIA at any depth.")],
+    output: Output,
+    split: Annotated[
+        Literal["patient", "image"],
+        typer.Option(help="'image' is the plain random split, which leaks patients into the test."),
+    ] = "patient",
+    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
+) -> None:
+    """Check every radiograph, list what is put aside, and write the datalist with its split."""
+    from pipelines.datasets import prepare_xray
+
+    with progress_bar("Checking", console) as tell:
+        result = prepare_xray.prepare_chest_xray(root, output, split=split, seed=seed, progress=tell)
+    for problem in result.problems:
+        say(f"{problem.path.name}: {problem.reason}")
+    say(f"{result.patients} patients, {result.images} images in {result.datalist}")
+    if split == "image":
+        say("This split leaks patients: some have images in training and in test. Report it as such.")
+
+
+def eda_chest_xray(
+    root: Annotated[Path, typer.Argument(help="Folder with NORMAL and PNEUMONIA at any depth.")],
+    output: Output,
+    seed: Annotated[int, typer.Option(help="Seed of the sample images.")] = 0,
+) -> None:
+    """Explore radiographs: sizes, brightness, counts, samples, duplicates; an HTML page."""
+    from pipelines.reporting.xray_eda import PAGE_NAME, explore_xrays
+
+    with progress_bar("Measuring", console) as tell:
+        survey = explore_xrays(root, output, seed=seed, progress=tell)
+    say(
+        f"{len(survey.images)} images of {len(survey.images_per_patient())} patients, "
+        f"{len(survey.copies)} exact copies, {len(survey.near)} further near duplicates"
+    )
+    say(f"page in {output / PAGE_NAME}; tensorboard --logdir {output / 'tensorboard'}")
+
+
+def classify(
+    inputs: Annotated[list[Path], typer.Argument(help="JPEG, PNG or DICOM files, or folders of them.")],
+    output: Output,
+    network: LungsNetwork = "resnet18_tuned",
+    weights: Weights = None,
+    model: Annotated[
+        Literal["float", "int8"], typer.Option(help="int8 is smaller and faster, on CPUs only.")
+    ] = "float",
+    threshold: Threshold = None,
+    device: Device = "auto",
+) -> None:
+    """Tell pneumonia from healthy lungs in chest radiographs; write a table."""
+    from pipelines.inference.classify import classify as classify_images
+    from pipelines.reporting.tables import classification_table
+
+    classifier = _xray_model(network, model, weights=weights, threshold=threshold, device=device)
+    with progress_bar("Classifying", console) as tell:
+        report = classify_images(inputs, output, classifier, progress=tell)
+    console.print(classification_table(report.results))
+    for problem in report.problems:
+        say(f"put aside {problem.path}: {problem.reason}")
+    say(f"table in {report.table}")
+
+
+def explain(
+    inputs: Annotated[list[Path], typer.Argument(help="JPEG, PNG or DICOM files, or folders of them.")],
+    output: Output,
+    method: Annotated[
+        Literal["integrated_gradients", "grad_cam", "occlusion"],
+        typer.Option(help="How the decision is taken apart."),
+    ] = "integrated_gradients",
+    network: LungsNetwork = "resnet18_tuned",
+    weights: Weights = None,
+    threshold: Threshold = None,
+    device: Device = "auto",
+) -> None:
+    """Show which pixels spoke for pneumonia, and which against it."""
+    from pipelines.explanation.explain import explain as explain_images
+    from pipelines.models.classifier import Classifier
+
+    classifier = Classifier.load(network, weights=weights, threshold=threshold, device=device)
+    with progress_bar("Explaining", console) as tell:
+        report = explain_images(inputs, output, classifier, method=method, progress=tell)
+    for problem in report.problems:
+        say(f"put aside {problem.path}: {problem.reason}")
+    say(f"{len(report.overlays)} overlays in {output}, figures in {report.table}")
+
+
+def evaluate_xray(
+    root: Annotated[
+        Path,
+        typer.Argument(help="Folder with NORMAL and PNEUMONIA below it, or a datalist of 'thorax prepare'."),
+    ],
+    output: Output,
+    network: LungsNetwork = "resnet18_tuned",
+    weights: Weights = None,
+    threshold: Threshold = None,
+    section: Section = "test",
+    device: Device = "auto",
+) -> None:
+    """Measure a network on labelled radiographs: accuracy, sensitivity, AUROC, calibration."""
+    from pipelines.core.manifest import write_manifest
+    from pipelines.datasets.prepare import DATALIST_NAME, read_datalist
+    from pipelines.datasets.prepare_xray import select, xray_records
+    from pipelines.evaluation.evaluate_xray import evaluate_xray as evaluate_images
+    from pipelines.models.classifier import Classifier
+    from pipelines.reporting.tables import classification_metrics_table
+
+    records, leaks = None, False
+    if root.name == DATALIST_NAME or (root / DATALIST_NAME).is_file():
+        datalist = read_datalist(root, kind="images")
+        records, leaks = xray_records(select(datalist, section)), datalist["leaks_patients"]
+    classifier = Classifier.load(network, weights=weights, threshold=threshold, device=device)
+    with progress_bar("Evaluating", console) as tell:
+        metrics = evaluate_images(root, output, classifier, records=records, progress=tell)
+    write_manifest(
+        output, network=network, leaks_patients=leaks, outputs=["metrics.json", "metrics.csv", "tensorboard"]
+    )
+    console.print(classification_metrics_table(metrics))
+    for problem in metrics["problems"]:
+        say(f"{problem['path'].name}: {problem['reason']}")
+    if leaks:
+        say("The split of this datalist leaks patients between training and test.")
+    say(f"figures and pictures in {output}")
+
+
+def results_chest_xray(
+    run: Annotated[list[Path], typer.Option(help="Folder of a training run; may be repeated.")],
+    evaluation: Annotated[list[Path], typer.Option(help="Folder of an evaluation; may be repeated.")],
+    base: Annotated[
+        list[Path] | None, typer.Option(help="Evaluation of a seed of the base recipe; may be repeated.")
+    ] = None,
+    tuned: Annotated[
+        list[Path] | None, typer.Option(help="Evaluation of a seed of the tuned recipe; may be repeated.")
+    ] = None,
+    search: Annotated[Path | None, typer.Option(help="Folder of 'thorax tune'.")] = None,
+    errors: Annotated[Path | None, typer.Option(help="Folder of 'thorax errors'.")] = None,
+    quantization: Annotated[Path | None, typer.Option(help="Folder of 'thorax quantize'.")] = None,
+    explanations: Annotated[Path | None, typer.Option(help="Folder of 'thorax study-explanations'.")] = None,
+    output: Output = Path("docs/results"),
+) -> None:
+    """Write the figures of the chest X-ray bundle's results page and model card."""
+    from pipelines.reporting.xray_results import Studies, write_xray_results
+
+    studies = Studies(
+        base=base or (),
+        tuned=tuned or (),
+        search=search,
+        errors=errors,
+        quantization=quantization,
+        explanations=explanations,
+    )
+    say(f"page in {write_xray_results(run, evaluation, output, studies=studies)}")
+
+
+def results_xray_search(
+    search: Annotated[Path, typer.Option(help="Folder of 'thorax tune'.")],
+    run: Annotated[list[Path], typer.Option(help="Folder of a training of either recipe; repeatable.")],
+    base: Annotated[list[Path], typer.Option(help="Evaluation of a seed of the base recipe; repeatable.")],
+    tuned: Annotated[list[Path], typer.Option(help="Evaluation of a seed of the search's best; repeatable.")],
+    output: Output = Path("docs/results"),
+) -> None:
+    """Write the page of a search: its trials, and its best against the base on the same patients."""
+    from pipelines.reporting.xray_search_results import write_xray_search
+
+    say(f"page in {write_xray_search(search, run, base, tuned, output)}")
+
+
+def study_explanations(
+    evaluation: Annotated[Path, typer.Argument(help="Folder of 'thorax evaluate-xray'.")],
+    output: Output,
+    network: LungsNetwork = "resnet18_tuned",
+    weights: Weights = None,
+    of_each: Annotated[int, typer.Option(help="Wrong images, and right ones.", min=1)] = 5,
+    seed: Annotated[int, typer.Option(help="Seed of the right images drawn.")] = 0,
+) -> None:
+    """Explain wrong and right images of an evaluation, and check that the explanations can be trusted."""
+    from pipelines.explanation.study import STUDY_NAME, study_explanations
+    from pipelines.models.classifier import Classifier
+
+    classifier = Classifier.load(network, weights=weights, device="cpu")
+    with progress_bar("Explaining", console) as tell:
+        content = study_explanations(
+            evaluation, output, classifier, of_each=of_each, seed=seed, progress=tell
+        )
+    say(f"{len(content['cases'])} overlays in {output}, figures in {output / STUDY_NAME}")
+
+
+def errors(
+    evaluation: Annotated[Path, typer.Argument(help="Folder of 'thorax evaluate-xray'.")], output: Output
+) -> None:
+    """Show the misclassified radiographs and what they have in common."""
+    from pipelines.reporting.xray_errors_page import PAGE_NAME, explore_errors
+
+    with progress_bar("Measuring", console) as tell:
+        found = explore_errors(evaluation, output, progress=tell)
+    say(f"{len(found.wrong)} of {len(found.cases)} images misclassified, see {output / PAGE_NAME}")
+
+
+def quantize(
+    network: Annotated[XrayNetwork, typer.Argument(help="Network of the chest X-ray bundle.")],
+    dataset_dir: Annotated[
+        Path, typer.Option(help="Folder of 'thorax prepare chest-xray': calibration and test images.")
+    ],
+    output: Output,
+    weights: Weights = None,
+    section: Section = "test",
+    rounds: Annotated[int, typer.Option(help="Rounds of the time measurement.", min=1)] = 60,
+) -> None:
+    """Make the int8 model of a network and measure it against the float one."""
+    from pipelines.export.quantize import quantize_and_compare
+    from pipelines.reporting.tables import quantization_table
+
+    with progress_bar("Measuring", console) as tell:
+        model, content = quantize_and_compare(
+            network, dataset_dir, output, weights=weights, section=section, rounds=rounds, progress=tell
+        )
+    console.print(quantization_table(content))
+    say(f"model in {model}, figures in {output}")
+
+
+def _xray_model(
+    network: str, model: str, *, weights: Path | None, threshold: float | None, device: str
+) -> "XrayModel":
+    from pipelines.models.classifier import Classifier
+    from pipelines.models.int8 import Int8Classifier
+
+    if model == "int8":
+        if device not in ("auto", "cpu"):
+            raise ConfigError(f"expected the CPU for an int8 model, found device {device!r}")
+        return Int8Classifier.load(network, model=weights, threshold=threshold)
+    return Classifier.load(network, weights=weights, threshold=threshold, device=device)

@@ -1,0 +1,160 @@
+"""Writing results so that an interrupted or failed write never leaves half a file."""
+
+import csv
+import io
+import json
+import math
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pipelines.core.errors import ConfigError, OutputError
+
+
+def output_folder(path: Path) -> Path:
+    """Folder that exists and can be written to.
+
+    Args:
+        path: Folder to make, with its parents, if it does not exist.
+
+    Raises:
+        OutputError: If it is a file, cannot be made, or cannot be written to.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise OutputError(
+            f"expected an output folder that can be written, found {path}: {error.strerror}; "
+            "choose another folder or change its permissions"
+        ) from error
+    return path
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Temporary sibling of `path` that takes its name when the block ends well.
+
+    The sibling keeps all suffixes (`.nii.gz`), since writers choose the format
+    by them. It may be written as a file or made as a folder; what was at `path`
+    before is replaced, and stays as it was if the block fails.
+
+    Args:
+        path: Final path; its folder is made if it does not exist.
+
+    Raises:
+        OutputError: If the folder is read-only, the disk is full, or any other `OSError`.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".part-{os.getpid()}-{path.name}")
+        try:
+            yield temporary
+            if temporary.is_dir() and path.is_dir():
+                shutil.rmtree(path)
+            temporary.replace(path)
+        finally:
+            if temporary.is_dir():
+                shutil.rmtree(temporary, ignore_errors=True)
+            else:
+                temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {path}: {error.strerror or error}; free some space or choose another folder"
+        ) from error
+
+
+@contextmanager
+def only_one(lock: Path, job: str) -> Iterator[None]:
+    """Hold a lock for the time of the block; it goes with the process, however that ends.
+
+    Args:
+        lock: File that stands for the lock; made if it does not exist.
+        job: What must not run twice at a time, for the message.
+
+    Raises:
+        ConfigError: If another process holds the lock.
+    """
+    import fcntl  # absent on Windows, where nothing else here needs it
+
+    with lock.open("w") as stream:
+        for left in reversed(range(3)):  # `is_locked` holds it for a moment
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if not left:
+                    raise ConfigError(
+                        f"expected no other {job}, found one that holds {lock}; wait for its end or stop it"
+                    ) from error
+                time.sleep(0.05)
+        yield
+
+
+def is_locked(lock: Path) -> bool:
+    """Whether a process holds the lock of `only_one`; no if there is no such file."""
+    import fcntl
+
+    try:
+        with lock.open() as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text file, whole or not at all.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_csv(path: Path, columns: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a table with a header line, whole or not at all; None and missing values are empty.
+
+    Args:
+        path: File to write.
+        columns: Names of the columns in order, which the rows' keys must be among.
+        rows: One mapping a line.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
+    table = io.StringIO()
+    writer = csv.DictWriter(table, list(columns), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, table.getvalue())
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON with two-space indent, whole or not at all; NaN and infinity become null.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
+    write_text(path, json.dumps(_finite(content), indent=2, default=str) + "\n")
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {str(key): _finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
+    if hasattr(content, "tolist"):
+        return _finite(content.tolist())
+    if isinstance(content, float) and not math.isfinite(content):
+        return None
+    return content

@@ -1,0 +1,120 @@
+"""What a folder of radiographs holds, measured image by image."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from pipelines.core.errors import DataError
+from pipelines.core.progress import Progress
+from pipelines.core.records import Problem
+from pipelines.datasets.chest_xray import XrayRecord, read_chest_xray
+from pipelines.datasets.duplicates import near_duplicates, pixel_hash, thumbnail
+from pipelines.datasets.xray_image import read_xray
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredXray:
+    """One radiograph and what was measured of it.
+
+    Attributes:
+        record: Patient, finding, agent and path.
+        width_px: Width in pixels.
+        height_px: Height in pixels.
+        mode: Pixel format of the file, as Pillow names it, or `"DICOM"`.
+        brightness: Mean grey value, 0 black to 1 white.
+        contrast: Standard deviation of the grey values.
+        digest: Hash of the grey values; equal for exact copies.
+        thumbnail: Small flat copy with mean 0 and length 1.
+    """
+
+    record: XrayRecord
+    width_px: int
+    height_px: int
+    mode: str
+    brightness: float
+    contrast: float
+    digest: str
+    thumbnail: npt.NDArray[np.float32]
+
+    @property
+    def aspect(self) -> float:
+        """Width over height."""
+        return self.width_px / self.height_px
+
+
+@dataclass(frozen=True, slots=True)
+class XraySurvey:
+    """Radiographs of a folder.
+
+    Attributes:
+        images: Those that could be read.
+        problems: Files put aside, and names that tell no patient.
+        copies: Pairs of indices into `images`, the second an exact copy of the first.
+        near: Pairs of indices of images that are nearly the same, without the copies.
+    """
+
+    images: list[MeasuredXray]
+    problems: list[Problem]
+    copies: list[tuple[int, int]]
+    near: list[tuple[int, int]]
+
+    def images_per_patient(self) -> Counter[str]:
+        """Number of images of each patient."""
+        return Counter(image.record.patient for image in self.images)
+
+
+def survey_xrays(root: Path, *, progress: Progress | None = None) -> XraySurvey:
+    """Read and measure every radiograph below a folder.
+
+    Args:
+        root: Existing folder with `NORMAL` and `PNEUMONIA` at any depth.
+        progress: Called with images done, images in all and the image's name.
+
+    Raises:
+        DataError: If a finding has no image, or no image can be read.
+    """
+    dataset = read_chest_xray(root)
+    images: list[MeasuredXray] = []
+    problems = list(dataset.problems)
+    for done, record in enumerate(dataset.records, start=1):
+        try:
+            images.append(_measure(record))
+        except DataError as error:
+            problems.append(Problem(record.patient, record.image, str(error)))
+        if progress is not None:
+            progress(done, len(dataset.records), record.image.name)
+    if not images:
+        raise DataError(f"expected a readable radiograph below {root}, found none: {problems[-1].reason}")
+    copies = _copies(images)
+    repeated = {second for _, second in copies}
+    near = near_duplicates([image.thumbnail for image in images])
+    near = [pair for pair in near if not repeated.intersection(pair)]
+    return XraySurvey(images, problems, copies, near)
+
+
+def _measure(record: XrayRecord) -> MeasuredXray:
+    image = read_xray(record.image)
+    height, width = image.pixels.shape
+    return MeasuredXray(
+        record=record,
+        width_px=width,
+        height_px=height,
+        mode=image.mode,
+        brightness=float(image.pixels.mean()),
+        contrast=float(image.pixels.std()),
+        digest=pixel_hash(image.pixels),
+        thumbnail=thumbnail(image.pixels),
+    )
+
+
+def _copies(images: Sequence[MeasuredXray]) -> list[tuple[int, int]]:
+    first: dict[str, int] = {}
+    return [
+        (first[image.digest], index)
+        for index, image in enumerate(images)
+        if first.setdefault(image.digest, index) != index
+    ]

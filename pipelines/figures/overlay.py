@@ -1,0 +1,201 @@
+"""Pictures of a segmentation: contours over the slices, and volume curves over a cine."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from pipelines.core.files import atomic_path
+from pipelines.core.indices import IntArray, Spacing
+from pipelines.core.labels import FOREGROUND, LABEL_COLORS, LABEL_NAMES, AcdcLabel
+
+CROP_MARGIN_MM = 15.0
+"""Rim of tissue shown around the heart, mm."""
+
+WINDOW_PERCENTILES = (1.0, 99.0)
+"""Intensities shown as black and white."""
+
+MAX_COLUMNS = 8
+PANEL_INCHES = 2.0
+HEADER_INCHES = 0.75
+DPI = 110
+
+FloatArray = npt.NDArray[np.floating[Any]]
+
+
+def overlay_figure(
+    image: FloatArray,
+    mask: IntArray,
+    path: Path,
+    *,
+    truth: IntArray | None = None,
+    title: str = "",
+    spacing_mm: Spacing = (1.0, 1.0, 1.0),
+) -> None:
+    """PNG of all slices around the heart with the contours of the structures.
+
+    The prediction is solid and the truth dashed, in LABEL_COLORS. The view is
+    cropped to the heart in either mask; without any, it is the whole field.
+
+    Args:
+        image: `(X, Y, Z)` grey image, slices on the last axis, any finite range.
+        mask: `(X, Y, Z)` predicted label map with values from `AcdcLabel`.
+        path: PNG file to write; its folder is made if it does not exist.
+        truth: `(X, Y, Z)` true label map, or None.
+        title: Text above the slices.
+        spacing_mm: `(dx, dy, dz)` voxel size in mm, for the aspect and the margin.
+
+    Raises:
+        ValueError: If the image is not 3-D or a mask has another shape.
+        OutputError: If the file cannot be written.
+    """
+    shapes = [array.shape for array in (image, mask, truth) if array is not None]
+    if image.ndim != 3 or len(set(shapes)) > 1:
+        raise ValueError(f"expected image and masks of one shape (X, Y, Z), found {shapes}")
+    crop = crop_around_heart(mask if truth is None else mask + truth, spacing_mm)
+    shown = image[crop]
+    low, high = np.percentile(shown, WINDOW_PERCENTILES)
+    figure, panels = _montage(shown.shape, spacing_mm)
+    for index, axes in enumerate(panels):
+        axes.imshow(
+            shown[:, :, index].T, cmap="gray", vmin=low, vmax=high, aspect=spacing_mm[1] / spacing_mm[0]
+        )
+        for label in FOREGROUND:
+            draw_contour(axes, mask[crop][:, :, index] == label, label, "solid")
+            if truth is not None:
+                draw_contour(axes, truth[crop][:, :, index] == label, label, "dashed")
+        axes.text(0.03, 0.97, f"{index + 1}", transform=axes.transAxes, color="white", size=8, va="top")
+    figure.suptitle(title, size=10, y=1 - 0.12 / figure.get_figheight(), va="top")
+    _draw_legend(figure, has_truth=truth is not None)
+    save_png(figure, path)
+
+
+def curve_figure(
+    times: Sequence[float] | FloatArray,
+    lv_ml: Sequence[float] | FloatArray,
+    rv_ml: Sequence[float] | FloatArray,
+    index_ed: int,
+    index_es: int,
+    path: Path,
+    *,
+    x_label: str = "frame",
+    title: str = "",
+) -> None:
+    """PNG of the LV and RV volume in mL over a cine, with ED and ES marked.
+
+    Args:
+        times: Frame numbers or times of the T frames, in the unit of `x_label`.
+        lv_ml: LV cavity volume of each frame, mL.
+        rv_ml: RV cavity volume of each frame, mL.
+        index_ed: Index of the end-diastolic frame, 0-based.
+        index_es: Index of the end-systolic frame, 0-based.
+        path: PNG file to write; its folder is made if it does not exist.
+        x_label: Name and unit of the horizontal axis, e.g. `"time (s)"`.
+        title: Text above the curve.
+
+    Raises:
+        OutputError: If the file cannot be written.
+    """
+    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+    axes = figure.add_subplot()
+    for label, volumes_ml in ((AcdcLabel.LV, lv_ml), (AcdcLabel.RV, rv_ml)):
+        axes.plot(times, volumes_ml, color=LABEL_COLORS[label], marker="o", markersize=3, label=label.name)
+    for name, index in (("ED", index_ed), ("ES", index_es)):
+        axes.axvline(times[index], color="0.5", linestyle="dotted", linewidth=1)
+        axes.annotate(
+            f"{name}, LV {lv_ml[index]:.0f} mL",
+            (times[index], lv_ml[index]),
+            xytext=(4, -14),
+            textcoords="offset points",
+            size=8,
+        )
+    axes.set(xlabel=x_label, ylabel="volume (mL)", title=title)
+    axes.set_ylim(bottom=0)
+    axes.margins(y=0.15)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    save_png(figure, path)
+
+
+def crop_around_heart(heart: IntArray, spacing_mm: Spacing) -> tuple[slice, slice, slice]:
+    """Rows, columns and slices around a heart with a rim of `CROP_MARGIN_MM`; all without a heart.
+
+    Args:
+        heart: `(X, Y, Z)`, not zero inside, slices last.
+        spacing_mm: `(dx, dy, dz)` voxel size in mm.
+    """
+    if not heart.any():
+        return slice(None), slice(None), slice(None)
+    bounds = []
+    for axis in (0, 1):
+        inside = np.flatnonzero(heart.any(axis=(1 - axis, 2)))
+        margin = math.ceil(CROP_MARGIN_MM / spacing_mm[axis])
+        bounds.append(slice(max(int(inside[0]) - margin, 0), int(inside[-1]) + 1 + margin))
+    return bounds[0], bounds[1], slice(None)
+
+
+def _montage(shape: tuple[int, ...], spacing_mm: Spacing) -> tuple[Figure, list[Axes]]:
+    slices = shape[2]
+    columns = min(slices, MAX_COLUMNS, math.ceil(math.sqrt(2 * slices)))
+    rows = math.ceil(slices / columns)
+    panel_height = PANEL_INCHES * (shape[1] * spacing_mm[1]) / (shape[0] * spacing_mm[0])
+    width = max(columns * PANEL_INCHES, 4.0)
+    height = rows * panel_height + HEADER_INCHES
+    figure = Figure(figsize=(width, height), dpi=DPI)
+    grid = figure.add_gridspec(
+        rows, columns, left=0, right=1, bottom=0, top=1 - HEADER_INCHES / height, wspace=0.02, hspace=0.02
+    )
+    panels = [figure.add_subplot(grid[divmod(index, columns)]) for index in range(slices)]
+    for axes in panels:
+        axes.set_axis_off()
+    return figure, panels
+
+
+def draw_contour(axes: Axes, region: npt.NDArray[np.bool_], label: AcdcLabel, style: str) -> None:
+    """Outline of a structure in one slice.
+
+    Args:
+        axes: Panel with the slice, its first axis to the right.
+        region: `(X, Y)` where the structure is.
+        label: Structure, which gives the colour.
+        style: Line style of Matplotlib.
+    """
+    if region.any() and not region.all():
+        color = LABEL_COLORS[label]
+        axes.contour(region.T.astype(float), levels=[0.5], colors=[color], linestyles=style, linewidths=1.1)
+
+
+def _draw_legend(figure: Figure, *, has_truth: bool) -> None:
+    handles = [
+        Line2D([], [], color=LABEL_COLORS[label], label=LABEL_NAMES[label].upper()) for label in FOREGROUND
+    ]
+    if has_truth:
+        handles.append(Line2D([], [], color="0.3", label="prediction"))
+        handles.append(Line2D([], [], color="0.3", linestyle="dashed", label="truth"))
+    figure.legend(
+        handles=handles,
+        ncols=len(handles),
+        loc="upper center",
+        bbox_to_anchor=(0.5, 1 - 0.35 / figure.get_figheight()),
+        fontsize=8,
+        frameon=False,
+        borderaxespad=0,
+    )
+
+
+def save_png(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, whole or not at all.
+
+    Raises:
+        OutputError: If the file cannot be written.
+    """
+    FigureCanvasAgg(figure)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=DPI)

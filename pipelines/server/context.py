@@ -1,0 +1,53 @@
+"""What the routes of the server share."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fastapi import Request
+
+from pipelines.server.access import Access, Caller
+from pipelines.server.datastore import StudiesDatastore
+from pipelines.server.requests import client_name
+from pipelines.server.sessions import Sessions
+from pipelines.server.work_queue import WorkQueue
+
+
+@dataclass(frozen=True, slots=True)
+class ServerContext:
+    """What the routes of the server share.
+
+    Attributes:
+        app: An instance of `CardiacApp`.
+        access: Who may do what.
+        queue: Where inferences wait.
+        logins: Where passwords wait, since each takes 64 MB to look at.
+        sessions: Volumes that clients sent for a while.
+        uploads: Existing folder for files while they are looked at.
+    """
+
+    app: Any
+    access: Access
+    queue: WorkQueue
+    logins: WorkQueue
+    sessions: Sessions
+    uploads: Path
+
+    @property
+    def datastore(self) -> StudiesDatastore:
+        """The studies folder."""
+        store: StudiesDatastore = self.app.datastore()
+        return store
+
+
+def caller_of(request: Request) -> Caller:
+    """Who sent a request, as `Access` noted it."""
+    caller: Caller = request.state.caller
+    return caller
+
+
+def author_of(context: ServerContext, request: Request, params: dict[str, Any]) -> str:
+    """Who works on a contour: the user, or the name that a client gives itself where there is no login."""
+    caller = caller_of(request)
+    # Without login there is only one user, and the name that Slicer knows tells more.
+    return caller.name if context.access.users else client_name(params) or caller.name

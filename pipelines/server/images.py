@@ -1,0 +1,248 @@
+"""The images of a studies folder as a labelling client gets them: one volume of one phase each."""
+
+import json
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import nibabel as nib
+
+from pipelines.core.errors import DataError, ThoraxError
+from pipelines.core.files import write_json
+from pipelines.core.records import Phase, Problem
+from pipelines.core.volume import UNREADABLE, Volume, write_image
+from pipelines.inference.inputs import Study, StudyImage, StudyKind, find_studies, phase_frames
+
+logger = logging.getLogger(__name__)
+
+WORK_FOLDER: Final = ".thorax"
+"""Folder in the studies folder for what the server derives; hidden, so that it is no study."""
+
+NAMES_FILE: Final = "names.json"
+
+PhaseFinder = Callable[[Volume], tuple[int, int]]
+"""Finds ED and ES of a cine `(X, Y, Z, T)`: 0-based frames."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServedImage:
+    """One volume that clients can ask for.
+
+    Attributes:
+        id: Name that clients use; letters, digits, `.`, `_` and `-` only.
+        patient: Identifier as the source gives it.
+        path: Existing NIfTI file `(X, Y, Z)`.
+        phase: Moment of the cardiac cycle, or None where it is unknown.
+        frame: Number in the cine, 1-based, or None where unknown.
+        partner: Id of the same patient's other phase, or None.
+        cine: The cine that it is a frame of, or None where there is none.
+    """
+
+    id: str
+    patient: str
+    path: Path
+    phase: Phase | None = None
+    frame: int | None = None
+    partner: str | None = None
+    cine: StudyImage | None = None
+
+
+class StudyImages:
+    """Images of a folder by id. An id, once given to a file, stays with it.
+
+    Args:
+        root: Existing folder with NIfTI files, DICOM series or ACDC patients.
+        find_phases: Finds ED and ES in a cine that no `Info.cfg` explains.
+    """
+
+    def __init__(self, root: Path, find_phases: PhaseFinder) -> None:
+        self.root = root
+        self.problems: list[Problem] = []
+        self._find_phases = find_phases
+        self._lock = threading.Lock()
+        self._images: dict[str, ServedImage] = {}
+        self._names_path = root / WORK_FOLDER / NAMES_FILE
+        self._names: dict[str, str] = (
+            json.loads(self._names_path.read_text(encoding="utf-8")) if self._names_path.is_file() else {}
+        )
+        self._failed: dict[str, int] = {}
+        self._stamp: frozenset[tuple[str, int, int]] | None = None
+
+    def get(self, image_id: str) -> ServedImage | None:
+        """The image with this id, or None; an id is looked up and never made into a path."""
+        return self._images.get(image_id)
+
+    def all(self) -> list[ServedImage]:
+        """All images, those of a patient one after the other, ED first."""
+        return list(self._images.values())
+
+    def scan(self, *, unfold: bool = True) -> None:
+        """Look at the folder again.
+
+        Args:
+            unfold: Whether cines are split into ED and ES and DICOM series converted, which takes
+                an inference a frame at the first time; without it they are left for the next scan.
+        """
+        try:
+            studies, problems = find_studies([self.root])
+        except DataError:
+            studies, problems = [], []
+        found: dict[str, ServedImage] = {}
+        later: list[Study] = []
+        for study in studies:
+            try:
+                images = self._plain(study)
+            except DataError as error:
+                problems.append(Problem(study.patient, study.images[0].path, str(error)))
+                continue
+            if images is None:
+                later.append(study)
+            else:
+                found |= {image.id: image for image in images}
+        for study in later:
+            found |= {image.id: image for image in self._unfolded(study) or ()}
+        self._publish(found, problems)
+        for study in later if unfold else ():
+            if self._unfolded(study) is not None:
+                continue
+            try:
+                found |= {image.id: image for image in self._unfold(study)}
+            except ThoraxError as error:
+                self._failed[self._key(study.images[0].path)] = study.images[0].path.stat().st_mtime_ns
+                problems.append(Problem(study.patient, study.images[0].path, str(error)))
+            self._publish(found, problems)
+
+    def refresh(self) -> None:
+        """Look at the folder again if a file in it came, went or changed since this was last called."""
+        stamp = frozenset(
+            (str(place), (status := place.stat()).st_mtime_ns, status.st_size)
+            for place in self._files()
+            if place.is_file()
+        )
+        if stamp != self._stamp:
+            self.scan()
+            self._stamp = stamp
+
+    def _files(self) -> Iterator[Path]:
+        """Files that can be studies: none that is hidden, and no label that was accepted."""
+        for folder, subfolders, files in os.walk(self.root, followlinks=True):
+            subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+            yield from (Path(folder) / name for name in files if not name.endswith(("_seg.nii.gz", ".json")))
+
+    def _publish(self, found: dict[str, ServedImage], problems: list[Problem]) -> None:
+        self._images = dict(found)
+        self.problems = list(problems)
+
+    def _plain(self, study: Study) -> list[ServedImage] | None:
+        """The images of a study that can be sent as they are, None if it has to be unfolded first."""
+        if study.kind is StudyKind.DICOM or any(_frames(image.path) > 1 for image in study.images):
+            return None
+        ids = [self._name(self._key(image.path), image.name) for image in study.images]
+        images = [
+            ServedImage(name, study.patient, image.path, image.phase, image.frame)
+            for name, image in zip(ids, study.images, strict=True)
+        ]
+        return _paired(images)
+
+    def _unfolded(self, study: Study) -> list[ServedImage] | None:
+        """What was derived from a study before, an empty list if that failed, None if it is new."""
+        key = self._key(study.images[0].path)
+        if self._failed.get(key) == study.images[0].path.stat().st_mtime_ns:
+            return []
+        images = []
+        for phase in (None, *Phase):
+            name = self._names.get(_derived_key(key, phase))
+            path = self._derived_path(name) if name else None
+            if name and path and path.is_file():
+                cine = study.images[0] if phase else None
+                images.append(ServedImage(name, study.patient, path, phase, _frame_of(path), cine=cine))
+        return _paired(images) or None
+
+    def _unfold(self, study: Study) -> list[ServedImage]:
+        image = study.images[0]
+        volume, warnings = image.load()
+        for warning in warnings:
+            logger.warning("%s: %s", image.path, warning)
+        if volume.array.ndim == 3:
+            return [self._derive(study, image, volume, None, None)]
+        indices = self._known_frames(image, volume.array.shape[3]) or self._find_phases(volume)
+        return _paired(
+            [
+                self._derive(study, image, volume.frame(index), phase, index + 1)
+                for phase, index in zip(Phase, indices, strict=True)
+            ]
+        )
+
+    def _known_frames(self, image: StudyImage, frames: int) -> tuple[int, int] | None:
+        """ED and ES, 0-based, as the `Info.cfg` beside a cine tells them."""
+        info = image.path.parent / "Info.cfg"
+        if not info.is_file():
+            return None
+        known = phase_frames(info)
+        if len(known) < len(Phase) or max(known.values()) > frames:
+            return None
+        return known[Phase.ED] - 1, known[Phase.ES] - 1
+
+    def _derive(
+        self, study: Study, image: StudyImage, volume: Volume, phase: Phase | None, frame: int | None
+    ) -> ServedImage:
+        wanted = f"{image.name}_{phase}" if phase else image.name
+        name = self._name(_derived_key(self._key(image.path), phase), wanted)
+        path = self._derived_path(name)
+        write_image(path, volume)
+        if frame is not None:
+            write_json(path.with_name(f"{name}.json"), {"frame": frame})
+        return ServedImage(name, study.patient, path, phase, frame, cine=image if phase else None)
+
+    def _derived_path(self, name: str) -> Path:
+        return self.root / WORK_FOLDER / "images" / f"{name}.nii.gz"
+
+    def _key(self, path: Path) -> str:
+        return str(path.relative_to(self.root))
+
+    def _name(self, key: str, wanted: str) -> str:
+        with self._lock:
+            if key not in self._names:
+                taken = {name.lower() for name in self._names.values()}
+                name, number = wanted, 1
+                while name.lower() in taken:
+                    number += 1
+                    name = f"{wanted}_{number}"
+                self._names[key] = name
+                write_json(self._names_path, self._names)
+            return self._names[key]
+
+
+def _paired(images: list[ServedImage]) -> list[ServedImage]:
+    """ED and ES with each other's ids."""
+    by_phase = {image.phase: image.id for image in images}
+    other = {Phase.ED: Phase.ES, Phase.ES: Phase.ED}
+    return [
+        replace(image, partner=by_phase.get(other[image.phase])) if image.phase else image for image in images
+    ]
+
+
+def _derived_key(key: str, phase: Phase | None) -> str:
+    return f"{key}:{phase}" if phase else f"{key}:"
+
+
+def _frame_of(path: Path) -> int | None:
+    note = path.with_name(path.name.removesuffix(".nii.gz") + ".json")
+    return int(json.loads(note.read_text(encoding="utf-8"))["frame"]) if note.is_file() else None
+
+
+def _frames(path: Path) -> int:
+    """Number of frames of a NIfTI file by its header."""
+    try:
+        shape = nib.load(path).shape
+    except UNREADABLE as error:
+        raise DataError(
+            f"expected a readable NIfTI file, found {path}: {error}; it may be truncated, copy it again"
+        ) from error
+    if len(shape) not in (3, 4):
+        raise DataError(f"expected a 3-D volume or a 4-D cine, found shape {shape} in {path}")
+    return int(shape[3]) if len(shape) == 4 else 1

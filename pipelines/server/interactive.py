@@ -1,0 +1,287 @@
+"""Correction by clicks and by scribbles, as MONAI Label's tasks."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
+
+from pipelines.core.errors import DataError
+from pipelines.core.labels import LABEL_NAMES, AcdcLabel
+from pipelines.core.volume import Volume, read_volume
+from pipelines.interaction.clicks import Click, Mask
+from pipelines.interaction.corrector import Correction
+from pipelines.interaction.scribbles import refine_by_scribbles
+from pipelines.server.answers import LABELS, Laps, answer
+from pipelines.server.datastore import StudiesDatastore
+from pipelines.server.drafts import Draft
+from pipelines.server.history import Automatic
+from pipelines.server.label_file import read_sent_label
+from pipelines.server.predictors import Predictors
+from pipelines.server.scribble_file import labels_beside, read_sent_scribbles
+from pipelines.server.sent_interaction import Interaction, SentClick
+
+CORRECT_VOLUME: Final = "correct_volume"
+CORRECT_SLICE: Final = "correct_slice"
+SCRIBBLES: Final = "scribbles"
+
+
+class _ByClicks(InferTask):
+    """A model that acts on clicks."""
+
+    name: str
+
+    def __init__(self, predictors: Predictors, datastore: StudiesDatastore, **described: Any) -> None:
+        super().__init__(**described)
+        self._predictors = predictors
+        self._datastore = datastore
+
+    def is_valid(self) -> bool:
+        """Whether the weights are there."""
+        return self._predictors.can_correct()
+
+    def _corrected(self, request: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+        laps = Laps()
+        path, caller = Path(request["image"]), request.get("caller", "")
+        interaction: Interaction = request["interaction"]
+        image = read_volume(path)
+        _check_within(interaction, image)
+        sent = read_sent_label(Path(request["mask"]), image) if request.get("mask") else None
+        laps.end("read")
+        drafts = self._datastore.drafts
+        draft = drafts.get(path, caller)
+        if draft is None:
+            mask = self._beginning(path, image) if sent is None else sent
+            draft = Draft(mask)
+        laps.end("start")
+        correction = draft.correction or self._predictors.open(image)
+        laps.end("open")
+        draft, clicks = replace(draft, correction=correction).asked(interaction, sent)
+        for click in clicks:
+            with self._predictors.loading:
+                draft = draft.after(click, _after_click(draft, click, correction, image))
+        drafts.put(path, caller, draft)
+        laps.end("correct")
+        contour = Automatic(draft.mask, self.name, self._predictors.version)
+        if interaction.label is None:
+            return answer(request, image, contour, self._datastore, laps)
+        return answer(
+            request,
+            image,
+            contour,
+            self._datastore,
+            laps,
+            shown=_in_slice(draft.mask, interaction, interaction.label, correction.axis),
+            names={LABEL_NAMES[interaction.label]: 1},
+        )
+
+    def _beginning(self, path: Path, image: Volume) -> Mask:
+        """The contour to correct for a caller who was given none."""
+        served = self._datastore.image_at(path)
+        if served is not None and self._datastore.labels.has(served.id):
+            return read_sent_label(self._datastore.labels.path(served.id), image)
+        return self._predictors.predict(self._predictors.networks[0], image).mask
+
+
+class CorrectVolume(_ByClicks):
+    """Corrects all structures of a volume by clicks on what is there.
+
+    Args:
+        predictors: Networks.
+        datastore: Images, accepted labels and drafts.
+    """
+
+    name = CORRECT_VOLUME
+
+    def __init__(self, predictors: Predictors, datastore: StudiesDatastore) -> None:
+        super().__init__(
+            predictors,
+            datastore,
+            type=InferType.DEEPEDIT,
+            labels={**LABELS, LABEL_NAMES[AcdcLabel.BACKGROUND]: int(AcdcLabel.BACKGROUND)},
+            dimension=3,
+            description="Corrects the contours around clicks, in the slice and those beside it",
+        )
+
+    def __call__(self, request: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+        """Label map of `request["image"]`, an existing NIfTI file, after the clicks.
+
+        The contour that is corrected is the one that the caller last got or saved, else the accepted
+        label, else that of the default network. It is the client's own where that sends one.
+
+        Args:
+            request: `image`; `interaction`, an `Interaction` with the clicks; optionally `caller`, the
+                user's name, and `mask`, the path of a label map that the client has now.
+
+        Returns:
+            What `answer` gives.
+
+        Raises:
+            DataError: If the image is not one 3-D volume, the mask is no label map of it, a click lies
+                outside of it, or another format is asked for.
+            ConfigError: If weights are missing or do not fit.
+        """
+        return self._corrected(request)
+
+
+class CorrectSlice(_ByClicks):
+    """Corrects one structure in one slice by clicks on where it is and where it is not.
+
+    Args:
+        predictors: Networks.
+        datastore: Images, accepted labels and drafts.
+    """
+
+    name = CORRECT_SLICE
+
+    def __init__(self, predictors: Predictors, datastore: StudiesDatastore) -> None:
+        super().__init__(
+            predictors,
+            datastore,
+            type=InferType.DEEPGROW,
+            labels=dict(LABELS),
+            dimension=2,
+            description="Corrects one structure around clicks in their slice only, for base and apex",
+        )
+
+    def __call__(self, request: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+        """The structure in the slice, as 1 in a label map that is 0 elsewhere, after the clicks.
+
+        Clients put the answer in the place of the structure in that slice, and leave all else.
+
+        Args:
+            request: As for `CorrectVolume`; the interaction has a label and a slice.
+
+        Returns:
+            What `answer` gives; measures are those of the whole contour.
+
+        Raises:
+            DataError: As for `CorrectVolume`.
+            ConfigError: If weights are missing or do not fit.
+        """
+        return self._corrected(request)
+
+
+class RefineByScribbles(InferTask):
+    """Divides what lies between strokes where the MRI has edges.
+
+    Args:
+        datastore: Images and drafts.
+        version: Version of the bundle.
+    """
+
+    name = SCRIBBLES
+
+    def __init__(self, datastore: StudiesDatastore, version: str) -> None:
+        super().__init__(
+            type=InferType.SCRIBBLES,
+            labels=dict(LABELS),
+            dimension=3,
+            description="Refines one structure between strokes where the image has edges",
+        )
+        self._datastore = datastore
+        self._version = version
+
+    def is_valid(self) -> bool:
+        """Always: there is no network."""
+        return True
+
+    def __call__(self, request: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+        """The structure, as 1 in a label map that is 0 elsewhere, after the strokes.
+
+        Args:
+            request: `image`; `interaction`, an `Interaction` with a label; `mask`, the path of a label
+                map with the strokes on it; optionally `caller`, the user's name.
+
+        Returns:
+            What `answer` gives; measures are those of the whole contour.
+
+        Raises:
+            DataError: If the image is not one 3-D volume, the file is missing or is no label map of it
+                with strokes, or another format is asked for.
+        """
+        laps = Laps()
+        path, caller = Path(request["image"]), request.get("caller", "")
+        interaction: Interaction = request["interaction"]
+        label = interaction.label
+        if not request.get("mask") or label is None:
+            raise DataError("expected a label map with scribbles as the file 'label', found none")
+        image = read_volume(path)
+        sent = read_sent_scribbles(Path(request["mask"]), image, label, interaction.segments)
+        laps.end("read")
+        refined = refine_by_scribbles(image, sent.mask, sent.strokes)
+        # Strokes are about one structure: what changes from one of the others to another stays.
+        concerned = (refined == label) | (sent.mask == label)
+        if interaction.region is not None:
+            concerned &= _within(interaction.region, image)
+        mask = np.where(concerned, refined, sent.mask).astype(np.uint8)
+        drafts = self._datastore.drafts
+        draft = drafts.get(path, caller) or Draft(mask)
+        drafts.put(path, caller, draft.drawn(mask))
+        laps.end("scribbles")
+        return answer(
+            request,
+            image,
+            Automatic(mask, self.name, self._version),
+            self._datastore,
+            laps,
+            shown=(mask == label).astype(np.uint8),
+            names={LABEL_NAMES[label]: 1},
+        )
+
+
+def _after_click(draft: Draft, click: SentClick, correction: Correction, image: Volume) -> Mask:
+    # What a person drew over since, or a later click said otherwise, holds no more.
+    settled = [
+        Click(*known.index, AcdcLabel(int(draft.mask[known.index])))
+        for known in draft.clicks
+        if (draft.mask[known.index] == known.label) == known.is_there
+    ]
+    label = click.label
+    if not click.is_there:
+        here = np.zeros(draft.mask.shape, dtype=bool)
+        here[click.index] = True
+        label = AcdcLabel(int(labels_beside(draft.mask, here, image.spacing_mm, label=click.label)[0]))
+    return correction.correct(
+        draft.mask, [Click(*click.index, label)], settled=settled, one_slice=click.one_slice
+    )
+
+
+def _check_within(interaction: Interaction, image: Volume) -> None:
+    shape = image.array.shape
+    if len(shape) != 3:
+        raise DataError(f"expected one frame (3-D), found {shape}; give the frames one by one")
+    for click in interaction.clicks:
+        if any(not 0 <= place < length for place, length in zip(click.index, shape, strict=True)):
+            raise DataError(
+                f"expected clicks within the {shape} voxels of the volume, found {list(click.index)} for "
+                f"{LABEL_NAMES[click.label]}; indices count from 0, remove the click"
+            )
+    if interaction.plane is not None and not 0 <= interaction.plane < shape[2]:
+        raise DataError(f"expected slice from 0 to {shape[2] - 1}, found {interaction.plane}")
+
+
+def _in_slice(mask: Mask, interaction: Interaction, label: AcdcLabel, axis: int) -> Mask:
+    """1 where the structure is in the slice that is looked at and in those of the clicks.
+
+    A client that keeps all else must not get more: it would add what was erased there by hand. The two
+    are the same unless the slices of the file run along another axis than the third.
+    """
+    shown = np.zeros_like(mask)
+    planes = {2: set() if interaction.plane is None else {interaction.plane}}
+    planes.setdefault(axis, set()).update(click.index[axis] for click in interaction.clicks)
+    for along, places in planes.items():
+        for place in places:
+            np.moveaxis(shown, along, 0)[place] = np.moveaxis(mask, along, 0)[place] == label
+    return shown
+
+
+def _within(region: Sequence[tuple[int, int]], image: Volume) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """`(X, Y, Z)`, where the region is."""
+    inside = [
+        (np.arange(length) >= first) & (np.arange(length) <= last)
+        for length, (first, last) in zip(image.array.shape, region, strict=True)
+    ]
+    return inside[0][:, None, None] & inside[1][None, :, None] & inside[2][None, None, :]

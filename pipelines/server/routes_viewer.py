@@ -1,0 +1,179 @@
+"""The browser page, and what it asks for that MONAI Label's protocol has no request for."""
+
+import math
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import numpy as np
+from fastapi import APIRouter, File, HTTPException, Query, Request, Response, UploadFile
+from starlette.concurrency import run_in_threadpool
+
+from pipelines.core.cine import find_ed_es
+from pipelines.core.errors import DataError
+from pipelines.core.indices import indices_from_volumes, structure_volumes_ml
+from pipelines.core.labels import LABEL_NAMES, AcdcLabel
+from pipelines.core.volume import Volume, read_volume, write_image, write_label
+from pipelines.datasets.xray_image import SUFFIXES
+from pipelines.inference.inputs import NIFTI_SUFFIXES
+from pipelines.server.answers import LABELS
+from pipelines.server.context import ServerContext, caller_of
+from pipelines.server.measurements import rounded_indices
+from pipelines.server.requests import received
+from pipelines.server.sent_volume import sent_shape
+from pipelines.server.viewer_files import HEADERS, viewer_files
+from pipelines.server.xrays import XrayReader
+
+MOST_FRAMES: Final = 200
+"""Frames of the longest cine whose volumes are found; a beat has 12 to 60."""
+
+Structure = Annotated[str, Query(pattern=f"^({'|'.join(LABELS)})$")]
+
+
+def add_routes(router: APIRouter, context: ServerContext) -> None:
+    """Add the routes below `/viewer/`."""
+    files = viewer_files()
+    xrays = XrayReader(device=context.app.predictors.device)
+
+    @router.get("/viewer/data/cine")
+    async def cine(image: str) -> Response:
+        load = _cine_loader(context, image)
+
+        def packed() -> bytes:
+            return _packed(context.uploads, lambda path: write_image(path, load()))
+
+        return _nifti(await context.queue.run(packed), "cine")
+
+    @router.post("/viewer/data/curve")
+    async def curve(
+        request: Request, image: str = "", file: Annotated[UploadFile | None, File()] = None
+    ) -> dict[str, Any]:
+        volume = await (
+            run_in_threadpool(_sent_cine, context, file) if file else _served_cine(context, image)
+        )
+        frames = volume.array.shape[3] if volume.array.ndim == 4 else 1
+        if not 2 <= frames <= MOST_FRAMES:
+            raise DataError(f"expected a cine of 2 to {MOST_FRAMES} frames, found {frames}")
+        volumes_ml = []
+        for index in range(frames):
+            # A frame at a time, so that others get their turn in between.
+            volumes_ml.append(await context.queue.run(partial(_volumes_ml, context, volume.frame(index))))
+            if await request.is_disconnected():
+                break
+        return _curve(volumes_ml, volume.frame_s)
+
+    @router.get("/viewer/data/probability")
+    async def probability(
+        request: Request, structure: Structure, model: str, image: str = "", session_id: str = ""
+    ) -> Response:
+        if model not in context.app.predictors.names:
+            raise HTTPException(404, f"expected a model among {', '.join(context.app.predictors.names)}")
+        source = _source(context, request, image, session_id)
+
+        def packed() -> bytes:
+            volume = read_volume(source)
+            found = context.app.predictors.probabilities(model, volume)[LABELS[structure]]
+            scaled = np.round(255 * found).astype(np.uint8)
+            return _packed(context.uploads, lambda path: write_label(path, scaled, volume.affine))
+
+        return _nifti(await context.queue.run(packed), f"probability_{structure}")
+
+    @router.post("/viewer/data/xray")
+    async def xray(file: Annotated[UploadFile, File()]) -> dict[str, Any]:
+        if not xrays.is_ready:
+            raise HTTPException(503, "this server has no weights of the chest X-ray bundle")
+
+        def read() -> dict[str, Any]:
+            with (
+                received(file, context.uploads, SUFFIXES) as path,
+                _named_for_client(path),
+                context.app.predictors.loading,
+            ):
+                return xrays.read(path)
+
+        return await context.queue.run(read)
+
+    @router.get("/viewer/{name:path}")
+    def page(request: Request, name: str) -> Response:
+        found = files.get(name)
+        if found is None:
+            raise HTTPException(404, "Not Found")
+        headers = {**HEADERS, "ETag": found.etag}
+        if request.headers.get("if-none-match") == found.etag:
+            return Response(status_code=304, headers=headers)
+        return Response(found.content, media_type=found.media_type, headers=headers)
+
+
+def _source(context: ServerContext, request: Request, image_id: str, session_id: str) -> Path:
+    """File of an image of the studies folder, or of a session of the caller."""
+    if not session_id:
+        return context.datastore.image(image_id).path
+    session = context.sessions.get(session_id, caller_of(request).name)
+    if session is None:
+        raise HTTPException(404, "expected a session of yours that has not ended")
+    return session.image
+
+
+def _cine_loader(context: ServerContext, image_id: str) -> Callable[[], Volume]:
+    source = context.datastore.image(image_id).cine
+    if source is None:
+        raise DataError("expected an image that is a frame of a cine, found one without")
+    return lambda: source.load()[0]
+
+
+async def _served_cine(context: ServerContext, image_id: str) -> Volume:
+    return await context.queue.run(_cine_loader(context, image_id))
+
+
+def _sent_cine(context: ServerContext, file: UploadFile) -> Volume:
+    with received(file, context.uploads, NIFTI_SUFFIXES) as path, _named_for_client(path):
+        sent_shape(path)
+        return read_volume(path)
+
+
+def _volumes_ml(context: ServerContext, frame: Volume) -> Mapping[AcdcLabel, float]:
+    mask = context.app.predictors.predict(context.app.predictors.networks[0], frame).mask
+    return structure_volumes_ml(mask, frame.spacing_mm)
+
+
+def _curve(volumes_ml: list[Mapping[AcdcLabel, float]], frame_s: float | None) -> dict[str, Any]:
+    """Volumes in mL by structure and frame, the frames of ED and ES, 1-based, and the indices."""
+    index_ed, index_es = find_ed_es([one[AcdcLabel.LV] for one in volumes_ml])
+    indices = indices_from_volumes(volumes_ml[index_ed], volumes_ml[index_es])
+    return {
+        "volumes_ml": {
+            LABEL_NAMES[label]: [round(one[label], 2) for one in volumes_ml]
+            for label in (AcdcLabel.LV, AcdcLabel.RV)
+        },
+        "frame_s": frame_s if frame_s and math.isfinite(frame_s) else None,
+        "frame_ed": index_ed + 1,
+        "frame_es": index_es + 1,
+        "indices": rounded_indices(indices),
+    }
+
+
+def _packed(folder: Path, write: Callable[[Path], None]) -> bytes:
+    """Content of a `.nii.gz` file that `write` makes."""
+    path = folder / f"{uuid.uuid4()}.nii.gz"
+    try:
+        write(path)
+        return path.read_bytes()
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _nifti(content: bytes, name: str) -> Response:
+    headers = {"Content-Disposition": f'attachment; filename="{name}.nii.gz"'}
+    return Response(content, media_type="application/octet-stream", headers=headers)
+
+
+@contextmanager
+def _named_for_client(path: Path) -> Iterator[None]:
+    """Errors about a file that was sent, without the name that it has here."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(str(error).replace(str(path), "the file")) from error

@@ -1,0 +1,178 @@
+"""What can be told of all images: Dice against accepted labels, uncertainty, plausibility."""
+
+import logging
+import threading
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from monailabel.interfaces.tasks.scoring import ScoringMethod
+
+from pipelines.core.errors import DataError, ThoraxError
+from pipelines.core.volume import read_volume
+from pipelines.evaluation.dice import structure_dice
+from pipelines.server.datastore import StudiesDatastore
+from pipelines.server.job_time import job_time
+from pipelines.server.measurements import measure
+from pipelines.server.predictors import Predictors
+from pipelines.server.uncertainty import Uncertainty
+
+logger = logging.getLogger(__name__)
+
+
+class ImageScore(ScoringMethod):
+    """A score of each image by itself, noted in its information under `scores`."""
+
+    name: str
+
+    def images(self, datastore: StudiesDatastore) -> list[str]:
+        """Ids of the images that have this score."""
+        return datastore.list_images()
+
+    def score(self, image_id: str, datastore: StudiesDatastore) -> dict[str, Any]:
+        """The score of an image, ready for JSON."""
+        raise NotImplementedError
+
+    def __call__(self, request: Mapping[str, Any], datastore: StudiesDatastore) -> dict[str, Any]:
+        """Score all images one after the other.
+
+        Args:
+            request: `stop`: an event that ends it early, if it is there.
+            datastore: Images and labels.
+
+        Returns:
+            `scored` and `failed`: numbers of images.
+        """
+        stop = request.get("stop")
+        scored = failed = 0
+        for image_id in self.images(datastore):
+            if stop is not None and stop.is_set():
+                break
+            try:
+                found = self.score(image_id, datastore)
+            except ThoraxError as error:
+                logger.warning("no %s score of %s: %s", self.name, image_id, error)
+                failed += 1
+                continue
+            known = datastore.get_image_info(image_id).get("scores", {})
+            datastore.update_image_info(image_id, {"scores": {**known, self.name: found}})
+            scored += 1
+        return {"scored": scored, "failed": failed}
+
+
+class DiceScore(ImageScore):
+    """Dice of the automatic contour of now against the accepted label."""
+
+    name = "dice"
+
+    def __init__(self, predictors: Predictors) -> None:
+        super().__init__("Dice of the automatic contour against the accepted label, by structure")
+        self._predictors = predictors
+
+    def images(self, datastore: StudiesDatastore) -> list[str]:
+        """Ids of the images with an accepted label."""
+        return datastore.get_labeled_images()
+
+    def score(self, image_id: str, datastore: StudiesDatastore) -> dict[str, Any]:
+        """`rv`, `myo`, `lv` and `mean`, None where neither has the structure; `model` and `version`."""
+        network = self._predictors.networks[0]
+        mask = self._predictors.predict(network, read_volume(datastore.image(image_id).path)).mask
+        label = datastore.labels.read(image_id)
+        if label is None:
+            raise DataError(f"expected an accepted label of {image_id}, found none any more")
+        about = {"model": network, "version": self._predictors.version_of(network)}
+        return structure_dice(mask, label.array) | about
+
+
+class UncertaintyScore(ImageScore):
+    """How much the networks disagree."""
+
+    name = "uncertainty"
+
+    def __init__(self, uncertainty: Uncertainty) -> None:
+        super().__init__("Disagreement of the networks, 0 to 1, of images without an accepted label")
+        self._uncertainty = uncertainty
+
+    def images(self, datastore: StudiesDatastore) -> list[str]:
+        """Ids of the images without an accepted label."""
+        return datastore.get_unlabeled_images()
+
+    def score(self, image_id: str, datastore: StudiesDatastore) -> dict[str, Any]:
+        """`disagreement`."""
+        return {"disagreement": round(self._uncertainty.find(image_id), 4)}
+
+
+class PlausibilityScore(ImageScore):
+    """What in a contour a heart cannot have."""
+
+    name = "plausibility"
+
+    def __init__(self, predictors: Predictors) -> None:
+        super().__init__("Warnings about the accepted label, or the automatic contour where there is none")
+        self._predictors = predictors
+
+    def score(self, image_id: str, datastore: StudiesDatastore) -> dict[str, Any]:
+        """`of`: `label` or the network; `warnings`: a sentence each; `count` of them."""
+        image = read_volume(datastore.image(image_id).path)
+        label = datastore.labels.read(image_id)
+        network = self._predictors.networks[0]
+        mask = label.array if label else self._predictors.predict(network, image).mask
+        warnings = measure(mask, image, datastore.image(image_id).phase)["warnings"]
+        return {"of": "label" if label else network, "warnings": warnings, "count": len(warnings)}
+
+
+class Scorings:
+    """Runs scoring methods one at a time beside the server's requests."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._stop = threading.Event()
+        self._task: dict[str, Any] | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether one runs."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def start(self, name: str, method: ScoringMethod, datastore: StudiesDatastore) -> dict[str, Any] | None:
+        """Begin to score all images; None if a scoring runs already."""
+        with self._lock:
+            if self.is_running:
+                return None
+            self._stop = threading.Event()
+            task: dict[str, Any] = {
+                "id": str(uuid.uuid4()),
+                "status": "RUNNING",
+                "method": name,
+                "start_ts": job_time(),
+                "details": [f"scoring by {name}"],
+            }
+            self._task = task
+
+            def run(stop: threading.Event) -> None:
+                try:
+                    found = method({"stop": stop}, datastore)
+                except Exception as error:
+                    logger.exception("scoring by %s failed", name)
+                    told = {"status": "ERROR", "details": [f"{type(error).__name__}; the log says more"]}
+                else:
+                    words = f"{found['scored']} images scored, {found['failed']} failed"
+                    told = {"status": "STOPPED" if stop.is_set() else "DONE", "details": [words]}
+                task.update({**told, "end_ts": job_time()})
+
+            self._thread = threading.Thread(target=run, args=(self._stop,), name="scoring", daemon=True)
+            self._thread.start()
+        return self.status()
+
+    def status(self) -> dict[str, Any] | None:
+        """The latest scoring in MONAI Label's words, None if there was none."""
+        return dict(self._task) if self._task is not None else None
+
+    def stop(self) -> dict[str, Any] | None:
+        """End the scoring after the image in hand."""
+        with self._lock:
+            self._stop.set()
+            if self._thread is not None:
+                self._thread.join(timeout=60)
+        return self.status()

@@ -1,0 +1,158 @@
+"""Who may use a server: names, roles and hashed passwords in a file."""
+
+import json
+import re
+import threading
+import time
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, Final
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+
+from pipelines.core.errors import ConfigError
+from pipelines.core.files import write_json
+
+LEAST_PASSWORD: Final = 10
+"""Fewest characters of a password."""
+
+MOST_PASSWORD: Final = 1024
+"""Most characters of a password: what is longer is refused before it is hashed."""
+
+TRIES: Final = 5
+"""Wrong passwords for one name within `WINDOW_S` after which no more are looked at."""
+
+WINDOW_S: Final = 60.0
+"""Time in which wrong passwords are counted, s."""
+
+
+class Role(IntEnum):
+    """What a user may do; a higher role may all that a lower one may."""
+
+    USER = 1
+    ANNOTATOR = 2
+    REVIEWER = 3
+    ADMIN = 4
+
+
+ROLE_NAMES: Final = {role: f"monailabel-{role.name.lower()}" for role in Role}
+"""Names of the roles as MONAI Label's clients know them."""
+
+
+class TooManyTriesError(Exception):
+    """Too many wrong passwords for one name; wait `WINDOW_S`."""
+
+
+class Users:
+    """Users of a file, which is read again when it changes.
+
+    Args:
+        path: File that `add_user` wrote.
+
+    Raises:
+        ConfigError: If there is no such file, or it is no file of users.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._hasher = PasswordHasher()
+        # Checked for unknown names, so that they take as long as known ones.
+        self._nobody = self._hasher.hash("no user has this password")
+        self._wrong: dict[str, list[float]] = {}
+        self._lock = threading.Lock()
+        self._stamp: tuple[int, int] | None = None
+        self._users: dict[str, dict[str, Any]] = {}
+        if not self._read():
+            raise ConfigError(f"expected at least one user in {path}, found none; add one: thorax add-user")
+
+    def role(self, name: str) -> Role | None:
+        """Role of a user as the file has it now, None for unknown ones."""
+        entry = self._read().get(name)
+        return Role[entry["role"].upper()] if entry else None
+
+    def is_right(self, name: str, password: str) -> bool:
+        """Whether a user has this password; takes about as long for unknown names.
+
+        Raises:
+            TooManyTriesError: If there were too many wrong ones for this name lately.
+        """
+        now = time.monotonic()
+        with self._lock:
+            self._wrong = {
+                key: recent
+                for key, times in self._wrong.items()
+                if (recent := [one for one in times if now - one < WINDOW_S])
+            }
+            if len(self._wrong.get(name, ())) >= TRIES:
+                raise TooManyTriesError
+        entry = self._read().get(name)
+        try:
+            is_right = self._hasher.verify(
+                entry["password"] if entry else self._nobody, password[:MOST_PASSWORD]
+            )
+        except (VerificationError, InvalidHashError):
+            is_right = False
+        if entry is None or not is_right or len(password) > MOST_PASSWORD:
+            with self._lock:
+                self._wrong.setdefault(name[:100], []).append(now)
+            return False
+        return True
+
+    def _read(self) -> dict[str, dict[str, Any]]:
+        try:
+            status = self.path.stat()
+            stamp = (status.st_mtime_ns, status.st_size)
+            if stamp != self._stamp:
+                self._users, self._stamp = read_users(self.path), stamp
+        except OSError as error:
+            raise ConfigError(
+                f"expected a file of users at {self.path}, found none; add a user: thorax add-user"
+            ) from error
+        return self._users
+
+
+def read_users(path: Path) -> dict[str, dict[str, Any]]:
+    """Users by name, each with `role` and `password`, an Argon2 hash.
+
+    Raises:
+        ConfigError: If the file, which must exist, is no file of users.
+    """
+    try:
+        users = json.loads(path.read_text(encoding="utf-8"))["users"]
+        known = {role.name.lower() for role in Role}
+        if all(
+            user["role"] in known and str(user["password"]).startswith("$argon2") for user in users.values()
+        ):
+            return dict(users)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        pass
+    raise ConfigError(
+        f"expected names with a role and an Argon2 hash in {path}, found something else; "
+        "write it with: thorax add-user"
+    )
+
+
+def add_user(path: Path, name: str, password: str, role: Role) -> None:
+    """Add a user to a file, or change one's password and role.
+
+    Args:
+        path: File of users; made, for the owner's eyes only, if it does not exist.
+        name: Letters, digits, `.`, `_`, `-` and `@`.
+        password: Kept as an Argon2id hash only.
+        role: What the user may do.
+
+    Raises:
+        ConfigError: If the name or the password does not fit, or the file is something else.
+        OutputError: If the file cannot be written.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9._@-]{1,64}", name):
+        raise ConfigError(f"expected a name of letters, digits, '.', '_', '-' or '@', found {name!r}")
+    if not LEAST_PASSWORD <= len(password) <= MOST_PASSWORD:
+        raise ConfigError(
+            f"expected a password of {LEAST_PASSWORD} to {MOST_PASSWORD} characters, found {len(password)}"
+        )
+    users = read_users(path) if path.is_file() else {}
+    users[name] = {"role": role.name.lower(), "password": PasswordHasher().hash(password)}
+    write_json(path, {"users": users})
+    path.chmod(0o600)

@@ -1,0 +1,142 @@
+"""Radiographs that clients send: looked at before they are unpacked, classified and explained."""
+
+import base64
+import threading
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pydicom
+from PIL import Image, UnidentifiedImageError
+from pydicom.errors import InvalidDicomError
+from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+from pipelines.core.errors import DataError
+from pipelines.models.bundle import XRAY_BUNDLE, XRAY_NETWORKS
+
+MOST_PIXELS: Final = 40_000_000
+"""Pixels of the largest radiograph that is taken; a detector of 43 x 43 cm has up to 18 million."""
+
+LONGEST_SHOWN_PX: Final = 1024
+"""Longer side of the pictures that are sent back."""
+
+FOR_RGB: Final = (220, 38, 38)
+AGAINST_RGB: Final = (37, 99, 235)
+"""Colours of pixels that speak for pneumonia and against it."""
+
+
+class XrayReader:
+    """Classifies radiographs with the chest X-ray bundle, whose network is loaded when first needed.
+
+    Args:
+        bundle: Root folder of the bundle, which need not have weights.
+        device: `"auto"` or a torch device.
+    """
+
+    def __init__(self, bundle: Path = XRAY_BUNDLE, device: str = "auto") -> None:
+        self.bundle = bundle
+        self.device = device
+        self._classifier: Any = None
+        self._lock = threading.Lock()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the bundle has the weights of its default network."""
+        return (self.bundle / "models" / XRAY_NETWORKS[0] / "model.pt").is_file()
+
+    def read(self, path: Path) -> dict[str, Any]:
+        """What is told of a radiograph, ready for JSON.
+
+        Args:
+            path: Existing JPEG, PNG or DICOM file that a client sent.
+
+        Returns:
+            `probability` of pneumonia and `threshold`, 0 to 1; `decision`; `warnings` about the
+            image; `picture`, the radiograph, and `heat_map`, what speaks for pneumonia in red and
+            against it in blue on a clear ground, as PNG in base64, of one size.
+
+        Raises:
+            ConfigError: If the weights do not fit.
+            DataError: If it is no radiograph that can be read, or larger than `MOST_PIXELS`.
+        """
+        # Imported here: the server starts without them, and few of its clients send radiographs.
+        from pipelines.datasets.chest_xray import decide
+        from pipelines.datasets.xray_image import read_xray
+        from pipelines.datasets.xray_quality import quality_warnings
+        from pipelines.explanation.explain import relative_strength
+        from pipelines.explanation.heat_map import heat_map
+        from pipelines.models.classifier import Classifier
+
+        check_size(path)
+        image = read_xray(path)
+        with self._lock:
+            if self._classifier is None:
+                self._classifier = Classifier.load(bundle=self.bundle, device=self.device)
+            probability = self._classifier.probability(image.pixels)
+            found = heat_map(image.pixels, classifier=self._classifier)
+            threshold = self._classifier.threshold
+        return {
+            "probability": round(probability, 4),
+            "threshold": round(threshold, 4),
+            "decision": decide(probability, threshold).value,
+            "warnings": quality_warnings(image),
+            "picture": _png(np.round(255 * image.pixels).astype(np.uint8)),
+            "heat_map": _png(_coloured(relative_strength(found.values))),
+        }
+
+
+def check_size(path: Path) -> None:
+    """Make sure that a file does not unpack to more than `MOST_PIXELS`.
+
+    Args:
+        path: Existing file that a client sent.
+
+    Raises:
+        DataError: If it does, or is neither a picture nor a DICOM file.
+    """
+    try:
+        try:
+            with Image.open(path, formats=("JPEG", "PNG")) as picture:
+                width, height = picture.size
+        except UnidentifiedImageError:
+            # Reading any element of a deflated file unpacks all of it.
+            if (
+                pydicom.filereader.read_file_meta_info(path).TransferSyntaxUID
+                == DeflatedExplicitVRLittleEndian
+            ):
+                raise DataError("expected a DICOM file that is not deflated, found one that is") from None
+            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["Rows", "Columns"])
+            width, height = int(header.Columns), int(header.Rows)
+    except (
+        AttributeError,
+        EOFError,
+        InvalidDicomError,
+        Image.DecompressionBombError,
+        NotImplementedError,
+        OSError,
+        SyntaxError,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise DataError("expected a whole JPEG, PNG or DICOM image, found another file") from error
+    if width * height > MOST_PIXELS:
+        raise DataError(
+            f"expected at most {MOST_PIXELS} pixels, found {width} x {height}; send a smaller one"
+        )
+
+
+def _coloured(strength: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+    """`(H, W, 4)` RGBA for `(H, W)` from -1, against pneumonia, to 1, for it."""
+    colours = np.where(strength[..., None] > 0, FOR_RGB, AGAINST_RGB)
+    alpha = np.round(255 * np.sqrt(np.abs(strength)))[..., None]
+    return np.concatenate([colours, alpha], axis=2).astype(np.uint8)
+
+
+def _png(pixels: npt.NDArray[np.uint8]) -> str:
+    picture = Image.fromarray(pixels)
+    picture.thumbnail((LONGEST_SHOWN_PX, LONGEST_SHOWN_PX))
+    stream = BytesIO()
+    picture.save(stream, "PNG")
+    return base64.b64encode(stream.getvalue()).decode("ascii")

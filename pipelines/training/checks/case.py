@@ -1,0 +1,174 @@
+"""What a recipe is about, and the bundle's own training on a part of it."""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import torch
+from ignite.engine import Engine, Events
+from monai.bundle import ConfigParser
+from torch import Tensor
+
+from pipelines.datasets.prepare import read_datalist, select
+from pipelines.models.bundle import load_config
+from pipelines.training.memory import flushed_denormals
+
+FIXED: Final = ("EpochSeeder", "GradientClipper")
+"""Handlers of the bundle's trainer that short trainings keep; the others save, validate or decay the rate."""
+
+NO_AUGMENTATION: Final = {
+    **{
+        f"train::augment::spatial::{name}": 0.0
+        for name in (
+            *("rotation_deg", "scale", "anisotropy", "shift"),
+            *("anywhere", "flip", "elastic", "elastic_probability"),
+        )
+    },
+    "train::augment::intensity::share": 0.0,
+}
+"""Settings that leave the crop around the heart and nothing else of the augmentation."""
+
+Seen = Literal["training", "validation"]
+"""Sections that a recipe may look at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A network and the data that it is to learn.
+
+    Attributes:
+        network: Network of the ACDC bundle.
+        dataset_dir: Prepared folder.
+        output: Folder of the recipe.
+        settings: Settings that replace those of the bundle, by their id.
+        fold: Fold of validation, 0 to 4.
+    """
+
+    network: str
+    dataset_dir: Path
+    output: Path
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    fold: int = 0
+
+    def spread(self, section: Seen, volumes: int | None) -> str:
+        """Expression of the configuration for so many volumes of a section, evenly spread over it."""
+        found = len(select(read_datalist(self.dataset_dir), section, self.fold))
+        stride = max(1, found // volumes) if volumes else 1
+        ends = f"[::{stride}][:{volumes}]" if volumes else ""
+        return f"$prepare.select(@datalist, '{section}', @fold){ends}"
+
+    def shared(self) -> dict[str, Any]:
+        """Settings of each training of the recipe."""
+        return {**self.settings, "fold": self.fold, "cache_dir": str((self.output / "cache").resolve())}
+
+    def parser(
+        self, section: Seen, volumes: int | None, *, augment: bool = True, **settings: Any
+    ) -> ConfigParser:
+        """The bundle's training configuration with fewer data, seeded and not yet instantiated.
+
+        Args:
+            section: Section that is trained on.
+            volumes: How many of it, None for all.
+            augment: Whether the bundle's augmentation is on.
+            **settings: Further settings, by their id.
+        """
+        values: dict[str, Any] = {"train::dataset::data": self.spread(section, volumes)}
+        parser = load_config(
+            self.network,
+            ("train",),
+            dataset_dir=str(self.dataset_dir.resolve()),
+            output_dir=str(self.output.resolve()),
+            **values | ({} if augment else NO_AUGMENTATION) | self.shared() | settings,
+        )
+        handlers = [entry for entry in parser["train::handlers"] if _is_fixed(entry)]
+        parser.update({"train::handlers": handlers, "train::trainer::max_epochs": 1})
+        parser.get_parsed_content("initialize")
+        return parser
+
+
+def _is_fixed(handler: Any) -> bool:
+    return isinstance(handler, dict) and str(handler.get("_target_")).rpartition(".")[2] in FIXED
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How a short training went.
+
+    Attributes:
+        losses: Loss of each iteration; the last is not finite if training broke down.
+        seconds: Wall time of each iteration, s.
+    """
+
+    losses: list[float]
+    seconds: list[float]
+
+    @property
+    def end(self) -> float:
+        """Mean loss of the last quarter, infinite if it is not finite."""
+        tail = self.losses[-max(1, len(self.losses) // 4) :]
+        mean = sum(tail) / len(tail)
+        return mean if math.isfinite(mean) else math.inf
+
+
+def train_steps(
+    parser: ConfigParser, steps: int, *, stop: Callable[[float], bool] = lambda loss: False
+) -> Course:
+    """Run the configured trainer for so many iterations at a constant rate.
+
+    Args:
+        parser: As from `Case.parser`.
+        steps: Iterations at most; the data are gone through as often as that takes.
+        stop: Given the loss after each iteration; ends the training. A loss that is not finite ends it too.
+    """
+    parser.update({"train::trainer::epoch_length": steps})
+    trainer: Engine = parser.get_parsed_content("train#trainer")
+    losses: list[float] = []
+    seconds: list[float] = []
+    last = time.perf_counter()
+
+    def note(engine: Engine) -> None:
+        nonlocal last
+        output = engine.state.output
+        losses.append(float((output[0] if isinstance(output, list) else output)["loss"]))
+        now = time.perf_counter()
+        seconds.append(now - last)
+        last = now
+        if not math.isfinite(losses[-1]) or stop(losses[-1]):
+            engine.terminate()
+
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, note)
+    with flushed_denormals():
+        trainer.run()
+    return Course(losses, seconds)
+
+
+def prepared_batches(parser: ConfigParser) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches as the network sees them in training: image `(B, C, h, w)` and label `(B, 1, h, w)`."""
+    device = parser.get_parsed_content("device")
+    prepare = parser.get_parsed_content("train#trainer#prepare_batch")
+    for batch in parser.get_parsed_content("train#dataloader"):
+        yield prepare(batch, device)
+
+
+@torch.no_grad()
+def losses_without_learning(parser: ConfigParser) -> tuple[float, float, Tensor]:
+    """Loss of the network as it is, and that of equal probabilities for all classes.
+
+    The network runs as in training: batch norms take the batch, all heads count.
+
+    Returns:
+        Both losses, means over the batches, and `(C,)` the share of pixels of each class.
+    """
+    network = parser.get_parsed_content("network").train()
+    infer = parser.get_parsed_content("train#trainer#inferer")
+    loss = parser.get_parsed_content("train#loss")
+    found, chance, counts = [], [], torch.zeros(int(parser.get_parsed_content("channels")))
+    for image, label in prepared_batches(parser):
+        logits = infer(image, network)
+        found.append(float(loss(logits, label)))
+        chance.append(float(loss(torch.zeros_like(logits), label)))
+        counts += torch.bincount(label.flatten().cpu(), minlength=len(counts))
+    return sum(found) / len(found), sum(chance) / len(chance), counts / counts.sum()

@@ -1,0 +1,73 @@
+"""The `thorax` command as its entry point runs it: exit codes and messages."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipelines.cli.main import main
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
+    """Exit code of the command with these arguments."""
+    monkeypatch.setattr(sys, "argv", ["thorax", *map(str, words)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return int(ended.value.code or 0)
+
+
+def test_a_missing_folder_is_one_message_and_exit_code_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert run(monkeypatch, "prepare", "acdc", tmp_path / "nowhere", "--output", tmp_path / "out") == 1
+    error = capsys.readouterr().err
+    assert error.startswith("Error: expected the folder of the ACDC release, found nothing at")
+    assert "Traceback" not in error
+
+
+def test_brackets_in_a_path_are_shown_as_they_are(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "scans [red]"
+    assert run(monkeypatch, "prepare", "acdc", folder, "--output", tmp_path / "out") == 1
+    assert "scans [red]" in capsys.readouterr().err
+
+
+def test_an_unknown_network_is_a_usage_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert run(monkeypatch, "train", "resnet", "--dataset-dir", tmp_path, "--output", tmp_path) == 2
+    assert "attention_unet" in capsys.readouterr().err
+
+
+def test_an_unknown_setting_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    words = ("train", "unet", "--dataset-dir", tmp_path, "--output", tmp_path / "run", "--set", "max_epoch=3")
+    assert run(monkeypatch, *words) == 1
+    assert "max_epoch" in capsys.readouterr().err
+
+
+def test_a_folder_without_images_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    assert run(monkeypatch, "segment", tmp_path / "empty", "--output", tmp_path / "out") == 1
+    assert "empty" in capsys.readouterr().err
+
+
+def test_phantom_says_where_the_cohort_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert run(monkeypatch, "phantom", "--output", tmp_path, "--patients", 1) == 0
+    assert f"1 patients in {tmp_path / 'training'}" in capsys.readouterr().out
+
+
+def test_the_command_line_and_the_watcher_start_without_the_large_libraries() -> None:
+    code = (
+        "import sys, pipelines.cli.main, pipelines.watching.service, pipelines.watching.processing\n"
+        "print([name for name in ('torch', 'monai', 'ray') if name in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
+    assert run.stdout == "[]\n"

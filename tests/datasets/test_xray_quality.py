@@ -1,0 +1,41 @@
+import numpy as np
+import pytest
+
+from pipelines.datasets.phantom.xray import phantom_xray
+from pipelines.datasets.xray_image import XrayImage
+from pipelines.datasets.xray_quality import chest_likeness, quality_warnings
+
+
+def chest(seed: int = 99) -> np.ndarray:
+    return phantom_xray(np.random.default_rng(seed))
+
+
+def warnings_of(pixels: np.ndarray, colourfulness: float = 0.0) -> str:
+    return "; ".join(quality_warnings(XrayImage(pixels.astype(np.float32), "L", colourfulness)))
+
+
+def test_a_chest_has_no_warning() -> None:
+    assert warnings_of(chest()) == ""
+
+
+@pytest.mark.parametrize(
+    ("pixels", "colourfulness", "words"),
+    [
+        (chest(), 0.2, "in colour"),
+        (chest()[::3, ::3], 0.0, "small"),
+        (np.tile(chest(), (1, 3)), 0.0, "not a frontal chest"),
+        (chest() * 0.2, 0.0, "too dark"),
+        (0.9 + chest() * 0.1, 0.0, "too bright"),
+        (0.5 + chest() * 0.1, 0.0, "hardly any contrast"),
+        (1 - chest(), 0.0, "hardly looks like a chest"),
+        (np.random.default_rng(0).random((224, 224)), 0.0, "hardly looks like a chest"),
+    ],
+)
+def test_each_fault_is_told(pixels: np.ndarray, colourfulness: float, words: str) -> None:
+    assert words in warnings_of(pixels, colourfulness)
+
+
+def test_likeness_is_a_correlation() -> None:
+    assert chest_likeness(chest()) > 0.8
+    assert chest_likeness(1 - chest()) == pytest.approx(-chest_likeness(chest()), abs=1e-5)
+    assert chest_likeness(np.full((50, 50), 0.5, np.float32)) == 0

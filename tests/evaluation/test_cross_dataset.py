@@ -1,0 +1,206 @@
+import csv
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from pipelines.core.errors import ConfigError, DataError
+from pipelines.core.volume import Volume
+from pipelines.evaluation.cross_dataset import (
+    Model,
+    Target,
+    cross_evaluate,
+    parse_model,
+    parse_target,
+    phantom_targets,
+)
+from pipelines.reporting.cross_results import cross_page, write_cross_results
+
+AFFINE = np.diag([1.5, 1.5, 10.0, 1.0])
+
+
+@dataclass
+class Segmented:
+    mask: np.ndarray
+
+
+class Threshold:
+    """Reads the label off images whose grey value is 100 times the label, if it knows that contrast."""
+
+    def __init__(self, *, knows: bool) -> None:
+        self.knows = knows
+        self.volumes = 0
+
+    def predict(self, volume: Volume) -> Segmented:
+        self.volumes += 1
+        mask = np.rint(volume.array / 100).astype(np.uint8)
+        return Segmented(mask if self.knows else np.where(mask == 1, 0, mask))
+
+
+def write_cohort(root: Path, patients: int = 2) -> Path:
+    label = np.zeros((12, 8, 2), np.uint8)
+    label[1:4, 2:6], label[5:7, 2:6], label[8:11, 2:6] = 1, 2, 3
+    for number in range(1, patients + 1):
+        folder = root / f"patient{number:03d}"
+        folder.mkdir(parents=True)
+        (folder / "Info.cfg").write_text("ED: 1\nES: 2\nGroup: NOR\n")
+        for frame in (1, 2):
+            stem = folder / f"{folder.name}_frame{frame:02d}"
+            nib.save(nib.Nifti1Image(label.astype(np.float32) * 100, AFFINE), f"{stem}.nii.gz")
+            nib.save(nib.Nifti1Image(label, AFFINE), f"{stem}_gt.nii.gz")
+    return root
+
+
+@pytest.fixture
+def loader() -> tuple[Callable[[Model], Threshold], dict[str, Threshold]]:
+    """Makes a predictor by the model's name, and keeps those that were made."""
+    made: dict[str, Threshold] = {}
+
+    def load(model: Model) -> Threshold:
+        if model.name == "broken":
+            raise ConfigError("weights do not fit")
+        made[model.name] = Threshold(knows=model.name == "good")
+        return made[model.name]
+
+    return load, made
+
+
+Loader = tuple[Callable[[Model], Threshold], dict[str, Threshold]]
+GOOD, BAD, BROKEN = (Model(name, "unet", None) for name in ("good", "bad", "broken"))
+
+
+def test_the_table_holds_every_model_on_every_dataset(tmp_path: Path, loader: Loader) -> None:
+    targets = [Target("near", "acdc", write_cohort(tmp_path / "a"))]
+    targets.append(Target("far", "acdc", write_cohort(tmp_path / "b", patients=3)))
+    content = cross_evaluate([GOOD, BAD], targets, tmp_path / "out", loader[0])
+    assert [(cell["model"], cell["dataset"]) for cell in content["cells"]] == [
+        ("good", "near"),
+        ("good", "far"),
+        ("bad", "near"),
+        ("bad", "far"),
+    ]
+    good, bad = content["cells"][0], content["cells"][3]
+    assert good["dice"] == {"rv": 1, "myo": 1, "lv": 1, "mean": 1}
+    # The RV is missing everywhere: 0, 1 and 1, the same in every patient.
+    assert bad["dice"]["mean"] == pytest.approx(2 / 3)
+    assert bad["interval"]["mean"] == pytest.approx([2 / 3, 2 / 3])
+    assert (bad["patients"], bad["volumes"], bad["error"]) == (3, 6, None)
+    assert json.loads((tmp_path / "out" / "cross.json").read_text())["cells"][3]["dice"] == bad["dice"]
+    with (tmp_path / "out" / "cross.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["dice_mean"][:5] for row in rows] == ["1.0", "1.0", "0.666", "0.666"]
+
+
+def test_cells_that_are_there_are_kept_and_changed_ones_measured_again(
+    tmp_path: Path, loader: Loader
+) -> None:
+    load, made = loader
+    targets = [Target("near", "acdc", write_cohort(tmp_path / "a"))]
+    first = cross_evaluate([GOOD], targets, tmp_path / "out", load)
+    made.clear()
+    assert cross_evaluate([GOOD], targets, tmp_path / "out", load) == first
+    assert made == {}
+    targets.append(Target("far", "acdc", write_cohort(tmp_path / "b")))
+    cross_evaluate([GOOD], targets, tmp_path / "out", load)
+    assert made["good"].volumes == 4
+    made.clear()
+    cross_evaluate([replace(GOOD, tta=True)], targets, tmp_path / "out", load)
+    assert made["good"].volumes == 8
+
+
+def test_a_cell_that_fails_does_not_stop_the_others(tmp_path: Path, loader: Loader) -> None:
+    targets = [
+        Target("none", "acdc", tmp_path / "none"),
+        Target("near", "acdc", write_cohort(tmp_path / "a")),
+    ]
+    content = cross_evaluate([BROKEN, GOOD], targets, tmp_path / "out", loader[0])
+    errors = [cell["error"] for cell in content["cells"]]
+    assert "found nothing at" in errors[0]
+    assert errors[1] == "ConfigError: weights do not fit"
+    assert "found nothing at" in errors[2]
+    assert errors[3] is None
+    page = cross_page(content)
+    assert "| good | failed | 1.000 (1.000 to 1.000) |" in page
+    assert "- broken on near: ConfigError: weights do not fit" in page
+    with pytest.raises(DataError, match="expected a cell that can be measured, found none of 2"):
+        cross_evaluate([BROKEN], targets, tmp_path / "out", loader[0])
+
+
+def test_names_must_differ(tmp_path: Path, loader: Loader) -> None:
+    target = Target("near", "acdc", tmp_path)
+    with pytest.raises(ConfigError, match="expected datasets, each with a name of its own"):
+        cross_evaluate([GOOD], [target, target], tmp_path / "out", loader[0])
+    with pytest.raises(ConfigError, match="expected models"):
+        cross_evaluate([], [target], tmp_path / "out", loader[0])
+
+
+def test_models_and_datasets_are_named_on_the_command_line(tmp_path: Path) -> None:
+    (tmp_path / "best.pt").touch()
+    weights = tmp_path / "best.pt"
+    assert parse_model(f"ACDC={tmp_path}") == Model("ACDC", "unet", weights)
+    assert parse_model(f"my run=vnet:{weights}", tta=True) == Model("my run", "vnet", weights, True)
+    assert parse_target("mnms=/data/mnms") == Target("mnms", "mnms", Path("/data/mnms"))
+    assert parse_target("hold-out:acdc=/data/acdc") == Target("hold-out", "acdc", Path("/data/acdc"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("weights.pt", "expected a model as NAME=WEIGHTS"),
+        ("ACDC=nowhere.pt", "expected weights for the model ACDC, found nothing at nowhere.pt"),
+        ("../out=README.md", "expected a name of letters"),
+    ],
+)
+def test_a_model_of_another_form_is_refused(
+    text: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "README.md").touch()
+    with pytest.raises(ConfigError, match=message):
+        parse_model(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("acdc", "as READER=ROOT"), ("abc=/data", "expected a reader among acdc")]
+)
+def test_a_dataset_of_another_form_is_refused(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_target(text)
+
+
+def test_phantoms_have_the_same_hearts_and_are_written_once(tmp_path: Path) -> None:
+    targets = phantom_targets(tmp_path, patients=1)
+    assert [target.name for target in targets] == [
+        "phantom-cine",
+        "phantom-low-contrast",
+        "phantom-late-enhancement",
+        "phantom-dark-blood",
+    ]
+    truths = {(target.root / "truth.csv").read_text() for target in targets}
+    assert len(truths) == 1
+    before = (targets[0].root / "truth.csv").stat().st_mtime_ns
+    (targets[1].root / "truth.csv").unlink()
+    assert phantom_targets(tmp_path, patients=1) == targets
+    assert (targets[0].root / "truth.csv").stat().st_mtime_ns == before
+    assert (targets[1].root / "truth.csv").is_file()
+
+
+def test_the_page_tells_no_path_of_the_machine(tmp_path: Path, loader: Loader) -> None:
+    weights = tmp_path / "unet" / "best.pt"
+    weights.parent.mkdir()
+    weights.touch()
+    target = Target("near", "acdc", write_cohort(tmp_path / "a"))
+    content = cross_evaluate([replace(GOOD, weights=weights)], [target], tmp_path / "out", loader[0])
+    page = write_cross_results(tmp_path / "out", tmp_path / "docs").read_text()
+    assert str(tmp_path) not in page
+    assert 'near:acdc=/path/to/acdc --model "good=unet:runs/unet/best.pt"' in page
+    assert page == cross_page(json.loads(json.dumps(content, default=str)))
+
+
+def test_a_folder_without_a_table_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="'thorax cross-evaluate'"):
+        write_cross_results(tmp_path, tmp_path)

@@ -1,0 +1,187 @@
+import errno
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from ignite.engine import Engine, Events
+from torch import nn
+
+from pipelines.core.errors import ConfigError, OutputError
+from pipelines.models.checkpoints import RunCheckpoint, load_weights, save_weights
+
+
+class Run:
+    """A trainer that sets its network's bias to the epoch, and an evaluator with given scores."""
+
+    def __init__(
+        self, folder: Path, scores: Sequence[float], *, patience: int = 9, resume: bool = False
+    ) -> None:
+        self.network = nn.Linear(1, 1)
+        self.trainer = Engine(self.step)
+        evaluator = Engine(lambda engine, batch: None)
+        evaluator.add_event_handler(Events.EPOCH_COMPLETED, self.score)
+        self.scores = scores
+        self.checkpoint = RunCheckpoint(
+            folder,
+            states={"model": self.network},
+            weights=self.network,
+            evaluator=evaluator,
+            metric="dice",
+            patience=patience,
+            resume=resume,
+        )
+        self.trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda _: evaluator.run([0]))
+        self.checkpoint.attach(self.trainer)
+
+    def step(self, engine: Engine, batch: int) -> None:
+        nn.init.constant_(self.network.bias, engine.state.epoch)
+
+    def score(self, evaluator: Engine) -> None:
+        evaluator.state.metrics["dice"] = self.scores[self.trainer.state.epoch - 1]
+
+    def run(self, epochs: int = 9) -> "Run":
+        self.trainer.run([0, 1], max_epochs=epochs)
+        return self
+
+
+def bias(path: Path) -> float:
+    content = torch.load(path, weights_only=True)
+    return float(content["model"]["bias"])
+
+
+def test_the_best_weights_are_those_of_the_best_validation(tmp_path: Path) -> None:
+    run = Run(tmp_path, [0.5, 0.7, 0.6, 0.7]).run(epochs=4)
+    assert bias(tmp_path / "best.pt") == 2.0  # an equal score is no better
+    assert bias(tmp_path / "last.pt") == 4.0
+    assert (run.checkpoint.best, run.checkpoint.worse) == (0.7, 2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.pt", "last.pt"]
+
+
+def test_training_stops_after_patience_validations_without_improvement(tmp_path: Path) -> None:
+    run = Run(tmp_path, [0.5, 0.4, 0.6, 0.5, float("nan"), 0.9], patience=2).run()
+    assert run.trainer.state.epoch == 5
+    assert bias(tmp_path / "best.pt") == 3.0
+
+
+def test_a_run_goes_on_from_its_last_epoch_with_its_best_score(tmp_path: Path) -> None:
+    scores = [0.5, 0.8, 0.6, 0.7, 0.9]
+    Run(tmp_path, scores).run(epochs=3)
+    resumed = Run(tmp_path, scores, resume=True)
+    seen: list[tuple[int, int]] = []
+    resumed.trainer.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda engine: seen.append((engine.state.epoch, engine.state.iteration))
+    )
+    resumed.run(epochs=4)
+    assert seen == [(4, 7), (4, 8)]
+    assert (resumed.checkpoint.best, resumed.checkpoint.worse) == (0.8, 2)
+    assert bias(tmp_path / "best.pt") == 2.0
+    Run(tmp_path, scores, resume=True).run(epochs=5)
+    assert bias(tmp_path / "best.pt") == 5.0
+
+
+def test_a_run_that_was_over_stays_as_it_is(tmp_path: Path) -> None:
+    Run(tmp_path, [0.5, 0.6]).run(epochs=2)
+    resumed = Run(tmp_path, [0.5, 0.6], resume=True).run(epochs=2)
+    assert resumed.trainer.state.epoch == 2
+    assert resumed.network.bias.item() == 2.0
+
+
+def test_a_folder_that_holds_a_run_is_not_overwritten(tmp_path: Path) -> None:
+    Run(tmp_path, [0.5]).run(epochs=1)
+    with pytest.raises(
+        ConfigError, match=r"expected an empty run folder, found .*last\.pt; go on with it by --resume"
+    ):
+        Run(tmp_path, [0.5])
+
+
+def test_there_must_be_something_to_resume(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"expected .*last\.pt to resume from, found none"):
+        Run(tmp_path, [0.5], resume=True)
+
+
+def test_a_run_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "taken").touch()
+    with pytest.raises(OutputError, match="expected an output folder that can be written"):
+        Run(tmp_path / "taken", [0.5])
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("unexpected pos 832 vs 726")]
+)
+def test_a_disk_that_fills_up_leaves_the_checkpoint_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    Run(tmp_path, [0.5, 0.6]).run(epochs=1)
+    before = (tmp_path / "last.pt").read_bytes()
+
+    def write_half(content: object, path: Path) -> None:
+        Path(path).write_bytes(b"half")
+        raise error
+
+    monkeypatch.setattr("pipelines.models.checkpoints.torch.save", write_half)
+    with pytest.raises(
+        OutputError, match=r"cannot write .*(No space left|unexpected pos).*; free some space"
+    ):
+        Run(tmp_path, [0.5, 0.6], resume=True).run(epochs=2)
+    assert (tmp_path / "last.pt").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.pt", "last.pt"]
+
+
+@pytest.mark.parametrize("stored", [torch.float32, torch.float16])
+def test_weights_are_read_back_whatever_type_they_are_stored_in(tmp_path: Path, stored: torch.dtype) -> None:
+    network, copy = nn.BatchNorm1d(2), nn.BatchNorm1d(2)
+    nn.init.constant_(network.weight, 0.5)
+    network.num_batches_tracked.fill_(3)
+    save_weights(network.to(stored), tmp_path / "model.pt")
+    content = torch.load(tmp_path / "model.pt", weights_only=True)["model"]
+    assert content["weight"].dtype == stored
+    assert content["num_batches_tracked"].dtype == torch.int64
+    load_weights(copy, tmp_path / "model.pt")
+    assert copy.weight.dtype == torch.float32
+    assert all(torch.equal(value, copy.state_dict()[key]) for key, value in network.state_dict().items())
+
+
+def test_a_bare_state_dict_is_accepted(tmp_path: Path) -> None:
+    network, copy = nn.Linear(2, 1), nn.Linear(2, 1)
+    torch.save(network.state_dict(), tmp_path / "model.pt")
+    load_weights(copy, tmp_path / "model.pt")
+    assert torch.equal(copy.weight, network.weight)
+
+
+def test_weights_that_do_not_fit_are_refused_with_the_first_keys(tmp_path: Path) -> None:
+    network = nn.Linear(2, 1)
+    torch.save(
+        {"weight": torch.zeros(3, 2), **{f"extra{i}": torch.zeros(1) for i in range(5)}}, tmp_path / "a.pt"
+    )
+    before = network.weight.clone()
+    with pytest.raises(ConfigError) as caught:
+        load_weights(network, tmp_path / "a.pt")
+    message = str(caught.value)
+    assert "expected weights of Linear" in message
+    assert "missing ['bias'], unexpected ['extra0', 'extra1', 'extra2'], other shapes ['weight']" in message
+    assert torch.equal(network.weight, before)
+
+
+def test_a_missing_weights_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"expected weights at .*model\.pt, found none; train them"):
+        load_weights(nn.Linear(1, 1), tmp_path / "model.pt")
+
+
+def write_text(path: Path) -> None:
+    path.write_text("no weights")
+
+
+def write_list(path: Path) -> None:
+    torch.save([1, 2], path)
+
+
+def write_code(path: Path) -> None:
+    torch.save(nn.Linear(1, 1), path)  # a pickled object runs code when it is loaded
+
+
+@pytest.mark.parametrize("write", [Path.touch, write_text, write_list, write_code])
+def test_a_file_that_holds_no_weights_is_refused(tmp_path: Path, write) -> None:  # type: ignore[no-untyped-def]
+    write(tmp_path / "model.pt")
+    with pytest.raises(ConfigError, match=r"expected a PyTorch weights file, found .*model\.pt"):
+        load_weights(nn.Linear(1, 1), tmp_path / "model.pt")

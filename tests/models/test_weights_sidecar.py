@@ -1,0 +1,45 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from pipelines.core.errors import ConfigError
+from pipelines.models.weights_sidecar import (
+    copy_beside,
+    read_network,
+    read_threshold,
+    write_network,
+    write_threshold,
+)
+
+
+def test_settings_come_back_for_the_same_architecture(tmp_path: Path) -> None:
+    write_network(tmp_path, "resnet18", {"size_px": [112, 112], "head": []})
+    assert read_network(tmp_path, "resnet18") == {"size_px": [112, 112], "head": []}
+    assert read_network(tmp_path, "resnet18_tuned") == {"size_px": [112, 112], "head": []}
+    with pytest.raises(ConfigError, match="expected weights of resnet34, found those of resnet18"):
+        read_network(tmp_path, "resnet34")
+
+
+def test_a_folder_without_them_has_no_settings_and_the_plain_threshold(tmp_path: Path) -> None:
+    assert read_network(tmp_path, "resnet18") == {}
+    assert read_threshold(tmp_path) == 0.5
+
+
+@pytest.mark.parametrize("text", ["no JSON", "[]", "{}", json.dumps({"architecture": "a", "settings": 3})])
+def test_a_damaged_file_is_told(tmp_path: Path, text: str) -> None:
+    (tmp_path / "network.json").write_text(text)
+    with pytest.raises(ConfigError, match=r"expected a network and its settings in .*network\.json"):
+        read_network(tmp_path, "resnet18")
+
+
+def test_what_lies_beside_weights_is_copied_with_them(tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.mkdir()
+    write_threshold(source, 0.3, chosen_on="validation")
+    copy_beside(source, target)
+    assert read_threshold(target) == 0.3
+    assert not (target / "network.json").exists()
+    write_network(source, "resnet50", {"head": [8]})
+    copy_beside(source, target)
+    assert read_network(target, "resnet50") == {"head": [8]}

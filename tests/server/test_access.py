@@ -1,0 +1,155 @@
+"""Every route of the server, and who may call it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fastapi.routing import APIRoute
+from fastapi.testclient import TestClient
+
+from pipelines.server.access import ACCESS, PUBLIC
+from pipelines.server.api import make_api
+from pipelines.server.launch import import_module
+from pipelines.server.users import Role
+
+from .conftest import PASSWORD
+
+EXPECTED = {
+    ("GET", "/auth/"): PUBLIC,
+    ("POST", "/auth/token"): PUBLIC,
+    ("GET", "/auth/token/valid"): Role.USER,
+    ("POST", "/auth/logout"): Role.USER,
+    ("GET", "/info/"): Role.USER,
+    ("POST", "/infer/{model}"): Role.USER,
+    ("POST", "/activelearning/{strategy}"): Role.USER,
+    ("GET", "/datastore/"): Role.USER,
+    ("GET", "/datastore/image"): Role.USER,
+    ("HEAD", "/datastore/image"): Role.USER,
+    ("GET", "/datastore/image/info"): Role.USER,
+    ("PUT", "/datastore/"): Role.ANNOTATOR,
+    ("PUT", "/datastore/image"): Role.ANNOTATOR,
+    ("GET", "/datastore/label"): Role.USER,
+    ("HEAD", "/datastore/label"): Role.USER,
+    ("GET", "/datastore/label/info"): Role.USER,
+    ("GET", "/datastore/label/history"): Role.USER,
+    ("PUT", "/datastore/label"): Role.ANNOTATOR,
+    ("PUT", "/session/"): Role.USER,
+    ("GET", "/session/{session_id}"): Role.USER,
+    ("DELETE", "/session/{session_id}"): Role.USER,
+    ("GET", "/viewer/{name:path}"): PUBLIC,
+    ("GET", "/viewer/data/cine"): Role.USER,
+    ("POST", "/viewer/data/curve"): Role.USER,
+    ("GET", "/viewer/data/probability"): Role.USER,
+    ("POST", "/viewer/data/xray"): Role.USER,
+    ("POST", "/train/"): Role.REVIEWER,
+    ("POST", "/train/{model}"): Role.REVIEWER,
+    ("GET", "/train/"): Role.USER,
+    ("DELETE", "/train/"): Role.REVIEWER,
+    ("POST", "/scoring/{method}"): Role.ANNOTATOR,
+    ("GET", "/scoring/"): Role.USER,
+    ("DELETE", "/scoring/"): Role.ANNOTATOR,
+}
+"""Written out a second time on purpose: who may do what changes here too, or the test fails."""
+
+
+def routes_of(router: Any) -> set[tuple[str, str]]:
+    """Methods and paths of a router and of those in it."""
+    found = set()
+    for route in router.routes:
+        inner = getattr(route, "original_router", None)
+        if inner is not None:
+            found |= routes_of(inner)
+        elif isinstance(route, APIRoute):
+            found |= {(method, route.path) for method in route.methods}
+    return found
+
+
+def call(client: TestClient, method: str, path: str) -> int:
+    return client.request(method, path.replace("{model}", "unet").replace("{path:path}", "x")).status_code
+
+
+def test_the_server_has_these_routes_and_no_others(app: Any) -> None:
+    api = make_api(app, users=None)
+    assert routes_of(api) == set(EXPECTED)
+    assert ACCESS == EXPECTED
+    assert [route for route in api.routes if not isinstance(route, APIRoute)] == []
+
+
+@pytest.mark.parametrize(("method", "path"), EXPECTED, ids=lambda part: str(part))
+def test_a_route_asks_for_its_role_and_no_lower_one(
+    secure: Callable[..., TestClient], method: str, path: str
+) -> None:
+    needed = EXPECTED[method, path]
+    for role in (None, *Role):
+        status = call(secure(role), method, path)
+        if needed == PUBLIC:
+            assert status not in (401, 403)
+        elif role is None:
+            assert status == 401
+        elif role < needed:
+            assert status == 403
+        else:
+            assert status not in (401, 403)
+
+
+def test_what_monai_label_offers_besides_is_closed(secure: Callable[..., TestClient]) -> None:
+    theirs = routes_of(import_module("monailabel.app").app)
+    client = secure(Role.ADMIN)
+    for method, path in sorted(theirs - set(EXPECTED)):
+        assert call(client, method, path) in (404, 405), (method, path)
+    closed = {path for _, path in theirs - set(EXPECTED)}
+    assert {
+        "/reload",
+        "/proxy/dicom/wado/{path:path}",
+        "/logs/",
+        "/model/{model}",
+        "/batch/infer/{model}",
+    } <= closed
+
+
+@pytest.mark.parametrize("path", ["/docs", "/openapi.json", "/static/x", "/", "/favicon.ico", "/redoc"])
+def test_nothing_else_is_served(secure: Callable[..., TestClient], path: str) -> None:
+    assert secure(Role.ADMIN).get(path).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "header", ["", "Bearer", "Bearer x", "Basic YWRtaW46YWRtaW4=", "Bearer ..", "Bearer \x00"]
+)
+def test_an_odd_token_is_no_token(secure: Callable[..., TestClient], header: str) -> None:
+    assert secure().get("/info/", headers={"Authorization": header}).status_code == 401
+
+
+def test_login_gives_a_token_that_logout_ends(secure: Callable[..., TestClient]) -> None:
+    client = secure()
+    form = {"username": "annotator", "password": PASSWORD, "grant_type": "password"}
+    assert client.post("/auth/token", data=form | {"password": "wrong"}).status_code == 401
+    answer = client.post("/auth/token", data=form).json()
+    headers = {"Authorization": f"{answer['token_type']} {answer['access_token']}"}
+    who = client.get("/auth/token/valid", headers=headers).json()
+    assert who == {"username": "annotator", "roles": ["monailabel-user", "monailabel-annotator"]}
+    assert client.post("/auth/logout", headers=headers).status_code == 200
+    assert client.get("/auth/token/valid", headers=headers).status_code == 401
+
+
+def test_guessing_passwords_is_slowed_down(secure: Callable[..., TestClient]) -> None:
+    client = secure()
+    form = {"username": "reviewer", "password": "wrong", "grant_type": "password"}
+    answers = [client.post("/auth/token", data=form) for _ in range(6)]
+    assert [answer.status_code for answer in answers] == [401] * 5 + [429]
+    assert answers[-1].headers["retry-after"] == "60"
+
+
+def test_an_offered_image_can_be_fetched_without_the_token_and_no_other(
+    secure: Callable[..., TestClient],
+) -> None:
+    user, anyone = secure(Role.USER), secure()
+    assert anyone.get("/datastore/image", params={"image": "patient001_frame01"}).status_code == 401
+    sample = user.post("/activelearning/first").json()
+    assert "path" not in sample
+    assert anyone.get("/datastore/image", params={"image": sample["id"]}).status_code == 200
+    assert anyone.get("/datastore/image", params={"image": "patient001_frame03"}).status_code == 401
+
+
+def test_a_body_is_not_read_before_the_token_was_looked_at(secure: Callable[..., TestClient]) -> None:
+    bodies = [secure(role).post("/activelearning/first", content=b"no json") for role in (None, Role.USER)]
+    assert [answer.status_code for answer in bodies] == [401, 422]

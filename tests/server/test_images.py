@@ -1,0 +1,124 @@
+"""Volumes that a studies folder offers."""
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from dicom_files import write_dicom_series
+
+from pipelines.core.records import Phase
+from pipelines.core.volume import Volume, read_volume
+from pipelines.datasets.phantom.cohort import write_phantom_cohort
+from pipelines.server.images import StudyImages
+
+from .conftest import heart, write_nifti
+
+
+def third_and_first(cine: Volume) -> tuple[int, int]:
+    """ED is frame 3 and ES is frame 1 of any cine."""
+    return 2, 0
+
+
+def never(cine: Volume) -> tuple[int, int]:
+    raise AssertionError("the phases of this cine are known")
+
+
+def images_of(folder: Path, find=never) -> StudyImages:
+    images = StudyImages(folder, find)
+    images.scan()
+    return images
+
+
+def test_frames_of_a_patient_are_served_as_a_pair_ed_first(studies: Path) -> None:
+    pair = [image for image in images_of(studies).all() if image.patient == "patient001"]
+    assert [(image.id, image.phase, image.frame, image.partner) for image in pair] == [
+        ("patient001_frame01", Phase.ED, 1, "patient001_frame03"),
+        ("patient001_frame03", Phase.ES, 3, "patient001_frame01"),
+    ]
+
+
+def test_a_lone_volume_has_no_phase_and_no_partner(studies: Path) -> None:
+    lone = images_of(studies).get("lone")
+    assert lone is not None
+    assert (lone.phase, lone.partner) == (None, None)
+
+
+def test_a_cine_is_served_as_the_frames_that_info_cfg_names(tmp_path: Path) -> None:
+    write_phantom_cohort(tmp_path, patients=1, frames=4)
+    cine = nib.load(tmp_path / "training" / "patient001" / "patient001_4d.nii.gz")
+    images = images_of(tmp_path)
+    assert [(image.id, image.phase, image.frame) for image in images.all()] == [
+        ("patient001_4d_ED", Phase.ED, 1),
+        ("patient001_4d_ES", Phase.ES, 3),
+    ]
+    es = read_volume(images.all()[1].path)
+    np.testing.assert_array_equal(es.array, np.asarray(cine.dataobj)[..., 2])
+    np.testing.assert_allclose(es.affine, cine.affine, atol=1e-5)
+
+
+def test_a_cine_without_info_cfg_is_split_once_by_what_the_network_finds(tmp_path: Path) -> None:
+    cine = np.stack([heart(radius) for radius in (3.0, 3.5, 4.0)], axis=-1)
+    write_nifti(tmp_path / "cine.nii.gz", cine)
+    first = images_of(tmp_path, third_and_first).all()
+    assert [(image.id, image.frame, image.partner) for image in first] == [
+        ("cine_ED", 3, "cine_ES"),
+        ("cine_ES", 1, "cine_ED"),
+    ]
+    assert images_of(tmp_path, never).all() == first
+
+
+def test_a_dicom_series_is_served_as_nifti(tmp_path: Path) -> None:
+    write_phantom_cohort(tmp_path / "phantom", patients=1, frames=3)
+    cine = tmp_path / "phantom" / "training" / "patient001" / "patient001_4d.nii.gz"
+    (tmp_path / "studies").mkdir()
+    write_dicom_series(cine, tmp_path / "studies" / "series")
+    images = images_of(tmp_path / "studies")
+    assert [image.id for image in images.all()] == ["series"]
+    assert read_volume(images.all()[0].path).array.shape == nib.load(cine).shape[:3]
+
+
+def test_an_id_stays_with_its_file_when_another_of_that_name_comes_before_it(tmp_path: Path) -> None:
+    kept = write_nifti(tmp_path / "b" / "image.nii.gz", heart())
+    images = images_of(tmp_path)
+    write_nifti(tmp_path / "a" / "image.nii.gz", heart(3.0))
+    images.scan()
+    again = images_of(tmp_path)
+    for found in (images, again):
+        assert {image.id for image in found.all()} == {"image", "image_2"}
+        assert found.get("image").path == kept
+
+
+def test_a_file_that_is_no_volume_is_put_aside_with_the_reason(studies: Path) -> None:
+    (studies / "broken.nii.gz").write_bytes(b"no image")
+    write_nifti(studies / "flat.nii.gz", heart()[:, :, 0])
+    images = images_of(studies)
+    assert {image.id for image in images.all()} == {"patient001_frame01", "patient001_frame03", "lone"}
+    reasons = {problem.path.name: problem.reason for problem in images.problems}
+    assert "expected a readable NIfTI file" in reasons["broken.nii.gz"]
+    assert "(24, 20)" in reasons["flat.nii.gz"]
+
+
+def test_the_folder_is_read_again_only_after_a_change(studies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = StudyImages(studies, never)
+    scans: list[int] = []
+    scan = images.scan
+    monkeypatch.setattr(images, "scan", lambda: (scans.append(1), scan())[1])
+    images.refresh()
+    images.refresh()
+    assert len(scans) == 1
+    write_nifti(studies / "new.nii.gz", heart())
+    images.refresh()
+    write_nifti(studies / "labels" / "final" / "lone_seg.nii.gz", heart())
+    images.refresh()
+    assert len(scans) == 2
+    assert images.get("new") is not None
+
+
+def test_an_empty_folder_has_no_images(tmp_path: Path) -> None:
+    assert images_of(tmp_path).all() == []
+
+
+@pytest.mark.parametrize("name", ["../lone", "/etc/passwd", "patient001/patient001_frame01", "", "."])
+def test_a_name_that_is_a_path_finds_nothing(studies: Path, name: str) -> None:
+    assert images_of(studies).get(name) is None

@@ -1,0 +1,260 @@
+"""What the page asks for beside MONAI Label's requests: cines, curves, probabilities, radiographs."""
+
+import base64
+import gzip
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from pipelines.core.volume import Volume
+from pipelines.datasets.phantom.xray import phantom_xray
+from pipelines.server.users import Role
+from pipelines.server.xrays import XrayReader, check_size
+
+from .conftest import heart, true_mask, write_nifti
+
+RADII = (4.0, 3.5, 3.0, 3.6)
+
+
+def write_cine(path: Path) -> Path:
+    """Four frames of a heart; ED is the first and ES the third."""
+    write_nifti(path, np.stack([heart(radius) for radius in RADII], axis=3))
+    image = nib.load(path)
+    image.header.set_zooms((2.0, 2.0, 8.0, 0.04))
+    image.header.set_xyzt_units("mm", "sec")
+    nib.save(image, path)
+    return path
+
+
+def png(pixels: np.ndarray, kind: str = "PNG") -> bytes:
+    stream = BytesIO()
+    Image.fromarray(pixels).save(stream, kind)
+    return stream.getvalue()
+
+
+def chest() -> np.ndarray:
+    return np.round(255 * phantom_xray(np.random.default_rng(0))).astype(np.uint8)
+
+
+@pytest.fixture
+def with_cine(studies: Path, app: Any, client: TestClient) -> TestClient:
+    """A server whose folder has a cine too, as its frames at ED and ES."""
+    write_cine(studies / "beat.nii.gz")
+    app.datastore().refresh()
+    return client
+
+
+def lv_ml(radius: float) -> float:
+    return float((true_mask(heart(radius)) == 3).sum() * 32 / 1000)
+
+
+def read(content: bytes) -> Any:
+    return nib.Nifti1Image.from_bytes(gzip.decompress(content))
+
+
+def test_a_frame_of_a_cine_leads_to_the_whole_cine(with_cine: TestClient) -> None:
+    objects = with_cine.get("/datastore/", params={"output": "all"}).json()["objects"]
+    has_cine = {name: found["image"]["info"]["has_cine"] for name, found in objects.items()}
+    assert has_cine == {
+        "patient001_frame01": False,
+        "patient001_frame03": False,
+        "lone": False,
+        "beat_ED": True,
+        "beat_ES": True,
+    }
+    for image in ("beat_ED", "beat_ES"):
+        cine = read(with_cine.get("/viewer/data/cine", params={"image": image}).content)
+        expected = np.stack([heart(radius) for radius in RADII], axis=3)
+        np.testing.assert_array_equal(np.asarray(cine.dataobj), expected)
+        assert cine.header.get_zooms() == pytest.approx((2, 2, 8, 0.04))
+        np.testing.assert_array_equal(cine.affine, np.diag([2, 2, 8, 1]))
+
+
+def test_the_cine_is_still_known_after_a_restart(with_cine: TestClient, app: Any) -> None:
+    app.datastore().images.scan(unfold=False)
+    assert with_cine.get("/viewer/data/cine", params={"image": "beat_ES"}).status_code == 200
+
+
+@pytest.mark.parametrize("image", ["lone", "patient001_frame01", "nothing", "../beat", ""])
+def test_an_image_without_a_cine_has_none(with_cine: TestClient, image: str) -> None:
+    for answer in (
+        with_cine.get("/viewer/data/cine", params={"image": image}),
+        with_cine.post("/viewer/data/curve", params={"image": image}),
+    ):
+        assert answer.status_code == 400
+        assert answer.json()["detail"].startswith("expected")
+
+
+def check_curve(told: dict[str, Any]) -> None:
+    expected = [round(lv_ml(radius), 2) for radius in RADII]
+    assert told["volumes_ml"]["lv"] == expected
+    assert len(set(told["volumes_ml"]["rv"])) == 1
+    assert (told["frame_ed"], told["frame_es"]) == (1, 3)
+    assert told["frame_s"] == pytest.approx(0.04)
+    ef = 100 * (1 - lv_ml(3.0) / lv_ml(4.0))
+    assert told["indices"]["lv_ef_percent"] == pytest.approx(ef, abs=0.01)
+
+
+def test_the_curve_of_a_cine_has_the_volume_of_each_frame(with_cine: TestClient) -> None:
+    answer = with_cine.post("/viewer/data/curve", params={"image": "beat_ES"})
+    assert answer.status_code == 200
+    check_curve(answer.json())
+
+
+def test_the_curve_of_a_cine_that_is_sent_is_the_same_and_nothing_stays(
+    client: TestClient, app: Any, tmp_path: Path
+) -> None:
+    path = write_cine(tmp_path / "sent.nii.gz")
+    answer = client.post("/viewer/data/curve", files={"file": ("my cine.nii.gz", path.read_bytes())})
+    assert answer.status_code == 200
+    check_curve(answer.json())
+    assert list((Path(app.datastore().root) / ".thorax" / "uploads").iterdir()) == []
+
+
+@pytest.mark.parametrize("frames", [1, 201])
+def test_a_cine_of_too_few_or_too_many_frames_is_refused(
+    client: TestClient, tmp_path: Path, frames: int
+) -> None:
+    path = write_nifti(tmp_path / "odd.nii", np.random.default_rng(0).random((4, 4, 2, frames)))
+    answer = client.post("/viewer/data/curve", files={"file": ("odd.nii", path.read_bytes())})
+    assert answer.status_code == 400
+    assert f"expected a cine of 2 to 200 frames, found {frames}" in answer.json()["detail"]
+
+
+def test_a_cine_without_a_heart_says_so(client: TestClient, tmp_path: Path) -> None:
+    path = write_nifti(tmp_path / "empty.nii", np.random.default_rng(0).random((8, 8, 2, 3)))
+    answer = client.post("/viewer/data/curve", files={"file": ("empty.nii", path.read_bytes())})
+    assert answer.status_code == 400
+    assert "expected the LV in at least 2 frames" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("a.nii.gz", b"no image"), ("a.txt", b"text"), ("../../a.nii", b"\x5c\x01"), ("a.nii.gz", b"")],
+)
+def test_what_is_no_cine_is_refused_without_a_path_of_the_server(
+    client: TestClient, app: Any, name: str, content: bytes
+) -> None:
+    answer = client.post("/viewer/data/curve", files={"file": (name, content)})
+    assert answer.status_code == 400
+    assert str(app.datastore().root) not in answer.text
+    assert "uploads" not in answer.text
+
+
+@pytest.fixture
+def with_probabilities(app: Any, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> TestClient:
+    """A network that is 80% sure of what is there."""
+
+    def probabilities(name: str, volume: Volume) -> np.ndarray:
+        mask = true_mask(volume.array)
+        return np.stack([np.where(mask == label, 0.8, 0.05) for label in range(4)]).astype(np.float32)
+
+    monkeypatch.setattr(app.predictors, "probabilities", probabilities)
+    return client
+
+
+def test_a_probability_map_is_on_the_grid_of_its_image(with_probabilities: TestClient, studies: Path) -> None:
+    turned = nib.load(studies / "lone.nii.gz").as_reoriented(np.array([[1, -1], [2, 1], [0, -1]]))
+    sent = {"files": ("turned.nii.gz", gzip.compress(turned.to_bytes()))}
+    session = with_probabilities.put("/session/", files=sent).json()["session_id"]
+    for source, image in (
+        ({"image": "lone"}, nib.load(studies / "lone.nii.gz")),
+        ({"session_id": session}, turned),
+    ):
+        for structure, label in (("rv", 1), ("myo", 2), ("lv", 3)):
+            query = source | {"model": "unet", "structure": structure}
+            found = read(with_probabilities.get("/viewer/data/probability", params=query).content)
+            np.testing.assert_array_equal(found.affine, image.affine)
+            is_there = true_mask(np.asarray(image.dataobj)) == label
+            np.testing.assert_array_equal(np.asarray(found.dataobj), np.where(is_there, 204, 13))
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ({"image": "lone", "model": "unet", "structure": "background"}, 422),
+        ({"image": "lone", "model": "unet", "structure": "lv\n"}, 422),
+        ({"image": "lone", "model": "../unet", "structure": "lv"}, 404),
+        ({"image": "lone", "model": "correct_volume", "structure": "lv"}, 404),
+        ({"image": "../lone", "model": "unet", "structure": "lv"}, 400),
+        ({"session_id": "none", "model": "unet", "structure": "lv"}, 404),
+        ({"model": "unet"}, 422),
+    ],
+)
+def test_odd_requests_for_a_probability_are_refused(
+    with_probabilities: TestClient, query: dict[str, str], status: int
+) -> None:
+    assert with_probabilities.get("/viewer/data/probability", params=query).status_code == status
+
+
+def test_a_session_of_another_user_has_no_probability(
+    secure: Callable[..., TestClient], studies: Path
+) -> None:
+    sent = {"files": ("a.nii.gz", (studies / "lone.nii.gz").read_bytes())}
+    session = secure(Role.USER).put("/session/", files=sent).json()["session_id"]
+    query = {"session_id": session, "model": "unet", "structure": "lv"}
+    assert secure(Role.ADMIN).get("/viewer/data/probability", params=query).status_code == 404
+
+
+@pytest.mark.slow
+def test_a_radiograph_gets_its_class_and_its_heat_map(client: TestClient, app: Any) -> None:
+    wide = np.pad(chest(), ((0, 0), (500, 600)))
+    answer = client.post("/viewer/data/xray", files={"file": ("a.jpg", png(wide, "JPEG"))})
+    assert answer.status_code == 200
+    told = answer.json()
+    assert 0 <= told["probability"] <= 1
+    assert told["decision"] == ("PNEUMONIA" if told["probability"] >= told["threshold"] else "NORMAL")
+    assert any("not a frontal chest radiograph" in warning for warning in told["warnings"])
+    picture, heat = (Image.open(BytesIO(base64.b64decode(told[key]))) for key in ("picture", "heat_map"))
+    assert picture.size == heat.size == (1024, round(224 * 1024 / 1324))
+    colours = np.asarray(heat)
+    assert colours.shape[2] == 4
+    assert colours[..., 3].max() > 200
+    assert list((Path(app.datastore().root) / ".thorax" / "uploads").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.png", b"no picture"),
+        ("a.dcm", bytes(128) + b"DICM" + b"rubbish"),
+        ("a.nii.gz", b"\x1f\x8b"),
+        ("../../a.png", b""),
+        ("a", b"x"),
+        ("a.png", png(np.zeros((8, 8), np.uint8))),
+        ("a.gif", png(np.zeros((64, 64), np.uint8), "GIF")),
+        ("a.jpg", png(chest())[:2000]),
+    ],
+)
+def test_what_is_no_radiograph_is_refused_without_a_path_of_the_server(
+    client: TestClient, app: Any, name: str, content: bytes
+) -> None:
+    answer = client.post("/viewer/data/xray", files={"file": (name, content)})
+    assert answer.status_code == 400
+    assert answer.json()["detail"].startswith("expected")
+    assert str(app.datastore().root) not in answer.text
+
+
+def test_a_small_file_that_unpacks_to_a_huge_picture_is_refused_before(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.png"
+    Image.new("1", (10_000, 10_000)).save(path)
+    assert path.stat().st_size < 100_000
+    with pytest.raises(Exception, match="expected at most 40000000 pixels, found 10000 x 10000"):
+        check_size(path)
+
+
+def test_without_weights_of_the_bundle_the_server_says_so(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert not XrayReader(tmp_path).is_ready
+    monkeypatch.setattr(XrayReader, "is_ready", property(lambda self: False))
+    answer = client.post("/viewer/data/xray", files={"file": ("a.png", png(chest()))})
+    assert answer.status_code == 503
+    assert answer.json()["detail"] == "this server has no weights of the chest X-ray bundle"

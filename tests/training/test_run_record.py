@@ -1,0 +1,109 @@
+import json
+from pathlib import Path
+
+import pytest
+from torch.utils.tensorboard import SummaryWriter
+
+from pipelines.core.errors import DataError
+from pipelines.models.bundle import ACDC_BUNDLE
+from pipelines.training.run_record import network_in, read_run, shown_command
+
+HISTORY = """epoch,iteration,train_loss,learning_rate,val_mean_dice,val_dice_loss
+1,10,2.0,0.001,,
+2,20,1.0,0.0005,0.8,0.3
+3,30,0.5,0.0,0.75,0.35
+"""
+COMMAND = ["__main__.py", "run", "training", "--args_file", "configs/args_attention_unet.yaml"]
+
+
+def write_run(folder: Path, command: list[str], *, fold: int = 0, seconds: float | None = None) -> Path:
+    folder.mkdir(parents=True)
+    manifest = {"command": command, "fold": fold, "precision": "torch.bfloat16", "threads": 1}
+    if seconds is not None:
+        manifest["seconds"] = seconds
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "history.csv").write_text(HISTORY)
+    return folder
+
+
+def test_run_is_read_with_its_last_and_best_figures(tmp_path: Path) -> None:
+    run = read_run(write_run(tmp_path / "first", [*COMMAND, "--batch_size", "8"], seconds=90.0))
+    assert (run.name, run.network, run.epochs, run.samples) == ("first", "attention_unet", 3, 240)
+    assert (run.seconds, run.precision, run.all_patients) == (90.0, "bfloat16", False)
+    assert run.best("val_mean_dice") == 0.8
+    assert run.last("val_dice_loss") == 0.35
+    assert run.last("val_iou_lv") is None
+    assert run.history["val_mean_dice"] == ([2, 3], [0.8, 0.75])
+
+
+def test_batch_size_is_found_in_each_way_to_set_it_and_else_is_the_bundles(tmp_path: Path) -> None:
+    def samples(name: str, *words: str) -> int:
+        return read_run(write_run(tmp_path / name, [*words])).samples
+
+    assert samples("a", *COMMAND) == 30 * 12
+    assert samples("b", *COMMAND, "--batch_size=4") == 30 * 4
+    assert samples("c", "thorax", "train", "vnet", "--set", "batch_size=2") == 30 * 2
+
+
+def test_fold_minus_one_is_a_run_on_all_patients(tmp_path: Path) -> None:
+    assert read_run(write_run(tmp_path / "all", COMMAND, fold=-1)).all_patients
+
+
+def test_time_is_the_sum_over_sessions_and_leaves_out_the_pause_between_them(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", COMMAND, seconds=1.0)
+    for session, first in enumerate((1000.0, 9000.0)):
+        with SummaryWriter(str(folder / "tensorboard"), filename_suffix=f".{session}") as writer:
+            for epoch in range(3):
+                writer.add_scalar("train_loss", 1.0, epoch, walltime=first + 60 * epoch)
+    assert read_run(folder).seconds == pytest.approx(2 * 3 * 60)
+
+
+def test_weights_of_another_network_do_not_name_the_run(tmp_path: Path) -> None:
+    command = ["thorax", "train", "unet", "--set", "x=1", "--initial", "/data/attention_unet/best.pt"]
+    assert read_run(write_run(tmp_path / "run", command)).network == "unet"
+
+
+@pytest.mark.parametrize(
+    ("text", "network"),
+    [("test_unet_tta", "unet"), ("x_attention_unet", "attention_unet"), ("VNET", None), ("vnet", "vnet")],
+)
+def test_network_is_the_longest_name_in_a_text(text: str, network: str | None) -> None:
+    assert network_in(text) == network
+
+
+def test_command_is_shown_without_paths_of_the_machine() -> None:
+    words = [
+        *COMMAND,
+        "--output_dir",
+        "/here/runs/att",
+        "--cache_dir",
+        "/here/cache",
+        "--dataset_dir=/here/prep",
+    ]
+    words += ["--initial_weights", "/here/runs/first/best.pt", "--max_epochs", "40"]
+    assert shown_command(words) == (
+        "python -m monai.bundle run training --args_file configs/args_attention_unet.yaml "
+        "--output_dir runs/att --dataset_dir /path/to/prepared "
+        "--initial_weights runs/first/best.pt --max_epochs 40"
+    )
+    words = ["thorax", "evaluate", "/here/prep", "--output", "runs/test_unet", "--tta"]
+    assert shown_command(words) == "thorax evaluate /path/to/prepared --output runs/test_unet --tta"
+
+
+def test_folder_without_a_run_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="expected the history of a training"):
+        read_run(tmp_path)
+    (tmp_path / "history.csv").write_text(HISTORY)
+    with pytest.raises(DataError, match=r"expected a training run with manifest\.json"):
+        read_run(tmp_path)
+
+
+def test_command_without_a_network_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="expected a command with one of unet, attention_unet, vnet"):
+        read_run(write_run(tmp_path / "run", ["thorax", "demo"]))
+
+
+def test_weights_of_the_bundle_are_shown_where_they_lie_in_it() -> None:
+    weights = ACDC_BUNDLE / "models" / "unet" / "model.pt"
+    words = ["__main__.py", "run", "training", "--initial_weights", str(weights)]
+    assert shown_command(words).endswith("--initial_weights models/unet/model.pt")
