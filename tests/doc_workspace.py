@@ -32,11 +32,11 @@ class Command:
     text: str
 
 
-def commands_of(page: str) -> list[Command]:
-    """The commands of a page in order; `cd` holds until its block ends."""
+def commands_of(page: str, root: str = ".") -> list[Command]:
+    """The commands of a page in order; each block begins in `root`, and `cd` holds until it ends."""
     commands = []
     for block in re.findall(r"^ *```console\n(.*?)^ *```", page, re.MULTILINE | re.DOTALL):
-        folder = "."
+        folder = root
         for line in re.findall(r"^ *\$ (.*)$", block, re.MULTILINE):
             if line.startswith("cd "):
                 folder = line.removeprefix("cd ")
@@ -45,10 +45,20 @@ def commands_of(page: str) -> list[Command]:
     return commands
 
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+CARDS = sorted((ROOT / "bundles").glob("*/docs/README.md"))
+"""Of the bundles; their commands are given in the root of the bundle."""
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *CARDS]
 
 COMMANDS = list(
-    dict.fromkeys(command for page in PAGES for command in commands_of(page.read_text(encoding="utf-8")))
+    dict.fromkeys(
+        command
+        for page in PAGES
+        for command in commands_of(
+            page.read_text(encoding="utf-8"),
+            str(page.parents[1].relative_to(ROOT)) if page in CARDS else ".",
+        )
+    )
 )
 
 

@@ -7,18 +7,20 @@ import socket
 import sys
 from collections.abc import Callable
 
+import yaml
 from doc_environment import activate, conda, install_hook
 from doc_store import in_order
 from doc_workspace import COMMANDS, ROOT, Command, Workspace
 from labelled_studies import write_labelled_studies
 from measured_images import measured_images
 from square_heart import write_square_hearts
+from without_thorax import RUN_MONAI
 
 from pipelines.core.files import write_csv
 
 
 def is_about_xrays(command: Command) -> bool:
-    return re.search(r"xray|resnet|int8", command.text) is not None
+    return re.search(r"xray|resnet|lite0|int8", f"{command.folder} {command.text}") is not None
 
 
 def run_it(workspace: Workspace, command: Command) -> None:
@@ -37,10 +39,12 @@ def train_smoke(workspace: Workspace, command: Command) -> None:
 
 def monai_smoke(workspace: Workspace, command: Command) -> None:
     """With the overlay that stands behind `--smoke`."""
-    network = re.search(r"configs/args_(\w+)\.yaml", command.text)
-    assert network is not None
-    layers = ["common", f"network_{network[1]}", "train", "smoke"]
-    files = ",".join(f"'configs/{layer}.yaml'" for layer in layers)
+    arguments = re.search(r"--args_file (\S+)", command.text)
+    assert arguments is not None
+    bundle = workspace.folder / command.folder
+    layers = yaml.safe_load((bundle / arguments[1]).read_text(encoding="utf-8"))["config_file"]
+    files = ",".join(f"'{layer}'" for layer in [*layers, "configs/smoke.yaml"])
+    shutil.rmtree(bundle / "runs", ignore_errors=True)
     workspace.run(command, "--config_file", f'"[{files}]"')
 
 
@@ -95,10 +99,25 @@ def torchrun_smoke(workspace: Workspace, command: Command) -> None:
 
 def in_exported(workspace: Workspace, command: Command) -> None:
     """In the unpacked bundle, made by the documented commands."""
+    ensure_bundle(workspace, command)
+    workspace.run(command)
+
+
+def with_monai_alone(workspace: Workspace, command: Command) -> None:
+    """Where the package cannot be imported."""
+    ensure_bundle(workspace, command)
+    output = re.search(r"--output_dir (\S+)", command.text)
+    assert output is not None
+    shutil.rmtree(workspace.folder / command.folder / output[1], ignore_errors=True)
+    text = command.text.replace("python -m monai.bundle", f"python -c {shlex.quote(RUN_MONAI)}")
+    workspace.run(Command(command.folder, text))
+    assert list((workspace.folder / command.folder / output[1]).iterdir())
+
+
+def ensure_bundle(workspace: Workspace, command: Command) -> None:
     if not (workspace.folder / command.folder).exists():
         unpack = next(maker for maker in COMMANDS if maker.text.startswith("python -m zipfile"))
         run_documented(workspace, unpack)
-    workspace.run(command)
 
 
 def make_inputs(workspace: Workspace, command: Command) -> None:
@@ -268,7 +287,9 @@ RUNNERS: dict[str, Callable[[Workspace, Command], None]] = {
     r"python -m monai\.bundle run training .*": monai_smoke,
     r"python -m zipfile .*": with_inputs,
     r"sha256sum .*": in_exported,
-    r"python -m monai\.bundle (run --config_file|\w+_export|verify_\w+) .*": in_exported,
+    r"python -m monai\.bundle run --config_file .*": with_monai_alone,
+    r"python -m monai\.bundle run evaluating .*": run_it,
+    r"python -m monai\.bundle (\w+_export|verify_\w+) .*": in_exported,
     r"thorax (train|unseen-masks) .*": train_smoke,
     r"torchrun .*": torchrun_smoke,
     r"thorax cohort .*": cohort_small,

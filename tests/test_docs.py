@@ -1,15 +1,16 @@
-"""Every command shown in the README and the site runs, the long ones at a smaller scale.
+"""Every command shown in the README, the site and the bundles' cards runs, the long ones at a smaller scale.
 
 A command is a line that begins with `$ ` in a `console` block. Each block starts in the root of the
 repository; here that is a folder with a phantom in the place of the data and a copy of the bundle. `RUNNERS`
-says what is done with which command, and a command that it does not know fails.
+says what is done with which command, and a command that it does not know fails. Blocks of a card start in the
+root of its bundle.
 """
 
 import re
 from pathlib import Path
 
 import pytest
-from doc_workspace import COMMANDS, PAGES, ROOT, Command, Workspace, commands_of
+from doc_workspace import CARDS, COMMANDS, PAGES, ROOT, Command, Workspace, commands_of
 from doc_workspace import workspace as workspace
 from documented import is_about_xrays, run_documented
 
@@ -19,6 +20,7 @@ HEARTS = [command for command in COMMANDS if not is_about_xrays(command)]
 def test_commands_are_found_with_the_folder_they_are_given_in() -> None:
     page = "```console\n$ cd a/b\n$ one -x\nits output\n```\ntext\n```console\n$ two\n```\n"
     assert commands_of(page) == [Command("a/b", "one -x"), Command(".", "two")]
+    assert commands_of(page, "c") == [Command("a/b", "one -x"), Command("c", "two")]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -35,6 +37,12 @@ def test_commands_stand_in_console_blocks_only(page: Path) -> None:
 def test_links_to_files_of_the_repository_lead_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8"))
     assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("card", CARDS, ids=lambda card: card.parts[-3])
+def test_no_table_of_a_card_holds_a_command(card: Path) -> None:
+    assert re.findall(r"^\|.*`(?:python -m|thorax \w+) .*", card.read_text(encoding="utf-8"), re.MULTILINE) == []
+    assert commands_of(card.read_text(encoding="utf-8")) != []
 
 
 @pytest.mark.slow
