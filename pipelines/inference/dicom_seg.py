@@ -19,7 +19,7 @@ from pydicom.uid import generate_uid
 import pipelines
 from pipelines.errors import ConfigError, DataError
 from pipelines.files import atomic_path
-from pipelines.inference.dicom_series import read_header
+from pipelines.inference.dicom_file import read_header
 from pipelines.labels import FOREGROUND, AcdcLabel
 
 ANATOMY: Final = Code("123037004", "SCT", "Anatomical Structure")

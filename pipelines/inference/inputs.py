@@ -12,7 +12,8 @@ from pipelines.datasets.nifti import Volume, read_volume
 from pipelines.datasets.records import Phase, Problem
 from pipelines.errors import DataError
 from pipelines.inference.dicom import read_series
-from pipelines.inference.dicom_series import Series, group_series, is_dicom
+from pipelines.inference.dicom_file import is_dicom
+from pipelines.inference.dicom_series import Series, group_series
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
 DICOM_SUFFIXES = (".dcm", ".ima", ".dicom")

@@ -10,7 +10,8 @@ from typing import Final
 
 from pipelines.datasets.xray_image import SUFFIXES
 from pipelines.errors import DataError
-from pipelines.inference.dicom_series import group_series, is_dicom
+from pipelines.inference.dicom_file import is_dicom
+from pipelines.inference.dicom_series import group_series
 from pipelines.inference.inputs import DICOM_SUFFIXES, INFO_NAME, NIFTI_SUFFIXES, is_label_map
 from pipelines.watching.arrivals import Arrival
 from pipelines.watching.dicom_tags import DicomTags, read_tags
@@ -189,6 +190,8 @@ class Units:
                 self.waiting += len(series.files)
                 continue
             origin = min(one.series for one in tags)
+            if sum(other.uids == series.uids for other in found) > 1:
+                origin += f" of {printable(series.patient)}"  # an anonymiser gave two patients one UID
             name = printable(series.files[0].parent.name)
             yield Unit(Kind.HEART, name, origin, series.files, uid, missing)
 
