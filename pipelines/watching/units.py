@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from pipelines.datasets.xray_image import SUFFIXES
+from pipelines.datasets.xray_image import SUFFIXES, XRAY_MODALITIES
 from pipelines.errors import DataError
 from pipelines.inference.dicom_file import is_dicom
 from pipelines.inference.dicom_series import group_series
@@ -21,8 +21,6 @@ from pipelines.watching.ledger import Ledger
 PICTURE_SUFFIXES: Final = tuple(suffix for suffix in SUFFIXES if suffix not in DICOM_SUFFIXES)
 
 HEART_MODALITIES: Final = ("MR", "")
-XRAY_MODALITIES: Final = ("CR", "DX", "RG")
-"""DICOM modalities of radiographs: computed, digital, and radiographic imaging."""
 
 UNWANTED_SERIES: Final = "another series:"
 """How the reason begins why a series is passed over that `--series` does not name."""
