@@ -162,7 +162,7 @@ function download() {
 function openFile(file) {
   const name = file.name.toLowerCase();
   if (/\.nii(\.gz)?$/.test(name)) return act.open(new Dropped(file));
-  if (/\.(jpe?g|png|dcm|dicom)$/.test(name)) return act.openXray(file);
+  if (/\.(jpe?g|png|tiff?|bmp|webp|dcm|dicom)$/.test(name)) return act.openXray(file);
   say("");
   complain(`Expected a heart (.nii, .nii.gz) or a chest X-ray (.jpg, .png, .dcm), found ${file.name}.`);
 }

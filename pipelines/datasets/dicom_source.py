@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pipelines.core.volume import Volume
 from pipelines.datasets.dicom import read_series
-from pipelines.datasets.dicom_series import read_header
+from pipelines.datasets.dicom_file import read_header
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ def dicom_spacing_mm(slices: list[list[Path]]) -> tuple[float, float, float]:
     """`(dx, dy, dz)` in mm of an ordered series from headers; dz is 0 if one slice does not tell it.
 
     Args:
-        slices: Files as from `order_series`.
+        slices: Files by slice and frame, as from `order_series`.
     """
     first = read_header(slices[0][0])
     row_gap, column_gap = (float(value) for value in first.PixelSpacing)

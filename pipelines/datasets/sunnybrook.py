@@ -162,14 +162,14 @@ def _plain(identifier: str) -> str:
 def _read_patient(
     patient: str, group: str, series: Path, contours: Path
 ) -> tuple[PatientRecord, list[Problem]]:
-    slices = order_series(sorted(series.glob("*.dcm")))
+    slices, warnings = order_series(sorted(series.glob("*.dcm")))
     place = {
         path.stem.rpartition("-")[2]: (z, frame)
         for z, group_of_slice in enumerate(slices)
         for frame, path in enumerate(group_of_slice)
     }
     found: dict[str, dict[int, dict[int, Path]]] = {INNER: {}, OUTER: {}}
-    problems: list[Problem] = []
+    problems = [Problem(patient, series, warning) for warning in warnings]
     for path in sorted(contours.glob("IM-*-*contour-manual.txt")):
         match = re.fullmatch(r"IM-\d+-(\d+)-([io]contour)-manual\.txt", path.name)
         if match is None:

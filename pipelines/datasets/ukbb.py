@@ -4,7 +4,7 @@ UK Biobank gives no labels with its images. Folders made by `ukbb_cardiac` may h
 (`label_sa*.nii.gz`); its `seg_sa*.nii.gz` are predictions of a network and no truth, so they are not read.
 
 In DICOM the slices are series of their own, `CINE_segmented_SAX_b1`, `_b2`, ..., or all in one series
-`CINE_segmented_SAX`; a slice that was scanned again is there twice, and the last series counts, as in
+`CINE_segmented_SAX`; a slice that was scanned again is there twice, and the last scan counts, as in
 `ukbb_cardiac`. Frame 1 is ED; without labels ES is not known, and no volume is given for it.
 
 References:
@@ -15,7 +15,7 @@ References:
 
 import re
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from pipelines.core.labels import AcdcLabel
 from pipelines.core.records import Dataset, PatientRecord, Phase, Problem, VolumeRecord
 from pipelines.core.volume import read_grid, read_values
 from pipelines.datasets.dicom import order_series
-from pipelines.datasets.dicom_series import is_dicom, read_header
+from pipelines.datasets.dicom_file import is_dicom, read_header
 from pipelines.datasets.dicom_source import DicomSource, dicom_spacing_mm
 from pipelines.datasets.gather import check_root, gather
 from pipelines.datasets.loading import NiftiSource
@@ -118,7 +118,8 @@ def _read_dicom(patient: str, folder: Path) -> tuple[PatientRecord, list[Problem
     files, problems = _short_axis_files(patient, folder)
     if not files:
         raise DataError(f"expected DICOM files of a series CINE_segmented_SAX, found none in {folder}")
-    slices = order_series(files)
+    slices, warnings = order_series(files)
+    problems += [Problem(patient, folder, warning) for warning in warnings]
     volume = VolumeRecord(
         patient=patient,
         group="unknown",
@@ -133,8 +134,8 @@ def _read_dicom(patient: str, folder: Path) -> tuple[PatientRecord, list[Problem
 
 
 def _short_axis_files(patient: str, folder: Path) -> tuple[list[Path], list[Problem]]:
-    """Files of the short-axis series; of a slice that was scanned again only those of the last series."""
-    by_slice: dict[tuple[float, ...], dict[str, list[Path]]] = {}
+    """Files of the short-axis series, and those that cannot be read."""
+    files: list[Path] = []
     problems: list[Problem] = []
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         sorted_into = path.parent.name if path.parent != folder else ""
@@ -146,12 +147,11 @@ def _short_axis_files(patient: str, folder: Path) -> tuple[list[Path], list[Prob
                     Problem(patient, path, f"expected a DICOM file, found something else in {path}")
                 )
             continue
-        header = read_header(path)
-        if SHORT_AXIS.match(sorted_into) or SHORT_AXIS.match(str(header.get("SeriesDescription", ""))):
-            series = by_slice.setdefault(_position(header), {})
-            series.setdefault(str(header.get("SeriesInstanceUID")), []).append(path)
-    return [path for series in by_slice.values() for path in series[max(series)]], problems
-
-
-def _position(header: Any) -> tuple[float, ...]:
-    return tuple(round(float(value), 1) for value in header.get("ImagePositionPatient") or ())
+        try:
+            description = str(read_header(path).get("SeriesDescription", ""))
+        except DataError as error:
+            problems.append(Problem(patient, path, str(error)))
+            continue
+        if SHORT_AXIS.match(sorted_into) or SHORT_AXIS.match(description):
+            files.append(path)
+    return files, problems

@@ -1,20 +1,29 @@
-"""Reading one radiograph: JPEG, PNG or DICOM into a grey image."""
+"""Reading one radiograph: a picture (JPEG, PNG, TIFF, BMP, WebP) or DICOM into a grey image.
 
+References:
+    EXIF orientation: CIPA DC-008, tag 0x0112. Padding, window and view: DICOM PS3.3 C.7.5.1.1.2 (Pixel
+    Padding Value), C.11.2 (VOI LUT) and C.8.11.1 (DX Anatomy Imaged, View Position).
+"""
+
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import pydicom
-from PIL import Image, UnidentifiedImageError
-from pydicom.errors import InvalidDicomError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from pydicom.pixel_data_handlers.util import apply_modality_lut, apply_voi_lut
 
 from pipelines.core.errors import DataError
+from pipelines.datasets.dicom_file import UNREADABLE, decode, is_dicom, read_dataset
 
-SUFFIXES: Final = (".jpeg", ".jpg", ".png", ".dcm", ".dicom")
+SUFFIXES: Final = (".jpeg", ".jpg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".dcm", ".dicom")
 """File names, in lower case, that are taken for radiographs."""
+
+FORMATS: Final = ("JPEG", "PNG", "TIFF", "BMP", "WEBP")
+"""Formats of pictures, as Pillow names them."""
 
 LEAST_PX: Final = 32
 """Shortest side of an image that can be a radiograph, pixels."""
@@ -22,8 +31,35 @@ LEAST_PX: Final = 32
 MOST_COLOURFUL: Final = 0.05
 """Mean range of red, green and blue from which a picture is a colour photograph."""
 
-DICOM_MAGIC: Final = b"DICM"
-DICOM_MAGIC_AT: Final = 128
+LEVELS: Final = 1000
+"""Steps of equally many pixels in which the distribution of the grey values is looked at."""
+
+MARKER_SHARE: Final = 0.1
+"""Largest share of the pixels that markers and burnt-in text take."""
+
+BORDER_SHARE: Final = 0.7
+"""Largest share of the pixels that a border of one value takes."""
+
+BORDER_NOISE: Final = 0.02
+"""Largest difference of values in a border, as a share of the film's range."""
+
+GAP: Final = 0.25
+"""Gap between grey values, as a share of the range inside of it, beyond which there is no film."""
+
+XRAY_MODALITIES: Final = ("CR", "DX", "RG")
+"""DICOM modalities of radiographs: computed, digital, and radiographic imaging."""
+
+FRONTAL_VIEWS: Final = ("AP", "PA", "AP/PA", "PA/AP", "ANTERO-POSTERIOR", "POSTERO-ANTERIOR")
+"""Values of ViewPosition for frontal films."""
+
+CAMERA_TAGS: Final = (0x010F, 0x0110)
+"""EXIF tags of a camera: make and model."""
+
+ORIENTATION_TAG: Final = 0x0112
+PHOTOMETRIC_TAG: Final = 262
+"""TIFF tag that is 0 where white is the smallest value."""
+
+Grey = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,18 +70,21 @@ class XrayImage:
         pixels: `(H, W)` float32, 0 black to 1 white; bone is bright.
         mode: Pixel format of the file, as Pillow names it, or `"DICOM"`.
         colourfulness: Mean range of red, green and blue in a pixel, 0 for grey to 1.
+        doubts: Warnings of what the file says of itself: another view, a camera.
     """
 
-    pixels: npt.NDArray[np.float32]
+    pixels: Grey
     mode: str
     colourfulness: float
+    doubts: tuple[str, ...] = ()
 
 
 def read_xray(path: Path) -> XrayImage:
-    """Grey values of a JPEG, PNG or DICOM file.
+    """Grey values of a picture or a DICOM file, as a viewer shows it.
 
-    8-bit images keep their scale; those with more bits, and DICOM, are stretched
-    between their extremes, since few of them use the whole range.
+    8-bit pictures keep their scale; those with more bits, and DICOM, are stretched over the grey
+    values of the film, since few of them use the whole range: padding, markers and borders beyond
+    a gap do not count. The orientation in EXIF is applied.
 
     Args:
         path: Existing file; its content decides, not its name.
@@ -54,11 +93,8 @@ def read_xray(path: Path) -> XrayImage:
         DataError: If it is no readable still image, has more than one frame, or is too small.
     """
     try:
-        with path.open("rb") as file:
-            file.seek(DICOM_MAGIC_AT)
-            is_dicom = file.read(len(DICOM_MAGIC)) == DICOM_MAGIC
-        image = _read_dicom(path) if is_dicom else _read_picture(path)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        image = _read_dicom(path) if is_dicom(path) else _read_picture(path)
+    except (*UNREADABLE, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"expected a whole JPEG, PNG or DICOM image, found {path}: {error}") from error
     height, width = image.pixels.shape
     if min(height, width) < LEAST_PX:
@@ -71,40 +107,128 @@ def read_xray(path: Path) -> XrayImage:
 
 def _read_picture(path: Path) -> XrayImage:
     try:
-        picture = Image.open(path)
+        opened = Image.open(path)
     except UnidentifiedImageError:
         raise ValueError("its content is none of them") from None
-    with picture:
+    with opened as picture:
         frames = getattr(picture, "n_frames", 1)
-        if frames != 1:
+        if frames != 1 and picture.format != "MPO":  # cameras add a preview as a second frame
             raise ValueError(f"it has {frames} frames; give one still image")
+        if _is_garbled_by_pillow(picture):
+            raise ValueError("its orientation tag turns it by 90 degrees; save it upright")
         picture.load()
-        mode = picture.mode
+        mode, exif = picture.mode, picture.getexif()
+        doubts = ()
+        if any(exif.get(tag) for tag in CAMERA_TAGS):
+            camera = " ".join(str(exif.get(tag, "")).strip() for tag in CAMERA_TAGS).strip()
+            doubts = (f"it was taken by a camera or scanner ({camera}): a photograph of a film?",)
+        is_white_least = picture.format == "TIFF" and getattr(picture, "tag_v2", {}).get(PHOTOMETRIC_TAG) == 0
+        upright = ImageOps.exif_transpose(picture)
         if mode.startswith(("I", "F")):
-            return XrayImage(_stretched(np.asarray(picture, dtype=np.float32)), mode, 0.0)
-        colour = np.asarray(picture.convert("RGB"), dtype=np.float32) / 255
-        grey = np.asarray(picture.convert("RGB").convert("L"), dtype=np.float32) / np.float32(255)
-    return XrayImage(grey, mode, float(np.ptp(colour, axis=2).mean()))
+            pixels = _stretched(np.asarray(upright, dtype=np.float32))
+            return XrayImage(1 - pixels if is_white_least else pixels, mode, 0.0, doubts)
+        rgb = upright.convert("RGB")
+        colour = np.asarray(rgb, dtype=np.float32) / 255
+        grey = np.asarray(rgb.convert("L"), dtype=np.float32) / np.float32(255)
+    return XrayImage(grey, mode, float(np.ptp(colour, axis=2).mean()), doubts)
+
+
+def _is_garbled_by_pillow(picture: Image.Image) -> bool:
+    """Whether it is a TIFF without compression with an orientation that swaps rows and columns."""
+    is_turned = picture.format == "TIFF" and picture.getexif().get(ORIENTATION_TAG, 1) > 4
+    return is_turned and any(tile[0] == "raw" for tile in picture.tile)
 
 
 def _read_dicom(path: Path) -> XrayImage:
-    try:
-        dataset = pydicom.dcmread(path)
-        frames = int(dataset.get("NumberOfFrames", 1) or 1)
-        if frames != 1:
-            raise ValueError(f"it has {frames} frames; give one still image")
-        if int(dataset.get("SamplesPerPixel", 1)) != 1:
-            raise ValueError(f"its pixels are {dataset.PhotometricInterpretation}; give a grey one")
-        values = apply_voi_lut(apply_modality_lut(dataset.pixel_array, dataset), dataset)
-    except (InvalidDicomError, AttributeError, NotImplementedError, RuntimeError, EOFError) as error:
-        raise ValueError(str(error)) from error
-    pixels = _stretched(np.asarray(values, dtype=np.float32))
+    dataset = read_dataset(path)
+    if "PixelData" not in dataset:
+        raise ValueError("it has no pixels")
+    frames = int(dataset.get("NumberOfFrames") or 1)
+    if frames != 1:
+        raise ValueError(f"it has {frames} frames; give one still image")
+    if int(dataset.get("SamplesPerPixel") or 1) != 1:
+        raise ValueError(f"its pixels are {dataset.PhotometricInterpretation}; give a grey one")
+    (stored,) = decode(dataset, path)
+    values = apply_modality_lut(stored, dataset)
+    with suppress(*UNREADABLE):  # a window without width counts as none
+        values = apply_voi_lut(values, dataset)
+    pixels = _stretched(np.asarray(values, dtype=np.float32), is_film=~_padding(stored, dataset))
     if dataset.PhotometricInterpretation == "MONOCHROME1":
         pixels = 1 - pixels
-    return XrayImage(pixels, "DICOM", 0.0)
+    pixels[_padding(stored, dataset)] = 0
+    return XrayImage(pixels, "DICOM", 0.0, tuple(_doubts(dataset)))
 
 
-def _stretched(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    low, high = float(values.min()), float(values.max())
-    scaled: npt.NDArray[np.float32] = (values - low) / max(high - low, 1e-6)
+def _padding(stored: npt.NDArray[Any], dataset: Any) -> npt.NDArray[np.bool_]:
+    """Where there is no picture but a value for padding, or one in a range of them."""
+    value = dataset.get("PixelPaddingValue")
+    if value is None:
+        return np.zeros(stored.shape, dtype=bool)
+    limit = dataset.get("PixelPaddingRangeLimit", value)
+    low, high = sorted((_signed(value, stored), _signed(limit, stored)))
+    padding: npt.NDArray[np.bool_] = (stored >= low) & (stored <= high)
+    return padding if not padding.all() else np.zeros(stored.shape, dtype=bool)
+
+
+def _signed(value: Any, stored: npt.NDArray[Any]) -> int:
+    """A padding value as the pixels have it: writers give it as signed or unsigned of its 16 bits."""
+    number = int(value)
+    kind = np.iinfo(stored.dtype)
+    return number if kind.min <= number <= kind.max else int(np.array(number).astype(stored.dtype))
+
+
+def _doubts(dataset: Any) -> Iterator[str]:
+    """Warnings of tags that tell of another image than an upright frontal chest radiograph."""
+    modality = str(dataset.get("Modality") or "")
+    if modality not in (*XRAY_MODALITIES, ""):
+        yield f"its modality is {modality}: not a radiograph?"
+    view = str(dataset.get("ViewPosition") or "").strip().upper()
+    if view and view not in FRONTAL_VIEWS:
+        yield f"its view is {view}: not a frontal chest radiograph?"
+    part = str(dataset.get("BodyPartExamined") or "").strip().upper()
+    if part and not any(word in part for word in ("CHEST", "THORAX", "LUNG", "RIB")):
+        yield f"its body part is {part}: not a chest?"
+    directions = dataset.get("PatientOrientation") or ""
+    if not isinstance(directions, str) and len(directions) == 2:
+        row, column = (str(direction)[:1] for direction in directions)
+        if row in ("A", "P") or column in ("A", "P"):
+            yield "its rows or columns run from front to back: a lateral view?"
+        elif column not in ("F", "") or row not in ("L", ""):
+            yield f"its directions are {row} and {column}, of an upright film L and F: turned or mirrored?"
+
+
+def _stretched(values: Grey, *, is_film: npt.NDArray[np.bool_] | None = None) -> Grey:
+    """Values from 0 to 1 over the range of the film; what lies beyond is clipped."""
+    finite = np.isfinite(values)
+    inside = values[finite if is_film is None else finite & is_film]
+    if not inside.size:
+        raise ValueError("it has no numbers in its pixels")
+    low, high = _film_range(inside)
+    scaled: Grey = np.clip((np.where(finite, values, low) - low) / max(high - low, 1e-6), 0, 1)
     return scaled
+
+
+def _film_range(values: Grey) -> tuple[float, float]:
+    """Smallest and largest value of the film: extremes beyond a gap are markers, text, or a border.
+
+    Args:
+        values: `(N,)`, finite.
+    """
+    levels = np.quantile(values, np.linspace(0, 1, LEVELS + 1))
+    # Twice, since what lies at one end widens the range that a gap at the other is measured by.
+    for _ in range(2):
+        levels = levels[: len(levels) - _beyond_gap(levels)]
+        levels = levels[_beyond_gap(-levels[::-1]) :]
+    return float(levels[0]), float(levels[-1])
+
+
+def _beyond_gap(levels: npt.NDArray[Any]) -> int:
+    """How many of the rising levels lie at the top, beyond a gap."""
+    steps = np.diff(levels)
+    inside = levels[:-1] - levels[0]
+    is_gap = steps > GAP * np.maximum(inside, 1e-6)
+    count = np.arange(len(steps), 0, -1)
+    is_few = count <= MARKER_SHARE * LEVELS
+    is_border = (count <= BORDER_SHARE * LEVELS) & (levels[-1] - levels[1:] <= BORDER_NOISE * inside)
+    found = np.flatnonzero(is_gap & (inside > 0) & (is_few | is_border))
+    return int(count[found[0]]) if found.size else 0

@@ -11,12 +11,16 @@ from pipelines.core.files import output_folder, write_csv
 from pipelines.core.progress import Progress
 from pipelines.core.records import Problem
 from pipelines.datasets.chest_xray import Finding, decide
+from pipelines.datasets.dicom_file import is_dicom
 from pipelines.datasets.xray_image import SUFFIXES, XrayImage, read_xray
 from pipelines.datasets.xray_quality import quality_warnings
 from pipelines.models.classifier import XrayModel
 
 TABLE_NAME: Final = "classification.csv"
 COLUMNS: Final = ("image", "probability_pneumonia", "threshold", "decision", "warnings", "problem")
+
+DICOM_INDEX: Final = "DICOMDIR"
+"""Name of the file that lists those of a DICOM disc."""
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +65,7 @@ def classify(
     A file that cannot be read has a row with the problem and no decision, and the rest goes on.
 
     Args:
-        inputs: Existing JPEG, PNG or DICOM files, or folders of them at any depth.
+        inputs: Existing pictures or DICOM files, or folders of them at any depth.
         output: Folder for the table; made if it does not exist.
         classifier: Network with its threshold.
         progress: Called with images done, images in all and the image's name.
@@ -111,7 +115,7 @@ def read_each(
 
 
 def find_xrays(inputs: Sequence[Path]) -> list[Path]:
-    """Files given, and those in folders whose names end as a radiograph's, each once.
+    """Files given, and those in folders that are DICOM or whose names end as a picture's, each once.
 
     Raises:
         DataError: If a path does not exist, or no file is found.
@@ -132,7 +136,9 @@ def _files(inputs: Sequence[Path]) -> Iterator[Path]:
             yield path
             continue
         for file in sorted(path.rglob("*")):
-            if file.is_file() and file.suffix.lower() in SUFFIXES and not file.name.startswith("."):
+            if file.name.startswith(".") or file.name == DICOM_INDEX or not file.is_file():
+                continue
+            if file.suffix.lower() in SUFFIXES or is_dicom(file):
                 yield file
 
 

@@ -20,7 +20,7 @@ import pipelines
 from pipelines.core.errors import ConfigError, DataError
 from pipelines.core.files import atomic_path
 from pipelines.core.labels import FOREGROUND, AcdcLabel
-from pipelines.datasets.dicom_series import read_header
+from pipelines.datasets.dicom_file import read_header
 
 ANATOMY: Final = Code("123037004", "SCT", "Anatomical Structure")
 STRUCTURES: Final = {

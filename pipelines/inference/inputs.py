@@ -12,7 +12,8 @@ from pipelines.core.records import Phase, Problem
 from pipelines.core.volume import Volume, read_volume
 from pipelines.datasets.acdc import read_info
 from pipelines.datasets.dicom import read_series
-from pipelines.datasets.dicom_series import Series, group_series, is_dicom
+from pipelines.datasets.dicom_file import is_dicom
+from pipelines.datasets.dicom_series import Series, group_series
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
 DICOM_SUFFIXES = (".dcm", ".ima", ".dicom")

@@ -1,7 +1,6 @@
 """Images as clients send them: NIfTI, NRRD or the files of a DICOM series, taken in as NIfTI."""
 
 import shutil
-import struct
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +14,8 @@ from fastapi import UploadFile
 from pipelines.core.errors import DataError
 from pipelines.core.volume import Volume, write_image
 from pipelines.datasets.dicom import read_series
-from pipelines.datasets.dicom_series import group_series, is_dicom, read_header
+from pipelines.datasets.dicom_file import is_dicom, read_images
+from pipelines.datasets.dicom_series import group_series
 from pipelines.inference.inputs import DICOM_SUFFIXES
 from pipelines.server.nrrd import read_nrrd
 from pipelines.server.requests import received
@@ -23,18 +23,6 @@ from pipelines.server.sent_volume import MOST_VOXELS, sent_shape
 
 VOLUME_SUFFIXES: Final = (".nii.gz", ".nii", ".nrrd")
 """Formats of volumes in one file."""
-
-STUMBLES: Final = (
-    AttributeError,
-    IndexError,
-    KeyError,
-    NotImplementedError,
-    OverflowError,
-    TypeError,
-    ValueError,
-    struct.error,
-)
-"""What pydicom raises for tags of another kind than the standard wants, beside what its readers catch."""
 
 
 @contextmanager
@@ -89,15 +77,16 @@ def _dicom_volume(uploads: Sequence[UploadFile], work: Path) -> Volume:
     if not all(is_dicom(path) for path in files):
         raise DataError("expected one NIfTI or NRRD file, or the DICOM files of one series, found others")
     try:
-        headers = [read_header(path) for path in files]
-        voxels = sum(int(header.Rows) * int(header.Columns) for header in headers)
+        sizes = [image.size for path in files for image in read_images(path)]
+        voxels = sum(columns * rows for columns, rows in sizes)
         if not 0 < voxels <= MOST_VOXELS:
             raise DataError(f"expected an image of 1 to {MOST_VOXELS} voxels, found {voxels}")
         series, problems = group_series(files)
         if problems or len(series) != 1:
-            raise DataError(f"expected the files of one DICOM series, found {len(series)} series")
+            raise DataError(
+                f"expected the files of one DICOM series, found {len(series)} series"
+                + "".join(f"; {problem.reason}" for problem in problems[:1])
+            )
         return read_series(series[0].files)[0]
     except DataError as error:
         raise DataError(str(error).replace(f"{work}/", "").replace(str(work), "what was sent")) from error
-    except STUMBLES as error:
-        raise DataError(f"expected readable DICOM files, found tags of another form: {error}") from error

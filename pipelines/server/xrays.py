@@ -2,6 +2,7 @@
 
 import base64
 import threading
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +15,8 @@ from pydicom.errors import InvalidDicomError
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from pipelines.core.errors import DataError
+from pipelines.datasets.dicom_file import UNREADABLE, read_header
+from pipelines.datasets.xray_image import FORMATS
 from pipelines.models.bundle import XRAY_BUNDLE, XRAY_NETWORKS
 
 MOST_PIXELS: Final = 40_000_000
@@ -98,33 +101,29 @@ def check_size(path: Path) -> None:
     """
     try:
         try:
-            with Image.open(path, formats=("JPEG", "PNG")) as picture:
+            with Image.open(path, formats=FORMATS) as picture:
                 width, height = picture.size
         except UnidentifiedImageError:
-            # Reading any element of a deflated file unpacks all of it.
-            if (
-                pydicom.filereader.read_file_meta_info(path).TransferSyntaxUID
-                == DeflatedExplicitVRLittleEndian
-            ):
-                raise DataError("expected a DICOM file that is not deflated, found one that is") from None
-            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["Rows", "Columns"])
+            header = _dicom_header(path)
             width, height = int(header.Columns), int(header.Rows)
-    except (
-        AttributeError,
-        EOFError,
-        InvalidDicomError,
-        Image.DecompressionBombError,
-        NotImplementedError,
-        OSError,
-        SyntaxError,
-        TypeError,
-        ValueError,
-    ) as error:
+    except (*UNREADABLE, Image.DecompressionBombError, SyntaxError) as error:
         raise DataError("expected a whole JPEG, PNG or DICOM image, found another file") from error
     if width * height > MOST_PIXELS:
         raise DataError(
             f"expected at most {MOST_PIXELS} pixels, found {width} x {height}; send a smaller one"
         )
+
+
+def _dicom_header(path: Path) -> Any:
+    # Reading any element of a deflated file unpacks all of it; without a meta header it is not compressed.
+    with suppress(InvalidDicomError):
+        meta = pydicom.filereader.read_file_meta_info(path)
+        if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+            raise DataError("expected a DICOM file that is not deflated, found one that is")
+    try:
+        return read_header(path)
+    except DataError as error:
+        raise ValueError(str(error)) from error
 
 
 def _coloured(strength: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:

@@ -4,21 +4,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import pydicom
-from pydicom.errors import InvalidDicomError
-from pydicom.uid import MediaStorageDirectoryStorage
-
 from pipelines.core.errors import DataError
+from pipelines.datasets.dicom_file import UNREADABLE, has_image, read_header
+from pipelines.watching.identity import printable
 
-TAGS: Final = [
+TEXT_TAGS: Final = (
     "SOPInstanceUID",
     "SeriesInstanceUID",
     "StudyInstanceUID",
     "Modality",
     "SeriesDescription",
-    "NumberOfSeriesRelatedInstances",
-    "Rows",
-]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +22,9 @@ class DicomTags:
     """Where a DICOM file belongs.
 
     Attributes:
-        instance: SOPInstanceUID.
-        series: SeriesInstanceUID.
-        study: StudyInstanceUID.
+        instance: SOPInstanceUID, or the file's path where it has none.
+        series: SeriesInstanceUID, or the folder's path where it has none.
+        study: StudyInstanceUID, or the folder's path where it has none.
         modality: As in the file, `""` if it does not say.
         description: SeriesDescription, `""` if there is none.
         instances: NumberOfSeriesRelatedInstances, or None where it is not told.
@@ -48,17 +44,24 @@ def read_tags(path: Path) -> DicomTags:
     """Tags of a DICOM file without its pixels.
 
     Raises:
-        DataError: If it is no DICOM file, is cut off, lacks UIDs, or a number in it is none. A `DICOMDIR`
-            lacks them rightly, and is no image.
+        DataError: If it is no DICOM file, is cut off, or NumberOfSeriesRelatedInstances is none.
     """
+    header = read_header(path)
     try:
-        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(TAGS))
         number = header.get("NumberOfSeriesRelatedInstances")
-        instance, series, study, modality, description = (str(header.get(tag) or "") for tag in TAGS[:5])
+        instance, series, study, modality, description = (str(header.get(tag) or "") for tag in TEXT_TAGS)
+        is_image = has_image(header, path)
         instances = None if number is None else int(number)
-        storage = header.file_meta.get("MediaStorageSOPClassUID")
-        if not (instance and series and study) and storage != MediaStorageDirectoryStorage:
-            raise ValueError("it lacks UIDs")
-    except (InvalidDicomError, EOFError, OSError, TypeError, ValueError) as error:
-        raise DataError(f"expected a readable DICOM file, found {path}: {error}; copy it again") from error
-    return DicomTags(instance, series, study, modality, description, instances, "Rows" in header)
+    except UNREADABLE as error:
+        raise DataError(f"expected tags as in the standard in {path}, found others: {error}") from error
+    # An anonymiser may take all UIDs away; files of one folder then belong together.
+    folder = printable(str(path.parent))
+    return DicomTags(
+        instance or printable(str(path)),
+        series or folder,
+        study or folder,
+        modality,
+        description,
+        instances,
+        is_image,
+    )

@@ -77,10 +77,21 @@ class Ledger:
         """Names of the folders of all studies."""
         return {name for (name,) in self._all("SELECT folder FROM studies")}
 
-    def earlier(self, origin: str, identity: str) -> list[str]:
-        """Folders of the finished studies of the same origin with other content, the oldest first."""
+    def earlier(self, origin: str, identity: str, dicom_study: str | None = None) -> list[str]:
+        """Folders of the finished studies of the same origin with other content, the oldest first.
+
+        Args:
+            origin: Path, or UID of a DICOM series, which an anonymiser may give to several studies.
+            identity: SHA-256 of the content.
+            dicom_study: UID of the DICOM study, if it is one.
+        """
         rows = self._rows(
-            "WHERE origin = ? AND id != ? AND state = ? ORDER BY rowid", origin, identity, State.DONE
+            "WHERE origin = ? AND id != ? AND state = ? AND NOT EXISTS (SELECT 1 FROM sources "
+            "WHERE sources.study = studies.id AND sources.dicom_study IS NOT ?) ORDER BY rowid",
+            origin,
+            identity,
+            State.DONE,
+            dicom_study,
         )
         return [row.folder for row in rows]
 

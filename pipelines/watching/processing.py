@@ -101,7 +101,11 @@ class StudyProcessor:
     def _write_segs(self, study: Study, result: StudyResult, folder: Path) -> None:
         """One DICOM SEG of a volume, or one each of the cine's ED and ES."""
         (image,) = study.images
-        slices = order_series(image.files)
+        try:
+            slices, _ = order_series(image.files)
+        except DataError as error:
+            result.warnings.append(f"no DICOM SEG: {error}")
+            return
         mask = np.asarray(nib.load(folder / f"{image.name}_seg.nii.gz").dataobj, dtype=np.uint8)
         chosen: dict[str, tuple[int, Any]] = {"": (0, mask)} if mask.ndim == 3 else {}
         if mask.ndim == 4:

@@ -161,7 +161,7 @@ class Studies:
 
     def _finish(self, claim: _Claim, outcome: Outcome, work: Path, seconds: float) -> None:
         final = self._folders.done / claim.folder
-        replaces = self._ledger.earlier(claim.unit.origin, claim.identity)
+        replaces = self._ledger.earlier(claim.unit.origin, claim.identity, claim.unit.dicom_study)
         content = claim.said() | {"replaces": replaces, "seconds": seconds} | (outcome.content or {})
         commit(work, final, content)
         self._ledger.end(

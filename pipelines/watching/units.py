@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from pipelines.core.errors import DataError
-from pipelines.datasets.dicom_series import group_series, is_dicom
-from pipelines.datasets.xray_image import SUFFIXES
+from pipelines.datasets.dicom_file import is_dicom
+from pipelines.datasets.dicom_series import group_series
+from pipelines.datasets.xray_image import SUFFIXES, XRAY_MODALITIES
 from pipelines.inference.inputs import DICOM_SUFFIXES, INFO_NAME, NIFTI_SUFFIXES, is_label_map
 from pipelines.watching.arrivals import Arrival
 from pipelines.watching.dicom_tags import DicomTags, read_tags
@@ -20,8 +21,6 @@ from pipelines.watching.ledger import Ledger
 PICTURE_SUFFIXES: Final = tuple(suffix for suffix in SUFFIXES if suffix not in DICOM_SUFFIXES)
 
 HEART_MODALITIES: Final = ("MR", "")
-XRAY_MODALITIES: Final = ("CR", "DX", "RG")
-"""DICOM modalities of radiographs: computed, digital, and radiographic imaging."""
 
 UNWANTED_SERIES: Final = "another series:"
 """How the reason begins why a series is passed over that `--series` does not name."""
@@ -189,6 +188,8 @@ class Units:
                 self.waiting += len(series.files)
                 continue
             origin = min(one.series for one in tags)
+            if sum(other.uids == series.uids for other in found) > 1:
+                origin += f" of {printable(series.patient)}"  # an anonymiser gave two patients one UID
             name = printable(series.files[0].parent.name)
             yield Unit(Kind.HEART, name, origin, series.files, uid, missing)
 

@@ -8,11 +8,16 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
-from pydicom.uid import generate_uid
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from pipelines.core.errors import DataError
 from pipelines.datasets.dicom import read_series
+from pipelines.datasets.dicom_series import group_series
+
+from .conftest import strict
 
 Tags = dict[str, Any]
 Save = Callable[[list[Tags]], list[Path]]
@@ -64,6 +69,11 @@ class FakeSeries:
             "Columns": self.columns,
             "PixelData": self.value(x, y, z, t).astype("<u2").tobytes(),
         }
+
+    def array(self) -> np.ndarray:
+        """Its voxels `(X, Y, Z, T)`."""
+        shape = (self.columns, self.rows, self.slices, self.frames)
+        return np.array([self.value(*index) for index in np.ndindex(shape)], np.float32).reshape(shape)
 
     def images(self) -> list[Tags]:
         return [self.image(z, t) for z in range(self.slices) for t in range(self.frames)]
@@ -183,8 +193,8 @@ def test_slices_shifted_in_plane_are_a_warning(save: Save) -> None:
     assert warnings == ["slices are shifted in plane by up to 5.0 mm, they are stacked without the shift"]
 
 
-def test_two_orientations_in_one_series_are_an_error(save: Save) -> None:
-    images = FakeSeries(frames=1).images()
+def test_two_orientations_as_frequent_are_an_error(save: Save) -> None:
+    images = FakeSeries(slices=2, frames=1).images()
     images[1]["ImageOrientationPatient"] = [1, 0, 0, 0, 1, 0]
     with pytest.raises(DataError, match="parallel slices"):
         read_series(save(images))
@@ -198,11 +208,260 @@ def test_missing_geometry_is_an_error_that_names_the_tag(save: Save, tag: str) -
         read_series(save(images))
 
 
-def test_images_of_two_sizes_are_an_error(save: Save) -> None:
-    other = FakeSeries(frames=1, columns=8)
-    images = FakeSeries(frames=1, uid=other.uid).images()
-    with pytest.raises(DataError, match="in every image of a series"):
-        read_series(save([*images[:2], other.image(2, 0)]))
+def test_a_localiser_in_the_series_is_left_out_with_a_warning(save: Save) -> None:
+    series = FakeSeries()
+    localiser = series.image(1, 0) | {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "InstanceNumber": 99}
+    volume, warnings = read_series(save([*series.images(), localiser]))
+    np.testing.assert_array_equal(volume.array, series.array())
+    assert warnings == ["1 of 7 images in other directions (a localiser?) are left out: IM0006.dcm"]
+
+
+def test_a_parallel_localiser_between_the_slices_is_left_out_with_a_warning(save: Save) -> None:
+    series = FakeSeries(frames=4)
+    localiser = series.image(1, 0)  # 3 mm above a slice
+    above = np.array(localiser["ImagePositionPatient"], dtype=float) + 3.0 * rotation()[:, 2]
+    localiser["ImagePositionPatient"] = [f"{value:.6f}" for value in above]
+    volume, warnings = read_series(save([*series.images(), localiser]))
+    np.testing.assert_array_equal(volume.array, series.array())
+    assert warnings == ["slice 3 has 1 of 4 frames and is left out"]
+
+
+def test_a_slice_of_another_size_is_resampled_to_the_others(save: Save) -> None:
+    series = FakeSeries(columns=9, rows=7)
+    images = [image for image in series.images() if image["InstanceNumber"] not in (3, 4)]
+    for t in range(2):
+        # Every second pixel of slice 1, so that the plane between them is known.
+        coarse = series.image(1, t) | {"Rows": 4, "Columns": 5, "PixelSpacing": [3.0, 2.5]}
+        x, y = np.meshgrid(np.arange(5), np.arange(4))
+        coarse["PixelData"] = series.value(2 * x, 2 * y, 1, t).astype("<u2").tobytes()
+        images.append(coarse)
+    volume, warnings = read_series(save(images))
+    np.testing.assert_allclose(volume.array, series.array(), atol=1e-2)
+    np.testing.assert_allclose(volume.affine, series.affine(), atol=1e-4)
+    assert warnings == [
+        "slice 2 has 5 x 4 pixels of 2.5 x 3 mm, the others 9 x 7 pixels of 1.25 x 1.5 mm: it is resampled"
+    ]
+
+
+def test_a_cropped_first_slice_lies_where_it_was(save: Save) -> None:
+    series = FakeSeries()
+    images = [image for image in series.images() if image["InstanceNumber"] > 2]
+    for t in range(2):
+        x, y = np.meshgrid(np.arange(2, 6), np.arange(1, 4))
+        moved = rotation()[:, :2] @ [2 * series.column_gap_mm, 1 * series.row_gap_mm]
+        images.append(
+            series.image(0, t)
+            | {
+                "Rows": 3,
+                "Columns": 4,
+                "ImagePositionPatient": [f"{v:.6f}" for v in np.array(series.origin_lps) + moved],
+                "PixelData": series.value(x, y, 0, t).astype("<u2").tobytes(),
+            }
+        )
+    volume, _ = read_series(save(images))
+    np.testing.assert_allclose(volume.array[2:, 1:], series.array()[2:, 1:], atol=1e-2)
+    np.testing.assert_allclose(volume.affine, series.affine(), atol=1e-4)
+
+
+@pytest.mark.parametrize(("slice_index", "frame"), [(0, 0), (1, 2), (2, 5)])
+@pytest.mark.parametrize("tag", ["TriggerTime", "InstanceNumber"])
+def test_a_missing_frame_is_left_out_in_all_slices(
+    save: Save, slice_index: int, frame: int, tag: str
+) -> None:
+    series = FakeSeries(frames=6)
+    images = [series.image(z, t) for z in range(3) for t in range(6) if (z, t) != (slice_index, frame)]
+    if tag == "InstanceNumber":
+        images = [image | {"TriggerTime": None} for image in images]
+    volume, warnings = read_series(save(shuffled(images)))
+    np.testing.assert_array_equal(volume.array, np.delete(series.array(), frame, axis=3))
+    assert warnings == [f"frame {frame + 1} is missing in slice {slice_index + 1} and left out in all slices"]
+
+
+def test_frames_go_by_acquisition_time_before_instance_numbers(save: Save) -> None:
+    series = FakeSeries(frames=3)
+    images = series.images()
+    for tag, value in (("AcquisitionTime", "235959.{}"), ("ContentTime", "10005{}")):
+        for image in images:
+            t = (image["InstanceNumber"] - 1) % 3
+            # Numbered backwards.
+            image |= {"TriggerTime": None, tag: value.format(t), "AcquisitionNumber": 1}
+        numbered = [image | {"InstanceNumber": 100 - image["InstanceNumber"]} for image in images]
+        volume, _ = read_series(save(shuffled(numbered)))
+        np.testing.assert_array_equal(volume.array, series.array())
+
+
+def again(image: Tags, **tags: Any) -> Tags:
+    """The same slice and time with 5 more in each pixel."""
+    pixels = np.frombuffer(image["PixelData"], "<u2") + 5
+    return image | {"PixelData": pixels.astype("<u2").tobytes()} | tags
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"AcquisitionNumber": 2},
+        {"AcquisitionTime": "110000"},
+        {"SeriesInstanceUID": "1.2.9", "SeriesNumber": 190},
+        {},
+    ],
+)
+@pytest.mark.parametrize("beat", [1.0, 0.93])
+def test_the_last_scan_of_a_slice_counts_and_is_told(save: Save, tags: Tags, beat: float) -> None:
+    series = FakeSeries(frames=4)
+    first = [
+        image | {"AcquisitionNumber": 1, "AcquisitionTime": "100000", "SeriesNumber": 7}
+        for image in series.images()
+    ]
+    second = [
+        again(first[4 + t], **({"InstanceNumber": 100 + t, "TriggerTime": beat * 40.0 * t} | tags))
+        for t in range(4)
+    ]
+    volume, warnings = read_series(save(shuffled([*first, *second])))
+    expected = series.array()
+    expected[:, :, 1] += 5
+    np.testing.assert_array_equal(volume.array, expected)
+    assert warnings == ["slice 2 was scanned 2 times, the last scan counts"]
+
+
+def test_a_second_scan_that_was_broken_off_does_not_count(save: Save) -> None:
+    series = FakeSeries(frames=4)
+    broken_off = [
+        again(series.image(1, t), InstanceNumber=100 + t, SeriesInstanceUID="1.2.9") for t in range(2)
+    ]
+    volume, warnings = read_series(save([*series.images(), *broken_off]))
+    np.testing.assert_array_equal(volume.array, series.array())
+    assert warnings == ["slice 2 was scanned 2 times, the last scan counts"]
+
+
+def test_images_with_one_instance_uid_are_all_read(save: Save) -> None:
+    series = FakeSeries()
+    volume, _ = read_series(save([image | {"SOPInstanceUID": "1.2.3.4"} for image in series.images()]))
+    np.testing.assert_array_equal(volume.array, series.array())
+
+
+def test_images_of_one_place_and_time_that_differ_are_no_copies(save: Save) -> None:
+    image = FakeSeries(slices=1, frames=1).image(0, 0) | {"SOPInstanceUID": "1.2.3.4"}
+    with pytest.raises(DataError, match="order the 2 frames"):
+        read_series(save([image, again(image)]))
+
+
+@pytest.mark.parametrize(
+    ("magnitude", "phase"),
+    [
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "M"]}, {"ImageType": ["ORIGINAL", "PRIMARY", "P"]}),
+        ({"ComplexImageComponent": "MAGNITUDE"}, {"ComplexImageComponent": "PHASE"}),
+    ],
+)
+def test_phases_among_magnitudes_are_left_out(save: Save, magnitude: Tags, phase: Tags) -> None:
+    series = FakeSeries()
+    images = [image | magnitude for image in series.images()]
+    phases = [again(image, InstanceNumber=50 + n, **phase) for n, image in enumerate(series.images())]
+    volume, warnings = read_series(save([*images, *phases]))
+    np.testing.assert_array_equal(volume.array, series.array())
+    assert warnings == ["6 images of phases or velocities are left out"]
+    with pytest.raises(DataError, match="expected images of magnitudes"):
+        read_series(save(phases))
+
+
+@pytest.mark.parametrize(
+    ("tag", "values", "words"),
+    [
+        ("EchoTime", (1.2, 2.4), "echo times 1.2, 2.4"),
+        ("InversionTime", (100, 180), "inversion times 100.0, 180.0"),
+        ("ImageType", (["ORIGINAL", "PRIMARY", "FAT"], ["ORIGINAL", "PRIMARY", "WATER"]), "FAT, WATER"),
+    ],
+)
+def test_several_contrasts_of_a_slice_are_refused(save: Save, tag: str, values: Any, words: str) -> None:
+    images = FakeSeries().images()
+    first = [image | {tag: values[0]} for image in images]
+    second = [again(image, **{tag: values[1], "InstanceNumber": 50 + n}) for n, image in enumerate(images)]
+    with pytest.raises(DataError, match=f"expected one contrast in a series, found the .*{words}"):
+        read_series(save([*first, *second]))
+
+
+def test_images_of_two_patients_or_studies_are_refused(save: Save) -> None:
+    first, *others = FakeSeries().images()
+    for tag in ("PatientID", "PatientName", "PatientBirthDate", "StudyInstanceUID"):
+        with pytest.raises(DataError, match="expected the images of one (patient|study), found 2"):
+            read_series(save([first | {tag: "19000101"}, *others]))
+
+
+def test_another_modality_or_body_part_is_a_warning(save: Save) -> None:
+    images = [image | {"Modality": "CT", "BodyPartExamined": "HEAD"} for image in FakeSeries().images()]
+    _, warnings = read_series(save(images))
+    assert warnings == [
+        "its modality is CT: the networks know cardiac MRI only",
+        "its body part is HEAD: not a heart?",
+    ]
+
+
+def enhanced(path: Path, images: list[Tags]) -> Path:
+    """One enhanced MR file with these images as its frames."""
+    frames = []
+    for image in images:
+        frame = {
+            "PlanePositionSequence": {"ImagePositionPatient": image["ImagePositionPatient"]},
+            "CardiacSynchronizationSequence": {"NominalCardiacTriggerDelayTime": image["TriggerTime"]},
+            "PixelValueTransformationSequence": {"RescaleSlope": 2, "RescaleIntercept": -50},
+        }
+        frames.append(groups(frame))
+    first = images[0]
+    shared = groups(
+        {
+            "PlaneOrientationSequence": {"ImageOrientationPatient": first["ImageOrientationPatient"]},
+            "PixelMeasuresSequence": {"PixelSpacing": first["PixelSpacing"], "SliceThickness": 8},
+            "MRImageFrameTypeSequence": {"FrameType": ["ORIGINAL", "PRIMARY", "FUNCTION", "NONE"]},
+        }
+    )
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = (
+        "1.2.840.10008.5.1.4.1.1.4.1",
+        generate_uid(),
+    )
+    file = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128)
+    file.SOPClassUID, file.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+    file.StudyInstanceUID, file.SeriesInstanceUID, file.Modality = "1.2", first["SeriesInstanceUID"], "MR"
+    file.Rows, file.Columns, file.NumberOfFrames, file.SamplesPerPixel = (
+        first["Rows"],
+        first["Columns"],
+        len(images),
+        1,
+    )
+    file.PhotometricInterpretation, file.PixelRepresentation = "MONOCHROME2", 0
+    file.BitsAllocated = file.BitsStored = 16
+    file.HighBit, file.InstanceNumber = 15, first["InstanceNumber"]
+    file.PerFrameFunctionalGroupsSequence, file.SharedFunctionalGroupsSequence = frames, [shared]
+    file.PixelData = b"".join(image["PixelData"] for image in images)
+    pydicom.dcmwrite(path, file, **strict())
+    return path
+
+
+def groups(content: dict[str, Tags]) -> Dataset:
+    dataset = Dataset()
+    for sequence, tags in content.items():
+        item = Dataset()
+        for tag, value in tags.items():
+            setattr(item, tag, value)
+        setattr(dataset, sequence, [item])
+    return dataset
+
+
+@pytest.mark.parametrize("files", ["one", "one a slice"])
+def test_enhanced_multi_frame_files_are_read_as_single_frames_are(tmp_path: Path, files: str) -> None:
+    series = FakeSeries(frames=3)
+    images = series.images()
+    if files == "one":
+        paths = [enhanced(tmp_path / "stack.dcm", shuffled(images))]
+    else:
+        paths = [enhanced(tmp_path / f"{z}.dcm", shuffled(images[3 * z : 3 * z + 3])) for z in range(3)]
+    (found,), problems = group_series(paths)
+    assert problems == []
+    volume, warnings = read_series(found.files)
+    np.testing.assert_array_equal(volume.array, 2 * series.array() - 50)
+    np.testing.assert_allclose(volume.affine, series.affine(), atol=1e-4)
+    assert volume.frame_s == pytest.approx(0.04)
+    assert warnings == []
 
 
 def test_enhanced_multi_frame_dicom_is_an_error_that_names_a_way_out(save: Save) -> None:

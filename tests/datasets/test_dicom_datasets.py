@@ -162,5 +162,6 @@ def test_ukbb_slices_are_put_together_from_their_series(tmp_path: Path, *, is_so
     assert load_image(volume).array[0, 0].tolist() == [0, 1100, 200]
     assert load_label(volume) is None
     assert dataset.patients[0].frames == 2
-    (problem,) = dataset.problems
-    assert "expected DICOM files of a series CINE_segmented_SAX" in problem.reason
+    scanned_again, nothing = dataset.problems
+    assert scanned_again.reason == "slice 2 was scanned 2 times, the last scan counts"
+    assert "expected DICOM files of a series CINE_segmented_SAX" in nothing.reason

@@ -9,7 +9,7 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from pipelines.core.errors import DataError
-from pipelines.datasets.xray_image import LEAST_PX, read_xray
+from pipelines.datasets.xray_image import LEAST_PX, SUFFIXES, read_xray
 
 RAMP = np.linspace(0, 255, 48 * 40).reshape(40, 48).astype(np.uint8)
 """40 rows of 48 pixels, dark at the top."""
@@ -76,6 +76,133 @@ def test_dicom_is_read_by_its_content_with_bone_bright(tmp_path: Path) -> None:
     assert np.allclose(bright.pixels, RAMP / 255, atol=1e-4)
     inverted = read_xray(save_dicom(tmp_path / "y.dcm", values, "MONOCHROME1"))
     assert np.allclose(inverted.pixels, 1 - RAMP / 255, atol=1e-4)
+
+
+@pytest.mark.parametrize(("code", "turns"), [(3, 2), (6, 1), (8, 3)])
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
+def test_the_orientation_in_exif_is_applied(tmp_path: Path, code: int, turns: int, suffix: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = code
+    path = tmp_path / f"x.{suffix}"
+    Image.fromarray(np.rot90(RAMP, turns)).save(path, exif=exif, compression="tiff_lzw")
+    assert np.abs(read_xray(path).pixels - RAMP / 255).mean() < 0.02
+
+
+def test_a_turned_tiff_that_pillow_would_garble_is_refused(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(RAMP).save(tmp_path / "x.tif", exif=exif)
+    with pytest.raises(DataError, match="turns it by 90 degrees; save it upright"):
+        read_xray(tmp_path / "x.tif")
+
+
+def test_a_camera_is_told_and_its_preview_is_no_second_image(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0110] = "Maker", "Phone 5"
+    picture = Image.fromarray(RAMP).convert("RGB")
+    picture.save(tmp_path / "x.jpg", format="MPO", save_all=True, append_images=[picture], exif=exif)
+    found = read_xray(tmp_path / "x.jpg")
+    assert found.doubts == ("it was taken by a camera or scanner (Maker Phone 5): a photograph of a film?",)
+    assert np.abs(found.pixels - RAMP / 255).mean() < 0.02
+
+
+@pytest.mark.parametrize("suffix", ["tif", "bmp", "webp"])
+def test_other_formats_are_read(tmp_path: Path, suffix: str) -> None:
+    assert f".{suffix}" in SUFFIXES
+    found = read_xray(save(tmp_path / f"x.{suffix}", RAMP))
+    assert np.abs(found.pixels - RAMP / 255).mean() < 0.02
+
+
+def film() -> np.ndarray:
+    """`RAMP` on a larger ground, so that a marker is a small part of it; 0 to 255."""
+    return np.kron(RAMP, np.ones((4, 4), int)).astype(int)
+
+
+def with_marker(values: np.ndarray, marker: float) -> np.ndarray:
+    marked = values.copy()
+    marked[8:24, 8:40] = marker
+    return marked
+
+
+def assert_is_film(found: np.ndarray) -> None:
+    """All but the corner with the marker has the values of the film."""
+    assert np.abs(found - film() / 255)[40:].max() < 0.01
+
+
+@pytest.mark.parametrize("scale", [8, 2])
+@pytest.mark.parametrize("marker", [4095, 0])
+def test_markers_do_not_take_part_in_the_stretch(tmp_path: Path, scale: int, marker: int) -> None:
+    values = with_marker(scale * film() + 1500, marker)
+    assert_is_film(read_xray(save_dicom(tmp_path / "x.dcm", values)).pixels)
+    assert_is_film(read_xray(save(tmp_path / "x.png", values.astype(np.uint16))).pixels)
+    assert_is_film(read_xray(save(tmp_path / "x.tif", values.astype(np.float32) / 4096)).pixels)
+
+
+def test_numbers_that_are_none_are_black(tmp_path: Path) -> None:
+    values = with_marker(film().astype(np.float32), np.nan)
+    found = read_xray(save(tmp_path / "x.tif", values)).pixels
+    assert_is_film(found)
+    assert (found[8:24, 8:40] == 0).all()
+    with pytest.raises(DataError, match="no numbers"):
+        read_xray(save(tmp_path / "y.tif", np.full((40, 40), np.nan, np.float32)))
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize(
+    ("value", "tags"),
+    [
+        (0, {"PixelPaddingValue": 0}),
+        (4095, {"PixelPaddingValue": 4095}),
+        (3000, {"PixelPaddingValue": 2900, "PixelPaddingRangeLimit": 4095}),
+        (0, {}),
+    ],
+)
+def test_padding_is_black_and_takes_no_part_in_the_stretch(
+    tmp_path: Path, value: int, tags: dict[str, int], photometric: str
+) -> None:
+    inside = film() if photometric == "MONOCHROME2" else 255 - film()
+    found = read_xray(
+        save_dicom(
+            tmp_path / "x.dcm", np.pad(4 * inside + 500, 60, constant_values=value), photometric, **tags
+        )
+    ).pixels
+    assert np.abs(found[60:-60, 60:-60] - film() / 255).max() < 0.01
+    if tags or photometric == "MONOCHROME2":
+        assert (found[:60] == 0).all()
+
+
+def test_signed_padding_outside_of_the_stored_bits_is_left_out(tmp_path: Path) -> None:
+    values = np.pad(4 * film() + 500, 60, constant_values=-2000)
+    tags = {"PixelRepresentation": 1, "PixelPaddingValue": -2000}
+    found = read_xray(save_dicom(tmp_path / "x.dcm", values.astype(np.int16), **tags)).pixels
+    assert np.abs(found[60:-60, 60:-60] - film() / 255).max() < 0.01
+
+
+@pytest.mark.parametrize(("center", "width"), [(2010, 1022), (1, 0), (2048, 4096)])
+def test_a_window_that_fits_or_not_shows_the_film(tmp_path: Path, center: int, width: int) -> None:
+    values = with_marker(4 * film() + 1500, 4095)
+    tags = {"WindowCenter": center, "WindowWidth": width, "BitsStored": 12, "HighBit": 11}
+    assert_is_film(read_xray(save_dicom(tmp_path / "x.dcm", values, **tags)).pixels)
+
+
+@pytest.mark.parametrize(
+    ("tags", "words"),
+    [
+        ({"ViewPosition": "LL"}, "its view is LL"),
+        ({"ViewPosition": "PA"}, ""),
+        ({"Modality": "CT"}, "its modality is CT"),
+        ({"Modality": "DX", "BodyPartExamined": "HAND"}, "its body part is HAND"),
+        ({"BodyPartExamined": "CHEST"}, ""),
+        ({"PatientOrientation": ["L", "F"]}, ""),
+        ({"PatientOrientation": ["P", "F"]}, "a lateral view?"),
+        ({"PatientOrientation": ["L", "H"]}, "turned or mirrored?"),
+        ({"PatientOrientation": ["R", "F"]}, "turned or mirrored?"),
+    ],
+)
+def test_tags_of_another_view_or_body_part_are_told(tmp_path: Path, tags: dict[str, str], words: str) -> None:
+    doubts = read_xray(save_dicom(tmp_path / "x.dcm", film(), **tags)).doubts
+    assert len(doubts) == bool(words)
+    assert words in "".join(doubts)
 
 
 def truncated(folder: Path) -> Path:

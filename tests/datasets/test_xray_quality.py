@@ -3,7 +3,7 @@ import pytest
 
 from pipelines.datasets.phantom.xray import phantom_xray
 from pipelines.datasets.xray_image import XrayImage
-from pipelines.datasets.xray_quality import chest_likeness, quality_warnings
+from pipelines.datasets.xray_quality import CHEST, LEAST_LIKENESS, chest_likeness, quality_warnings
 
 
 def chest(seed: int = 99) -> np.ndarray:
@@ -29,13 +29,31 @@ def test_a_chest_has_no_warning() -> None:
         (0.5 + chest() * 0.1, 0.0, "hardly any contrast"),
         (1 - chest(), 0.0, "hardly looks like a chest"),
         (np.random.default_rng(0).random((224, 224)), 0.0, "hardly looks like a chest"),
+        (chest()[::-1, ::-1], 0.0, "turned"),
+        (chest()[::-1], 0.0, "turned"),
+        (np.rot90(chest()), 0.0, "turned"),
+        (np.rot90(chest(), 3), 0.0, "turned"),
+        (np.pad(chest()[::2, ::2], 60, constant_values=1), 0.0, "a photograph"),
     ],
 )
 def test_each_fault_is_told(pixels: np.ndarray, colourfulness: float, words: str) -> None:
     assert words in warnings_of(pixels, colourfulness)
 
 
+def test_what_the_file_says_of_itself_is_told() -> None:
+    image = XrayImage(chest(), "DICOM", 0.0, ("its view is LL: not a frontal chest radiograph?",))
+    assert quality_warnings(image) == ["its view is LL: not a frontal chest radiograph?"]
+
+
 def test_likeness_is_a_correlation() -> None:
-    assert chest_likeness(chest()) > 0.8
+    drawn = np.kron(CHEST, np.ones((10, 12), np.float32))
+    assert chest_likeness(drawn) == pytest.approx(1, abs=1e-5)
+    assert chest_likeness(chest()) > LEAST_LIKENESS
     assert chest_likeness(1 - chest()) == pytest.approx(-chest_likeness(chest()), abs=1e-5)
     assert chest_likeness(np.full((50, 50), 0.5, np.float32)) == 0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_an_upright_chest_is_liker_than_any_turn(seed: int) -> None:
+    turns = [chest_likeness(np.rot90(chest(seed), turns)) for turns in range(4)]
+    assert max(turns) == turns[0]

@@ -97,6 +97,14 @@ def test_an_image_given_twice_is_classified_once(tmp_path: Path) -> None:
     assert find_xrays([image, tmp_path]) == [image]
 
 
+def test_pictures_of_all_formats_and_dicom_without_a_suffix_are_found_in_a_folder(tmp_path: Path) -> None:
+    names = ["a.JPG", "b.tif", "c.bmp", "d.webp", "sub/IM0001"]
+    (tmp_path / "sub").mkdir()
+    for name in [*names, "notes.txt", "DICOMDIR", ".hidden.png"]:
+        (tmp_path / name).write_bytes(b"\0" * 128 + b"DICM" if "I" in name else b"x")
+    assert [str(path.relative_to(tmp_path)) for path in find_xrays([tmp_path])] == names
+
+
 def test_the_threshold_decides(tmp_path: Path, weights: Path) -> None:
     strict = Classifier.load(weights=weights, threshold=0.999, precision="fp32")
     strict.network = BrightIsPneumonia()

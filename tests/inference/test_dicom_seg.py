@@ -37,7 +37,7 @@ def a_mask() -> np.ndarray:
 
 
 def test_segments_lie_in_their_slices_and_name_the_structures(series: list[Path], tmp_path: Path) -> None:
-    slices = [group[0] for group in order_series(series)]
+    slices = [group[0] for group in order_series(series)[0]]
     path = tmp_path / "x_seg.dcm"
     write_dicom_seg(a_mask(), slices, path, title="ED")
     found = pydicom.dcmread(path)
@@ -59,7 +59,7 @@ def test_segments_lie_in_their_slices_and_name_the_structures(series: list[Path]
 
 
 def test_the_same_mask_has_the_same_uids_and_another_has_not(series: list[Path], tmp_path: Path) -> None:
-    slices = [group[0] for group in order_series(series)]
+    slices = [group[0] for group in order_series(series)[0]]
     other = a_mask()
     other[0, 0, 0] = AcdcLabel.LV
     for name, mask in (("a", a_mask()), ("b", a_mask()), ("c", other)):
@@ -70,13 +70,13 @@ def test_the_same_mask_has_the_same_uids_and_another_has_not(series: list[Path],
 
 
 def test_an_empty_mask_can_be_written(series: list[Path], tmp_path: Path) -> None:
-    slices = [group[0] for group in order_series(series)]
+    slices = [group[0] for group in order_series(series)[0]]
     write_dicom_seg(np.zeros(SHAPE, np.uint8), slices, tmp_path / "x_seg.dcm")
     assert not pydicom.dcmread(tmp_path / "x_seg.dcm").pixel_array.any()
 
 
 def test_images_that_do_not_fit_are_refused(series: list[Path], tmp_path: Path) -> None:
-    slices = [group[0] for group in order_series(series)]
+    slices = [group[0] for group in order_series(series)[0]]
     with pytest.raises(DataError, match="expected an image for each of 3 slices, found 2"):
         write_dicom_seg(a_mask(), slices[:2], tmp_path / "x.dcm")
     with pytest.raises(DataError, match=r"expected \(5, 6\) pixels in every slice, found \(6, 5\)"):
