@@ -29,19 +29,19 @@ from pipelines.cli import store as cli_store
 from pipelines.cli import training as cli_training
 from pipelines.cli import watch as cli_watch
 from pipelines.cli import xray as cli_xray
-from pipelines.cli.options import Output, console, say
+from pipelines.cli.options import App, Output, console, say
 from pipelines.core.errors import ThoraxError
 
-app = typer.Typer(
+app = App(
     help="Thoracic images into numbers a clinician can check and correct.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-prepare_app = typer.Typer(help="Check a dataset and split it by patient.", no_args_is_help=True)
-results_app = typer.Typer(help="Write the results pages from runs and evaluations.", no_args_is_help=True)
-eda_app = typer.Typer(help="Explore a dataset before training on it.", no_args_is_help=True)
-recipe_app = typer.Typer(help="Check and do each step of a training.", no_args_is_help=True)
-data_app = typer.Typer(help="Keep datasets in a store, under their terms.", no_args_is_help=True)
+prepare_app = App(help="Check a dataset and split it by patient.", no_args_is_help=True)
+results_app = App(help="Write the results pages from runs and evaluations.", no_args_is_help=True)
+eda_app = App(help="Explore a dataset before training on it.", no_args_is_help=True)
+recipe_app = App(help="Check and do each step of a training.", no_args_is_help=True)
+data_app = App(help="Keep datasets in a store, under their terms.", no_args_is_help=True)
 app.add_typer(prepare_app, name="prepare")
 app.add_typer(data_app, name="data")
 app.add_typer(recipe_app, name="recipe")

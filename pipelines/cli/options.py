@@ -1,10 +1,14 @@
 """Options that several commands of `thorax` share, and how they speak."""
 
+import difflib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
+from typer.core import TyperCommand
+
+from pipelines.core.errors import DataError
 
 console = Console()
 
@@ -48,3 +52,41 @@ Device = Annotated[str, typer.Option(help="auto, cpu or cuda:0.")]
 def say(text: str) -> None:
     """Print as it is: paths and messages may hold brackets, and must not be broken into lines."""
     console.print(text, soft_wrap=True, highlight=False, markup=False)
+
+
+WRITTEN = {"output", "page", "users"}
+"""Parameters whose path a command writes; all others must be there before it starts."""
+
+
+class CheckedCommand(TyperCommand):
+    """A command that looks for its files before it imports anything heavy."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command.
+
+        Raises:
+            DataError: If a file or folder that it reads is missing; of several, if all are.
+        """
+        for name, value in ctx.params.items():
+            paths = [path for path in (value if isinstance(value, list | tuple) else [value]) if path]
+            if name in WRITTEN or not paths or not all(isinstance(path, Path) for path in paths):
+                continue
+            if not any(path.exists() or path.is_symlink() for path in paths):
+                raise DataError(_missing(name, paths[0]))
+        return super().invoke(ctx)
+
+
+class App(typer.Typer):
+    """A group of commands, all of them checked."""
+
+    def command(self, name: str | None = None, **settings: Any) -> Any:
+        """As Typer's, with `CheckedCommand`."""
+        return super().command(name, **{"cls": CheckedCommand} | settings)
+
+
+def _missing(name: str, path: Path) -> str:
+    folder = next(parent for parent in path.absolute().parents if parent.is_dir())
+    wanted = path.absolute().relative_to(folder).parts[0]
+    alike = difflib.get_close_matches(wanted, [entry.name for entry in folder.iterdir()], n=1)
+    hint = f"did you mean {folder / alike[0]}?" if alike else f"{folder} has nothing of that name"
+    return f"expected {name.upper().replace('_', ' ')} at {path}, found nothing there; {hint}"

@@ -22,8 +22,29 @@ def test_a_missing_folder_is_one_message_and_exit_code_1(
 ) -> None:
     assert run(monkeypatch, "prepare", "acdc", tmp_path / "nowhere", "--output", tmp_path / "out") == 1
     error = capsys.readouterr().err
-    assert error.startswith("Error: expected the folder of the ACDC release, found nothing at")
+    assert error.startswith(f"Error: expected ROOT at {tmp_path / 'nowhere'}, found nothing there; ")
     assert "Traceback" not in error
+
+
+def test_a_mistyped_path_is_found_before_anything_heavy_is_imported(tmp_path: Path) -> None:
+    (tmp_path / "patients").mkdir()
+    script = (
+        "import sys; from pipelines.cli.main import main; "
+        f"sys.argv = ['thorax', 'segment', {str(tmp_path / 'patient' / 'a.nii')!r}, '-o', 'out']\n"
+        "try:\n    main()\nfinally:\n    print('torch' in sys.modules)"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert f"did you mean {tmp_path / 'patients'}?" in ended.stderr
+    assert ended.stdout == "False\n"
+
+
+def test_one_missing_file_of_several_does_not_stop_the_others(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "there").mkdir()
+    assert run(monkeypatch, "segment", tmp_path / "there", tmp_path / "gone", "-o", tmp_path / "out") == 1
+    assert "found nothing there" not in capsys.readouterr().err  # the folder that is there was looked into
 
 
 def test_brackets_in_a_path_are_shown_as_they_are(
