@@ -16,11 +16,11 @@ from pipelines.datasets.nifti import read_volume
 from pipelines.errors import DataError
 from pipelines.evaluation.indices import structure_volumes_ml
 from pipelines.files import atomic_path
+from pipelines.labelling.admission import claimed_shape
 from pipelines.labelling.drafts import Drafts
 from pipelines.labelling.history import FINAL, TAGS, Automatic, LabelStore
 from pipelines.labelling.images import PhaseFinder, ServedImage, StudyImages
 from pipelines.labelling.label_file import read_sent_label
-from pipelines.labelling.sent_volume import sent_shape
 from pipelines.labels import AcdcLabel
 
 KEPT_CONTOURS: Final = 32
@@ -127,7 +127,7 @@ class StudiesDatastore(Datastore):
             DataError: If it is no 3-D volume or the name is taken.
             OutputError: If it cannot be written.
         """
-        shape = sent_shape(Path(image_filename))
+        shape = claimed_shape(Path(image_filename))
         suffix = ".nii.gz" if image_filename.endswith(".gz") else ".nii"
         path = self.root / f"{image_id}{suffix}"
         if self.images.get(image_id) or path.exists() or len(shape) != 3:

@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from pipelines.datasets.nifti import UNREADABLE, Volume, check_same_grid
 from pipelines.errors import DataError
+from pipelines.labelling.admission import claimed_shape
 from pipelines.labelling.nrrd import read_nrrd
-from pipelines.labelling.sent_volume import sent_shape
 from pipelines.labels import FOREGROUND, LABEL_NAMES, AcdcLabel
 
 LABEL_SUFFIXES: Final = (".nii.gz", ".nii", ".nrrd")
@@ -66,7 +66,7 @@ def read_on_grid(path: Path, image: Volume) -> npt.NDArray[Any]:
     name = path.name.lower()
     if not name.endswith(LABEL_SUFFIXES):
         raise DataError(f"expected a label map as {', '.join(LABEL_SUFFIXES)}, found {path.suffix or 'none'}")
-    shape = sent_shape(path)
+    shape = claimed_shape(path)
     if shape != image.array.shape:
         raise DataError(
             f"expected the label on the image's grid {image.array.shape}, found {shape}; "
@@ -104,7 +104,7 @@ def _read(path: Path) -> Volume:
         image = nib.load(path)
         array = np.asarray(image.dataobj)
     except UNREADABLE as error:
-        raise DataError(f"expected a label map, found a file that is no image: {error}") from error
+        raise DataError("expected a label map, found a file that is no image or is cut off") from error
     return _volume(array, np.asarray(image.affine, dtype=np.float64))
 
 

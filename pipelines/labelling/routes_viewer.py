@@ -2,8 +2,7 @@
 
 import math
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -18,11 +17,11 @@ from pipelines.errors import DataError
 from pipelines.evaluation.indices import indices_from_volumes, structure_volumes_ml
 from pipelines.inference.cine import find_ed_es
 from pipelines.inference.inputs import NIFTI_SUFFIXES
+from pipelines.labelling.admission import claimed_shape
 from pipelines.labelling.answers import LABELS
 from pipelines.labelling.context import ServerContext, caller_of
 from pipelines.labelling.measurements import rounded_indices
 from pipelines.labelling.requests import received
-from pipelines.labelling.sent_volume import sent_shape
 from pipelines.labelling.viewer_files import HEADERS, viewer_files
 from pipelines.labelling.xrays import XrayReader
 from pipelines.labels import LABEL_NAMES, AcdcLabel
@@ -89,7 +88,6 @@ def add_routes(router: APIRouter, context: ServerContext) -> None:
         def read() -> dict[str, Any]:
             with (
                 received(file, context.uploads, SUFFIXES) as path,
-                _named_for_client(path),
                 context.app.predictors.loading,
             ):
                 return xrays.read(path)
@@ -129,8 +127,8 @@ async def _served_cine(context: ServerContext, image_id: str) -> Volume:
 
 
 def _sent_cine(context: ServerContext, file: UploadFile) -> Volume:
-    with received(file, context.uploads, NIFTI_SUFFIXES) as path, _named_for_client(path):
-        sent_shape(path)
+    with received(file, context.uploads, NIFTI_SUFFIXES) as path:
+        claimed_shape(path)
         return read_volume(path)
 
 
@@ -168,12 +166,3 @@ def _packed(folder: Path, write: Callable[[Path], None]) -> bytes:
 def _nifti(content: bytes, name: str) -> Response:
     headers = {"Content-Disposition": f'attachment; filename="{name}.nii.gz"'}
     return Response(content, media_type="application/octet-stream", headers=headers)
-
-
-@contextmanager
-def _named_for_client(path: Path) -> Iterator[None]:
-    """Errors about a file that was sent, without the name that it has here."""
-    try:
-        yield
-    except DataError as error:
-        raise DataError(str(error).replace(str(path), "the file")) from error

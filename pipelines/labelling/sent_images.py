@@ -1,7 +1,6 @@
 """Images as clients send them: NIfTI, NRRD or the files of a DICOM series, taken in as NIfTI."""
 
 import shutil
-import struct
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,26 +14,14 @@ from fastapi import UploadFile
 from pipelines.datasets.nifti import Volume, write_image
 from pipelines.errors import DataError
 from pipelines.inference.dicom import read_series
-from pipelines.inference.dicom_series import group_series, is_dicom, read_header
+from pipelines.inference.dicom_series import group_series, is_dicom
 from pipelines.inference.inputs import DICOM_SUFFIXES
+from pipelines.labelling.admission import UNREADABLE_DICOM, check_dicom, claimed_shape
 from pipelines.labelling.nrrd import read_nrrd
 from pipelines.labelling.requests import received
-from pipelines.labelling.sent_volume import MOST_VOXELS, sent_shape
 
 VOLUME_SUFFIXES: Final = (".nii.gz", ".nii", ".nrrd")
 """Formats of volumes in one file."""
-
-STUMBLES: Final = (
-    AttributeError,
-    IndexError,
-    KeyError,
-    NotImplementedError,
-    OverflowError,
-    TypeError,
-    ValueError,
-    struct.error,
-)
-"""What pydicom raises for tags of another kind than the standard wants, beside what its readers catch."""
 
 
 @contextmanager
@@ -72,7 +59,7 @@ def received_volume(uploads: Sequence[UploadFile], folder: Path) -> Iterator[Pat
 
 
 def _nrrd_volume(path: Path) -> Volume:
-    shape = sent_shape(path)
+    shape = claimed_shape(path)
     volume = read_nrrd(path) if len(shape) == 3 else None
     if volume is None or volume.array.dtype.kind not in "uif":
         raise DataError(f"expected one frame (3-D) of grey values, found {shape}; send the frames one by one")
@@ -89,15 +76,10 @@ def _dicom_volume(uploads: Sequence[UploadFile], work: Path) -> Volume:
     if not all(is_dicom(path) for path in files):
         raise DataError("expected one NIfTI or NRRD file, or the DICOM files of one series, found others")
     try:
-        headers = [read_header(path) for path in files]
-        voxels = sum(int(header.Rows) * int(header.Columns) for header in headers)
-        if not 0 < voxels <= MOST_VOXELS:
-            raise DataError(f"expected an image of 1 to {MOST_VOXELS} voxels, found {voxels}")
+        check_dicom(files)
         series, problems = group_series(files)
         if problems or len(series) != 1:
             raise DataError(f"expected the files of one DICOM series, found {len(series)} series")
         return read_series(series[0].files)[0]
-    except DataError as error:
-        raise DataError(str(error).replace(f"{work}/", "").replace(str(work), "what was sent")) from error
-    except STUMBLES as error:
-        raise DataError(f"expected readable DICOM files, found tags of another form: {error}") from error
+    except UNREADABLE_DICOM as error:
+        raise DataError("expected readable DICOM files, found tags of another form") from error

@@ -22,7 +22,7 @@ from pipelines.labelling.access import Access, guarded_route
 from pipelines.labelling.context import ServerContext
 from pipelines.labelling.gate import LOOPBACK, Gate
 from pipelines.labelling.images import WORK_FOLDER
-from pipelines.labelling.requests import plain
+from pipelines.labelling.requests import plain, without_places
 from pipelines.labelling.sessions import Sessions
 from pipelines.labelling.tokens import Tokens
 from pipelines.labelling.users import Users
@@ -72,6 +72,7 @@ def make_api(
     api = FastAPI(
         title="Thorax", openapi_url=None, docs_url=None, redoc_url=None, lifespan=_watching(context)
     )
+    api.state.studies = context.datastore.root
     api.router.route_class = guarded_route(context.access)
     for part in (routes_login, routes, routes_datastore, routes_training, routes_viewer):
         part.add_routes(api.router, context)
@@ -115,8 +116,8 @@ def _watching(context: ServerContext) -> Any:
     return lifespan
 
 
-async def _refused(_: Request, error: Exception) -> JSONResponse:
-    return JSONResponse({"detail": plain(str(error))}, 400)
+async def _refused(request: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"detail": without_places(str(error), request.app.state.studies)}, 400)
 
 
 async def _failed(_: Request, error: Exception) -> JSONResponse:

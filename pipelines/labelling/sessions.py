@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from pipelines.datasets.nifti import read_volume
 from pipelines.errors import DataError
-from pipelines.labelling.sent_volume import sent_shape
+from pipelines.labelling.admission import claimed_shape
 
 EXPIRY_S: Final = 3600
 """Time after its last use at which a session ends, s."""
@@ -75,7 +75,7 @@ class Sessions:
         Raises:
             DataError: If it is not one 3-D volume.
         """
-        shape = sent_shape(file)
+        shape = claimed_shape(file)
         if len(shape) != 3:
             raise DataError(f"expected one frame (3-D), found {shape}; send the frames one by one")
         read_volume(file)
