@@ -11,7 +11,7 @@ from pipelines.bundle import ACDC_BUNDLE, NETWORKS
 from pipelines.labelling.answers import LABELS
 from pipelines.labelling.datastore import StudiesDatastore
 from pipelines.labelling.interactive import CorrectSlice, CorrectVolume, RefineByScribbles
-from pipelines.labelling.predictors import Predictors
+from pipelines.labelling.network_worker import WorkerPredictors
 from pipelines.labelling.published import PublishedWeights
 from pipelines.labelling.scoring import DiceScore, PlausibilityScore, Scorings, UncertaintyScore
 from pipelines.labelling.tasks import AutomaticSegmentation, FirstUnlabelled, RandomPatient
@@ -32,7 +32,7 @@ class CardiacApp(MONAILabelApp):
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
         device = conf.get("device", "auto")
         published = PublishedWeights(Path(studies).resolve())
-        self.predictors = Predictors(NETWORKS, bundle=ACDC_BUNDLE, device=device, published=published)
+        self.predictors = WorkerPredictors(NETWORKS, bundle=ACDC_BUNDLE, device=device, published=published)
         self.trainings = Trainings(Path(studies).resolve(), NETWORKS, device=device)
         self.scorings = Scorings()
         super().__init__(

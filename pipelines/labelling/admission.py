@@ -20,7 +20,7 @@ from PIL import Image, UnidentifiedImageError
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import UID
 
-from pipelines.datasets.nifti import UNREADABLE
+from pipelines.datasets.nifti import UNREADABLE, read_volume
 from pipelines.errors import DataError
 from pipelines.inference.inputs import NIFTI_SUFFIXES
 from pipelines.labelling.nrrd import MOST_HEADER_BYTES, read_nrrd_header
@@ -161,6 +161,16 @@ def claimed_shape(path: Path) -> tuple[int, ...]:
             f"expected sides of at most {MOST_EXTENT_MM:.0f} mm, found {found}; check the spacing"
         )
     return shape
+
+
+def check_volume(path: Path) -> None:
+    """Make sure that a NIfTI file can be read as a whole.
+
+    Raises:
+        DataError: As for `claimed_shape` and `read_volume`.
+    """
+    claimed_shape(path)
+    read_volume(path)
 
 
 def check_dicom(paths: Sequence[Path]) -> None:

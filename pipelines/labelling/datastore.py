@@ -16,11 +16,12 @@ from pipelines.datasets.nifti import read_volume
 from pipelines.errors import DataError
 from pipelines.evaluation.indices import structure_volumes_ml
 from pipelines.files import atomic_path
-from pipelines.labelling.admission import claimed_shape
+from pipelines.labelling.admission import check_volume, claimed_shape
 from pipelines.labelling.drafts import Drafts
 from pipelines.labelling.history import FINAL, TAGS, Automatic, LabelStore
 from pipelines.labelling.images import PhaseFinder, ServedImage, StudyImages
 from pipelines.labelling.label_file import read_sent_label
+from pipelines.labelling.worker import PARSER
 from pipelines.labels import AcdcLabel
 
 KEPT_CONTOURS: Final = 32
@@ -132,7 +133,7 @@ class StudiesDatastore(Datastore):
         path = self.root / f"{image_id}{suffix}"
         if self.images.get(image_id) or path.exists() or len(shape) != 3:
             raise DataError("expected a new name and a 3-D volume, found a name that is taken or a cine")
-        read_volume(Path(image_filename))
+        PARSER.call(check_volume, Path(image_filename))
         with atomic_path(path) as temporary:
             shutil.copyfile(image_filename, temporary)
         self.images.scan(unfold=False)

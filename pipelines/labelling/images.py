@@ -13,6 +13,7 @@ from pipelines.datasets.nifti import Volume, write_image
 from pipelines.datasets.records import Phase, Problem
 from pipelines.errors import DataError, ThoraxError
 from pipelines.files import write_json
+from pipelines.inference.dicom import read_series
 from pipelines.inference.inputs import (
     INFO_NAME,
     Study,
@@ -23,6 +24,7 @@ from pipelines.inference.inputs import (
     phase_frames,
 )
 from pipelines.labelling.admission import check_dicom, check_study, check_within, claimed_shape
+from pipelines.labelling.worker import PARSER
 
 logger = logging.getLogger(__name__)
 
@@ -165,9 +167,7 @@ class StudyImages:
 
     def _unfold(self, study: Study) -> list[ServedImage]:
         image = study.images[0]
-        if study.kind is StudyKind.DICOM:
-            check_dicom(image.files)
-        volume, warnings = image.load()
+        volume, warnings = load_image(image)
         for warning in warnings:
             logger.warning("%s: %s", image.path, warning)
         if volume.array.ndim == 3:
@@ -219,6 +219,19 @@ class StudyImages:
                 self._names[key] = name
                 write_json(self._names_path, self._names)
             return self._names[key]
+
+
+def load_image(image: StudyImage) -> tuple[Volume, list[str]]:
+    """Volume of an image among the studies, `(X, Y, Z)` or `(X, Y, Z, T)`, and warnings of its reader.
+
+    Raises:
+        DataError: If it cannot be read, or claims more than is admitted.
+    """
+    if image.path.is_file():
+        claimed_shape(image.path)
+        return image.load()
+    check_dicom(image.files)
+    return PARSER.call(read_series, image.files)
 
 
 def _paired(images: list[ServedImage]) -> list[ServedImage]:

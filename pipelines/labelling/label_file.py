@@ -12,6 +12,7 @@ from pipelines.datasets.nifti import UNREADABLE, Volume, check_same_grid
 from pipelines.errors import DataError
 from pipelines.labelling.admission import claimed_shape
 from pipelines.labelling.nrrd import read_nrrd
+from pipelines.labelling.worker import PARSER
 from pipelines.labels import FOREGROUND, LABEL_NAMES, AcdcLabel
 
 LABEL_SUFFIXES: Final = (".nii.gz", ".nii", ".nrrd")
@@ -72,7 +73,7 @@ def read_on_grid(path: Path, image: Volume) -> npt.NDArray[Any]:
             f"expected the label on the image's grid {image.array.shape}, found {shape}; "
             "save all segments as one label map with the image as its reference"
         )
-    label = _read(path)
+    label = PARSER.call(_read, path)
     check_same_grid(image, label)
     values = np.unique(label.array)
     if not np.all(np.equal(values, np.round(values))) or values.min() < 0:

@@ -9,7 +9,6 @@ from typing import Annotated, Any, Final
 
 import numpy as np
 from fastapi import APIRouter, File, HTTPException, Query, Request, Response, UploadFile
-from starlette.concurrency import run_in_threadpool
 
 from pipelines.datasets.nifti import Volume, read_volume, write_image, write_label
 from pipelines.datasets.xray_image import SUFFIXES
@@ -20,9 +19,11 @@ from pipelines.inference.inputs import NIFTI_SUFFIXES
 from pipelines.labelling.admission import claimed_shape
 from pipelines.labelling.answers import LABELS
 from pipelines.labelling.context import ServerContext, caller_of
+from pipelines.labelling.images import load_image
 from pipelines.labelling.measurements import rounded_indices
 from pipelines.labelling.requests import received
 from pipelines.labelling.viewer_files import HEADERS, viewer_files
+from pipelines.labelling.worker import PARSER
 from pipelines.labelling.xrays import XrayReader
 from pipelines.labels import LABEL_NAMES, AcdcLabel
 
@@ -51,7 +52,7 @@ def add_routes(router: APIRouter, context: ServerContext) -> None:
         request: Request, image: str = "", file: Annotated[UploadFile | None, File()] = None
     ) -> dict[str, Any]:
         volume = await (
-            run_in_threadpool(_sent_cine, context, file) if file else _served_cine(context, image)
+            context.queue.run(partial(_sent_cine, context, file)) if file else _served_cine(context, image)
         )
         frames = volume.array.shape[3] if volume.array.ndim == 4 else 1
         if not 2 <= frames <= MOST_FRAMES:
@@ -119,7 +120,7 @@ def _cine_loader(context: ServerContext, image_id: str) -> Callable[[], Volume]:
     source = context.datastore.image(image_id).cine
     if source is None:
         raise DataError("expected an image that is a frame of a cine, found one without")
-    return lambda: source.load()[0]
+    return lambda: load_image(source)[0]
 
 
 async def _served_cine(context: ServerContext, image_id: str) -> Volume:
@@ -129,7 +130,7 @@ async def _served_cine(context: ServerContext, image_id: str) -> Volume:
 def _sent_cine(context: ServerContext, file: UploadFile) -> Volume:
     with received(file, context.uploads, NIFTI_SUFFIXES) as path:
         claimed_shape(path)
-        return read_volume(path)
+        return PARSER.call(read_volume, path)
 
 
 def _volumes_ml(context: ServerContext, frame: Volume) -> Mapping[AcdcLabel, float]:

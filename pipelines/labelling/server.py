@@ -27,6 +27,7 @@ from pipelines.labelling.sessions import Sessions
 from pipelines.labelling.tokens import Tokens
 from pipelines.labelling.users import Users
 from pipelines.labelling.work_queue import MOST_WAITING, BusyError, WorkQueue
+from pipelines.labelling.worker import PARSER, TooLargeError, TooLongError
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +80,8 @@ def make_api(
     api.add_exception_handler(DataError, _refused)
     api.add_exception_handler(ThoraxError, _failed)
     api.add_exception_handler(BusyError, _busy)
+    api.add_exception_handler(TooLongError, _too_long)
+    api.add_exception_handler(TooLargeError, _too_large)
     api.add_exception_handler(RequestValidationError, _invalid)
     return api
 
@@ -112,6 +115,8 @@ def _watching(context: ServerContext) -> Any:
         yield
         stop.set()
         context.app.trainings.stop()
+        context.app.predictors.worker.close()
+        PARSER.close()
 
     return lifespan
 
@@ -123,6 +128,14 @@ async def _refused(request: Request, error: Exception) -> JSONResponse:
 async def _failed(_: Request, error: Exception) -> JSONResponse:
     logger.error("%s", error)
     return JSONResponse({"detail": "the server lacks something; its log says what"}, 503)
+
+
+async def _too_long(_: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"detail": "expected work that ends in time, found more; send less at a time"}, 504)
+
+
+async def _too_large(_: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"detail": "expected work that fits into memory, found more; send less"}, 413)
 
 
 async def _busy(_: Request, error: Exception) -> JSONResponse:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from pipelines.datasets.nifti import read_volume
 from pipelines.errors import DataError
-from pipelines.labelling.admission import claimed_shape
+from pipelines.labelling.admission import check_volume, claimed_shape
+from pipelines.labelling.worker import PARSER
 
 EXPIRY_S: Final = 3600
 """Time after its last use at which a session ends, s."""
@@ -78,7 +78,7 @@ class Sessions:
         shape = claimed_shape(file)
         if len(shape) != 3:
             raise DataError(f"expected one frame (3-D), found {shape}; send the frames one by one")
-        read_volume(file)
+        PARSER.call(check_volume, file)
         self._make_room()
         name = str(uuid.uuid4())
         image = self._folder / name / ("image.nii.gz" if file.name.endswith(".gz") else "image.nii")

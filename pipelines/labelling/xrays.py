@@ -12,6 +12,7 @@ from PIL import Image
 
 from pipelines.bundle import XRAY_BUNDLE, XRAY_NETWORKS
 from pipelines.labelling.admission import check_picture
+from pipelines.labelling.worker import PARSER
 
 LONGEST_SHOWN_PX: Final = 1024
 """Longer side of the pictures that are sent back."""
@@ -63,8 +64,8 @@ class XrayReader:
         from pipelines.inference.classifier import Classifier
         from pipelines.inference.xray_quality import quality_warnings
 
-        check_picture(path)
-        image = read_xray(path)
+        PARSER.call(check_picture, path)
+        image = PARSER.call(read_xray, path)
         with self._lock:
             if self._classifier is None:
                 self._classifier = Classifier.load(bundle=self.bundle, device=self.device)
