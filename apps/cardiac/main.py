@@ -12,7 +12,7 @@ from pipelines.models.bundle import ACDC_BUNDLE, NETWORKS
 from pipelines.server.answers import LABELS
 from pipelines.server.datastore import StudiesDatastore
 from pipelines.server.interactive import CorrectSlice, CorrectVolume, RefineByScribbles
-from pipelines.server.predictors import Predictors
+from pipelines.server.network_worker import WorkerPredictors
 from pipelines.server.published import PublishedWeights
 from pipelines.server.scoring import DiceScore, PlausibilityScore, Scorings, UncertaintyScore
 from pipelines.server.tasks import AutomaticSegmentation, FirstUnlabelled, RandomPatient
@@ -32,7 +32,7 @@ class CardiacApp(MONAILabelApp):
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
         device = conf.get("device", "auto")
         published = PublishedWeights(Path(studies).resolve())
-        self.predictors = Predictors(NETWORKS, bundle=ACDC_BUNDLE, device=device, published=published)
+        self.predictors = WorkerPredictors(NETWORKS, bundle=ACDC_BUNDLE, device=device, published=published)
         self.trainings = Trainings(Path(studies).resolve(), NETWORKS, device=device)
         self.scorings = Scorings()
         super().__init__(

@@ -32,6 +32,10 @@ class StudyKind(StrEnum):
     PHASES = "phases"
 
 
+Check = Callable[[Path], None]
+"""Raises `DataError` for a file, or a link to a folder, that must not be opened."""
+
+
 @dataclass(frozen=True, slots=True)
 class StudyImage:
     """One image of a study, not yet read.
@@ -70,7 +74,7 @@ class Study:
     images: tuple[StudyImage, ...]
 
 
-def find_studies(inputs: Sequence[Path]) -> tuple[list[Study], list[Problem]]:
+def find_studies(inputs: Sequence[Path], *, check: Check | None = None) -> tuple[list[Study], list[Problem]]:
     """Studies below the given paths, in the order given, and what was put aside.
 
     A folder is searched with its sub-folders; label maps (`*_gt`, `*_seg*`) and
@@ -80,6 +84,7 @@ def find_studies(inputs: Sequence[Path]) -> tuple[list[Study], list[Problem]]:
 
     Args:
         inputs: Existing NIfTI files, DICOM files, or folders of them in any mixture.
+        check: Called for each file and each link to a folder before it is opened.
 
     Returns:
         Studies with unique names, and files or folders that cannot be used with
@@ -94,7 +99,7 @@ def find_studies(inputs: Sequence[Path]) -> tuple[list[Study], list[Problem]]:
     nifti: dict[Path, list[Path]] = {}
     dicom: list[Path] = []
     problems: list[Problem] = []
-    for path in _unique(_files(inputs)):
+    for path in _unique(files_below(inputs, problems, check)):
         if path.name.lower().endswith(NIFTI_SUFFIXES):
             nifti.setdefault(path.parent, []).append(path)
         elif path.suffix.lower() in DICOM_SUFFIXES or is_dicom(path):
@@ -104,7 +109,7 @@ def find_studies(inputs: Sequence[Path]) -> tuple[list[Study], list[Problem]]:
     names = UniqueNames()
     studies: list[Study] = []
     for folder, paths in nifti.items():
-        found, faults = _nifti_studies(folder, paths, names)
+        found, faults = _nifti_studies(folder, paths, names, check)
         studies += found
         problems += faults
     series, unreadable = group_series(dicom)
@@ -165,7 +170,29 @@ class UniqueNames:
         return name
 
 
-def _files(inputs: Sequence[Path]) -> Iterator[Path]:
+def files_below(
+    inputs: Sequence[Path], problems: list[Problem], check: Check | None = None
+) -> Iterator[Path]:
+    """Files at and below paths that may be opened, without label maps and hidden ones.
+
+    Args:
+        inputs: Existing files and folders.
+        problems: Gets what must not be opened: pipes and devices, which may never end, and what `check`
+            refuses.
+        check: Called for each file and each link to a folder before it is opened.
+    """
+
+    def may_open(path: Path) -> bool:
+        try:
+            if not (path.is_file() or path.is_dir()):
+                raise DataError(f"expected a regular file, found a pipe, a device or a broken link at {path}")
+            if check is not None:
+                check(path)
+        except DataError as error:
+            problems.append(Problem(path.name, path, str(error)))
+            return False
+        return True
+
     for path in inputs:
         if path.is_file():
             yield path
@@ -173,14 +200,17 @@ def _files(inputs: Sequence[Path]) -> Iterator[Path]:
         seen: set[Path] = set()
         for folder, subfolders, files in os.walk(path, followlinks=True):
             real = Path(folder).resolve()
-            subfolders[:] = (
-                sorted(name for name in subfolders if not name.startswith(".")) if real not in seen else []
-            )
+            subfolders[:] = [
+                name
+                for name in (sorted(subfolders) if real not in seen else ())
+                if not name.startswith(".")
+                and (not (Path(folder) / name).is_symlink() or may_open(Path(folder) / name))
+            ]
             seen.add(real)
             yield from (
                 Path(folder) / name
                 for name in sorted(files)
-                if not name.startswith(".") and not is_label_map(name)
+                if not name.startswith(".") and not is_label_map(name) and may_open(Path(folder) / name)
             )
 
 
@@ -192,7 +222,9 @@ def _unique(paths: Iterator[Path]) -> list[Path]:
     return list(first.values())
 
 
-def _nifti_studies(folder: Path, paths: list[Path], names: UniqueNames) -> tuple[list[Study], list[Problem]]:
+def _nifti_studies(
+    folder: Path, paths: list[Path], names: UniqueNames, check: Check | None
+) -> tuple[list[Study], list[Problem]]:
     """Studies of one folder's files; those that `Info.cfg` does not explain stay single."""
     info, patient = folder / INFO_NAME, folder.resolve().name
     if not info.is_file():
@@ -201,6 +233,8 @@ def _nifti_studies(folder: Path, paths: list[Path], names: UniqueNames) -> tuple
     if cine is not None:
         return [_single(cine, names, patient)], []
     try:
+        if check is not None:
+            check(info)
         frames = phase_frames(info)
     except DataError as error:
         return [_single(path, names) for path in paths], [Problem(patient, info, str(error))]

@@ -22,11 +22,12 @@ from pipelines.server.access import Access, guarded_route
 from pipelines.server.context import ServerContext
 from pipelines.server.gate import LOOPBACK, Gate
 from pipelines.server.images import WORK_FOLDER
-from pipelines.server.requests import plain
+from pipelines.server.requests import plain, without_places
 from pipelines.server.sessions import Sessions
 from pipelines.server.tokens import Tokens
 from pipelines.server.users import Users
 from pipelines.server.work_queue import MOST_WAITING, BusyError, WorkQueue
+from pipelines.server.worker import PARSER, TooLargeError, TooLongError
 
 logger = logging.getLogger(__name__)
 
@@ -72,12 +73,15 @@ def make_api(
     api = FastAPI(
         title="Thorax", openapi_url=None, docs_url=None, redoc_url=None, lifespan=_watching(context)
     )
+    api.state.studies = context.datastore.root
     api.router.route_class = guarded_route(context.access)
     for part in (routes_login, routes, routes_datastore, routes_training, routes_viewer):
         part.add_routes(api.router, context)
     api.add_exception_handler(DataError, _refused)
     api.add_exception_handler(ThoraxError, _failed)
     api.add_exception_handler(BusyError, _busy)
+    api.add_exception_handler(TooLongError, _too_long)
+    api.add_exception_handler(TooLargeError, _too_large)
     api.add_exception_handler(RequestValidationError, _invalid)
     return api
 
@@ -111,17 +115,27 @@ def _watching(context: ServerContext) -> Any:
         yield
         stop.set()
         context.app.trainings.stop()
+        context.app.predictors.worker.close()
+        PARSER.close()
 
     return lifespan
 
 
-async def _refused(_: Request, error: Exception) -> JSONResponse:
-    return JSONResponse({"detail": plain(str(error))}, 400)
+async def _refused(request: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"detail": without_places(str(error), request.app.state.studies)}, 400)
 
 
 async def _failed(_: Request, error: Exception) -> JSONResponse:
     logger.error("%s", error)
     return JSONResponse({"detail": "the server lacks something; its log says what"}, 503)
+
+
+async def _too_long(_: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"detail": "expected work that ends in time, found more; send less at a time"}, 504)
+
+
+async def _too_large(_: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"detail": "expected work that fits into memory, found more; send less"}, 413)
 
 
 async def _busy(_: Request, error: Exception) -> JSONResponse:

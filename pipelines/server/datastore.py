@@ -17,11 +17,12 @@ from pipelines.core.files import atomic_path
 from pipelines.core.indices import structure_volumes_ml
 from pipelines.core.labels import AcdcLabel
 from pipelines.core.volume import read_volume
+from pipelines.server.admission import check_volume, claimed_shape
 from pipelines.server.drafts import Drafts
 from pipelines.server.history import FINAL, TAGS, Automatic, LabelStore
 from pipelines.server.images import PhaseFinder, ServedImage, StudyImages
 from pipelines.server.label_file import read_sent_label
-from pipelines.server.sent_volume import sent_shape
+from pipelines.server.worker import PARSER
 
 KEPT_CONTOURS: Final = 32
 """Automatic contours that are kept in memory, the latest ones; about 1 MB each."""
@@ -127,12 +128,12 @@ class StudiesDatastore(Datastore):
             DataError: If it is no 3-D volume or the name is taken.
             OutputError: If it cannot be written.
         """
-        shape = sent_shape(Path(image_filename))
+        shape = claimed_shape(Path(image_filename))
         suffix = ".nii.gz" if image_filename.endswith(".gz") else ".nii"
         path = self.root / f"{image_id}{suffix}"
         if self.images.get(image_id) or path.exists() or len(shape) != 3:
             raise DataError("expected a new name and a 3-D volume, found a name that is taken or a cine")
-        read_volume(Path(image_filename))
+        PARSER.call(check_volume, Path(image_filename))
         with atomic_path(path) as temporary:
             shutil.copyfile(image_filename, temporary)
         self.images.scan(unfold=False)

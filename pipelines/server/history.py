@@ -83,7 +83,8 @@ class LabelStore:
 
     def has(self, image_id: str, tag: str = FINAL) -> bool:
         """Whether there is a label map."""
-        return self.path(image_id, tag).is_file()
+        path = self.path(image_id, tag)
+        return path.is_file() and path.resolve().is_relative_to(self.folder.resolve())
 
     def read(self, image_id: str, tag: str = FINAL) -> Volume | None:
         """Label map `(X, Y, Z)`, or None if there is none.

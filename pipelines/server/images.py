@@ -2,20 +2,29 @@
 
 import json
 import logging
-import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
-
-import nibabel as nib
 
 from pipelines.core.errors import DataError, ThoraxError
 from pipelines.core.files import write_json
 from pipelines.core.records import Phase, Problem
-from pipelines.core.volume import UNREADABLE, Volume, write_image
-from pipelines.inference.inputs import Study, StudyImage, StudyKind, find_studies, phase_frames
+from pipelines.core.volume import Volume, write_image
+from pipelines.datasets.dicom import read_series
+from pipelines.inference.inputs import (
+    INFO_NAME,
+    Study,
+    StudyImage,
+    StudyKind,
+    files_below,
+    find_studies,
+    phase_frames,
+)
+from pipelines.server.admission import check_dicom, check_study, check_within, claimed_shape
+from pipelines.server.worker import PARSER
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +97,7 @@ class StudyImages:
                 an inference a frame at the first time; without it they are left for the next scan.
         """
         try:
-            studies, problems = find_studies([self.root])
+            studies, problems = find_studies([self.root], check=partial(check_study, root=self.root))
         except DataError:
             studies, problems = [], []
         found: dict[str, ServedImage] = {}
@@ -120,18 +129,12 @@ class StudyImages:
         """Look at the folder again if a file in it came, went or changed since this was last called."""
         stamp = frozenset(
             (str(place), (status := place.stat()).st_mtime_ns, status.st_size)
-            for place in self._files()
-            if place.is_file()
+            for place in files_below([self.root], [], partial(check_within, root=self.root))
+            if place.suffix != ".json"
         )
         if stamp != self._stamp:
             self.scan()
             self._stamp = stamp
-
-    def _files(self) -> Iterator[Path]:
-        """Files that can be studies: none that is hidden, and no label that was accepted."""
-        for folder, subfolders, files in os.walk(self.root, followlinks=True):
-            subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-            yield from (Path(folder) / name for name in files if not name.endswith(("_seg.nii.gz", ".json")))
 
     def _publish(self, found: dict[str, ServedImage], problems: list[Problem]) -> None:
         self._images = dict(found)
@@ -164,7 +167,7 @@ class StudyImages:
 
     def _unfold(self, study: Study) -> list[ServedImage]:
         image = study.images[0]
-        volume, warnings = image.load()
+        volume, warnings = load_image(image)
         for warning in warnings:
             logger.warning("%s: %s", image.path, warning)
         if volume.array.ndim == 3:
@@ -179,9 +182,10 @@ class StudyImages:
 
     def _known_frames(self, image: StudyImage, frames: int) -> tuple[int, int] | None:
         """ED and ES, 0-based, as the `Info.cfg` beside a cine tells them."""
-        info = image.path.parent / "Info.cfg"
+        info = image.path.parent / INFO_NAME
         if not info.is_file():
             return None
+        check_study(info, self.root)
         known = phase_frames(info)
         if len(known) < len(Phase) or max(known.values()) > frames:
             return None
@@ -217,6 +221,19 @@ class StudyImages:
             return self._names[key]
 
 
+def load_image(image: StudyImage) -> tuple[Volume, list[str]]:
+    """Volume of an image among the studies, `(X, Y, Z)` or `(X, Y, Z, T)`, and warnings of its reader.
+
+    Raises:
+        DataError: If it cannot be read, or claims more than is admitted.
+    """
+    if image.path.is_file():
+        claimed_shape(image.path)
+        return image.load()
+    check_dicom(image.files)
+    return PARSER.call(read_series, image.files)
+
+
 def _paired(images: list[ServedImage]) -> list[ServedImage]:
     """ED and ES with each other's ids."""
     by_phase = {image.phase: image.id for image in images}
@@ -237,12 +254,7 @@ def _frame_of(path: Path) -> int | None:
 
 def _frames(path: Path) -> int:
     """Number of frames of a NIfTI file by its header."""
-    try:
-        shape = nib.load(path).shape
-    except UNREADABLE as error:
-        raise DataError(
-            f"expected a readable NIfTI file, found {path}: {error}; it may be truncated, copy it again"
-        ) from error
+    shape = claimed_shape(path)
     if len(shape) not in (3, 4):
         raise DataError(f"expected a 3-D volume or a 4-D cine, found shape {shape} in {path}")
     return int(shape[3]) if len(shape) == 4 else 1

@@ -11,8 +11,9 @@ import numpy.typing as npt
 from pipelines.core.errors import DataError
 from pipelines.core.labels import FOREGROUND, LABEL_NAMES, AcdcLabel
 from pipelines.core.volume import UNREADABLE, Volume, check_same_grid
+from pipelines.server.admission import claimed_shape
 from pipelines.server.nrrd import read_nrrd
-from pipelines.server.sent_volume import sent_shape
+from pipelines.server.worker import PARSER
 
 LABEL_SUFFIXES: Final = (".nii.gz", ".nii", ".nrrd")
 """Formats of label maps that are read; `.seg.nrrd` with overlapping segments is refused as 4-D."""
@@ -66,13 +67,13 @@ def read_on_grid(path: Path, image: Volume) -> npt.NDArray[Any]:
     name = path.name.lower()
     if not name.endswith(LABEL_SUFFIXES):
         raise DataError(f"expected a label map as {', '.join(LABEL_SUFFIXES)}, found {path.suffix or 'none'}")
-    shape = sent_shape(path)
+    shape = claimed_shape(path)
     if shape != image.array.shape:
         raise DataError(
             f"expected the label on the image's grid {image.array.shape}, found {shape}; "
             "save all segments as one label map with the image as its reference"
         )
-    label = _read(path)
+    label = PARSER.call(_read, path)
     check_same_grid(image, label)
     values = np.unique(label.array)
     if not np.all(np.equal(values, np.round(values))) or values.min() < 0:
@@ -104,7 +105,7 @@ def _read(path: Path) -> Volume:
         image = nib.load(path)
         array = np.asarray(image.dataobj)
     except UNREADABLE as error:
-        raise DataError(f"expected a label map, found a file that is no image: {error}") from error
+        raise DataError("expected a label map, found a file that is no image or is cut off") from error
     return _volume(array, np.asarray(image.affine, dtype=np.float64))
 
 

@@ -17,6 +17,12 @@ from pipelines.server.label_file import LABEL_SUFFIXES
 ID_PATTERN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 """Names that a client may give to an image; others are looked up and need no pattern."""
 
+UPLOAD_PATTERN: Final = re.compile(r"[^\s'\"(]*[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}[^\s:;,'\")]*")
+"""Paths with a name that the server gave to what it received."""
+
+PATH_PATTERN: Final = re.compile(r"(?<![\w.])/(?:[^/:;,'\"()\n]+/)+([^\s/:;,'\"()]*)")
+"""Absolute paths of at least one folder and the last part of them."""
+
 DEVICE_PATTERN: Final = re.compile(r"auto|cpu|cuda(:\d{1,2})?")
 """Devices that a request may name; the server keeps the one it was started with."""
 
@@ -64,6 +70,17 @@ def json_object(text: str) -> dict[str, Any]:
 def plain(text: str) -> str:
     """Text that can be sent as UTF-8, whatever a client put into it."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def without_places(text: str, root: Path) -> str:
+    """Text for clients, without the places of files on this machine and the names that uploads have here.
+
+    Args:
+        text: What went wrong.
+        root: Studies folder.
+    """
+    relative = plain(text).replace(f"{root}/", "")
+    return PATH_PATTERN.sub(r"\1", UPLOAD_PATTERN.sub("the file", relative))
 
 
 @contextmanager

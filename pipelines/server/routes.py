@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, File, Form, HTTPException, Query, Request, Response, UploadFile
-from starlette.concurrency import run_in_threadpool
 from urllib3.filepost import encode_multipart_formdata
 
 from pipelines.server.context import ServerContext, author_of, caller_of
@@ -96,7 +95,7 @@ def add_routes(router: APIRouter, context: ServerContext) -> None:
             with received_volume(files, context.uploads) as file:
                 return context.sessions.add(file, caller_of(request).name, expiry)
 
-        session = await run_in_threadpool(keep)
+        session = await context.queue.run(keep)
         return {"session_id": session.id, "session_info": session.as_json()}
 
     @router.get("/session/{session_id}")

@@ -32,11 +32,15 @@ def add_routes(router: APIRouter, context: ServerContext) -> None:
 
     @router.put("/datastore/")
     @router.put("/datastore/image")
-    def add_image(image: str, file: Annotated[UploadFile, File()]) -> dict[str, Any]:
+    async def add_image(image: str, file: Annotated[UploadFile, File()]) -> dict[str, Any]:
         if not ID_PATTERN.fullmatch(image):
             raise HTTPException(400, "expected an image name of letters, digits, '.', '_' and '-'")
-        with received_volume([file], context.uploads) as path:
-            return {"image": store.add_image(image, str(path), {})}
+
+        def add() -> dict[str, Any]:
+            with received_volume([file], context.uploads) as path:
+                return {"image": store.add_image(image, str(path), {})}
+
+        return await context.queue.run(add)
 
     @router.api_route("/datastore/label", methods=["GET", "HEAD"])
     def label(label: str, tag: Tag) -> FileResponse:
@@ -54,7 +58,7 @@ def add_routes(router: APIRouter, context: ServerContext) -> None:
         return store.labels.history(store.image(label).id)
 
     @router.put("/datastore/label")
-    def save_label(
+    async def save_label(
         request: Request,
         image: str,
         label: Annotated[UploadFile, File()],
@@ -62,7 +66,11 @@ def add_routes(router: APIRouter, context: ServerContext) -> None:
         tag: str = FINAL,
     ) -> dict[str, Any]:
         sent = json_object(params)
-        with received(label, context.uploads) as path:
-            details = {"label_info": sent.get("label_info"), "user": author_of(context, request, sent)}
-            label_id = store.save_label(image, str(path), tag, details)
-        return {"image": image, "label": label_id, **context.app.on_save_label(image, label_id)}
+        details = {"label_info": sent.get("label_info"), "user": author_of(context, request, sent)}
+
+        def save() -> dict[str, Any]:
+            with received(label, context.uploads) as path:
+                label_id = store.save_label(image, str(path), tag, details)
+            return {"image": image, "label": label_id, **context.app.on_save_label(image, label_id)}
+
+        return await context.queue.run(save)

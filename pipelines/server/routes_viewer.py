@@ -2,15 +2,13 @@
 
 import math
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import numpy as np
 from fastapi import APIRouter, File, HTTPException, Query, Request, Response, UploadFile
-from starlette.concurrency import run_in_threadpool
 
 from pipelines.core.cine import find_ed_es
 from pipelines.core.errors import DataError
@@ -19,12 +17,14 @@ from pipelines.core.labels import LABEL_NAMES, AcdcLabel
 from pipelines.core.volume import Volume, read_volume, write_image, write_label
 from pipelines.datasets.xray_image import SUFFIXES
 from pipelines.inference.inputs import NIFTI_SUFFIXES
+from pipelines.server.admission import claimed_shape
 from pipelines.server.answers import LABELS
 from pipelines.server.context import ServerContext, caller_of
+from pipelines.server.images import load_image
 from pipelines.server.measurements import rounded_indices
 from pipelines.server.requests import received
-from pipelines.server.sent_volume import sent_shape
 from pipelines.server.viewer_files import HEADERS, viewer_files
+from pipelines.server.worker import PARSER
 from pipelines.server.xrays import XrayReader
 
 MOST_FRAMES: Final = 200
@@ -52,7 +52,7 @@ def add_routes(router: APIRouter, context: ServerContext) -> None:
         request: Request, image: str = "", file: Annotated[UploadFile | None, File()] = None
     ) -> dict[str, Any]:
         volume = await (
-            run_in_threadpool(_sent_cine, context, file) if file else _served_cine(context, image)
+            context.queue.run(partial(_sent_cine, context, file)) if file else _served_cine(context, image)
         )
         frames = volume.array.shape[3] if volume.array.ndim == 4 else 1
         if not 2 <= frames <= MOST_FRAMES:
@@ -89,7 +89,6 @@ def add_routes(router: APIRouter, context: ServerContext) -> None:
         def read() -> dict[str, Any]:
             with (
                 received(file, context.uploads, SUFFIXES) as path,
-                _named_for_client(path),
                 context.app.predictors.loading,
             ):
                 return xrays.read(path)
@@ -121,7 +120,7 @@ def _cine_loader(context: ServerContext, image_id: str) -> Callable[[], Volume]:
     source = context.datastore.image(image_id).cine
     if source is None:
         raise DataError("expected an image that is a frame of a cine, found one without")
-    return lambda: source.load()[0]
+    return lambda: load_image(source)[0]
 
 
 async def _served_cine(context: ServerContext, image_id: str) -> Volume:
@@ -129,9 +128,9 @@ async def _served_cine(context: ServerContext, image_id: str) -> Volume:
 
 
 def _sent_cine(context: ServerContext, file: UploadFile) -> Volume:
-    with received(file, context.uploads, NIFTI_SUFFIXES) as path, _named_for_client(path):
-        sent_shape(path)
-        return read_volume(path)
+    with received(file, context.uploads, NIFTI_SUFFIXES) as path:
+        claimed_shape(path)
+        return PARSER.call(read_volume, path)
 
 
 def _volumes_ml(context: ServerContext, frame: Volume) -> Mapping[AcdcLabel, float]:
@@ -168,12 +167,3 @@ def _packed(folder: Path, write: Callable[[Path], None]) -> bytes:
 def _nifti(content: bytes, name: str) -> Response:
     headers = {"Content-Disposition": f'attachment; filename="{name}.nii.gz"'}
     return Response(content, media_type="application/octet-stream", headers=headers)
-
-
-@contextmanager
-def _named_for_client(path: Path) -> Iterator[None]:
-    """Errors about a file that was sent, without the name that it has here."""
-    try:
-        yield
-    except DataError as error:
-        raise DataError(str(error).replace(str(path), "the file")) from error

@@ -1,71 +1,46 @@
-"""The header of a volume that a client sent, looked at before anything is unpacked."""
+"""Volumes in the formats that clients send; run by `PARSER`, so what is imported here is little."""
 
-import gzip
-import math
-import struct
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Final
 
-import nibabel as nib
-import SimpleITK as sitk
+import numpy as np
 
 from pipelines.core.errors import DataError
-from pipelines.core.volume import UNREADABLE
-
-MOST_VOXELS: Final = 64_000_000
-"""Voxels of the largest volume that is taken; a stack of 512 x 512 x 30 has 8 million."""
-
-MOST_HEADER_BYTES: Final = 1_000_000
-"""Longest header with its extensions."""
-
-HEADERS: Final = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
-"""Kinds of NIfTI by the length that their first four bytes tell."""
+from pipelines.core.volume import Volume
+from pipelines.datasets.dicom import read_series
+from pipelines.datasets.dicom_file import is_dicom
+from pipelines.datasets.dicom_series import group_series
+from pipelines.server.admission import check_dicom, claimed_shape
+from pipelines.server.nrrd import read_nrrd
 
 
-def sent_shape(path: Path) -> tuple[int, ...]:
-    """Shape that a file claims to have, without its trailing ones beyond three dimensions.
-
-    A few bytes can claim, and a small archive can hold, more than fits into memory.
-
-    Args:
-        path: Existing `.nii`, `.nii.gz` or `.nrrd` file.
+def nrrd_volume(path: Path) -> Volume:
+    """Image `(X, Y, Z)`, float32, of an NRRD file.
 
     Raises:
-        DataError: If it is no such image, or claims more than `MOST_VOXELS`.
+        DataError: If it is none, or claims more than is admitted.
     """
-    name = path.name.lower()
-    shape = _nrrd_shape(path) if name.endswith(".nrrd") else _nifti_shape(path)
-    while len(shape) > 3 and shape[-1] == 1:
-        shape = shape[:-1]
-    if any(length < 1 for length in shape) or math.prod(shape) > MOST_VOXELS:
-        raise DataError(f"expected an image of 1 to {MOST_VOXELS} voxels, found the shape {shape}")
-    return shape
+    shape = claimed_shape(path)
+    volume = read_nrrd(path) if len(shape) == 3 else None
+    if volume is None or volume.array.dtype.kind not in "uif":
+        raise DataError(f"expected one frame (3-D) of grey values, found {shape}; send the frames one by one")
+    return replace(volume, array=volume.array.reshape(shape).astype(np.float32))
 
 
-def _nifti_shape(path: Path) -> tuple[int, ...]:
-    is_packed = path.name.lower().endswith(".gz")
-    try:
-        with gzip.open(path) if is_packed else path.open("rb") as stream:
-            start = stream.read(max(HEADERS))
-            kind = HEADERS.get(struct.unpack("<i", start[:4])[0]) or HEADERS.get(
-                struct.unpack(">i", start[:4])[0]
-            )
-            if kind is None:
-                raise DataError("expected a NIfTI file, found a file that is no image")
-            header = kind(start[: kind.sizeof_hdr], check=False)
-            if not 0 <= header["vox_offset"] <= MOST_HEADER_BYTES:
-                raise DataError(f"expected a header of at most {MOST_HEADER_BYTES} bytes, found more")
-            return tuple(int(length) for length in header.get_data_shape())
-    except (*UNREADABLE, struct.error) as error:
-        raise DataError(f"expected a NIfTI file, found a file that is no image: {error}") from error
+def dicom_volume(files: Sequence[Path]) -> Volume:
+    """Image `(X, Y, Z)` or `(X, Y, Z, T)`, float32, of the DICOM files of one series.
 
-
-def _nrrd_shape(path: Path) -> tuple[int, ...]:
-    reader = sitk.ImageFileReader()
-    reader.SetImageIO("NrrdImageIO")
-    reader.SetFileName(str(path))
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError as error:
-        raise DataError("expected an NRRD file, found a file that is no NRRD image") from error
-    return (*map(int, reader.GetSize()), reader.GetNumberOfComponents())
+    Raises:
+        DataError: If they are none, or claim more than is admitted.
+    """
+    if not all(is_dicom(path) for path in files):
+        raise DataError("expected one NIfTI or NRRD file, or the DICOM files of one series, found others")
+    check_dicom(files)
+    series, problems = group_series(files)
+    if problems or len(series) != 1:
+        raise DataError(
+            f"expected the files of one DICOM series, found {len(series)} series"
+            + "".join(f"; {problem.reason}" for problem in problems[:1])
+        )
+    return read_series(series[0].files)[0]

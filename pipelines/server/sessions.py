@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from pipelines.core.errors import DataError
-from pipelines.core.volume import read_volume
-from pipelines.server.sent_volume import sent_shape
+from pipelines.server.admission import check_volume, claimed_shape
+from pipelines.server.worker import PARSER
 
 EXPIRY_S: Final = 3600
 """Time after its last use at which a session ends, s."""
@@ -75,10 +75,10 @@ class Sessions:
         Raises:
             DataError: If it is not one 3-D volume.
         """
-        shape = sent_shape(file)
+        shape = claimed_shape(file)
         if len(shape) != 3:
             raise DataError(f"expected one frame (3-D), found {shape}; send the frames one by one")
-        read_volume(file)
+        PARSER.call(check_volume, file)
         self._make_room()
         name = str(uuid.uuid4())
         image = self._folder / name / ("image.nii.gz" if file.name.endswith(".gz") else "image.nii")

@@ -1,26 +1,18 @@
-"""Radiographs that clients send: looked at before they are unpacked, classified and explained."""
+"""Radiographs that clients send, classified and explained."""
 
 import base64
 import threading
-from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import pydicom
-from PIL import Image, UnidentifiedImageError
-from pydicom.errors import InvalidDicomError
-from pydicom.uid import DeflatedExplicitVRLittleEndian
+from PIL import Image
 
-from pipelines.core.errors import DataError
-from pipelines.datasets.dicom_file import UNREADABLE, read_header
-from pipelines.datasets.xray_image import FORMATS
 from pipelines.models.bundle import XRAY_BUNDLE, XRAY_NETWORKS
-
-MOST_PIXELS: Final = 40_000_000
-"""Pixels of the largest radiograph that is taken; a detector of 43 x 43 cm has up to 18 million."""
+from pipelines.server.admission import check_picture
+from pipelines.server.worker import PARSER
 
 LONGEST_SHOWN_PX: Final = 1024
 """Longer side of the pictures that are sent back."""
@@ -72,8 +64,8 @@ class XrayReader:
         from pipelines.explanation.heat_map import heat_map
         from pipelines.models.classifier import Classifier
 
-        check_size(path)
-        image = read_xray(path)
+        PARSER.call(check_picture, path)
+        image = PARSER.call(read_xray, path)
         with self._lock:
             if self._classifier is None:
                 self._classifier = Classifier.load(bundle=self.bundle, device=self.device)
@@ -88,42 +80,6 @@ class XrayReader:
             "picture": _png(np.round(255 * image.pixels).astype(np.uint8)),
             "heat_map": _png(_coloured(relative_strength(found.values))),
         }
-
-
-def check_size(path: Path) -> None:
-    """Make sure that a file does not unpack to more than `MOST_PIXELS`.
-
-    Args:
-        path: Existing file that a client sent.
-
-    Raises:
-        DataError: If it does, or is neither a picture nor a DICOM file.
-    """
-    try:
-        try:
-            with Image.open(path, formats=FORMATS) as picture:
-                width, height = picture.size
-        except UnidentifiedImageError:
-            header = _dicom_header(path)
-            width, height = int(header.Columns), int(header.Rows)
-    except (*UNREADABLE, Image.DecompressionBombError, SyntaxError) as error:
-        raise DataError("expected a whole JPEG, PNG or DICOM image, found another file") from error
-    if width * height > MOST_PIXELS:
-        raise DataError(
-            f"expected at most {MOST_PIXELS} pixels, found {width} x {height}; send a smaller one"
-        )
-
-
-def _dicom_header(path: Path) -> Any:
-    # Reading any element of a deflated file unpacks all of it; without a meta header it is not compressed.
-    with suppress(InvalidDicomError):
-        meta = pydicom.filereader.read_file_meta_info(path)
-        if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
-            raise DataError("expected a DICOM file that is not deflated, found one that is")
-    try:
-        return read_header(path)
-    except DataError as error:
-        raise ValueError(str(error)) from error
 
 
 def _coloured(strength: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:

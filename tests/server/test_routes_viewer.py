@@ -15,8 +15,9 @@ from PIL import Image
 
 from pipelines.core.volume import Volume
 from pipelines.datasets.phantom.xray import phantom_xray
+from pipelines.server.admission import check_picture
 from pipelines.server.users import Role
-from pipelines.server.xrays import XrayReader, check_size
+from pipelines.server.xrays import XrayReader
 
 from .conftest import heart, true_mask, write_nifti
 
@@ -247,7 +248,7 @@ def test_a_small_file_that_unpacks_to_a_huge_picture_is_refused_before(tmp_path:
     Image.new("1", (10_000, 10_000)).save(path)
     assert path.stat().st_size < 100_000
     with pytest.raises(Exception, match="expected at most 40000000 pixels, found 10000 x 10000"):
-        check_size(path)
+        check_picture(path)
 
 
 def test_without_weights_of_the_bundle_the_server_says_so(
