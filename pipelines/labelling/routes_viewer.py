@@ -19,9 +19,10 @@ from pipelines.evaluation.indices import indices_from_volumes, structure_volumes
 from pipelines.inference.cine import find_ed_es
 from pipelines.inference.inputs import NIFTI_SUFFIXES
 from pipelines.labelling.answers import LABELS
-from pipelines.labelling.context import ServerContext, caller_of
-from pipelines.labelling.measurements import rounded_indices
+from pipelines.labelling.context import ServerContext, author_of, caller_of
+from pipelines.labelling.measurements import measure, rounded_indices
 from pipelines.labelling.requests import received
+from pipelines.labelling.routes import packed_answer
 from pipelines.labelling.sent_volume import sent_shape
 from pipelines.labelling.viewer_files import HEADERS, viewer_files
 from pipelines.labelling.xrays import XrayReader
@@ -37,6 +38,21 @@ def add_routes(router: APIRouter, context: ServerContext) -> None:
     """Add the routes below `/viewer/`."""
     files = viewer_files()
     xrays = XrayReader(device=context.app.predictors.device)
+
+    @router.get("/viewer/data/label")
+    def label(request: Request, image: str) -> Response:
+        served = context.datastore.image(image)
+        found = context.datastore.labels.read_newest(served.id)
+        if found is None:
+            return Response(status_code=204)
+        mask, record = found
+        caller = author_of(context, request, {})
+        partner_ml = context.datastore.volumes_ml(served.partner, caller) if served.partner else None
+        told = measure(mask.array, mask, served.phase, partner_ml)
+        told |= {name: record.get(name) for name in ("author", "time", "model", "doubts")}
+        told["label_version"] = record.get("number", 0)
+        content = _packed(context.uploads, lambda path: write_label(path, mask.array, mask.affine))
+        return packed_answer(told, "label.nii.gz", content)
 
     @router.get("/viewer/data/cine")
     async def cine(image: str) -> Response:
