@@ -85,7 +85,3 @@ class CardiacApp(MONAILabelApp):
         found: dict[str, Any] = super().info()
         found["train_stats"] = self.trainings.latest_first(found["train_stats"])
         return found
-
-    def on_save_label(self, image_id: str, label_id: str) -> dict[str, Any]:
-        """The record of the version that was just accepted."""
-        return {"history": self._datastore.labels.history(image_id)[-1]}

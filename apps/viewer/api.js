@@ -5,9 +5,10 @@ let logIn = async () => {};
 
 /** What the server refused, in its own words. */
 export class Refusal extends Error {
-  constructor(status, text) {
+  constructor(status, text, told = {}) {
     super(text);
     this.status = status;
+    this.told = told; // the facts that came with it
   }
 }
 
@@ -52,7 +53,7 @@ async function send(url, options) {
   if (answer.ok) return answer;
   const told = await answer.json().catch(() => ({}));
   const detail = typeof told.detail === "string" ? told.detail : `the server answered ${answer.status}`;
-  throw new Refusal(answer.status, detail[0].toUpperCase() + detail.slice(1) + ".");
+  throw new Refusal(answer.status, detail[0].toUpperCase() + detail.slice(1) + ".", told);
 }
 
 /** A form with files. */
@@ -67,12 +68,22 @@ export function form(fields) {
 
 /**
  * What a model finds.
+ * @param {string} model
+ * @param {Record<string, string>} source - what names the image
+ * @param {object} [params]
+ * @param {Blob | null} [mask] - the contours to go on from, as .nii.gz
  * @returns {Promise<{told: object, file: Blob}>} measures, and the label map as .nii.gz
  */
-export async function infer(model, source, params = {}) {
-  const body = form({ params: JSON.stringify({ ...params, result_extension: ".nii.gz" }) });
-  const answer = await (await ask(`/infer/${model}`, source, { method: "POST", body })).formData();
-  return { told: JSON.parse(answer.get("params")), file: answer.get("image") };
+export async function infer(model, source, params = {}, mask = null) {
+  const fields = { params: JSON.stringify({ ...params, result_extension: ".nii.gz" }) };
+  const body = form(mask ? { ...fields, label: [mask, "label.nii.gz"] } : fields);
+  return parts(await ask(`/infer/${model}`, source, { method: "POST", body }));
+}
+
+/** Measures and label map of an answer that holds both. */
+export async function parts(answer) {
+  const found = await answer.formData();
+  return { told: JSON.parse(found.get("params")), file: found.get("image") };
 }
 
 /** What a model measures, without the label map. */

@@ -1,61 +1,58 @@
 // Clicks of the reader on one volume, and what they make of its contours.
 
-import { infer, measure } from "./api.js";
+import { infer } from "./api.js";
 
 const VOLUME = "correct_volume";
 const SLICE = "correct_slice";
 export const STRUCTURES = ["background", "rv", "myo", "lv"];
 
-/** Clicks so far; each request sends all of them, and one that is missing is taken back. */
-export class Clicks {
-  constructor() {
-    this.all = [];
-  }
+/**
+ * A click.
+ * @param {number[]} at - voxel in the file's order
+ * @param {string} structure - what is there
+ * @param {boolean} isOneSlice - whether only its slice may change
+ * @param {string} shown - what the contours say is there
+ */
+export function clickAt(at, structure, isOneSlice, shown) {
+  // In one slice the server asks which structure a click is about: background, of what is shown there.
+  const about = structure === "background" ? shown : structure;
+  if (isOneSlice && about === "background") throw new Error("There is no contour to take away here.");
+  return { at, structure, isOneSlice, about };
+}
 
-  /**
-   * Remember a click.
-   * @param {number[]} at - voxel in the file's order
-   * @param {string} structure - what is there
-   * @param {boolean} isOneSlice - whether only its slice may change
-   * @param {string} shown - what the contours say is there
-   */
-  add(at, structure, isOneSlice, shown) {
-    // In one slice the server asks which structure a click is about: background, of what is shown there.
-    const about = structure === "background" ? shown : structure;
-    if (isOneSlice && about === "background") throw new Error("There is no contour to take away here.");
-    this.all.push({ at, structure, isOneSlice, about });
-  }
-
-  /** Forget the last click; returns it. */
-  takeBack() {
-    return this.all.pop();
-  }
-
-  get places() {
-    return this.all.map((click) => click.at);
-  }
-
-  /** Ask for the contours after all clicks, `last` being the one that was added or taken back. */
-  async apply(source, last) {
-    if (last.isOneSlice) {
-      const inSlices = this.all.filter((click) => click.isOneSlice && click.about === last.about);
-      const foreground = inSlices.filter((click) => click.structure === last.about);
-      const background = inSlices.filter((click) => click.structure !== last.about);
-      const params = { label: last.about, foreground: places(foreground), background: places(background) };
-      await measure(SLICE, source, params);
-    }
-    const inVolume = this.all.filter((click) => !click.isOneSlice);
-    const params = {};
-    for (const name of STRUCTURES) {
-      params[name] = places(inVolume.filter((click) => click.structure === name));
-    }
-    return infer(VOLUME, source, params);
-  }
+/**
+ * Ask for the contours after one more click.
+ * @param {Record<string, string>} source - what names the image
+ * @param {number} version - newest version of the label that the reader has seen
+ * @param {{file: Blob | null, clicks: object[]}} state - the contours that are shown and what led to them
+ * @param {object} click
+ */
+export function afterClick(source, version, { file, clicks }, click) {
+  const isAlike = (other) =>
+    other.isOneSlice === click.isOneSlice && (!click.isOneSlice || other.about === click.about);
+  const settled = clicks.filter(isAlike);
+  const kind = click.isOneSlice ? inSlice : inVolume;
+  const params = { ...kind([...settled, click]), settled: kind(settled), base_version: version };
+  if (!click.isOneSlice) return infer(VOLUME, source, params, file);
+  return infer(SLICE, source, { ...params, label: click.about, whole: true }, file);
 }
 
 /** What the server offers for clicks. */
 export function offered(models) {
   return { volume: VOLUME in models, slice: SLICE in models };
+}
+
+function inVolume(clicks) {
+  return Object.fromEntries(
+    STRUCTURES.map((name) => [name, places(clicks.filter((click) => click.structure === name))]),
+  );
+}
+
+function inSlice(clicks) {
+  return {
+    foreground: places(clicks.filter((click) => click.structure === click.about)),
+    background: places(clicks.filter((click) => click.structure !== click.about)),
+  };
 }
 
 function places(clicks) {

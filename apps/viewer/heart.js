@@ -1,7 +1,8 @@
 // The heart that is open: its contours, what is measured on them, clicks, and the cine.
 
 import { ask, form, infer, measure } from "./api.js";
-import { Clicks, STRUCTURES } from "./clicks.js";
+import { afterClick, clickAt, STRUCTURES } from "./clicks.js";
+import { Edits } from "./edits.js";
 import { Nifti, unpacked } from "./nifti.js";
 import { curveInWords, inWords, markFrame, showCurve, showIndices, showNumbers } from "./numbers.js";
 
@@ -9,18 +10,21 @@ export class Heart {
   /**
    * @param {import("./view.js").View} view
    * @param {() => void} onChange - called when something about it has changed
+   * @param {(question: string, yes: string) => Promise<boolean>} confirm - asks the reader
+   * @param {(mine: object, theirs: object, show: (mask: Uint8Array) => void) => Promise<boolean>} chooseMine -
+   *   shows two versions of a label and resolves to whether the reader keeps the own one
    */
-  constructor(view, onChange) {
+  constructor(view, onChange, confirm, chooseMine) {
     this.view = view;
     this.onChange = onChange;
+    this.confirm = confirm;
+    this.chooseMine = chooseMine;
     this.source = null;
+    this.edits = new Edits();
     this.#forget();
   }
 
   #forget() {
-    this.mask = null; // values in the file's order
-    this.maskFile = null; // the label map as the server sent it
-    this.clicks = new Clicks();
     this.shown = "mask";
     this.map = null; // probability of a structure, 0 to 255, in the file's order
   }
@@ -33,72 +37,122 @@ export class Heart {
     return this.frames > 1 || Boolean(this.source?.hasCine);
   }
 
+  /** The contours as they are now. */
+  get state() {
+    return this.edits.on(this.source).now;
+  }
+
+  /** Whether an image belongs to the study that is open, so that work on it is kept. */
+  isOfStudy(source) {
+    if (!this.source || this.source === source) return this.source === source;
+    return Boolean(source.id) && [this.source.id, this.source.partner].includes(source.id);
+  }
+
   /** Open an image; an answer that was still awaited for the last one is dropped. */
   async open(source) {
     const buffer = await source.load();
     new Nifti(buffer);
+    const edits = this.isOfStudy(source) ? this.edits : new Edits();
+    const work = edits.on(source);
+    const isKept = work.now !== work.saved && work.now.mask;
+    const saved = isKept ? null : await source.savedLabel();
+    const label = saved && (await stateOf(saved, new Nifti(buffer)));
     this.source = source;
+    this.edits = edits;
+    // What was taken back can be done again, unless it was done to an older version.
+    if (label && (work.now !== work.saved || work.version !== label.told.label_version)) {
+      work.now = label;
+      edits.save(source, label, label.told.label_version);
+    }
     this.#forget();
     await this.view.open(buffer);
     showCurve(null);
-    showNumbers(null, source.moment);
-    const saved = await source.savedLabel();
-    if (saved && this.source === source) await this.#take({ file: saved, told: null });
-    this.onChange();
-    return saved ? `${source.name} is open, with the label that was saved` : `${source.name} is open`;
+    await this.#showState();
+    if (isKept) return `${source.name} is open, with contours that are not saved`;
+    return label ? `${source.name} is open, with the label that was saved` : `${source.name} is open`;
   }
 
   /** Find the contours; with two phases both, since the ejection fraction needs them. */
   async segment(model) {
-    const source = this.source;
-    const query = await source.query();
-    const found = await infer(model, query);
-    this.clicks = new Clicks();
-    await this.#take(found, source);
+    const { source, edits } = this;
+    const found = await infer(model, await source.query());
     if (source.partner && found.told.indices.lv_ef_percent == null) {
-      const { indices } = await measure(model, { image: source.partner });
-      found.told.indices = indices;
-      if (this.source === source) showIndices(indices);
+      found.told.indices = (await measure(model, { image: source.partner })).indices;
     }
+    await this.#act(source, edits, await stateOf(found, this.view.nifti));
     return inWords(found.told);
   }
 
   /** Say what is at a voxel, and show what that makes of the contours. */
   async click(at, structure, isOneSlice) {
+    const { source, edits, state } = this;
+    const work = edits.on(source);
     const [width, height] = this.view.nifti.shape;
-    const value = this.mask?.[at[0] + width * (at[1] + height * at[2])] ?? 0;
-    this.clicks.add(at, structure, isOneSlice, STRUCTURES[value]);
-    try {
-      return await this.#corrected(this.clicks.all.at(-1));
-    } catch (error) {
-      this.clicks.takeBack();
-      throw error;
-    }
-  }
-
-  /** Take the last click back. */
-  async undo() {
-    const last = this.clicks.takeBack();
-    return last ? this.#corrected(last) : "There is no click to take back";
-  }
-
-  async #corrected(last) {
-    const source = this.source;
-    const found = await this.clicks.apply(await source.query(), last);
-    await this.#take(found, source);
+    const value = state.mask?.[at[0] + width * (at[1] + height * at[2])] ?? 0;
+    const click = clickAt(at, structure, isOneSlice, STRUCTURES[value]);
+    const query = await source.query();
+    const found = await this.#unlessStale(() => afterClick(query, work.version, state, click));
+    if (!found) return this.#taken();
+    const after = await stateOf(found, this.view.nifti, { clicks: [...state.clicks, click], isEdited: true });
+    await this.#act(source, edits, after);
     return inWords(found.told);
   }
 
-  async #take({ file, told }, source = this.source) {
-    const values = new Nifti(await unpacked(file)).labels();
-    if (this.source !== source) return;
-    if (values.length !== this.view.nifti.voxels) throw new Error("Expected contours of this image, found others.");
-    this.maskFile = file;
-    this.mask = values;
+  /** Take the last act back, on whichever phase of the study it was; `isAgain` does it again. */
+  async undo(isAgain = false) {
+    const act = isAgain ? this.edits.redo() : this.edits.undo();
+    if (!act) return isAgain ? "There is nothing to do again" : "There is nothing to take back";
+    if (act.source.id !== this.source.id) await this.open(act.source);
+    else if (act.key !== this.source.key) await this.#lookAt(Number(act.key));
+    else await this.#showState();
+    const { told } = this.state;
+    return (isAgain ? "Done again" : "Taken back") + (told ? `: ${inWords(told)}` : "");
+  }
+
+  async #act(source, edits, state) {
+    edits.act(source, state);
+    if (this.source === source) await this.#showState();
+  }
+
+  async #showState() {
     this.shown = "mask";
-    if (told) showNumbers(told, source.moment);
+    showNumbers(this.state.told, this.source.moment);
     await this.draw();
     this.onChange();
+  }
+
+  /** What `request` answers; if a newer version of the label is there, the reader chooses first. */
+  async #unlessStale(request) {
+    for (;;) {
+      try {
+        return await request();
+      } catch (error) {
+        if (error.status !== 409) throw error;
+        if (!(await this.#keepMine())) return null;
+      }
+    }
+  }
+
+  /** Show the own contours and the newest version; whether the reader keeps the own ones. */
+  async #keepMine() {
+    const { source, edits } = this;
+    const work = edits.on(source);
+    const theirs = await stateOf(await source.savedLabel(), this.view.nifti);
+    const show = (mask) => this.view.overlay(mask, "labels");
+    if (this.frames > 1) this.view.setFrame(source.ownFrame);
+    const isMine = await this.chooseMine(work.now, theirs, show);
+    work.version = theirs.told.label_version;
+    if (isMine) await this.draw();
+    else {
+      work.saved = theirs;
+      await this.#act(source, edits, theirs);
+    }
+    return isMine;
+  }
+
+  #taken() {
+    const { label_version: version, author } = this.state.told;
+    return `Version ${version} by ${author} is shown, nothing of yours was sent; Undo brings yours back`;
   }
 
   /** Show the contours ("mask"), the image only ("none") or the probability of a structure. */
@@ -121,7 +175,9 @@ export class Heart {
   async draw() {
     const isHere = this.frames === 1 || this.view.frame === this.source.ownFrame;
     if (!isHere || this.shown === "none") await this.view.overlay(null);
-    else if (this.shown === "mask") await this.view.overlay(this.mask, "labels", this.clicks.places);
+    else if (this.shown === "mask") {
+      await this.view.overlay(this.state.mask, "labels", this.state.clicks.map((click) => click.at));
+    }
     else await this.view.overlay(this.map, "probability");
   }
 
@@ -147,11 +203,16 @@ export class Heart {
   }
 
   /** Before contours are asked for: a dropped cine is looked at in the frame that is shown. */
-  settle() {
+  async settle() {
     if (!this.source.isCine || this.view.frame === this.source.ownFrame) return;
-    this.source.turnTo(this.view.frame);
-    this.mask = this.maskFile = null;
-    this.clicks = new Clicks();
+    await this.#lookAt(this.view.frame);
+  }
+
+  /** Another frame of a dropped cine is looked at from now on. */
+  async #lookAt(frame) {
+    this.source.turnTo(frame);
+    this.view.setFrame(frame);
+    await this.#showState();
   }
 
   /** Volumes over the whole cine. */
@@ -167,12 +228,36 @@ export class Heart {
 
   /** Give the contours to the server as the accepted label. */
   async save() {
-    const segments = STRUCTURES.slice(1).map((name, index) => ({ name, idx: index + 1 }));
-    const body = form({
-      label: [this.maskFile, "label.nii.gz"],
-      params: JSON.stringify({ label_info: segments }),
-    });
-    await ask("/datastore/label", { image: this.source.id }, { method: "PUT", body });
-    return `Saved: the server accepted the label of ${this.source.name}`;
+    const { source, edits, state } = this;
+    const work = edits.on(source);
+    const saved = await this.#unlessStale(() => this.#send(source, work.version, state));
+    if (!saved) return this.#taken();
+    if (saved === "refused") return "Not saved";
+    edits.save(source, state, saved.history.number);
+    this.onChange();
+    return `Saved: the server accepted the label of ${source.name}`;
   }
+
+  /** Send a label; one that cannot be a heart only if the reader means it. */
+  async #send(source, version, { file, told }, confirmed = false) {
+    const segments = STRUCTURES.slice(1).map((name, index) => ({ name, idx: index + 1 }));
+    const params = { label_info: segments, base_version: version, confirmed };
+    if (told?.contour) params.contour = told.contour;
+    const body = form({ label: [file, "label.nii.gz"], params: JSON.stringify(params) });
+    try {
+      return await (await ask("/datastore/label", { image: source.id }, { method: "PUT", body })).json();
+    } catch (error) {
+      if (error.status !== 422 || !error.told.doubts) throw error;
+      const question = `This cannot be a heart: ${error.told.doubts.join("; ")}. It would be marked, and not trained on.`;
+      if (!(await this.confirm(question, "Save all the same"))) return "refused";
+      return this.#send(source, version, { file, told }, true);
+    }
+  }
+}
+
+/** The contours of an answer, checked to lie on an image. */
+async function stateOf({ file, told }, nifti, { clicks = [], isEdited = false } = {}) {
+  const mask = new Nifti(await unpacked(file)).labels();
+  if (mask.length !== nifti.voxels) throw new Error("Expected contours of this image, found others.");
+  return { mask, file, told, clicks, isEdited };
 }

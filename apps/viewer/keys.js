@@ -14,7 +14,8 @@ const SHOWN = [
   ["Esc", "a click adds nothing"],
   ["Shift and arrows", "move the cross in the slice"],
   ["Enter", "click at the cross"],
-  ["Z or Backspace", "take the last click back"],
+  ["Ctrl+Z, Z or Backspace", "undo"],
+  ["Ctrl+Shift+Z", "redo"],
   ["O", "in this slice only"],
   ["M", "contours on and off"],
   ["P", "next probability map"],
@@ -34,8 +35,9 @@ export function prepareKeys(act) {
 
 function handle(event, act) {
   const target = event.target;
-  if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
+  if (event.altKey || document.querySelector("dialog[open]")) return;
   if (!element("xray").hidden && event.key !== "?") return;
+  if (event.ctrlKey || event.metaKey) return handleWithControl(event, act);
   if (target.matches("input:not([type=radio], [type=checkbox]), select, textarea")) return;
   const isCanvas = target === element("canvas") || target === document.body;
   const action = isCanvas ? (onImage(event, act) ?? anywhere(event, act)) : anywhere(event, act);
@@ -43,6 +45,14 @@ function handle(event, act) {
   event.preventDefault();
   event.stopImmediatePropagation();
   action();
+}
+
+function handleWithControl(event, act) {
+  if (event.key.toLowerCase() !== "z") return;
+  event.preventDefault();
+  event.stopImmediatePropagation();
+  if (event.shiftKey) act.redo();
+  else act.undo();
 }
 
 /** Keys that mean something else on buttons and lists. */

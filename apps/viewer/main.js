@@ -1,11 +1,12 @@
 // Wires the page together.
 
 import { ask } from "./api.js";
+import { chooseMine } from "./choice.js";
 import { offered } from "./clicks.js";
 import { Heart } from "./heart.js";
 import { prepareKeys } from "./keys.js";
 import { loggedIn, prepareLogin } from "./login.js";
-import { complain, during, element, say } from "./page.js";
+import { complain, confirmed, during, element, say } from "./page.js";
 import { Player } from "./player.js";
 import { Dropped, Served } from "./source.js";
 import { listed, markOpen, showStudies } from "./studies.js";
@@ -18,7 +19,7 @@ const CLICK_PX = 5;
 const RELIST_MS = 10_000;
 
 const view = new View(element("canvas"), () => heart.source && showPlace());
-const heart = new Heart(view, refresh);
+const heart = new Heart(view, refresh, confirmed, chooseMine);
 const player = new Player((index) => heart.turnTo(index));
 let can = { volume: false, slice: false };
 let isBusy = false;
@@ -33,9 +34,18 @@ async function alone(doing, work) {
   refresh();
 }
 
+/** Whether nothing would be lost by leaving the study that is open, or the reader agrees. */
+async function mayLeave() {
+  const count = heart.edits.unsaved;
+  if (!count) return true;
+  const what = count > 1 ? `Corrections of ${count} images are` : "Corrections are";
+  return confirmed(`${what} not saved and would be lost.`, "Lose them");
+}
+
 const act = {
   open: (source) =>
     alone(`Opening ${source.name}`, async () => {
+      if (!heart.isOfStudy(source) && !(await mayLeave())) return "";
       player.stop();
       const told = await heart.open(source);
       xray.close();
@@ -51,13 +61,16 @@ const act = {
     }),
   segment: () =>
     heart.source &&
-    alone("Segmenting", () => {
+    alone("Segmenting", async () => {
       pause();
-      heart.settle();
+      await heart.settle();
+      const question = "Corrections would be replaced by new contours. Undo brings them back until they are saved.";
+      if (heart.state.isEdited && !(await confirmed(question, "Segment anew"))) return "";
       return heart.segment(element("model").value);
     }),
   click: () => addClick(view.voxel()),
-  undo: () => can.volume && heart.source && alone("Taking the click back", () => heart.undo()),
+  undo: () => heart.source && alone("Taking back", () => heart.undo()),
+  redo: () => heart.source && alone("Doing again", () => heart.undo(true)),
   show: (what) => heart.source && alone("Drawing", () => heart.show(what, element("model").value)),
   measureCine: () =>
     heart.source && heart.canPlay && alone("Measuring every frame", () => heart.measureCine()),
@@ -114,9 +127,9 @@ function addClick(at) {
   const structure = document.querySelector("[name=structure]:checked").value;
   if (!structure || !at || !can.volume || !heart.source || element("clicks").disabled) return;
   const isOneSlice = element("one-slice").checked;
-  alone("Correcting", () => {
+  alone("Correcting", async () => {
     pause();
-    heart.settle();
+    await heart.settle();
     return heart.click(at, structure, isOneSlice);
   });
 }
@@ -134,10 +147,12 @@ function refresh() {
   element("segment").disabled = !isOpen || isBusy;
   element("clicks").disabled = !isOpen || !can.volume;
   element("one-slice").disabled = !can.slice;
-  element("undo").disabled = !heart.clicks.all.length || isBusy;
+  element("undo").disabled = !heart.edits.done.length || isBusy;
+  element("redo").disabled = !heart.edits.undone.length || isBusy;
   element("measure").disabled = element("play").disabled = !isOpen || !heart.canPlay || isBusy;
-  element("download").disabled = !heart.maskFile;
-  element("save").disabled = !heart.maskFile || !heart.source.canBeSaved || isBusy;
+  const file = isOpen ? heart.state.file : null;
+  element("download").disabled = !file;
+  element("save").disabled = !file || !heart.source.canBeSaved || isBusy;
   element("shown").value = heart.shown;
   element("play").textContent = player.isPlaying ? "Pause" : "Play";
   element("play").setAttribute("aria-pressed", player.isPlaying);
@@ -153,10 +168,11 @@ function refresh() {
 
 function download() {
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(heart.maskFile);
+  link.href = URL.createObjectURL(heart.state.file);
   link.download = `${heart.source.name}_seg.nii.gz`;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  if (!heart.source.canBeSaved) heart.edits.on(heart.source).saved = heart.state;
 }
 
 function openFile(file) {
@@ -176,6 +192,7 @@ function listen() {
   const on = (id, what, event = "click") => element(id).addEventListener(event, what);
   on("segment", act.segment);
   on("undo", act.undo);
+  on("redo", act.redo);
   on("play", act.play);
   on("slice-up", () => act.step(1));
   on("slice-down", () => act.step(-1));
@@ -199,6 +216,9 @@ function listen() {
   for (const button of document.querySelectorAll("[data-view]")) {
     button.addEventListener("click", () => setView(button.dataset.view));
   }
+  window.addEventListener("beforeunload", (event) => {
+    if (heart.edits.unsaved) event.preventDefault();
+  });
   listenToCanvas();
   listenToDrops();
 }

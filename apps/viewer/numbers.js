@@ -25,6 +25,23 @@ export function showIndices(indices) {
   }
 }
 
+/** Rows of a table that puts two measurements beside each other. */
+export function comparison(mine, theirs) {
+  const rows = [
+    ["LV, mL", (told) => told?.volumes_ml?.lv],
+    ["RV, mL", (told) => told?.volumes_ml?.rv],
+    ["Myocardium, mL", (told) => told?.volumes_ml?.myo],
+    ["LV ejection fraction, %", (told) => told?.indices?.lv_ef_percent],
+  ];
+  return rows.map(([name, value]) => {
+    const row = document.createElement("tr");
+    const title = item("th", name);
+    title.scope = "row";
+    row.append(title, item("td", shown(value(mine), 1)), item("td", shown(value(theirs), 1)));
+    return row;
+  });
+}
+
 /** The numbers in a sentence, for the status line. */
 export function inWords(told) {
   const { volumes_ml: ml, indices } = told;

@@ -15,6 +15,23 @@ export function complain(text) {
 }
 
 /**
+ * Ask the reader before something cannot be taken back.
+ * @param {string} question
+ * @param {string} yes - what the button says that goes on
+ * @returns {Promise<boolean>} whether to go on
+ */
+export function confirmed(question, yes) {
+  const dialog = element("question");
+  element("question-text").textContent = question;
+  element("question-yes").textContent = yes;
+  dialog.returnValue = "";
+  dialog.showModal();
+  return new Promise((done) => {
+    dialog.onclose = () => done(dialog.returnValue === "yes");
+  });
+}
+
+/**
  * Run something that may fail, with a note while it runs.
  * @param {string} doing - what the reader is told meanwhile
  * @param {() => Promise<string>} work - resolves to what is said when it is done

@@ -1,6 +1,6 @@
 // Where the heart that is open came from: an image of the studies folder, or a file of the reader's.
 
-import { ask, form } from "./api.js";
+import { ask, form, parts } from "./api.js";
 import { Nifti, unpacked } from "./nifti.js";
 
 /** An image of the studies folder. */
@@ -14,6 +14,7 @@ export class Served {
     this.hasCine = Boolean(info.has_cine);
     this.ownFrame = info.has_cine ? (info.frame ?? 1) - 1 : 0;
     this.partner = info.partner;
+    this.key = id;
   }
 
   get moment() {
@@ -34,10 +35,10 @@ export class Served {
     return { image: this.id };
   }
 
-  /** The label that was accepted before, or null. */
+  /** The label that was accepted last with what was measured on it, or null. */
   async savedLabel() {
-    if (!this.info.labels?.includes("final")) return null;
-    return (await ask("/datastore/label", { label: this.id, tag: "final" })).blob();
+    const answer = await ask("/viewer/data/label", { image: this.id });
+    return answer.status === 204 ? null : parts(answer);
   }
 
   async curve() {
@@ -60,6 +61,11 @@ export class Dropped {
 
   get moment() {
     return this.isCine ? `${this.name}, frame ${this.ownFrame + 1}` : this.name;
+  }
+
+  /** Names the frame that is looked at: each has contours of its own. */
+  get key() {
+    return `${this.ownFrame}`;
   }
 
   get isCine() {

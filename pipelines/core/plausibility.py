@@ -1,5 +1,7 @@
 """Warnings about label maps that a heart cannot have, in plain words for the reader of a result."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
@@ -58,6 +60,28 @@ def check_mask(mask: IntArray, spacing_mm: Spacing) -> list[str]:
     warnings += _check_pieces(heart)
     warnings += _check_borders(mask != AcdcLabel.BACKGROUND, spacing_mm)
     return warnings
+
+
+def cannot_be_heart(volumes_ml: Mapping[AcdcLabel, float]) -> list[str]:
+    """Reasons why no heart has these volumes, in plain words; empty if one may.
+
+    What `check_mask` finds beside these is odd, and still may be a heart: a small one of a child, or one
+    whose apex was not imaged.
+
+    Args:
+        volumes_ml: Volume of each structure of a label map in mL.
+
+    Returns:
+        One sentence for each reason.
+    """
+    if not any(volumes_ml.values()):
+        return ["the label map is empty"]
+    _, most_ml = CAVITY_RANGE_ML
+    return [f"{NAMES[label]} is empty" for label in FOREGROUND if not volumes_ml[label]] + [
+        f"{NAMES[label]} volume of {volumes_ml[label]:.0f} mL is above {most_ml:.0f} mL"
+        for label in FOREGROUND
+        if volumes_ml[label] > most_ml
+    ]
 
 
 def _around_heart(mask: IntArray) -> IntArray:

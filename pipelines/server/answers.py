@@ -59,7 +59,7 @@ def answer(
     """Remember a contour, measure it and write it.
 
     Args:
-        request: `image`, the path of an existing file, and `result_extension`.
+        request: `image`, the path of an existing file, `caller`, the user's name, and `result_extension`.
         image: What is in that file.
         contour: Label map of all structures and where it comes from.
         datastore: Images and their other phases.
@@ -69,7 +69,8 @@ def answer(
 
     Returns:
         A file in the format that is wanted, which the caller removes, and `label_names`, `model`,
-        `version`, `latencies` in seconds, and what `measure` tells.
+        `version`, `latencies` in seconds, and what `measure` tells; of an image of the studies folder also
+        `label_version`, the number of its newest label, and `contour`, a name for what was found.
 
     Raises:
         DataError: If another format is wanted than `RESULT_SUFFIXES`.
@@ -77,10 +78,12 @@ def answer(
     suffix: str = request.get("result_extension") or RESULT_SUFFIXES[0]
     if suffix not in RESULT_SUFFIXES:
         raise DataError(f"expected a result as {', '.join(RESULT_SUFFIXES)}, found another format")
-    served = datastore.image_at(Path(request["image"]))
+    served, caller = datastore.image_at(Path(request["image"])), request.get("caller", "")
+    known: dict[str, Any] = {}
     if served is not None:
-        datastore.remember(served.id, contour)
-    partner_ml = datastore.volumes_ml(served.partner) if served is not None and served.partner else None
+        known["contour"] = datastore.remember(served.id, caller, contour)
+        known["label_version"] = datastore.labels.number(served.id)
+    partner_ml = datastore.volumes_ml(served.partner, caller) if served and served.partner else None
     told = measure(contour.mask, image, served.phase if served else None, partner_ml)
     laps.end("measure")
     written = contour.mask if shown is None else shown
@@ -95,6 +98,7 @@ def answer(
         "label_names": dict(names),
         "model": contour.model,
         "version": contour.version,
+        **known,
         **told,
         "latencies": laps.rounded(),
     }

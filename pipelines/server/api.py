@@ -21,6 +21,7 @@ from pipelines.server import routes, routes_datastore, routes_login, routes_trai
 from pipelines.server.access import Access, guarded_route
 from pipelines.server.context import ServerContext
 from pipelines.server.gate import LOOPBACK, Gate
+from pipelines.server.history import StaleError, UnconfirmedError
 from pipelines.server.images import WORK_FOLDER
 from pipelines.server.requests import plain, without_places
 from pipelines.server.sessions import Sessions
@@ -78,6 +79,8 @@ def make_api(
     for part in (routes_login, routes, routes_datastore, routes_training, routes_viewer):
         part.add_routes(api.router, context)
     api.add_exception_handler(DataError, _refused)
+    api.add_exception_handler(StaleError, _stale)
+    api.add_exception_handler(UnconfirmedError, _unconfirmed)
     api.add_exception_handler(ThoraxError, _failed)
     api.add_exception_handler(BusyError, _busy)
     api.add_exception_handler(TooLongError, _too_long)
@@ -123,6 +126,16 @@ def _watching(context: ServerContext) -> Any:
 
 async def _refused(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"detail": without_places(str(error), request.app.state.studies)}, 400)
+
+
+async def _stale(_: Request, error: Exception) -> JSONResponse:
+    facts = error.facts if isinstance(error, StaleError) else {}
+    return JSONResponse({"detail": plain(str(error)), **facts}, 409)
+
+
+async def _unconfirmed(_: Request, error: Exception) -> JSONResponse:
+    facts = error.facts if isinstance(error, UnconfirmedError) else {}
+    return JSONResponse({"detail": plain(str(error)), **facts}, 422)
 
 
 async def _failed(_: Request, error: Exception) -> JSONResponse:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fastapi import Request
+from fastapi import HTTPException, Request
 
 from pipelines.server.access import Access, Caller
 from pipelines.server.datastore import StudiesDatastore
@@ -51,3 +51,15 @@ def author_of(context: ServerContext, request: Request, params: dict[str, Any]) 
     caller = caller_of(request)
     # Without login there is only one user, and the name that Slicer knows tells more.
     return caller.name if context.access.users else client_name(params) or caller.name
+
+
+def base_of(params: dict[str, Any]) -> int | None:
+    """Number of the label version that a client begins with, 0 for none; None if it knows no versions.
+
+    Raises:
+        HTTPException: 400 if `base_version` is no number of a version.
+    """
+    found = params.get("base_version")
+    if found is not None and (not isinstance(found, int) or isinstance(found, bool) or found < 0):
+        raise HTTPException(400, "expected base_version as the number of a version, 0 for none")
+    return found

@@ -2,14 +2,13 @@
 
 import shutil
 import threading
+import uuid
 from collections import OrderedDict
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-import numpy.typing as npt
 from monailabel.interfaces.datastore import Datastore
 
 from pipelines.core.errors import DataError
@@ -19,12 +18,12 @@ from pipelines.core.labels import AcdcLabel
 from pipelines.core.volume import read_volume
 from pipelines.server.admission import check_volume, claimed_shape
 from pipelines.server.drafts import Drafts
-from pipelines.server.history import FINAL, TAGS, Automatic, LabelStore
+from pipelines.server.history import FINAL, TAGS, Automatic, LabelStore, LabelVersion
 from pipelines.server.images import PhaseFinder, ServedImage, StudyImages
 from pipelines.server.label_file import read_sent_label
 from pipelines.server.worker import PARSER
 
-KEPT_CONTOURS: Final = 32
+KEPT_CONTOURS: Final = 64
 """Automatic contours that are kept in memory, the latest ones; about 1 MB each."""
 
 
@@ -42,7 +41,7 @@ class StudiesDatastore(Datastore):
         self.labels = LabelStore(root)
         self.drafts = Drafts()
         self.client_info: dict[str, dict[str, Any]] = {}
-        self._contours: OrderedDict[str, Automatic] = OrderedDict()
+        self._contours: OrderedDict[str, tuple[str, str, Automatic]] = OrderedDict()
         self._lock = threading.Lock()
         self.images.scan(unfold=False)
 
@@ -61,29 +60,46 @@ class StudiesDatastore(Datastore):
         """The image in a file, or None if the file is none of the folder's."""
         return next((image for image in self.images.all() if image.path == path), None)
 
-    def remember(self, image_id: str, contour: Automatic) -> None:
-        """Keep an automatic contour until a person accepts or corrects it."""
+    def label_number(self, path: Path) -> int:
+        """Number of the newest label version of the image in a file, 0 if there is none."""
+        served = self.image_at(path)
+        return self.labels.number(served.id) if served else 0
+
+    def remember(self, image_id: str, caller: str, contour: Automatic) -> str:
+        """Keep an automatic contour until its caller accepts or corrects it.
+
+        Returns:
+            A name for it, by which the caller can say what a label began with.
+        """
+        name = uuid.uuid4().hex
         with self._lock:
-            self._contours[image_id] = contour
-            self._contours.move_to_end(image_id)
+            self._contours[name] = (image_id, caller, contour)
             while len(self._contours) > KEPT_CONTOURS:
                 self._contours.popitem(last=False)
+        return name
 
-    def remembered(self, image_id: str) -> Automatic | None:
-        """The latest automatic contour of an image, or None."""
-        return self._contours.get(image_id)
+    def remembered(self, image_id: str, caller: str, name: str | None = None) -> Automatic | None:
+        """The automatic contour of a name, or the latest one, that a caller got of an image, else None."""
+        with self._lock:
+            kept = list(self._contours.items())
+        return next(
+            (
+                contour
+                for known, (image, owner, contour) in reversed(kept)
+                if (image, owner) == (image_id, caller) and name in (None, known)
+            ),
+            None,
+        )
 
-    def volumes_ml(self, image_id: str) -> Mapping[AcdcLabel, float] | None:
-        """Volumes in mL by the accepted label, else the automatic contour, else None."""
-        mask: npt.NDArray[np.uint8] | None = None
+    def volumes_ml(self, image_id: str, caller: str) -> Mapping[AcdcLabel, float] | None:
+        """Volumes in mL by the accepted label, else the caller's latest automatic contour, else None."""
         label = self.labels.read(image_id)
         if label is not None:
             return structure_volumes_ml(label.array, label.spacing_mm)
-        contour = self.remembered(image_id)
-        mask = contour.mask if contour else None
-        if mask is None:
+        contour = self.remembered(image_id, caller)
+        if contour is None:
             return None
-        return structure_volumes_ml(mask, read_volume(self.image(image_id).path).spacing_mm)
+        return structure_volumes_ml(contour.mask, read_volume(self.image(image_id).path).spacing_mm)
 
     def save_label(
         self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]
@@ -94,12 +110,32 @@ class StudiesDatastore(Datastore):
             image_id: Id of the image.
             label_filename: Existing file that a client sent.
             label_tag: `"final"`, or empty for it.
-            label_info: `label_info`, the client's list of segments, and `user`.
+            label_info: As `sent` of `accept`.
 
         Returns:
             The id of the image.
 
         Raises:
+            DataError: As for `accept`.
+            OutputError: If it cannot be written.
+        """
+        self.accept(image_id, Path(label_filename), label_tag, label_info)
+        return image_id
+
+    def accept(self, image_id: str, file: Path, label_tag: str, sent: Mapping[str, Any]) -> LabelVersion:
+        """Check a label map and keep it as the accepted one.
+
+        Args:
+            image_id: Id of the image.
+            file: Existing file that a client sent.
+            label_tag: `"final"`, or empty for it.
+            sent: `user`, and what the client sent: `label_info`, its list of segments; `base_version`, the
+                newest version that it has seen; `contour`, the name of the automatic contour that the
+                label began with; `confirmed`, whether a label that cannot be a heart is meant.
+
+        Raises:
+            StaleError: If another version than `base_version` is the newest.
+            UnconfirmedError: If the label cannot be a heart and `confirmed` is false.
             DataError: If the image is unknown, or the file is no label map of it.
             OutputError: If it cannot be written.
         """
@@ -107,14 +143,28 @@ class StudiesDatastore(Datastore):
             raise DataError(f"expected the tag {FINAL!r} for a label that is sent, found another")
         path = self.image(image_id).path
         image = read_volume(path)
-        segments = label_info.get("label_info") or []
+        segments = sent.get("label_info") or []
         if not isinstance(segments, list) or not all(isinstance(one, dict) for one in segments):
             raise DataError("expected label_info to be a list of segments with their names")
-        mask = read_sent_label(Path(label_filename), image, segments)
-        author = str(label_info.get("user") or "unknown")
-        self.labels.accept(image_id, mask, image, author=author, automatic=self.remembered(image_id))
-        self.drafts.accept(path, author, mask)
-        return image_id
+        mask = read_sent_label(file, image, segments)
+        author, base = str(sent.get("user") or "unknown"), sent.get("base_version")
+        contour, confirmed = sent.get("contour"), sent.get("confirmed")
+        if not isinstance(contour, str | None) or not isinstance(confirmed, bool | None):
+            raise DataError("expected contour to be a name and confirmed to be true or false, found another")
+        # Who knows versions names the contour too; without a name the label began with the version before.
+        inherits = base is not None and contour is None
+        record = self.labels.accept(
+            image_id,
+            mask,
+            image,
+            author=author,
+            automatic=None if inherits else self.remembered(image_id, author, contour),
+            base=base,
+            inherits=inherits,
+            confirmed=confirmed,
+        )
+        self.drafts.accept(path, author, mask, base=record.number)
+        return record
 
     def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:
         """Copy a volume that a client sent into the studies folder.

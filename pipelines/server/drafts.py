@@ -45,11 +45,13 @@ class Draft:
         mask: `(X, Y, Z)` uint8 label map, as the caller last got it.
         acts: Clicks that led to it, the oldest first.
         correction: The volume as it was prepared for clicks, or None before the first.
+        base: Number of the newest version of the label when the contour began, 0 for none.
     """
 
     mask: Mask
     acts: tuple[Act, ...] = ()
     correction: Correction | None = None
+    base: int = 0
 
     @property
     def clicks(self) -> list[SentClick]:
@@ -70,7 +72,7 @@ class Draft:
 
         Without a mask that a client sent, a click that is gone takes its effect with it: the contour is
         again what it was before it, and later clicks are acted on anew. With one, the client has seen to
-        that, and only new clicks are acted on.
+        that, and only clicks are acted on that are new and whose effect is not in the mask.
 
         Args:
             interaction: All clicks of the client.
@@ -78,10 +80,12 @@ class Draft:
         """
         known = self.clicks
         kept = [not interaction.speaks_of(click) or click in interaction.clicks for click in known]
+        if mask is not None and (interaction.settled or not all(kept) or (mask != self.mask).any()):
+            held = [click for click, is_kept in zip(known, kept, strict=True) if is_kept]
+            held += [click for click in interaction.settled if click not in held]
+            new = [click for click in interaction.clicks if click not in held]
+            return replace(self, mask=mask, acts=tuple(Act.settled(click) for click in held)), new
         new = [click for click in interaction.clicks if click not in known]
-        if mask is not None and (not all(kept) or (mask != self.mask).any()):
-            held = tuple(act for act, is_kept in zip(self.acts, kept, strict=True) if is_kept)
-            return replace(self, acts=held).drawn(mask), new
         if all(kept):
             return self, new
         first = kept.index(False)
@@ -112,16 +116,16 @@ class Drafts:
             while len(self._drafts) > MOST_DRAFTS:
                 self._drafts.popitem(last=False)
 
-    def begin(self, image: Path, caller: str, mask: Mask) -> None:
+    def begin(self, image: Path, caller: str, mask: Mask, *, base: int = 0) -> None:
         """Put a new contour of a network in the place of what the caller had."""
         known = self.get(image, caller)
-        self.put(image, caller, Draft(mask, correction=known.correction if known else None))
+        self.put(image, caller, Draft(mask, correction=known.correction if known else None, base=base))
 
-    def accept(self, image: Path, caller: str, mask: Mask) -> None:
-        """Go on from the contour that a caller drew, if there is a draft."""
+    def accept(self, image: Path, caller: str, mask: Mask, *, base: int = 0) -> None:
+        """Go on from the contour that a caller saved as the version `base`, if there is a draft."""
         known = self.get(image, caller)
         if known is not None:
-            self.put(image, caller, known.drawn(mask))
+            self.put(image, caller, replace(known.drawn(mask), base=base))
 
 
 def _key(image: Path, caller: str) -> tuple[Path, int, str]:

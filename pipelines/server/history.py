@@ -3,6 +3,7 @@
 import hashlib
 import json
 import threading
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,18 +12,57 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from pipelines.core.errors import DataError
 from pipelines.core.files import write_json
 from pipelines.core.indices import structure_volumes_ml
 from pipelines.core.labels import LABEL_NAMES
+from pipelines.core.plausibility import cannot_be_heart
 from pipelines.core.volume import Volume, read_label, write_label
 
 FINAL: Final = "final"
 """Tag of label maps that a person accepted."""
 
 ORIGINAL: Final = "original"
-"""Tag of the automatic contour that an accepted label map began with."""
+"""Tag of the automatic contour that the accepted label map began with."""
 
 TAGS: Final = (FINAL, ORIGINAL)
+
+
+class StaleError(DataError):
+    """A request begins with another version of a label than the newest.
+
+    Attributes:
+        facts: `label_version`, the number of the newest version, its `author` and its `time`.
+    """
+
+    def __init__(self, base: int, newest: Mapping[str, Any] | None) -> None:
+        self.facts: dict[str, Any] = {
+            "label_version": newest["number"] if newest else 0,
+            "author": newest["author"] if newest else None,
+            "time": newest["time"] if newest else None,
+        }
+        found = "no version"
+        if newest:
+            found = f"version {newest['number']} by {newest['author']} at {newest['time']}"
+        super().__init__(
+            f"expected version {base} to be the newest of this label, found {found}; look at it and choose "
+            "which contours to go on from"
+        )
+
+
+class UnconfirmedError(DataError):
+    """A label map cannot be that of a heart, and its author has not confirmed it.
+
+    Attributes:
+        facts: `doubts`, why it cannot be one, a sentence each.
+    """
+
+    def __init__(self, doubts: list[str]) -> None:
+        self.facts = {"doubts": doubts}
+        super().__init__(
+            f"expected the label of a heart, found one that cannot be: {'; '.join(doubts)}; correct it, or "
+            "save it with confirmed true"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,26 +88,37 @@ class LabelVersion:
         number: Counted from 1.
         author: Who sent it.
         time: ISO 8601, UTC.
+        base: Number of the version that its author began with or had seen, 0 for none; None if the client
+            knows no versions, and may not have seen what this one replaces.
         model: Name and version of the model whose contour it began with, or None.
-        before: What it replaces: `tag`, `sha256`, and `volumes_ml` by structure; None if nothing.
+        original: The contour of that model: `file`, `sha256` and `volumes_ml`; None if there is none.
+        before: What it replaces: `tag`, `sha256`, and `volumes_ml` by structure, of an accepted label also
+            its `number`, `author` and `time`; None if nothing.
         after: `file` of this version in the labels folder, its `sha256` and `volumes_ml`.
         changed_voxels: Voxels that differ from `before`, None if there is nothing before.
+        doubts: Why it cannot be a heart, a sentence each; what has doubts is not trained on.
+        confirmed: Whether the author confirmed the doubts.
     """
 
     number: int
     author: str
     time: str
+    base: int | None
     model: str | None
+    original: dict[str, Any] | None
     before: dict[str, Any] | None
     after: dict[str, Any]
     changed_voxels: int | None
+    doubts: list[str]
+    confirmed: bool
 
 
 class LabelStore:
     """Label maps by image id and tag, in `labels/` of the studies folder.
 
     Files are named `<id>_seg.nii.gz`, so that a search for studies passes them over. Each accepted
-    version stays in `labels/history/<id>/`, with a JSON file that says who, when and from what.
+    version stays in `labels/history/<id>/` with the automatic contour that it began with and a JSON file
+    that says who, when and from what.
 
     Args:
         root: Studies folder.
@@ -102,6 +153,9 @@ class LabelStore:
         *,
         author: str,
         automatic: Automatic | None = None,
+        base: int | None = None,
+        inherits: bool = False,
+        confirmed: bool | None = None,
     ) -> LabelVersion:
         """Keep a label map as the accepted one, and what was before.
 
@@ -111,46 +165,121 @@ class LabelStore:
             image: Image with the grid.
             author: Who sent it.
             automatic: Contour of a model that it began with, if known.
+            base: Number of the newest version that the author has seen, 0 for none; None if the client
+                knows no versions.
+            inherits: Whether it began with the version before, and so with the model of that.
+            confirmed: Whether the author confirmed that the label map is meant although it cannot be a
+                heart; None if the client cannot ask.
 
         Raises:
+            StaleError: If `base` is not the newest version.
+            UnconfirmedError: If it cannot be a heart and `confirmed` is False.
             OutputError: If it cannot be written; what was accepted before stays.
         """
+        doubts = cannot_be_heart(structure_volumes_ml(mask, image.spacing_mm))
+        if doubts and confirmed is False:
+            raise UnconfirmedError(doubts)
         with self._lock:
-            previous = self.read(image_id)
-            tag = FINAL
-            if previous is None:
-                if automatic is not None:
-                    write_label(self.path(image_id, ORIGINAL), automatic.mask, image.affine)
-                previous, tag = self.read(image_id, ORIGINAL), ORIGINAL
-            number = len(self.history(image_id)) + 1
+            self.check_newest(image_id, base)
+            newest = self.newest(image_id) or {}
+            number = self.number(image_id) + 1
             folder = self.folder / "history" / image_id
             version = folder / f"{number:04d}_seg.nii.gz"
-            before = None
+            previous, tag = self.read(image_id), FINAL
+            model = original = None
+            if automatic is not None:
+                model = f"{automatic.model} {automatic.version}"
+                began = folder / f"{number:04d}_original_seg.nii.gz"
+                for path in (began, self.path(image_id, ORIGINAL)):
+                    write_label(path, automatic.mask, image.affine)
+                original = self._facts(began, automatic.mask, image)
+            elif inherits:
+                model, original = newest.get("model"), newest.get("original")
+            if previous is None:
+                previous, tag = self.read(image_id, ORIGINAL), ORIGINAL
+            before: dict[str, Any] | None = None
             if previous is not None:
-                before = {"tag": tag, **_facts(self.path(image_id, tag), previous.array, image)}
+                before = {"tag": tag, **self._facts(self.path(image_id, tag), previous.array, image)}
+                del before["file"]
+                if tag == FINAL:
+                    before |= {name: newest.get(name) for name in ("number", "author", "time")}
             write_label(version, mask, image.affine)
             write_label(self.path(image_id), mask, image.affine)
             record = LabelVersion(
-                number,
-                author,
-                datetime.now(UTC).isoformat(timespec="seconds"),
-                f"{automatic.model} {automatic.version}" if automatic else None,
-                before,
-                {"file": str(version.relative_to(self.folder)), **_facts(version, mask, image)},
-                None if previous is None else int(np.count_nonzero(previous.array != mask)),
+                number=number,
+                author=author,
+                time=datetime.now(UTC).isoformat(timespec="seconds"),
+                base=base,
+                model=model,
+                original=original,
+                before=before,
+                after=self._facts(version, mask, image),
+                changed_voxels=None if previous is None else int(np.count_nonzero(previous.array != mask)),
+                doubts=doubts,
+                confirmed=bool(doubts and confirmed),
             )
             write_json(folder / f"{number:04d}.json", asdict(record))
             return record
 
+    def check_newest(self, image_id: str, base: int | None) -> None:
+        """Check that a request begins with the newest version of a known id.
+
+        Args:
+            image_id: Known id.
+            base: Number of the version that it begins with, 0 for none; None if the client knows no versions.
+
+        Raises:
+            StaleError: If another version is the newest.
+        """
+        if base is not None and base != self.number(image_id):
+            raise StaleError(base, self.newest(image_id))
+
+    def number(self, image_id: str) -> int:
+        """Number of the newest version of a known id, 0 if there is none."""
+        return len(self._records(image_id))
+
+    def newest(self, image_id: str) -> dict[str, Any] | None:
+        """Record of the newest version of a known id, or None."""
+        files = self._records(image_id)
+        return _record(files[-1]) if files else None
+
+    def read_newest(self, image_id: str) -> tuple[Volume, dict[str, Any]] | None:
+        """The accepted label map `(X, Y, Z)` and its record, or None; `{}` for one that others put there.
+
+        Raises:
+            DataError: If the file was damaged by others.
+        """
+        with self._lock:
+            label = self.read(image_id)
+            return None if label is None else (label, self.newest(image_id) or {})
+
+    def can_teach(self, image_id: str) -> bool:
+        """Whether there is an accepted label that can be a heart, so that a network may learn from it.
+
+        Raises:
+            DataError: If the file was damaged by others.
+        """
+        label = self.read(image_id)
+        if label is None:
+            return False
+        return not cannot_be_heart(structure_volumes_ml(label.array, label.spacing_mm))
+
     def history(self, image_id: str) -> list[dict[str, Any]]:
         """Records of all accepted versions of a known id, oldest first; see `LabelVersion`."""
-        files = sorted((self.folder / "history" / image_id).glob("*.json"))
-        return [json.loads(path.read_text(encoding="utf-8")) for path in files]
+        return [_record(path) for path in self._records(image_id)]
+
+    def _records(self, image_id: str) -> list[Path]:
+        return sorted((self.folder / "history" / image_id).glob("*.json"))
+
+    def _facts(self, path: Path, mask: npt.NDArray[np.uint8], image: Volume) -> dict[str, Any]:
+        volumes_ml = structure_volumes_ml(mask, image.spacing_mm)
+        return {
+            "file": str(path.relative_to(self.folder)),
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "volumes_ml": {LABEL_NAMES[label]: round(value, 2) for label, value in volumes_ml.items()},
+        }
 
 
-def _facts(path: Path, mask: npt.NDArray[np.uint8], image: Volume) -> dict[str, Any]:
-    volumes_ml = structure_volumes_ml(mask, image.spacing_mm)
-    return {
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        "volumes_ml": {LABEL_NAMES[label]: round(value, 2) for label, value in volumes_ml.items()},
-    }
+def _record(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found

@@ -50,13 +50,15 @@ class _ByClicks(InferTask):
         _check_within(interaction, image)
         sent = read_sent_label(Path(request["mask"]), image) if request.get("mask") else None
         laps.end("read")
-        drafts = self._datastore.drafts
-        draft = drafts.get(path, caller)
-        if draft is None:
-            mask = self._beginning(path, image) if sent is None else sent
-            draft = Draft(mask)
+        drafts, known = self._datastore.drafts, self._datastore.drafts.get(path, caller)
+        base, newest = request.get("base_version"), self._datastore.label_number(path)
+        draft = known
+        if draft is None or (sent is None and base not in (None, draft.base)):
+            draft = Draft(self._beginning(path, image) if sent is None else sent, base=newest)
+        # Whoever sends a mask has seen the version that the request names.
+        draft = draft if sent is None or base is None else replace(draft, base=base)
         laps.end("start")
-        correction = draft.correction or self._predictors.open(image)
+        correction = (known and known.correction) or self._predictors.open(image)
         laps.end("open")
         draft, clicks = replace(draft, correction=correction).asked(interaction, sent)
         for click in clicks:
@@ -65,17 +67,16 @@ class _ByClicks(InferTask):
         drafts.put(path, caller, draft)
         laps.end("correct")
         contour = Automatic(draft.mask, self.name, self._predictors.version)
-        if interaction.label is None:
-            return answer(request, image, contour, self._datastore, laps)
-        return answer(
-            request,
-            image,
-            contour,
-            self._datastore,
-            laps,
-            shown=_in_slice(draft.mask, interaction, interaction.label, correction.axis),
-            names={LABEL_NAMES[interaction.label]: 1},
-        )
+        part: dict[str, Any] = {}
+        if interaction.label is not None and not interaction.whole:
+            part["shown"] = _in_slice(draft.mask, interaction, interaction.label, correction.axis)
+            part["names"] = {LABEL_NAMES[interaction.label]: 1}
+        file, told = answer(request, image, contour, self._datastore, laps, **part)
+        if draft.base < newest:
+            told["warnings"].append(
+                f"version {newest} of the label was saved after these contours began, and they leave it out"
+            )
+        return file, told
 
     def _beginning(self, path: Path, image: Volume) -> Mask:
         """The contour to correct for a caller who was given none."""
@@ -108,12 +109,14 @@ class CorrectVolume(_ByClicks):
     def __call__(self, request: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         """Label map of `request["image"]`, an existing NIfTI file, after the clicks.
 
-        The contour that is corrected is the one that the caller last got or saved, else the accepted
-        label, else that of the default network. It is the client's own where that sends one.
+        The contour that is corrected is the one that the caller last got or saved, if it began with
+        `base_version`; else the accepted label, else that of the default network. It is the client's own
+        where that sends one.
 
         Args:
             request: `image`; `interaction`, an `Interaction` with the clicks; optionally `caller`, the
-                user's name, and `mask`, the path of a label map that the client has now.
+                user's name, `mask`, the path of a label map that the client has now, and `base_version`,
+                the number of the newest label version, as the client has seen it; None if it knows none.
 
         Returns:
             What `answer` gives.
@@ -149,7 +152,8 @@ class CorrectSlice(_ByClicks):
     def __call__(self, request: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         """The structure in the slice, as 1 in a label map that is 0 elsewhere, after the clicks.
 
-        Clients put the answer in the place of the structure in that slice, and leave all else.
+        Clients put the answer in the place of the structure in that slice, and leave all else; those that
+        ask for the whole contour get it.
 
         Args:
             request: As for `CorrectVolume`; the interaction has a label and a slice.
@@ -218,8 +222,9 @@ class RefineByScribbles(InferTask):
             concerned &= _within(interaction.region, image)
         mask = np.where(concerned, refined, sent.mask).astype(np.uint8)
         drafts = self._datastore.drafts
-        draft = drafts.get(path, caller) or Draft(mask)
-        drafts.put(path, caller, draft.drawn(mask))
+        draft = drafts.get(path, caller) or Draft(mask, base=self._datastore.label_number(path))
+        base = request.get("base_version")
+        drafts.put(path, caller, replace(draft.drawn(mask), base=draft.base if base is None else base))
         laps.end("scribbles")
         return answer(
             request,

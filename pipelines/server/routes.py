@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, File, Form, HTTPException, Query, Request, Response, UploadFile
 from urllib3.filepost import encode_multipart_formdata
 
-from pipelines.server.context import ServerContext, author_of, caller_of
+from pipelines.server.context import ServerContext, author_of, base_of, caller_of
 from pipelines.server.requests import client_name, json_object, received, result_suffix
 from pipelines.server.sent_images import received_volume
 from pipelines.server.sent_interaction import sent_interaction
@@ -43,6 +43,7 @@ def add_routes(router: APIRouter, context: ServerContext) -> None:
             "result_extension": result_suffix(sent),
             "caller": author_of(context, request, sent),
             "interaction": sent_interaction(tasks[model]["type"], sent),
+            "base_version": base_of(sent),
         }
         if session_id:
             wanted["image"] = str(session_of(context, request, session_id).image)
@@ -50,6 +51,8 @@ def add_routes(router: APIRouter, context: ServerContext) -> None:
             wanted["image"] = str(context.datastore.image(image).path)
 
         def run() -> Response:
+            if not session_id:
+                context.datastore.labels.check_newest(image, wanted["base_version"])
             with received(label, context.uploads) if label else nullcontext() as mask:
                 answer = context.app.infer(wanted | {"mask": mask and str(mask)})
             file = Path(answer["file"])
@@ -57,7 +60,7 @@ def add_routes(router: APIRouter, context: ServerContext) -> None:
                 content = file.read_bytes()
             finally:
                 file.unlink(missing_ok=True)
-            return _answer(answer["params"], f"{model}{wanted['result_extension']}", content, output)
+            return packed_answer(answer["params"], f"{model}{wanted['result_extension']}", content, output)
 
         return await context.queue.run(run)
 
@@ -121,7 +124,7 @@ def session_of(context: ServerContext, request: Request, session_id: str) -> Ses
     return session
 
 
-def _answer(params: dict[str, Any], name: str, content: bytes, output: str) -> Response:
+def packed_answer(params: dict[str, Any], name: str, content: bytes, output: str = "all") -> Response:
     """Measures and label map in the form that clients of MONAI Label read."""
     told = json.dumps(params)
     if output == "json":

@@ -1,11 +1,12 @@
 """Images and labels of the studies folder."""
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, File, Form, HTTPException, Query, Request, UploadFile
 from fastapi.responses import FileResponse
 
-from pipelines.server.context import ServerContext, author_of
+from pipelines.server.context import ServerContext, author_of, base_of
 from pipelines.server.history import FINAL
 from pipelines.server.requests import ID_PATTERN, json_object, received
 from pipelines.server.sent_images import received_volume
@@ -66,11 +67,11 @@ def add_routes(router: APIRouter, context: ServerContext) -> None:
         tag: str = FINAL,
     ) -> dict[str, Any]:
         sent = json_object(params)
-        details = {"label_info": sent.get("label_info"), "user": author_of(context, request, sent)}
+        known = {"user": author_of(context, request, sent), "base_version": base_of(sent)}
 
         def save() -> dict[str, Any]:
             with received(label, context.uploads) as path:
-                label_id = store.save_label(image, str(path), tag, details)
-            return {"image": image, "label": label_id, **context.app.on_save_label(image, label_id)}
+                record = store.accept(image, path, tag, sent | known)
+            return {"image": image, "label": image, "history": asdict(record)}
 
         return await context.queue.run(save)

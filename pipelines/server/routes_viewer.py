@@ -19,10 +19,11 @@ from pipelines.datasets.xray_image import SUFFIXES
 from pipelines.inference.inputs import NIFTI_SUFFIXES
 from pipelines.server.admission import claimed_shape
 from pipelines.server.answers import LABELS
-from pipelines.server.context import ServerContext, caller_of
+from pipelines.server.context import ServerContext, author_of, caller_of
 from pipelines.server.images import load_image
-from pipelines.server.measurements import rounded_indices
+from pipelines.server.measurements import measure, rounded_indices
 from pipelines.server.requests import received
+from pipelines.server.routes import packed_answer
 from pipelines.server.viewer_files import HEADERS, viewer_files
 from pipelines.server.worker import PARSER
 from pipelines.server.xrays import XrayReader
@@ -37,6 +38,21 @@ def add_routes(router: APIRouter, context: ServerContext) -> None:
     """Add the routes below `/viewer/`."""
     files = viewer_files()
     xrays = XrayReader(device=context.app.predictors.device)
+
+    @router.get("/viewer/data/label")
+    def label(request: Request, image: str) -> Response:
+        served = context.datastore.image(image)
+        found = context.datastore.labels.read_newest(served.id)
+        if found is None:
+            return Response(status_code=204)
+        mask, record = found
+        caller = author_of(context, request, {})
+        partner_ml = context.datastore.volumes_ml(served.partner, caller) if served.partner else None
+        told = measure(mask.array, mask, served.phase, partner_ml)
+        told |= {name: record.get(name) for name in ("author", "time", "model", "doubts")}
+        told["label_version"] = record.get("number", 0)
+        content = _packed(context.uploads, lambda path: write_label(path, mask.array, mask.affine))
+        return packed_answer(told, "label.nii.gz", content)
 
     @router.get("/viewer/data/cine")
     async def cine(image: str) -> Response:

@@ -47,6 +47,8 @@ class Interaction:
         plane: Index on the third axis that they are about, or None.
         region: First and last index on each axis within which scribbles take effect, or None.
         segments: Name and voxel value of each segment of the file that was sent with it.
+        settled: Those of the clicks whose effect is in the mask that was sent with it.
+        whole: Whether the answer should hold all structures where only one is asked about.
     """
 
     clicks: tuple[SentClick, ...] = ()
@@ -54,6 +56,8 @@ class Interaction:
     plane: int | None = None
     region: tuple[tuple[int, int], ...] | None = None
     segments: tuple[tuple[str, int], ...] = ()
+    settled: tuple[SentClick, ...] = ()
+    whole: bool = False
 
     def speaks_of(self, click: SentClick) -> bool:
         """Whether a click of an earlier request would be among these if it still held."""
@@ -70,8 +74,9 @@ def sent_interaction(kind: str, params: Mapping[str, Any]) -> Interaction:
         kind: Type of the model: `"deepedit"`, `"deepgrow"`, `"scribbles"` or another.
         params: As a client sent them. `deepedit`: a list of clicks for each label by its name. `deepgrow`:
             `foreground` and `background`, clicks that are in `label` and that are not, and `slice`, the
-            index on the third axis that is looked at. `scribbles`: `selected_label_name`, `label_info`
-            and `roi`.
+            index on the third axis that is looked at. Both: `settled`, clicks in the same form whose
+            effect is in the mask that is sent. `deepgrow`: `whole`, for an answer with all structures.
+            `scribbles`: `selected_label_name`, `label_info` and `roi`.
 
     Raises:
         DataError: If one is not of its form; where clicks lie is not looked at.
@@ -80,24 +85,40 @@ def sent_interaction(kind: str, params: Mapping[str, Any]) -> Interaction:
         `onClickDeepgrow` and `onUpdateScribbles` of MONAI Label's module for 3D Slicer.
     """
     if kind == InferType.DEEPEDIT:
-        return Interaction(
-            _limited(
-                [SentClick(at, label) for label in AcdcLabel for at in _points(params, LABEL_NAMES[label])]
-            )
-        )
+        return Interaction(_in_volume(params), settled=_in_volume(_settled(params)))
     if kind == InferType.DEEPGROW:
         label, plane = _structure(params, "label"), _plane(params)
-        clicks = [SentClick(at, label, one_slice=True) for at in _points(params, "foreground")]
-        clicks += [
-            SentClick(at, label, is_there=False, one_slice=True) for at in _points(params, "background")
-        ]
-        # For slice 0 the module sends the clicks of all slices.
-        kept = [click for click in _limited(clicks) if plane is None or click.index[2] == plane]
-        return Interaction(tuple(kept), label, plane)
+        return Interaction(
+            _in_slice(params, label, plane),
+            label,
+            plane,
+            settled=_in_slice(_settled(params), label, plane),
+            whole=params.get("whole") is True,
+        )
     if kind == InferType.SCRIBBLES:
         label = _structure(params, "selected_label_name")
         return Interaction(label=label, region=_region(params), segments=_segments(params))
     return Interaction()
+
+
+def _in_volume(params: Mapping[str, Any]) -> tuple[SentClick, ...]:
+    return _limited(
+        [SentClick(at, label) for label in AcdcLabel for at in _points(params, LABEL_NAMES[label])]
+    )
+
+
+def _in_slice(params: Mapping[str, Any], label: AcdcLabel, plane: int | None) -> tuple[SentClick, ...]:
+    clicks = [SentClick(at, label, one_slice=True) for at in _points(params, "foreground")]
+    clicks += [SentClick(at, label, is_there=False, one_slice=True) for at in _points(params, "background")]
+    # For slice 0 the module sends the clicks of all slices.
+    return tuple(click for click in _limited(clicks) if plane is None or click.index[2] == plane)
+
+
+def _settled(params: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = params.get("settled") or {}
+    if not isinstance(found, dict):
+        raise DataError("expected settled as an object with clicks by name, found something else")
+    return found
 
 
 def _points(params: Mapping[str, Any], name: str) -> list[Index]:

@@ -55,7 +55,8 @@ class AutomaticSegmentation(InferTask):
         laps.end("read")
         prediction = self._predictors.predict(self.name, image)
         laps.add(prediction.seconds)
-        self._datastore.drafts.begin(path, request.get("caller", ""), prediction.mask)
+        base = self._datastore.label_number(path)
+        self._datastore.drafts.begin(path, request.get("caller", ""), prediction.mask, base=base)
         contour = Automatic(prediction.mask, self.name, self._predictors.version_of(self.name))
         return answer(request, image, contour, self._datastore, laps)
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,6 +16,8 @@ from pipelines.models.member import affine_without_shear
 from pipelines.server.history import LabelStore
 from pipelines.server.images import ServedImage
 
+logger = logging.getLogger(__name__)
+
 Side = Literal["training", "validation"]
 
 SPLIT_NAME: Final = "split.json"
@@ -27,19 +30,25 @@ VALIDATION_FOLD: Final = 0
 
 
 def labelled_patients(images: Iterable[ServedImage], labels: LabelStore) -> dict[str, list[ServedImage]]:
-    """Images with an accepted label, by patient.
+    """Images with an accepted label that can be a heart, by patient.
 
     Raises:
         DataError: If they are of fewer than two patients.
     """
     found: dict[str, list[ServedImage]] = defaultdict(list)
+    doubtful = []
     for image in images:
-        if labels.has(image.id):
+        if labels.can_teach(image.id):
             found[image.patient].append(image)
+        elif labels.has(image.id):
+            doubtful.append(image.id)
+    if doubtful:
+        logger.warning("labels that cannot be a heart are not learned from: %s", ", ".join(doubtful))
     if len(found) < 2:
+        left_out = f" beside {len(doubtful)} labels that cannot be a heart" if doubtful else ""
         raise DataError(
             "expected accepted labels of at least 2 patients, one to learn from and one to compare on, "
-            f"found {len(found)}; label another patient first"
+            f"found {len(found)}{left_out}; label another patient first"
         )
     return dict(found)
 

@@ -37,6 +37,7 @@ EXPECTED = {
     ("GET", "/session/{session_id}"): Role.USER,
     ("DELETE", "/session/{session_id}"): Role.USER,
     ("GET", "/viewer/{name:path}"): PUBLIC,
+    ("GET", "/viewer/data/label"): Role.USER,
     ("GET", "/viewer/data/cine"): Role.USER,
     ("POST", "/viewer/data/curve"): Role.USER,
     ("GET", "/viewer/data/probability"): Role.USER,

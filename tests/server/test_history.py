@@ -10,7 +10,14 @@ import pytest
 
 from pipelines.core.errors import OutputError
 from pipelines.core.volume import Volume
-from pipelines.server.history import FINAL, ORIGINAL, Automatic, LabelStore
+from pipelines.server.history import (
+    FINAL,
+    ORIGINAL,
+    Automatic,
+    LabelStore,
+    StaleError,
+    UnconfirmedError,
+)
 
 IMAGE = Volume(np.zeros((4, 5, 2), np.float32), np.diag([10.0, 10.0, 10.0, 1.0]), (10.0, 10.0, 10.0))
 
@@ -69,3 +76,76 @@ def test_an_interrupted_write_leaves_the_label_before(
     assert len(store.history("a")) == 1
     assert [path for path in tmp_path.rglob("*") if "part" in path.name] == []
     assert store.accept("a", mask(6), IMAGE, author="anna").number == 2
+
+
+def heart(voxels: int) -> np.ndarray:
+    """A millilitre of RV and of myocardium, and so many of LV."""
+    array = mask(voxels)
+    array.flat[-2:] = (1, 2)
+    return array
+
+
+def test_a_save_that_begins_with_an_older_version_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    store = LabelStore(tmp_path)
+    store.accept("a", mask(5), IMAGE, author="anna", base=0)
+    store.accept("a", mask(6), IMAGE, author="ben", base=1)
+    with pytest.raises(
+        StaleError, match="expected version 1 to be the newest .* found version 2 by ben"
+    ) as stale:
+        store.accept("a", mask(4), IMAGE, author="anna", base=1)
+    assert stale.value.facts["label_version"] == 2
+    assert stale.value.facts["author"] == "ben"
+    assert int((store.read("a").array == 3).sum()) == 6
+    assert len(store.history("a")) == 2
+    assert store.accept("a", mask(4), IMAGE, author="anna", base=2).number == 3
+
+
+def test_a_version_that_was_never_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StaleError, match="found no version"):
+        LabelStore(tmp_path).accept("a", mask(4), IMAGE, author="anna", base=1)
+
+
+def test_a_client_that_knows_no_versions_makes_a_new_one_that_names_what_it_replaced(tmp_path: Path) -> None:
+    store = LabelStore(tmp_path)
+    store.accept("a", mask(5), IMAGE, author="ben", base=0)
+    record = store.accept("a", mask(3), IMAGE, author="anna")
+    assert (record.number, record.base) == (2, None)
+    assert record.before is not None
+    assert (record.before["number"], record.before["author"]) == (1, "ben")
+
+
+def test_a_version_keeps_the_model_and_the_contour_that_it_began_with(tmp_path: Path) -> None:
+    store = LabelStore(tmp_path)
+    store.accept("a", mask(5), IMAGE, author="anna", automatic=Automatic(mask(3), "unet", "1.0"), base=0)
+    store.accept("a", mask(6), IMAGE, author="anna", base=1, inherits=True)
+    store.accept("a", mask(7), IMAGE, author="ben", automatic=Automatic(mask(8), "vnet", "1.0"), base=2)
+    first, second, third = store.history("a")
+    assert [record["model"] for record in (first, second, third)] == ["unet 1.0", "unet 1.0", "vnet 1.0"]
+    assert second["original"] == first["original"]
+    for record, voxels in ((first, 3), (third, 8)):
+        original = nib.load(tmp_path / "labels" / record["original"]["file"])
+        assert int((np.asarray(original.dataobj) == 3).sum()) == voxels
+    assert int((store.read("a", ORIGINAL).array == 3).sum()) == 8
+
+
+def test_what_cannot_be_a_heart_is_kept_only_if_it_is_confirmed_or_nobody_could_ask(tmp_path: Path) -> None:
+    store = LabelStore(tmp_path)
+    for wrong, told in ((mask(0), "the label map is empty"), (mask(5), "RV is empty; myocardium is empty")):
+        with pytest.raises(UnconfirmedError, match=told):
+            store.accept("a", wrong, IMAGE, author="anna", confirmed=False)
+    assert store.history("a") == []
+    unasked = store.accept("a", mask(0), IMAGE, author="anna")
+    assert (unasked.doubts, unasked.confirmed) == (["the label map is empty"], False)
+    meant = store.accept("a", mask(5), IMAGE, author="anna", confirmed=True)
+    assert (meant.doubts, meant.confirmed) == (["RV is empty", "myocardium is empty"], True)
+    assert not store.can_teach("a")
+    whole = store.accept("a", heart(20), IMAGE, author="anna", confirmed=False)
+    assert (whole.doubts, whole.confirmed) == ([], False)
+    assert store.can_teach("a")
+
+
+def test_nine_litres_of_blood_are_no_heart(tmp_path: Path) -> None:
+    affine = np.diag([100.0, 100.0, 100.0, 1.0])
+    wide = Volume(IMAGE.array, affine, (100.0, 100.0, 100.0))
+    with pytest.raises(UnconfirmedError, match="LV volume of 9000 mL is above 500 mL"):
+        LabelStore(tmp_path).accept("a", heart(9), wide, author="anna", confirmed=False)

@@ -2,7 +2,9 @@
 
 import base64
 import gzip
+import json
 from collections.abc import Callable
+from email import message_from_bytes
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -259,3 +261,35 @@ def test_without_weights_of_the_bundle_the_server_says_so(
     answer = client.post("/viewer/data/xray", files={"file": ("a.png", png(chest()))})
     assert answer.status_code == 503
     assert answer.json()["detail"] == "this server has no weights of the chest X-ray bundle"
+
+
+def test_a_saved_label_is_opened_with_its_numbers_and_without_a_network(
+    client: TestClient, app: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = app.datastore()
+    for name, radius in (("patient001_frame01", 4.0), ("patient001_frame03", 3.0)):
+        image = Volume(heart(radius), np.diag([2.0, 2.0, 8.0, 1.0]), (2.0, 2.0, 8.0))
+        store.labels.accept(name, true_mask(image.array), image, author="anna")
+    monkeypatch.delattr(app.predictors, "predict")
+    monkeypatch.setattr(type(app.predictors), "predict", None)
+    answer = client.get("/viewer/data/label", params={"image": "patient001_frame03"})
+    params, mask = parts(answer)
+    assert params["volumes_ml"]["lv"] == pytest.approx(lv_ml(3.0), abs=0.01)
+    ef = 100 * (1 - lv_ml(3.0) / lv_ml(4.0))
+    assert params["indices"]["lv_ef_percent"] == pytest.approx(ef, abs=0.01)
+    assert params["indices"]["myo_mass_ed_g"] > 0
+    assert "LV volume" in " ".join(params["warnings"])
+    assert (params["label_version"], params["author"], params["doubts"]) == (1, "anna", [])
+    np.testing.assert_array_equal(np.asarray(read(mask).dataobj), true_mask(heart(3.0)))
+
+
+def test_an_image_without_a_label_has_none_to_open(client: TestClient) -> None:
+    assert client.get("/viewer/data/label", params={"image": "lone"}).status_code == 204
+    assert client.get("/viewer/data/label", params={"image": "nothing"}).status_code == 400
+
+
+def parts(answer: Any) -> tuple[dict[str, Any], bytes]:
+    """Measures and label map of an answer with both."""
+    head = f"Content-Type: {answer.headers['content-type']}\r\n\r\n".encode()
+    first, second = message_from_bytes(head + answer.content).get_payload()
+    return json.loads(first.get_payload(decode=True)), second.get_payload(decode=True)

@@ -92,7 +92,7 @@ def test_an_accepted_label_of_the_other_phase_counts_before_the_automatic_one(
     task: AutomaticSegmentation, store: StudiesDatastore
 ) -> None:
     ed = read_volume(store.image("patient001_frame01").path)
-    store.remember("patient001_frame01", Automatic(true_mask(ed.array), "unet", "0.1.0"))
+    store.remember("patient001_frame01", "", Automatic(true_mask(ed.array), "unet", "0.1.0"))
     twice = np.zeros(ed.array.shape, np.uint8)
     twice[4:16, 4:16] = 3
     store.labels.accept("patient001_frame01", twice, ed, author="anna")

@@ -29,6 +29,14 @@ def test_labels_of_one_patient_are_too_few(studies: Path) -> None:
         labelled_patients(*(part if index else part.all() for index, part in enumerate(accept_all(studies))))
 
 
+def test_labels_that_cannot_be_a_heart_are_not_learned_from(studies: Path) -> None:
+    images, labels = accept_all(studies)
+    lone = read_volume(studies / "lone.nii.gz")
+    labels.accept("lone", np.full(lone.array.shape, 3, np.uint8), lone, author="ben")
+    with pytest.raises(DataError, match="found 1 beside 1 labels that cannot be a heart"):
+        labelled_patients(images.all(), labels)
+
+
 def test_a_patient_keeps_its_side_whoever_comes_later(tmp_path: Path) -> None:
     path = tmp_path / "split.json"
     first = divide(["anna", "ben"], path)

@@ -51,6 +51,20 @@ class Opened:
         self.page.get_by_role("button", name="Segment").click()
         expect(self.status).to_contain_text("LV EF")
 
+    def click_middle(self, structure: str) -> None:
+        """Say what is at the cross, which is in the LV in the middle of the large slice."""
+        self.page.get_by_role("radio", name=structure).check()
+        box = self.canvas.bounding_box()
+        assert box is not None
+        self.canvas.click(position={"x": 0.32 * box["width"], "y": 0.5 * box["height"]})
+
+    def undo_all(self) -> None:
+        """Take everything back that was not saved, so that the next test begins anew."""
+        undo = self.page.get_by_role("button", name="Undo")
+        while self.page.locator("#side").is_visible() and undo.is_enabled():
+            undo.click()
+            expect(self.status).to_contain_text("Taken back")
+
     def number(self, name: str) -> float:
         return float(self.page.locator(f"#{name}").inner_text())
 

@@ -47,7 +47,8 @@ def viewer(cine: Path) -> Iterator[Opened]:
         pytest.skip("no chromium on this machine: apt-get install chromium")
     studies = cine.parents[1]
     users = studies.parent / "users.json"
-    add_user(users, "anna", PASSWORD, Role.ANNOTATOR)
+    for name in ("anna", "ben"):
+        add_user(users, name, PASSWORD, Role.ANNOTATOR)
     with running_server(studies, "--users", str(users)) as address, opened(address) as found:
         expect(found.page.get_by_role("heading", name="Log in")).to_be_visible()
         found.page.keyboard.type("anna")
@@ -65,5 +66,6 @@ def viewer(cine: Path) -> Iterator[Opened]:
 def nothing_went_wrong(viewer: Opened) -> Iterator[None]:
     """No error in the console, nothing from elsewhere; a test that provokes one removes it."""
     yield
+    viewer.undo_all()
     assert viewer.errors == []
     assert [url for url in viewer.addresses if not url.startswith((viewer.address, "data:", "blob:"))] == []

@@ -3,12 +3,17 @@
 import gzip
 import itertools
 import json
+import tempfile
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
 
 import nibabel as nib
 import numpy as np
 import pytest
+import urllib3
 from PIL import Image
 from playwright.sync_api import Request, expect
 
@@ -17,6 +22,7 @@ from pipelines.core.labels import AcdcLabel
 from pipelines.datasets.phantom.xray import phantom_xray
 
 from .browser import Opened
+from .conftest import PASSWORD
 
 pytestmark = pytest.mark.slow
 
@@ -168,6 +174,99 @@ def test_a_label_is_saved_and_shown_again(viewer: Opened, cine: Path, tmp_path: 
     viewer.study("ES")
     expect(viewer.status).to_have_text("patient_4d_ES is open, with the label that was saved")
     np.testing.assert_array_equal(mask_of(viewer.downloaded(tmp_path)), found)
+
+
+def voxels(content: bytes) -> np.ndarray:
+    return np.asarray(nib.Nifti1Image.from_bytes(gzip.decompress(content)).dataobj)
+
+
+class Ben:
+    """A colleague who saves labels by the protocol, without the page."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        body = urlencode({"username": "ben", "password": PASSWORD})
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        answer = urllib3.request("POST", f"{address}/auth/token", body=body, headers=headers)
+        self.headers = {"Authorization": f"Bearer {answer.json()['access_token']}"}
+
+    def label(self, image: str) -> np.ndarray:
+        url = f"{self.address}/datastore/label?label={image}&tag=final"
+        return voxels(urllib3.request("GET", url, headers=self.headers).data)
+
+    def save(self, image: str, mask: np.ndarray, affine: np.ndarray) -> dict[str, Any]:
+        content = gzip.compress(nib.Nifti1Image(mask, affine).to_bytes())
+        url = f"{self.address}/datastore/label?image={image}"
+        fields = {"label": ("label.nii.gz", content)}
+        answer = urllib3.request("PUT", url, headers=self.headers, fields=fields)
+        assert answer.status == 200, answer.data
+        return dict(answer.json()["history"])
+
+
+@pytest.fixture
+def ben(viewer: Opened, cine: Path) -> Iterator[Ben]:
+    """Who has saved a label of ED with RV in a corner, after the page had segmented it."""
+    viewer.study("ED")
+    viewer.segment()
+    found = Ben(viewer.address)
+    corrected = voxels_shown(viewer)
+    corrected[:4, :4, 0] = AcdcLabel.RV
+    found.save("patient_4d_ED", corrected, nib.load(cine).affine)
+    yield found
+    # The browser itself notes that the server refused what was stale.
+    viewer.errors[:] = [error for error in viewer.errors if "409 (Conflict)" not in error]
+
+
+def voxels_shown(viewer: Opened) -> np.ndarray:
+    with tempfile.TemporaryDirectory() as folder:
+        return mask_of(viewer.downloaded(Path(folder))).copy()
+
+
+def test_a_click_on_old_contours_shows_the_colleagues_and_lets_the_reader_take_them(
+    viewer: Opened, ben: Ben
+) -> None:
+    theirs = ben.label("patient_4d_ED")
+    mine = voxels_shown(viewer)
+    assert (mine != theirs).any()
+    viewer.click_middle("Background")
+    expect(viewer.page.get_by_role("heading", name="This label has a newer version")).to_be_visible()
+    expect(viewer.page.locator("#stale-text")).to_contain_text("ben saved version")
+    expect(viewer.page.locator("#stale-text")).to_contain_text(f"differ in {(mine != theirs).sum()} voxels")
+    assert viewer.page.locator("#stale-numbers tr").count() == 4
+    shown = viewer.look()
+    viewer.page.get_by_role("radio", name="Mine").check()
+    viewer.page.wait_for_timeout(300)
+    assert viewer.look() != shown
+    viewer.page.get_by_role("button", name="Take theirs").click()
+    expect(viewer.status).to_contain_text("by ben is shown")
+    np.testing.assert_array_equal(voxels_shown(viewer), theirs)
+    # From here on clicks begin with it, and what the colleague added stays.
+    viewer.click_middle("Background")
+    expect(viewer.status).to_contain_text("LV EF")
+    after = voxels_shown(viewer)
+    assert (after != theirs).any()
+    assert (after[:4, :4, 0] == AcdcLabel.RV).all()
+    viewer.page.keyboard.press("Control+z")
+    expect(viewer.status).to_contain_text("Taken back")
+    viewer.page.keyboard.press("Control+z")
+    expect(viewer.page.get_by_role("button", name="Redo")).to_be_enabled()
+    np.testing.assert_array_equal(voxels_shown(viewer), mine)
+
+
+def test_a_save_of_old_contours_asks_and_keeps_the_readers_as_the_next_version(
+    viewer: Opened, ben: Ben
+) -> None:
+    theirs, mine = ben.label("patient_4d_ED"), voxels_shown(viewer)
+    viewer.page.get_by_role("button", name="Save label").click()
+    expect(viewer.page.get_by_role("heading", name="This label has a newer version")).to_be_visible()
+    np.testing.assert_array_equal(ben.label("patient_4d_ED"), theirs)
+    viewer.page.get_by_role("button", name="Keep mine").click()
+    expect(viewer.status).to_have_text("Saved: the server accepted the label of patient_4d_ED")
+    np.testing.assert_array_equal(ben.label("patient_4d_ED"), mine)
+    url = f"{viewer.address}/datastore/label/history?label=patient_4d_ED"
+    *_, newest = urllib3.request("GET", url, headers=ben.headers).json()
+    assert (newest["author"], newest["before"]["author"]) == ("anna", "ben")
+    assert newest["model"].startswith("unet")
 
 
 def test_a_click_means_the_voxel_of_the_file_however_it_is_stored(viewer: Opened, cine: Path) -> None:
