@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import distance_transform_edt
 
-from pipelines.datasets.nifti import Volume, slice_axis
+from pipelines.datasets.nifti import Volume
+from pipelines.datasets.stack_order import slice_axis
 from pipelines.errors import DataError
 from pipelines.interaction.clicks import Mask
 from pipelines.interaction.scribbles import UNMARKED

@@ -2,16 +2,17 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pipelines.datasets.nifti import Volume, read_label, read_volume, slices_last, write_image, write_label
+from pipelines.datasets.nifti import read_label, read_volume, slices_last, write_image, write_label
 from pipelines.datasets.prepare import fingerprint, write_datalist
 from pipelines.errors import DataError
 from pipelines.files import write_json
-from pipelines.inference.member import affine_without_shear
+from pipelines.inference.member import field_affine
 from pipelines.labelling.history import LabelStore
 from pipelines.labelling.images import ServedImage
 
@@ -102,11 +103,11 @@ def write_training_data(
             volume = read_volume(image.path)
             label = read_label(labels.path(image.id))
             stack, _ = slices_last(volume)
-            mask, _ = slices_last(Volume(label.array, volume.affine, volume.spacing_mm))
-            affine = affine_without_shear(stack)
+            mask, _ = slices_last(replace(volume, array=label.array))
+            affine = field_affine(stack)
             image_path = folder / "data" / f"{image.id}.nii.gz"
             label_path = folder / "data" / f"{image.id}_seg.nii.gz"
-            write_image(image_path, Volume(stack.array, affine, stack.spacing_mm))
+            write_image(image_path, replace(stack, affine=affine, is_oriented=True))
             write_label(label_path, mask.array, affine)
             items.append(
                 {
