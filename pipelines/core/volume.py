@@ -1,6 +1,8 @@
 """Reading and writing NIfTI volumes, with every check that bad input has to fail."""
 
 import logging
+import math
+import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,24 +16,46 @@ import numpy.typing as npt
 from pipelines.core.errors import DataError
 from pipelines.core.files import atomic_path
 from pipelines.core.labels import AcdcLabel
+from pipelines.datasets.nifti_geometry import Geometry, geometry
+from pipelines.datasets.stack_order import stack_order
 
 logger = logging.getLogger(__name__)
 
 AFFINE_TOLERANCE_MM = 0.01
 """Largest difference of two affines' entries that still counts as one grid, mm."""
 
-THICK_SLICE_RATIO = 1.5
-"""An axis is the slice axis if its spacing is at least this many times the others'."""
-
 UNREADABLE = (
     nib.filebasedimages.ImageFileError,
     nib.spatialimages.HeaderDataError,
+    ArithmeticError,
+    AttributeError,
     EOFError,
+    LookupError,
+    MemoryError,
     OSError,
+    TypeError,
     ValueError,
+    struct.error,
     zlib.error,
 )
 """What nibabel raises for files that are truncated, damaged or of another format."""
+
+MOST_VOXELS = 300_000_000
+"""Voxels of the largest image that is read, 1.2 GB as float32; a cine of 512 x 512 x 20 x 50 has 262 million."""
+
+WHOLE_TOLERANCE = 1e-3
+"""Farthest a label may be from a whole number by rounding: slopes and float32 are off by much less."""
+
+MOST_LABEL_VALUES = 16
+"""Largest number of values, and largest value, of an image that is taken for a label map."""
+
+LEAST_VOXELS = 1000
+"""Voxels of the smallest array whose values tell that it is a label map."""
+
+LARGE_LABELS = frozenset((0, 200, 205, 420, 421, 500, 550, 600, 820, 850))
+"""Values of the label maps of MS-CMRSeg and MM-WHS, which are larger."""
+
+GZIP_MAGIC = b"\x1f\x8b"
 
 WRAP_LIMIT = 1 << 14
 """An int16 image that goes beyond both this and its negative is taken for wrapped uint16: magnitudes of
@@ -47,10 +71,13 @@ class Volume:
     Attributes:
         array: `(X, Y, Z)` or `(X, Y, Z, T)`; float32 for images, uint8 for labels.
         affine: `(4, 4)` float64, voxel index to RAS+ millimetres.
-        spacing_mm: `(dx, dy, dz)` in mm, in the axis order of `array`.
+        spacing_mm: `(dx, dy, dz)` in mm, in the axis order of `array`; their product is the volume of a
+            voxel, also where the affine is sheared.
         path: File it was read from, or None.
         frame_s: Time between frames in seconds, or None where the file does not tell.
         is_unwrapped: The file stores unsigned values as signed ones, and reading undid it.
+        is_oriented: Whether the affine tells how the image lies in the patient.
+        warnings: What is doubtful about the file, in plain words.
     """
 
     array: npt.NDArray[Any]
@@ -59,6 +86,8 @@ class Volume:
     path: Path | None = None
     frame_s: float | None = None
     is_unwrapped: bool = False
+    is_oriented: bool = True
+    warnings: tuple[str, ...] = ()
 
     def frame(self, index: int) -> "Volume":
         """Volume `(X, Y, Z)` of one frame of a cine, `index` 0-based."""
@@ -73,33 +102,53 @@ def read_volume(path: Path) -> Volume:
 
     Raises:
         DataError: If the file is missing, empty or truncated, is not a 3-D or 4-D
-            grey image, holds NaN or infinity, is constant, or has no valid spacing.
+            grey image, holds NaN or infinity, is constant or a label map, or has no valid spacing.
     """
     image, array = _read(path)
+    warnings: tuple[str, ...] = ()
+    if np.iscomplexobj(array):
+        array, warnings = np.abs(array), ("complex voxels: their magnitude is used",)
     if not np.isfinite(array).all():
         count = int((~np.isfinite(array)).sum())
         raise DataError(f"expected finite intensities, found {count} NaN or infinite voxels in {path}")
     if array.min() == array.max():
         raise DataError(f"expected an image with contrast, found the constant {array.flat[0]:g} in {path}")
+    if looks_like_labels(array):
+        raise DataError(
+            f"expected an image, found the whole numbers {np.unique(array).tolist()} alone in {path}: it looks "
+            "like a label map; give the image that it was drawn on"
+        )
     is_wrapped = bool(array.dtype == np.int16 and array.min() < -WRAP_LIMIT and array.max() > WRAP_LIMIT)
     if is_wrapped:
         logger.warning("%s stores unsigned intensities as int16: values above 32767 were restored", path)
         array = array.view(np.uint16)
-    return replace(_volume(path, image, array.astype(np.float32, copy=False)), is_unwrapped=is_wrapped)
+    volume = _volume(path, image, array.astype(np.float32, copy=False))
+    return replace(volume, is_unwrapped=is_wrapped, warnings=volume.warnings + warnings)
+
+
+def looks_like_labels(array: npt.NDArray[Any]) -> bool:
+    """Whether voxels are a few small whole numbers from 0, as in label maps and in no image."""
+    # A row of voxels through the middle of an image has more values than that, which spares sorting them all.
+    if array.size < LEAST_VOXELS or len(np.unique(array[array.shape[0] // 2])) > MOST_LABEL_VALUES:
+        return False
+    values = np.unique(array)
+    if len(values) > MOST_LABEL_VALUES or not np.array_equal(values, np.round(values.real)):
+        return False
+    small = values.min() >= 0 and values.max() <= MOST_LABEL_VALUES
+    return bool(small) or LARGE_LABELS.issuperset(values.tolist())
 
 
 def read_grid(path: Path) -> tuple[tuple[int, ...], tuple[float, float, float]]:
-    """Shape and `(dx, dy, dz)` spacing in mm from the header alone; spacing 0 where it is not told.
+    """Shape, and `(dx, dy, dz)` spacing in mm, from the header alone.
 
     Raises:
-        DataError: If there is no readable header.
+        DataError: If there is no readable header, or it has no valid spacing.
     """
     try:
-        header = nib.load(path).header
-    except UNREADABLE as error:
+        image = _load(path)
+        return tuple(image.shape), _geometry(path, image).spacing_mm
+    except DataError as error:
         raise DataError(f"expected a readable NIfTI file, found {path.name}: {error}") from error
-    spacing = [float(value) for value in (*header.get_zooms()[:3], 0.0, 0.0, 0.0)]
-    return tuple(header.get_data_shape()), (spacing[0], spacing[1], spacing[2])
 
 
 def read_values(path: Path) -> Volume:
@@ -118,6 +167,8 @@ def read_values(path: Path) -> Volume:
 def read_label(path: Path) -> Volume:
     """Label map `(X, Y, Z)` or `(X, Y, Z, T)`, uint8 with values from `AcdcLabel`.
 
+    Values that are off by rounding, as of float32 or of a slope, are rounded.
+
     Args:
         path: `.nii` or `.nii.gz` file.
 
@@ -125,6 +176,7 @@ def read_label(path: Path) -> Volume:
         DataError: As for `read_volume`, and if a value is not one of 0, 1, 2, 3.
     """
     image, array = _read(path)
+    array = rounded(array)
     values = np.unique(array)
     wrong = [float(value) for value in values if value not in list(AcdcLabel)]
     if wrong:
@@ -133,6 +185,14 @@ def read_label(path: Path) -> Volume:
             "map the dataset's values first"
         )
     return _volume(path, image, array.astype(np.uint8))
+
+
+def rounded(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Labels with whole numbers in place of values that are off by rounding; others stay as they are."""
+    if array.dtype.kind not in "fc":
+        return array
+    whole = np.round(array.real)
+    return np.where(np.abs(array - whole) <= WHOLE_TOLERANCE, whole, array)
 
 
 def write_label(path: Path, mask: npt.NDArray[np.uint8], affine: npt.NDArray[np.float64]) -> None:
@@ -155,6 +215,8 @@ def write_image(path: Path, volume: Volume) -> None:
     """
     image = nib.Nifti1Image(volume.array.astype(np.float32), volume.affine)
     image.header.set_xyzt_units("mm", "sec")
+    if not volume.is_oriented:
+        image.header["sform_code"] = 0
     if volume.frame_s and volume.array.ndim == 4:
         image.header.set_zooms((*image.header.get_zooms()[:3], volume.frame_s))
     with atomic_path(path) as temporary:
@@ -175,52 +237,74 @@ def check_same_grid(image: Volume, label: Volume) -> None:
     difference = float(np.abs(image.affine - label.affine).max())
     if difference > AFFINE_TOLERANCE_MM:
         raise DataError(
-            f"expected the image's affine, found one that differs by {difference:.3g} in {label.path}; "
-            "copy the image's header or resample the label"
+            f"expected the image's affine, found one that differs by {difference:.3g} in {label.path}"
+            f"{_shift(image, label)}; copy the image's header or resample the label"
         )
 
 
-def slice_axis(spacing_mm: tuple[float, float, float]) -> int:
-    """Index of the axis across the slices: the one with thick voxels, else the last."""
-    order = np.argsort(spacing_mm)
-    thickest, second = spacing_mm[order[2]], spacing_mm[order[1]]
-    return int(order[2]) if thickest >= THICK_SLICE_RATIO * second else 2
+def _shift(image: Volume, label: Volume) -> str:
+    """How far a label's grid is moved, where it is only moved; else nothing."""
+    if np.abs(image.affine[:3, :3] - label.affine[:3, :3]).max() > AFFINE_TOLERANCE_MM:
+        return ""
+    x, y, z = label.affine[:3, 3] - image.affine[:3, 3]
+    return f": the same grid moved by {x:.1f}, {y:.1f} and {z:.1f} mm, which is likely an error of its header"
 
 
 def slices_last(volume: Volume) -> tuple[Volume, Undo]:
-    """The volume with its slices on the third axis, and the way back.
+    """The volume as a stack in the order of training, with its slices on the third axis, and the way back.
 
     Args:
-        volume: `(X, Y, Z)` or `(X, Y, Z, T)` in any order of the spatial axes.
+        volume: `(X, Y, Z)` or `(X, Y, Z, T)` in any order and direction of the spatial axes.
 
     Returns:
-        The volume with permuted axes, spacing and affine (the same points in
-        space), and a function that takes an array of the permuted shape back to
-        the file's own order; leading extra axes are not allowed.
+        The volume with axes, spacing and affine (the same points in space) as `stack_order` finds them,
+        and a function that takes an array of the stack's shape back to the file's own order; leading
+        extra axes are not allowed.
     """
-    axis = slice_axis(volume.spacing_mm)
-    order = [index for index in range(3) if index != axis] + [axis]
-    affine = volume.affine.copy()
-    affine[:, :3] = volume.affine[:, order]
-    spacing = volume.spacing_mm
-    moved = replace(
+    order = stack_order(volume.affine, volume.spacing_mm, is_oriented=volume.is_oriented)
+    first, second, third = (volume.spacing_mm[axis] for axis in order.axes)
+    stack = replace(
         volume,
-        array=np.moveaxis(volume.array, axis, 2),
-        affine=affine,
-        spacing_mm=(spacing[order[0]], spacing[order[1]], spacing[order[2]]),
+        array=order.to_stack(volume.array),
+        affine=order.affine(volume.affine, volume.array.shape),
+        spacing_mm=(first, second, third),
     )
-    return moved, lambda array: np.moveaxis(array, 2, axis)
+    return stack, order.to_file
 
 
-def _read(path: Path) -> tuple[nib.Nifti1Image, npt.NDArray[Any]]:
+def _load(path: Path) -> nib.Nifti1Pair:
+    """The image behind a path; its voxels are not read."""
     if not path.is_file():
         raise DataError(f"expected a NIfTI file, found nothing at {path}")
     if path.stat().st_size == 0:
         raise DataError(f"expected a NIfTI file, found zero bytes in {path}; copy it again")
+    with path.open("rb") as stream:
+        is_packed = stream.read(2) == GZIP_MAGIC
+    if is_packed and path.suffix.lower() != ".gz":
+        raise DataError(
+            f"expected a NIfTI file that is not packed, found gzip in {path}; rename it to end in .gz"
+        )
     try:
         image = nib.load(path)
-        if image.get_data_dtype().fields:
-            raise DataError(f"expected a grey image, found RGB voxels in {path}")
+        if not isinstance(image, nib.Nifti1Pair):
+            raise DataError(
+                f"expected a NIfTI file, found {type(image).__name__} in {path}; convert it to .nii.gz"
+            )
+    except UNREADABLE as error:
+        advice = "it may be truncated, copy it again"
+        if path.suffix.lower() == ".gz" and not is_packed:
+            advice = "it is not packed by gzip, remove .gz from its name"
+        raise DataError(f"expected a readable NIfTI file, found {path}: {error}; {advice}") from error
+    return image
+
+
+def _read(path: Path) -> tuple[nib.Nifti1Pair, npt.NDArray[Any]]:
+    image = _load(path)
+    if image.get_data_dtype().fields:
+        raise DataError(f"expected a grey image, found RGB voxels in {path}")
+    if math.prod(image.shape) > MOST_VOXELS:
+        raise DataError(f"expected at most {MOST_VOXELS} voxels, found the shape {image.shape} in {path}")
+    try:
         array = np.asarray(image.dataobj)
     except UNREADABLE as error:
         raise DataError(
@@ -235,27 +319,23 @@ def _read(path: Path) -> tuple[nib.Nifti1Image, npt.NDArray[Any]]:
     return image, array
 
 
-def _volume(path: Path, image: nib.Nifti1Image, array: npt.NDArray[Any]) -> Volume:
-    affine = np.asarray(image.affine, dtype=np.float64)
-    zooms = image.header.get_zooms()
-    stored = _stored_spacing(image)
-    if (
-        not np.isfinite(affine).all()
-        or not np.all(np.linalg.norm(affine[:3, :3], axis=0) > 0)
-        or (stored <= 0).any()
-    ):
-        found = tuple(round(float(value), 4) for value in stored)
-        raise DataError(f"expected positive voxel spacing in mm, found {found} in {path}")
-    if abs(np.linalg.det(affine[:3, :3])) < 1e-6:
-        raise DataError(f"expected an affine that can be inverted, found a flat one in {path}")
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    frame_s = float(zooms[3]) if array.ndim == 4 and len(zooms) > 3 and zooms[3] > 0 else None
-    return Volume(array, affine, (float(spacing[0]), float(spacing[1]), float(spacing[2])), path, frame_s)
+def _volume(path: Path, image: nib.Nifti1Pair, array: npt.NDArray[Any]) -> Volume:
+    found = _geometry(path, image)
+    return Volume(
+        array,
+        found.affine,
+        found.spacing_mm,
+        path,
+        found.frame_s if array.ndim == 4 else None,
+        is_oriented=found.is_oriented,
+        warnings=found.warnings,
+    )
 
 
-def _stored_spacing(image: nib.Nifti1Image) -> npt.NDArray[np.float32]:
-    """Spacing as the file has it: nibabel turns 0 into 1 and drops signs when it loads a header."""
-    holder = image.file_map.get("header") or image.file_map["image"]
-    with holder.get_prepare_fileobj("rb") as stream:
-        header = image.header_class.from_fileobj(stream, check=False)
-    return np.asarray(header["pixdim"][1:4])
+def _geometry(path: Path, image: nib.Nifti1Pair) -> Geometry:
+    try:
+        return geometry(image)
+    except DataError as error:
+        raise DataError(f"{error} in {path}") from error
+    except UNREADABLE as error:
+        raise DataError(f"expected a readable NIfTI header, found {path}: {error}; copy it again") from error

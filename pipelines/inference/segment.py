@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -236,7 +236,7 @@ def _check_and_draw(
 ) -> None:
     mask = prediction.mask
     image, _ = slices_last(volume)
-    label, _ = slices_last(Volume(mask, volume.affine, volume.spacing_mm))
+    label, _ = slices_last(replace(volume, array=mask))
     prefix = f"{phase}: " if phase else ""
     result.warnings += [prefix + warning for warning in check_mask(label.array, label.spacing_mm)]
     if tools.judge is not None:

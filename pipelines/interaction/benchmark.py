@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -131,7 +132,7 @@ def _on_slices(correction: Correction, mask: Mask, truth: Mask, clicks: int) -> 
 
 def _by_scribbles(image: Volume, truth: Mask) -> Row:
     stack, undo = slices_last(image)
-    true_stack = slices_last(Volume(truth, image.affine, image.spacing_mm))[0].array
+    true_stack = slices_last(replace(image, array=truth))[0].array
     strokes = undo(rim_scribbles(true_stack, stack.spacing_mm))
     start = time.perf_counter()
     mask = refine_by_scribbles(image, np.zeros_like(truth), strokes)

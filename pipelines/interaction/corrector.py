@@ -12,13 +12,14 @@ from torch import Tensor
 
 from pipelines.core.errors import DataError
 from pipelines.core.labels import AcdcLabel
-from pipelines.core.volume import Volume, slice_axis, slices_last
+from pipelines.core.volume import Volume, slices_last
+from pipelines.datasets.stack_order import stack_order
 from pipelines.interaction.channels import bell, input_channels
 from pipelines.interaction.clicks import Click, Mask
 from pipelines.interaction.field import Window
 from pipelines.interaction.pull import KEEP, KEEP_BESIDE, TOUCH_MM, connected, fulfil, keep, pull
 from pipelines.models.bundle import ACDC_BUNDLE, CORRECTOR, device_settings
-from pipelines.models.member import Member, affine_without_shear
+from pipelines.models.member import Member, field_affine
 from pipelines.models.native_grid import to_native_box
 
 Region = npt.NDArray[np.bool_]
@@ -124,11 +125,12 @@ class Correction:
                 f"expected one frame (3-D), found {volume.array.shape}; give the frames one by one"
             )
         self.shape = volume.array.shape
-        self.axis = slice_axis(volume.spacing_mm)
+        self._order = stack_order(volume.affine, volume.spacing_mm, is_oriented=volume.is_oriented)
+        self.axis = self._order.axes[2]
         self._corrector = corrector
-        stack, self._undo = slices_last(volume)
+        stack, _ = slices_last(volume)
         self._spacing_mm = np.asarray(stack.spacing_mm[:2])
-        self._native_affine = affine_without_shear(stack)
+        self._native_affine = field_affine(stack)
         with torch.inference_mode():
             field = corrector.member.prepare(stack)
         self._field_affine = field.affine.numpy()
@@ -162,22 +164,22 @@ class Correction:
         """
         if mask.shape != self.shape:
             raise DataError(f"expected a mask on the volume's grid {self.shape}, found {mask.shape}")
-        present = np.moveaxis(mask, self.axis, 2).astype(np.uint8)
+        present = self._order.to_stack(mask).astype(np.uint8)
         known = [self._in_stack(click) for click in settled]
         with torch.inference_mode():
             for click in clicks:
                 known.append(self._in_stack(click))
                 self._act(present, known, one_slice=one_slice)
-        return np.ascontiguousarray(self._undo(present))
+        return np.ascontiguousarray(self._order.to_file(present))
 
     def _in_stack(self, click: Click) -> Click:
-        """The click with the index of its slice last."""
+        """The click with its index in the order of the stack."""
         if any(not 0 <= place < length for place, length in zip(click.index, self.shape, strict=True)):
             raise DataError(
                 f"expected a click within {self.shape} voxels, found {click.index}; indices count from 0"
             )
-        row, column = (place for axis, place in enumerate(click.index) if axis != self.axis)
-        return replace(click, i=row, j=column, k=click.index[self.axis])
+        i, j, k = self._order.index(click.index, self.shape)
+        return replace(click, i=i, j=j, k=k)
 
     def _act(self, present: Mask, clicks: Sequence[Click], *, one_slice: bool) -> None:
         """Change the mask, slices last, by the newest of the clicks."""

@@ -106,9 +106,9 @@ class Member:
         return other
 
     def prepare(self, stack: Volume) -> MetaTensor:
-        """`(C, H, W, Z)` float32, the network's field of view, with its affine."""
+        """`(C, H, W, Z)` float32, the network's field of view, of a stack in the order of `slices_last`."""
         array = np.ascontiguousarray(stack.array, dtype=np.float32)
-        affine = affine_without_shear(stack)
+        affine = field_affine(stack)
         item = self.preprocessing({"image": MetaTensor(torch.from_numpy(array)[None], affine=affine)})
         image: MetaTensor = item["image"]
         return image
@@ -134,9 +134,7 @@ class Member:
             return torch.cat([self.network(batch).float() for batch in batches])
 
 
-def affine_without_shear(stack: Volume) -> npt.NDArray[np.float64]:
-    """The stack's affine, or one along its own axes where slices are shifted against each other."""
-    axes = stack.affine[:3, :3] / stack.spacing_mm
-    if np.allclose(axes.T @ axes, np.eye(3), atol=1e-3):
-        return stack.affine
-    return np.diag([*stack.spacing_mm, 1.0])
+def field_affine(stack: Volume) -> npt.NDArray[np.float64]:
+    """Affine of a stack as those of ACDC have it: a network sees its voxel sizes, not where it lies in space."""
+    dx, dy, dz = stack.spacing_mm
+    return np.diag([-dx, -dy, dz, 1.0])

@@ -15,7 +15,7 @@ from pipelines.core.volume import Undo, Volume, slices_last
 from pipelines.models.bundle import ACDC_BUNDLE, NETWORKS, device_settings
 from pipelines.models.certainty import expected_dice
 from pipelines.models.engines import PYTORCH, Engine
-from pipelines.models.member import Member, affine_without_shear
+from pipelines.models.member import Member, field_affine
 from pipelines.models.native_grid import Box, foreground_box, to_native_box
 
 FLIPS: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (2, 3))
@@ -45,7 +45,7 @@ class _Field:
         probabilities: `(4, x, y, Z)` float32 on the volume's own grid, slices last.
         box: Rows and columns of the volume that they cover.
         shape: `(X, Y, Z)` of the volume, slices last.
-        undo: Way back to the file's order of axes.
+        undo: Way back to the file's order of axes and slices.
         seconds: Wall time of `"preprocess"` and `"network"`.
     """
 
@@ -190,15 +190,13 @@ class Predictor:
             member.probabilities(image, flips) for member, image in zip(self._members, images, strict=True)
         ]
         mean = torch.stack(found).mean(dim=0) if len(found) > 1 else found[0]
-        native, box = to_native_box(
-            mean, images[0].affine.numpy(), affine_without_shear(stack), stack.array.shape
-        )
+        native, box = to_native_box(mean, images[0].affine.numpy(), field_affine(stack), stack.array.shape)
         seconds = {"preprocess": prepared - start, "network": time.perf_counter() - prepared}
         return _Field(native, box, stack.array.shape, undo, seconds)
 
 
 def _stack(volume: Volume) -> tuple[Volume, Undo]:
-    """The volume with its slices last, and the way back."""
+    """The volume in the order of training, and the way back."""
     if volume.array.ndim != 3:
         raise DataError(f"expected one frame (3-D), found {volume.array.shape}; give the frames one by one")
     return slices_last(volume)

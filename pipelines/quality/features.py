@@ -1,6 +1,7 @@
 """What can be told of a segmentation without its true label: certainty, agreement, shape, size."""
 
 import math
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -45,7 +46,7 @@ def quick_features(prediction: Prediction, volume: Volume) -> Features:
         plausibility warnings about the whole mask; `neighbours`, mean Dice of neighbouring slices;
         `log_ml`, natural logarithm of the volume in mL.
     """
-    label, _ = slices_last(Volume(prediction.mask, volume.affine, volume.spacing_mm))
+    label, _ = slices_last(replace(volume, array=prediction.mask))
     warnings = float(len(check_mask(label.array, label.spacing_mm)))
     found: Features = {}
     for structure in FOREGROUND:

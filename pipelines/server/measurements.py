@@ -1,7 +1,7 @@
 """What a client is told beside a label map: volumes, ejection fraction, warnings."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,7 @@ def measure(
         `volumes_ml` by structure; `phase`; `indices` as in `CardiacIndices`, with None for what needs
         the other phase and `reason` for why; `warnings`, one sentence each.
     """
-    stack, _ = slices_last(Volume(mask, image.affine, image.spacing_mm))
+    stack, _ = slices_last(replace(image, array=mask))
     own_ml = structure_volumes_ml(stack.array, stack.spacing_mm)
     warnings = check_mask(stack.array, stack.spacing_mm)
     ed_ml = own_ml if phase is Phase.ED else partner_ml if phase is Phase.ES else None

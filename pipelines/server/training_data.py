@@ -5,14 +5,15 @@ import json
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from pipelines.core.errors import DataError
 from pipelines.core.files import write_json
-from pipelines.core.volume import Volume, read_label, read_volume, slices_last, write_image, write_label
+from pipelines.core.volume import read_label, read_volume, slices_last, write_image, write_label
 from pipelines.datasets.prepare import fingerprint, write_datalist
-from pipelines.models.member import affine_without_shear
+from pipelines.models.member import field_affine
 from pipelines.server.history import LabelStore
 from pipelines.server.images import ServedImage
 
@@ -111,11 +112,11 @@ def write_training_data(
             volume = read_volume(image.path)
             label = read_label(labels.path(image.id))
             stack, _ = slices_last(volume)
-            mask, _ = slices_last(Volume(label.array, volume.affine, volume.spacing_mm))
-            affine = affine_without_shear(stack)
+            mask, _ = slices_last(replace(volume, array=label.array))
+            affine = field_affine(stack)
             image_path = folder / "data" / f"{image.id}.nii.gz"
             label_path = folder / "data" / f"{image.id}_seg.nii.gz"
-            write_image(image_path, Volume(stack.array, affine, stack.spacing_mm))
+            write_image(image_path, replace(stack, affine=affine, is_oriented=True))
             write_label(label_path, mask.array, affine)
             items.append(
                 {

@@ -1,5 +1,5 @@
 from collections.abc import Iterator
-from itertools import permutations
+from itertools import permutations, product
 from pathlib import Path
 
 import numpy as np
@@ -133,6 +133,39 @@ def test_the_mask_comes_back_where_the_structure_is(
     assert dice(found.mask == AcdcLabel.LV, truth) > 0.95
     for index in range(truth.shape[2]) if stored == {} else ():
         assert dice(found.mask[..., index] == AcdcLabel.LV, truth[..., index]) > 0.93
+
+
+@pytest.fixture(scope="module")
+def one_sided(bundle: Path) -> Predictor:
+    predictor = Predictor.load("unet", bundle=bundle, precision="fp32")
+    predictor._members[0].network = LvBesideTheDarkerSlice()
+    return predictor
+
+
+class LvBesideTheDarkerSlice(nn.Module):
+    """Calls LV what is bright in the slice before and the rows and columns before, and not here."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        lv = 20 * (image[:, :1].roll((3, 7), (2, 3)) - image[:, 1:2])
+        others = torch.full_like(lv, -40)
+        return torch.cat((torch.zeros_like(lv), others, others, lv), dim=1)
+
+
+@pytest.mark.parametrize("degrees", [0.0, 50.0])
+@pytest.mark.parametrize("axes", permutations(range(3)))
+def test_a_network_that_minds_the_order_gives_the_same_in_all_48_orders_of_storage(
+    one_sided: Predictor, axes: tuple[int, ...], degrees: float
+) -> None:
+    inside = disc(SHAPE, SPACING)
+    plain, _ = volume(inside, SPACING, degrees=degrees)
+    expected = one_sided.predict(plain).mask
+    assert expected.any()
+    mirrored = np.flip(plain.array, 0)
+    assert not np.array_equal(one_sided.predict(Volume(mirrored, plain.affine, SPACING)).mask, expected)
+    for signs in product((False, True), repeat=3):
+        flips = tuple(axis for axis, flipped in enumerate(signs) if flipped)
+        image, _ = volume(inside, SPACING, axes=axes, flips=flips, degrees=degrees)
+        assert np.array_equal(one_sided.predict(image).mask, np.flip(expected.transpose(axes), flips))
 
 
 def test_slices_that_are_shifted_against_each_other_stay_as_they_are(bright: Predictor) -> None:
