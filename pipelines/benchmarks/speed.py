@@ -25,6 +25,10 @@ from pipelines.evaluation.memory import peak_memory_of
 from pipelines.models.bundle import NETWORKS, XRAY_NETWORKS, load_config
 from pipelines.reporting.bench_results import BENCH_NAME, LEAST, MOST, bench_figures, bench_table
 
+TRAIN: Final = "pipelines.benchmarks.steps:train_a_little"
+SEGMENT: Final = "pipelines.benchmarks.volumes:segment_cine"
+"""Jobs whose memory is measured."""
+
 XRAY_NETWORK: Final = "resnet18"
 XRAYS: Final = 160
 """Generated radiographs, enough for a whole batch of training."""
@@ -77,9 +81,7 @@ def run_bench(
             times = _time_steps(log, network, work / "prepared", work / "steps", rounds)
             with log.step(f"Memory of training {network}") as step:
                 run = work / "runs" / network
-                peak_mb = peak_memory_of(
-                    "train", network, work / "prepared", run, result=work / "memory.json"
-                )
+                peak_mb = peak_memory_of(TRAIN, network, work / "prepared", run, result=work / "memory.json")
                 step.done(f"{peak_mb:.0f} MB at most")
             content["training"][network] = {
                 **asdict(times),
@@ -105,9 +107,7 @@ def run_bench(
             serving = time_serving(image, work, rounds=rounds, progress=_rounds(step))
             step.done(f"{serving.request_s:.2f} s")
         with log.step(f"Memory of segmenting {frames} frames") as step:
-            cine_mb = peak_memory_of(
-                "segment", weights, cine, work / "segmented", result=work / "memory.json"
-            )
+            cine_mb = peak_memory_of(SEGMENT, weights, cine, work / "segmented", result=work / "memory.json")
             step.done(f"{cine_mb:.0f} MB at most")
         content["engines"] = _time_engines(log, networks, image, cine, work, rounds)
         content["exports"] = {}

@@ -6,13 +6,17 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
 from pipelines.models.bundle import load_config
+from pipelines.training.launch import train_network
 from pipelines.training.precision import AutocastInferer
+
+TRAINING_MINUTES: Final = 0.25
+"""Minutes of training steps, after which memory no longer grows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,3 +145,8 @@ def _seconds(step: Callable[[], None], device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter() - start
+
+
+def train_a_little(network: str, dataset_dir: str, run_dir: str) -> None:
+    """Some steps and a validation with the batches and all the data of a real training."""
+    train_network(network, Path(dataset_dir), Path(run_dir), overlays=["timed"], minutes=TRAINING_MINUTES)

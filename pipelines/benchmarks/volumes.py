@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.core.volume import Volume, read_volume, slices_last, write_label
+from pipelines.inference.segment import segment
 from pipelines.models.bundle import NETWORKS, bundle_of, load_config
 from pipelines.models.checkpoints import save_weights
 from pipelines.models.predictor import Predictor
@@ -98,3 +99,8 @@ def _resize(volume: Volume) -> npt.NDArray[np.int16]:
         indices = np.clip(np.arange(first, first + length), 0, array.shape[axis] - 1)
         array = np.take(array, indices, axis=axis)
     return array.astype(np.int16)
+
+
+def segment_cine(weights: str, cine: str, output: str) -> None:
+    """All frames of a cine, as `thorax segment` does it."""
+    segment([Path(cine)], Path(output), Predictor.load(weights=Path(weights)))

@@ -103,6 +103,7 @@ def compare(
     from pipelines.evaluation.compare import compare as compare_all
     from pipelines.evaluation.models import Model
     from pipelines.reporting.comparison_page import PAGE_NAME, comparison_command, findings, write_comparison
+    from pipelines.training.scored_runs import read_scored_settings
 
     models = [Model.parse(text) for text in model or []]
     with progress_bar("Evaluating", console) as tell:
@@ -113,7 +114,7 @@ def compare(
             dataset_dir=dataset_dir,
             section=section,
             fold=fold,
-            trials=trials,
+            trials=read_scored_settings(trials) if trials else None,
             device=device,
             progress=tell,
         )

@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pipelines.core.errors import DataError
+from pipelines.core.errors import ConfigError, DataError
 from pipelines.core.files import output_folder, write_json
 from pipelines.core.progress import Progress
 from pipelines.core.records import Problem
 from pipelines.datasets.chest_xray import Finding, XrayRecord, read_chest_xray
 from pipelines.datasets.duplicates import joined, near_duplicates, pixel_hash, thumbnail
-from pipelines.datasets.prepare import DATALIST_NAME, Section, fingerprint, read_datalist
+from pipelines.datasets.prepare import DATALIST_NAME, Section, fingerprint, is_datalist, read_datalist
 from pipelines.datasets.split import split_by_fraction, split_hash
 from pipelines.datasets.xray_image import MOST_COLOURFUL, read_xray
 
@@ -146,6 +146,25 @@ def select(datalist: Mapping[str, Any], section: Section) -> list[dict[str, Any]
     if not items:
         raise DataError(f"expected images in the {section} section, found none; prepare the data again")
     return items
+
+
+def section_records(root: Path, section: Section, fold: int = 0) -> list[XrayRecord] | None:
+    """Images of a section, if `root` is a datalist or has one; None if it is a dataset's folder.
+
+    Args:
+        root: Datalist, folder of one, or folder of a dataset.
+        section: Which images.
+        fold: Always 0: a datalist of radiographs has one validation section.
+
+    Raises:
+        ConfigError: If there is no such fold.
+        DataError: As for `read_datalist` and `select`.
+    """
+    if fold != 0:
+        raise ConfigError(f"expected fold 0, the only one of radiographs, found {fold}; leave it out")
+    if not is_datalist(root):
+        return None
+    return xray_records(select(read_datalist(root, kind="images"), section))
 
 
 def xray_records(items: Sequence[Mapping[str, Any]]) -> list[XrayRecord]:

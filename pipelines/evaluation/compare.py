@@ -1,6 +1,6 @@
 """From evaluations, or models that have none yet, to the content of a comparison."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -10,8 +10,7 @@ from pipelines.core.progress import Progress
 from pipelines.datasets.prepare import Section, patient_records, read_datalist, select
 from pipelines.evaluation.comparison import compare_models
 from pipelines.evaluation.models import Model, evaluate_models, read_evaluation
-from pipelines.training.scored_runs import read_scored_settings
-from pipelines.training.setting_effects import setting_effects
+from pipelines.evaluation.setting_effects import setting_effects
 
 MODELS_FOLDER: Final = "models"
 
@@ -24,7 +23,7 @@ def compare(
     dataset_dir: Path | None = None,
     section: Section = "test",
     fold: int = 0,
-    trials: Path | None = None,
+    trials: Sequence[tuple[Mapping[str, Any], float]] | None = None,
     device: str = "auto",
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -38,7 +37,7 @@ def compare(
         dataset_dir: Folder of `thorax prepare acdc`, for `models`.
         section: Part of the datalist to measure on.
         fold: Fold that validation stands for.
-        trials: Folder of `thorax tune`, or of training runs, whose settings are of interest.
+        trials: Settings and score of each trial of a search, if their effects are of interest.
         device: `"auto"`, or a torch device, for `models`.
         progress: Told of the volumes.
 
@@ -76,7 +75,7 @@ def compare(
         content["models"][name]["cost"] = cost
     content["measured_on"] = measured_on
     if trials is not None:
-        content["effects"] = [asdict(effect) for effect in setting_effects(read_scored_settings(trials))]
+        content["effects"] = [asdict(effect) for effect in setting_effects(trials)]
         content["definitions"]["effects"] = (
             "association of a setting with the score within the trials, not its effect by itself: settings "
             "vary together, and a search with early stopping gives good trials more epochs"

@@ -1,8 +1,7 @@
 """Peak memory of a job, measured in a process of its own.
 
-Run as `python -m pipelines.evaluation.memory RESULT train NETWORK DATASET_DIR RUN_DIR`,
-`... RESULT segment WEIGHTS CINE OUTPUT_DIR` or `... RESULT predict MODEL IMAGE DEVICE`; the peak is
-written to the JSON file RESULT.
+Run as `python -m pipelines.evaluation.memory RESULT MODULE:FUNCTION ARGUMENT...`; the peak, and what the
+function returns, are written to the JSON file RESULT.
 """
 
 import json
@@ -10,23 +9,23 @@ import re
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Final
 
 from pipelines.core.errors import ConfigError
 from pipelines.core.files import write_json
 
-TRAINING_MINUTES: Final = 0.25
-"""Minutes of training steps, after which memory no longer grows."""
+PREDICT: Final = "pipelines.evaluation.models:predict_twice"
+"""Job of `cost_of_predicting`."""
 
 
 def peak_memory_of(job: str, *arguments: str | Path, result: Path) -> float:
     """Peak resident memory in MB (1e6 bytes) of a job in a new process.
 
     Args:
-        job: `"train"` or `"segment"`.
-        *arguments: Of the job, see the module's docstring.
+        job: Function as `module:name` that takes texts, and returns nothing or figures by name.
+        *arguments: Given to it as texts.
         result: JSON file that the process writes.
 
     Raises:
@@ -52,7 +51,7 @@ def cost_of_predicting(model: str, image: Path, device: str) -> dict[str, float]
         ConfigError: If the process fails; its last line is in the message.
     """
     with tempfile.TemporaryDirectory() as folder:
-        return _run("predict", model, image, device, result=Path(folder) / "cost.json")
+        return _run(PREDICT, model, image, device, result=Path(folder) / "cost.json")
 
 
 def _run(job: str, *arguments: str | Path, result: Path) -> dict[str, float]:
@@ -60,7 +59,7 @@ def _run(job: str, *arguments: str | Path, result: Path) -> dict[str, float]:
     run = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     if run.returncode != 0:
         last = run.stderr.strip().rpartition("\n")[2] or f"exit code {run.returncode}"
-        raise ConfigError(f"expected '{job}' to run for the benchmark, found: {last}")
+        raise ConfigError(f"expected '{job.rpartition(':')[2]}' to run for the benchmark, found: {last}")
     content: dict[str, float] = json.loads(result.read_text(encoding="utf-8"))
     return content
 
@@ -79,43 +78,10 @@ def own_peak_memory_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
-def train_a_little(network: str, dataset_dir: Path, run_dir: Path) -> None:
-    """Some steps and a validation with the batches and all the data of a real training."""
-    from pipelines.training.launch import train_network
-
-    train_network(network, dataset_dir, run_dir, overlays=["timed"], minutes=TRAINING_MINUTES)
-
-
-def segment_cine(weights: Path, cine: Path, output: Path) -> None:
-    """All frames of a cine, as `thorax segment` does it."""
-    from pipelines.inference.segment import segment
-    from pipelines.models.predictor import Predictor
-
-    segment([cine], output, Predictor.load(weights=weights))
-
-
-def predict_twice(model: str, image: Path, device: str) -> float:
-    """Processor time of the second prediction of an image in s."""
-    from pipelines.core.volume import read_volume
-    from pipelines.evaluation.models import Model
-
-    predictor, volume = Model.parse(model).predictor(device=device), read_volume(image)
-    predictor.predict(volume)
-    start = time.process_time()
-    predictor.predict(volume)
-    return time.process_time() - start
-
-
-def main(result: str, job: str, first: str, second: str, third: str) -> None:
-    """Do the job and write this process's peak memory."""
-    found: dict[str, float] = {}
-    if job == "train":
-        train_a_little(first, Path(second), Path(third))
-    elif job == "predict":
-        found["cpu_seconds"] = predict_twice(first, Path(second), third)
-    else:
-        segment_cine(Path(first), Path(second), Path(third))
-    write_json(Path(result), found | {"peak_mb": own_peak_memory_mb()})
+def main(result: str, job: str, *arguments: str) -> None:
+    """Do the job and write what it found and this process's peak memory."""
+    found: dict[str, float] | None = resolve_name(job)(*arguments)
+    write_json(Path(result), (found or {}) | {"peak_mb": own_peak_memory_mb()})
 
 
 if __name__ == "__main__":

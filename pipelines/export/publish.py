@@ -8,10 +8,9 @@ import torch
 
 from pipelines.core.errors import ConfigError
 from pipelines.core.files import atomic_path, output_folder
-from pipelines.models.bundle import XRAY_NETWORKS, load_config
+from pipelines.core.tasks import task_of
+from pipelines.models.bundle import load_config
 from pipelines.models.checkpoints import BEST_NAME, LAST_NAME, load_average, load_weights, save_weights
-from pipelines.models.engines import check_int8
-from pipelines.models.int8 import Int8Classifier
 from pipelines.models.openvino_runtime import INT8_NAME
 from pipelines.models.weights_sidecar import copy_beside
 
@@ -69,10 +68,7 @@ def publish_int8(folder: Path, network: str, *, bundle: Path | None = None) -> P
         OutputError: If a file cannot be written.
     """
     weights = Path(load_config(network, bundle=bundle).get_parsed_content("weights"))
-    if network in XRAY_NETWORKS:
-        Int8Classifier.load(network, model=folder / INT8_NAME)
-    else:
-        check_int8(folder / INT8_NAME, weights)
+    task_of(network).find("check_int8")(folder / INT8_NAME, weights, network)
     target = output_folder(weights.parent)
     copy_beside(folder, target)
     for name in (Path(INT8_NAME).with_suffix(".bin").name, INT8_NAME):

@@ -8,12 +8,13 @@ from typing import Any
 import torch
 
 from pipelines.core.errors import ConfigError
+from pipelines.core.tasks import HEART, TASKS, task_of
 from pipelines.datasets.prepare import fingerprint
-from pipelines.models.bundle import BUNDLES, NETWORKS, XRAY_NETWORKS, bundle_of, load_config
+from pipelines.models.bundle import BUNDLES, bundle_of, load_config
 from pipelines.models.checkpoints import load_weights
 from pipelines.models.weights_sidecar import read_network
 
-EXPORTED = (*NETWORKS, *XRAY_NETWORKS)
+EXPORTED = tuple(network for task in TASKS for network in task.networks)
 """Networks that do something by themselves; the corrector needs a mask and clicks."""
 
 
@@ -52,7 +53,9 @@ class Source:
         if network not in EXPORTED:
             raise ConfigError(f"expected a network among {', '.join(EXPORTED)}, found {network!r}")
         bundle = bundle or bundle_of(network)
-        settings = read_network(weights.parent, network) if weights and network in XRAY_NETWORKS else {}
+        settings = (
+            read_network(weights.parent, network) if weights and task_of(network).keeps_settings else {}
+        )
         get = load_config(network, bundle=bundle, **settings).get_parsed_content
         weights = weights or Path(get("weights"))
         module: torch.nn.Module = get("network_def")
@@ -63,7 +66,7 @@ class Source:
     @property
     def is_heart(self) -> bool:
         """Whether it segments hearts; else it classifies radiographs."""
-        return self.network in NETWORKS
+        return task_of(self.network) is HEART
 
     @property
     def example(self) -> torch.Tensor:
@@ -116,15 +119,15 @@ def network_metadata(network: str, *, bundle: Path | None = None, **settings: An
         ConfigError: If the network is unknown or a file is missing.
     """
     bundle = bundle or bundle_of(network)
-    get = load_config(network, bundle=bundle, **settings).get_parsed_content
+    config = load_config(network, bundle=bundle, **settings)
     metadata: dict[str, Any] = json.loads((bundle / "configs" / "metadata.json").read_text(encoding="utf-8"))
     image = metadata["network_data_format"]["inputs"]["image"]
-    if network in XRAY_NETWORKS:
-        image["spatial_shape"] = list(get("size_px"))
-        return metadata
-    offsets: list[int] = get("slice_offsets")
-    image["num_channels"] = len(offsets)
-    image["channel_def"] = {
-        str(channel): f"slice at offset {offset}" for channel, offset in enumerate(offsets)
-    }
+    if "size_px" in config:
+        image["spatial_shape"] = list(config.get_parsed_content("size_px"))
+    if "slice_offsets" in config:
+        offsets: list[int] = config.get_parsed_content("slice_offsets")
+        image["num_channels"] = len(offsets)
+        image["channel_def"] = {
+            str(channel): f"slice at offset {offset}" for channel, offset in enumerate(offsets)
+        }
     return metadata

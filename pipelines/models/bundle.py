@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pipelines.core.errors import ConfigError
+from pipelines.core.tasks import HEART, XRAY, task_of
 from pipelines.models.trust import check_trusted
 
 if TYPE_CHECKING:
@@ -12,18 +13,18 @@ if TYPE_CHECKING:
 
 BUNDLES: Final = Path(__file__).resolve().parents[2] / "bundles"
 
-NETWORKS: Final = ("unet", "attention_unet", "vnet")
+NETWORKS: Final = HEART.networks
 """Network overlays of the ACDC bundle; the first is the default."""
 
-CORRECTOR: Final = "corrector"
+CORRECTOR: Final = HEART.helpers[0]
 """Network overlay of the ACDC bundle that corrects masks by clicks; it does not segment by itself."""
 
-ACDC_BUNDLE: Final = BUNDLES / "acdc_segmentation"
+ACDC_BUNDLE: Final = BUNDLES / HEART.bundle
 
-XRAY_NETWORKS: Final = ("resnet18_tuned", "resnet18", "resnet34", "resnet50")
+XRAY_NETWORKS: Final = XRAY.networks
 """Network overlays of the chest X-ray bundle; the first is the default."""
 
-XRAY_BUNDLE: Final = BUNDLES / "chest_xray_classification"
+XRAY_BUNDLE: Final = BUNDLES / XRAY.bundle
 
 
 def bundle_of(network: str) -> Path:
@@ -32,12 +33,7 @@ def bundle_of(network: str) -> Path:
     Raises:
         ConfigError: If none has.
     """
-    if network in (*NETWORKS, CORRECTOR):
-        return ACDC_BUNDLE
-    if network in XRAY_NETWORKS:
-        return XRAY_BUNDLE
-    known = ", ".join((*NETWORKS, CORRECTOR, *XRAY_NETWORKS))
-    raise ConfigError(f"expected a network among {known}, found {network!r}")
+    return BUNDLES / task_of(network).bundle
 
 
 def config_files(network: str, *overlays: str, bundle: Path | None = None) -> list[str]:

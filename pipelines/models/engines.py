@@ -53,17 +53,18 @@ def engine_run(
     return compiled(path, INFERENCE_PRECISION_HINT=precision)
 
 
-def check_int8(path: Path, weights: Path) -> None:
+def check_int8(path: Path, weights: Path, network: str = "NETWORK") -> None:
     """Refuse an int8 model that is missing or was made from other weights.
 
     Args:
         path: `int8.xml`.
         weights: Existing file that it must have been made from.
+        network: Name for the message.
 
     Raises:
         ConfigError: If so, or if OpenVINO is not installed.
     """
-    make = "make it by thorax export NETWORK --format openvino --int8 --data PREPARED"
+    make = f"make it by thorax export {network} --format openvino --int8 --data PREPARED"
     if not path.is_file():
         raise ConfigError(f"expected an int8 model at {path}, found none; {make}")
     if weights_of(path) != fingerprint(weights):

@@ -70,3 +70,17 @@ class Int8Classifier(XrayModel):
     def logits(self, batch: torch.Tensor) -> torch.Tensor:
         """As for `XrayModel`."""
         return self._run(batch)
+
+
+def check_int8_classifier(path: Path, weights: Path, network: str) -> None:
+    """Refuse an int8 model of a classifier that is missing or does not fit the network.
+
+    Args:
+        path: `int8.xml`, with the settings and the threshold that lie beside it.
+        weights: The bundle's own, which may be others: an int8 model is compared when it is made.
+        network: Network that it is of.
+
+    Raises:
+        ConfigError: If so, or if OpenVINO is not installed.
+    """
+    Int8Classifier.load(network, model=path)

@@ -10,8 +10,8 @@ from typing import Any, Final
 from pipelines.core.errors import ConfigError, ThoraxError
 from pipelines.core.files import output_folder
 from pipelines.core.ray_session import ray_session
+from pipelines.core.tasks import task_of
 from pipelines.datasets.prepare import read_datalist
-from pipelines.models.bundle import XRAY_NETWORKS
 from pipelines.models.checkpoints import BEST_NAME, LAST_NAME
 from pipelines.training.launch import check_settings, train_network
 
@@ -87,7 +87,7 @@ def train_by_workers(
             `output_dir` does not fit `resume`, or processes were lost more often than allowed.
         DataError: If `dataset_dir` is not prepared.
     """
-    read_datalist(dataset_dir, kind="images" if network in XRAY_NETWORKS else "volumes")
+    read_datalist(dataset_dir, kind=task_of(network).datalist_kind)
     overlays = (*overlays, OVERLAY)
     check_settings(settings, network, overlays)
     folder = output_folder(output_dir.resolve())

@@ -15,12 +15,12 @@ from pipelines.core.errors import ConfigError
 from pipelines.core.files import output_folder, write_json, write_text
 from pipelines.core.manifest import write_manifest
 from pipelines.core.ray_session import ray_session
+from pipelines.core.tasks import task_of
 from pipelines.datasets.prepare import read_datalist
-from pipelines.models.bundle import XRAY_NETWORKS
 from pipelines.models.checkpoints import LAST_NAME
 from pipelines.training.launch import check_settings
 from pipelines.training.space import Choice, Range, Space
-from pipelines.training.trial import TIME, run_trial, scores_of
+from pipelines.training.trial import TIME, run_trial
 from pipelines.training.trials import SETTINGS_NAME, TRIALS_NAME, Trial, read_trials, write_trials
 
 STATE_NAME: Final = "ray"
@@ -99,7 +99,7 @@ def search(
         DataError: If `dataset_dir` is not prepared.
         KeyboardInterrupt: If the search was interrupted; it can be resumed.
     """
-    read_datalist(dataset_dir, kind="images" if network in XRAY_NETWORKS else "volumes")
+    read_datalist(dataset_dir, kind=task_of(network).datalist_kind)
     state = output_folder(output.resolve()) / STATE_NAME
     if state.exists() and not resume:
         raise ConfigError(
@@ -120,7 +120,7 @@ def search(
     except KeyboardInterrupt:
         logger.warning("interrupted; go on with --resume")
         raise
-    trials = read_trials(output, scores_of(network))
+    trials = read_trials(output, task_of(network).scores)
     for trial in trials:  # what they would go on from is as large as three networks
         (output / TRIALS_NAME / trial.name / LAST_NAME).unlink(missing_ok=True)
     write_trials(output, trials, options.settings)
@@ -177,7 +177,7 @@ def _run(
             if options.points
             else {name: _ray_domain(domain) for name, domain in space.items()},
             tune_config=tune.TuneConfig(
-                metric=scores_of(network)[0],
+                metric=task_of(network).scores[0],
                 mode="max",
                 num_samples=1 if options.points else options.trials,
                 trial_dirname_creator=lambda trial: trial.trial_id,

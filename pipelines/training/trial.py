@@ -4,16 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.models.bundle import XRAY_NETWORKS
+from pipelines.core.tasks import task_of
 from pipelines.models.checkpoints import LAST_NAME
 from pipelines.training.launch import train_network
 
 TIME = "epoch"
-
-
-def scores_of(network: str) -> tuple[str, ...]:
-    """Validation scores of a network's trials; they are compared by the first, larger is better."""
-    return ("auroc", "accuracy") if network in XRAY_NETWORKS else ("mean_dice", "dice_lv")
 
 
 def run_trial(
@@ -38,9 +33,10 @@ def run_trial(
     Raises:
         ThoraxError: As for `train_network`.
     """
+    scores = task_of(network).scores
 
     def tell(epoch: int, metrics: Mapping[str, float]) -> None:
-        report({TIME: epoch} | {name: metrics[f"val_{name}"] for name in scores_of(network)})
+        report({TIME: epoch} | {name: metrics[f"val_{name}"] for name in scores})
 
     resume = (folder / LAST_NAME).is_file()
     train_network(network, dataset_dir, folder, resume=resume, overlays=overlays, on_epoch=tell, **settings)

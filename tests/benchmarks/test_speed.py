@@ -11,7 +11,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from pipelines.benchmarks.speed import run_bench
+from pipelines.benchmarks.speed import SEGMENT, run_bench
 from pipelines.benchmarks.steps import StepTimes, time_training_steps
 from pipelines.benchmarks.volumes import SHAPE, time_segmentation, usable_weights
 from pipelines.core.errors import ConfigError
@@ -78,8 +78,8 @@ def test_peak_memory_of_a_small_process_does_not_hold_that_of_its_parent() -> No
 
 
 def test_a_job_that_fails_is_told_with_its_last_line(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"expected 'segment' to run .*weights"):
-        peak_memory_of("segment", tmp_path / "no.pt", tmp_path, tmp_path / "out", result=tmp_path / "m.json")
+    with pytest.raises(ConfigError, match=r"expected 'segment_cine' to run .*weights"):
+        peak_memory_of(SEGMENT, tmp_path / "no.pt", tmp_path, tmp_path / "out", result=tmp_path / "m.json")
 
 
 @pytest.mark.slow

@@ -7,8 +7,8 @@ import pytest
 from scipy.stats import kruskal, spearmanr
 
 from pipelines.core.errors import DataError
+from pipelines.evaluation.setting_effects import setting_effects
 from pipelines.training.scored_runs import command_settings, read_scored_settings
-from pipelines.training.setting_effects import setting_effects
 
 TRIALS = [
     ({"rate": 0.1, "optimizer": "sgd", "epochs": 3}, 0.5),
