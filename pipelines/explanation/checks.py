@@ -159,10 +159,9 @@ def attribution_shares(found: HeatMap) -> dict[str, float]:
 
 
 def _randomise(module: nn.Module) -> None:
-    for part in module.modules():
-        reset = getattr(part, "reset_parameters", None)
-        if callable(reset):
-            reset()
+    reset = getattr(module, "reset_parameters", None)
+    if callable(reset):
+        reset()
 
 
 def _likeness(first: HeatMap, second: HeatMap) -> float:
