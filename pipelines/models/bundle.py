@@ -20,7 +20,7 @@ CORRECTOR: Final = "corrector"
 
 ACDC_BUNDLE: Final = BUNDLES / "acdc_segmentation"
 
-XRAY_NETWORKS: Final = ("resnet18_tuned", "resnet18", "resnet34", "resnet50")
+XRAY_NETWORKS: Final = ("resnet18_tuned", "efficientnet_lite0", "resnet18", "resnet34", "resnet50")
 """Network overlays of the chest X-ray bundle; the first is the default."""
 
 XRAY_BUNDLE: Final = BUNDLES / "chest_xray_classification"
