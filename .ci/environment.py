@@ -30,7 +30,7 @@ BUILD_TOOL = "setuptools==84.2.1"
 BUILT_HERE = "sam2==1.1.0"
 """Needed by MONAI Label and offered as source only. It is built with the PyTorch that is there: by itself
 pip would download another one, with all CUDA libraries, for the build alone."""
-EXTRAS = "cluster,dev,docs,int8,label,onnx,report,s3,store,tune,watch"
+EXTRAS = "cluster,dev,docs,int8,label,onnx,report,s3,store,transfer,tune,watch"
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from torch import nn
 from pipelines.core.errors import ConfigError
 from pipelines.explanation.heat_map import Baseline, HeatMap, Method, baseline_of, heat_map
 from pipelines.models.classifier import Classifier, Pixels
-from pipelines.training.optimizers import STAGES
+from pipelines.training.optimizers import stages
 
 DELETED: Final = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 """Shares of the pixels that are deleted."""
@@ -87,10 +87,9 @@ def randomised_likeness(
     likeness: dict[str, float] = {}
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        for stage in reversed(STAGES):
-            for name, child in changed.module.named_children():
-                if name == stage or (stage == "stem" and name not in STAGES):
-                    _randomise(child)
+        for stage, modules in reversed(stages(changed.module).items()):
+            for module in modules:
+                _randomise(module)
             after = [heat_map(image, method, classifier=changed, steps=steps) for image in images]
             found = [_likeness(first, second) for first, second in zip(before, after, strict=True)]
             likeness[stage] = float(np.mean(found))
@@ -160,10 +159,9 @@ def attribution_shares(found: HeatMap) -> dict[str, float]:
 
 
 def _randomise(module: nn.Module) -> None:
-    for part in module.modules():
-        reset = getattr(part, "reset_parameters", None)
-        if callable(reset):
-            reset()
+    reset = getattr(module, "reset_parameters", None)
+    if callable(reset):
+        reset()
 
 
 def _likeness(first: HeatMap, second: HeatMap) -> float:

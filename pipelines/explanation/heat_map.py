@@ -99,7 +99,12 @@ def heat_map(
         error = abs(float(values.sum()) - (score - first)) / max(abs(score - first), 1e-6)
         return HeatMap(_on_grid(values, image.shape), score, first, error, used)
     if method == "grad_cam":
-        values = LayerGradCam(model, classifier.module.layer4).attribute(grey, relu_attributions=False)
+        pooling = next(
+            part for name, part in classifier.module.named_children() if name in ("avgpool", "global_pool")
+        )
+        values = LayerGradCam(model, pooling).attribute(
+            grey, attribute_to_layer_input=True, relu_attributions=False
+        )
         values = F.interpolate(values, grey.shape[2:], mode="bilinear", align_corners=False)
         return HeatMap(_on_grid(values, image.shape), score)
     window = [max(2, length // WINDOWS) for length in grey.shape[2:]]

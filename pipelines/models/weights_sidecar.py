@@ -64,7 +64,7 @@ def read_network(folder: Path, network: str) -> dict[str, Any]:
         check_plain(settings)
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"expected a network and its settings in {path}, found {error!r}") from error
-    if name != network.partition("_")[0]:
+    if name != network.removesuffix("_tuned"):
         raise ConfigError(f"expected weights of {network}, found those of {name} in {folder}; give --network")
     return settings
 
@@ -94,7 +94,7 @@ def write_network(folder: Path, architecture: str, settings: Mapping[str, Any]) 
 
     Args:
         folder: Folder of the weights.
-        architecture: torchvision's name of the network.
+        architecture: The network without its recipe, e.g. `"resnet18"`.
         settings: Values of the configuration without which the weights do not fit, such as `size_px`.
 
     Raises:

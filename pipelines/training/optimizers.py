@@ -38,21 +38,45 @@ def make_optimizer(
     raise ConfigError(f"expected optimizer 'adamw' or 'sgd', found {name!r}")
 
 
-STAGES = ("stem", "layer1", "layer2", "layer3", "layer4", "fc")
-"""Stages of torchvision's ResNets from the image on; the stem is everything before `layer1`."""
+STAGES = {
+    "torchvision's ResNets": ("stem", "layer1", "layer2", "layer3", "layer4", "fc"),
+    "timm's EfficientNets": ("stem", *(f"blocks.{number}" for number in range(7)), "conv_head", "classifier"),
+}
+"""Stages of a network from the image on, each from the module of its name up to the next; the last is the head."""
+
+
+def stages(network: nn.Module) -> dict[str, list[nn.Module]]:
+    """Modules of a network by stage, from the image on; a module is listed apart from those inside it.
+
+    Args:
+        network: One of the kinds in `STAGES`.
+
+    Raises:
+        ConfigError: If it is of another kind.
+    """
+    modules = dict(network.named_modules())
+    names = next((names for names in STAGES.values() if modules.keys() >= set(names[1:])), None)
+    if names is None:
+        raise ConfigError(f"expected one of {', '.join(STAGES)}, found {type(network).__name__}")
+    found: dict[str, list[nn.Module]] = {name: [] for name in names}
+    stage = names[0]
+    for name, module in modules.items():
+        stage = name if name in found else stage
+        found[stage].append(module)
+    return found
 
 
 def stage_groups(
     network: nn.Module, rates: Mapping[str, float], learning_rate: float, *, frozen: int = 0
 ) -> list[dict[str, Any]]:
-    """Parameters of a torchvision ResNet by stage, each with its learning rate.
+    """Parameters of a network by stage, each with its learning rate.
 
     A stage of rate 0 is frozen: its weights take no gradient and its batch norms
     keep the statistics they have.
 
     Args:
-        network: torchvision ResNet.
-        rates: Factor of the learning rate for each of `STAGES`, 0 or more.
+        network: As for `stages`.
+        rates: Factor of the learning rate for each stage, 0 or more.
         learning_rate: Learning rate of a stage of rate 1.
         frozen: Number of stages, from the image on, whose rate is taken to be 0.
 
@@ -62,29 +86,28 @@ def stage_groups(
     Raises:
         ConfigError: If a stage is missing or unknown, a rate is negative, or all are 0.
     """
-    rates = {stage: 0.0 if stage in STAGES[:frozen] else rate for stage, rate in rates.items()}
-    if set(rates) != set(STAGES) or min(rates.values()) < 0 or max(rates.values()) == 0:
+    modules = stages(network)
+    first = list(modules)[:frozen]
+    rates = {stage: 0.0 if stage in first else rate for stage, rate in rates.items()}
+    if set(rates) != set(modules) or min(rates.values()) < 0 or max(rates.values()) == 0:
         raise ConfigError(
-            f"expected a rate of 0 or more for each of {', '.join(STAGES)}, one above 0, found {dict(rates)}"
+            f"expected a rate of 0 or more for each of {', '.join(modules)}, one above 0, found {dict(rates)}"
         )
-    modules: dict[str, list[nn.Module]] = {stage: [] for stage in STAGES}
-    for name, module in network.named_children():
-        modules[name if name in STAGES else "stem"].append(module)
     groups = []
     for stage, members in modules.items():
         if rates[stage] == 0:
             for module in members:
                 _freeze(module)
         else:
-            parameters = [weight for module in members for weight in module.parameters()]
+            parameters = [weight for module in members for weight in module.parameters(recurse=False)]
             groups.append({"params": parameters, "lr": rates[stage] * learning_rate})
     return groups
 
 
 def _freeze(module: nn.Module) -> None:
-    module.requires_grad_(False)
-    for part in module.modules():
-        if isinstance(part, nn.BatchNorm2d):
-            part.eval()
-            # The trainer calls train() at each iteration, which would let the statistics go on.
-            part.train = lambda mode=True, part=part: part  # type: ignore[method-assign, misc]
+    for weight in module.parameters(recurse=False):
+        weight.requires_grad_(False)
+    if isinstance(module, nn.BatchNorm2d):
+        module.eval()
+        # The trainer calls train() at each iteration, which would let the statistics go on.
+        module.train = lambda mode=True: module  # type: ignore[method-assign, misc]

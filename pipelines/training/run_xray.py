@@ -38,15 +38,15 @@ def start(
 
     Args:
         network: Network to be trained.
-        architecture: torchvision's name of it.
+        architecture: Name of it, as for `load_imagenet`.
         pretrained: Start from ImageNet's weights.
-        weights_file: Path of torchvision's file of them; without it they are downloaded.
-        initial_weights: Path of a weights file of this bundle, which replaces them.
+        weights_file: Path of a file of them, as for `load_imagenet`.
+        initial_weights: Path of a weights file of this bundle to start from instead.
 
     Raises:
         ConfigError: If weights are missing, cannot be had, or do not fit.
     """
-    if pretrained or weights_file:
+    if not initial_weights and (pretrained or weights_file):
         load_imagenet(network, architecture, weights_file=Path(weights_file) if weights_file else None)
     start_run(network, initial_weights=initial_weights)
 
@@ -56,7 +56,7 @@ class SettingsKeeper:
 
     Args:
         folder: Folder of the run.
-        architecture: torchvision's name of the network.
+        architecture: As for `write_network`.
         settings: Values of the configuration without which the weights do not fit.
     """
 

@@ -45,3 +45,15 @@ def test_weights_take_the_type_and_batch_norms_keep_theirs(name: str) -> None:
         found, expected = faster(image).float(), original(image).float()
     assert (found - expected).abs().mean() < 0.05 * expected.abs().mean()
     assert all(parameter.dtype == torch.float32 for parameter in original.parameters())
+
+
+@pytest.mark.parametrize("side", [64, 90])
+def test_layers_of_timm_are_merged_too(side: int) -> None:
+    original = network("efficientnet_lite0")
+    faster = fused(original)
+    image = torch.randn(2, 3, side, side + 6)
+    with torch.inference_mode():
+        expected, found = original(image), faster(image)
+    assert torch.allclose(found, expected, atol=1e-4 * float(expected.abs().max()))
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in faster.modules())
+    assert any(isinstance(module, nn.BatchNorm2d) for module in original.modules())

@@ -1,9 +1,10 @@
 import pytest
 import torch
+from timm.models import tf_efficientnet_lite0
 from torchvision.models import resnet18
 
 from pipelines.core.errors import ConfigError
-from pipelines.training.optimizers import make_optimizer, stage_groups
+from pipelines.training.optimizers import make_optimizer, stage_groups, stages
 
 
 def test_adamw_has_its_settings() -> None:
@@ -47,6 +48,36 @@ def test_batch_norms_of_a_frozen_stage_keep_their_statistics() -> None:
     network(torch.rand(2, 3, 64, 64))
     assert torch.equal(network.bn1.running_mean, before[0])
     assert not torch.equal(network.layer4[0].bn1.running_mean, before[1])
+
+
+def test_each_weight_of_lite0_is_in_one_stage() -> None:
+    network = tf_efficientnet_lite0(num_classes=2)
+    rates = {name: 1.0 + place for place, name in enumerate(stages(network))}
+    assert list(rates) == ["stem", *(f"blocks.{number}" for number in range(7)), "conv_head", "classifier"]
+    groups = stage_groups(network, rates, 0.1)
+    rate_of = {id(weight): group["lr"] for group in groups for weight in group["params"]}
+    assert sum(len(group["params"]) for group in groups) == len(rate_of) == len(list(network.parameters()))
+    assert rate_of[id(network.bn1.weight)] == pytest.approx(0.1)
+    assert rate_of[id(network.blocks[1][0].bn2.bias)] == pytest.approx(0.3)
+    assert rate_of[id(network.bn2.weight)] == pytest.approx(0.9)
+    assert rate_of[id(network.classifier.bias)] == pytest.approx(1.0)
+
+
+def test_frozen_stages_of_lite0_keep_weights_and_statistics() -> None:
+    network = tf_efficientnet_lite0(num_classes=2)
+    stage_groups(network, dict.fromkeys(stages(network), 1.0), 0.1, frozen=2)
+    before = network.bn1.running_mean.clone(), network.blocks[1][0].bn1.running_mean.clone()
+    network.train()
+    network(torch.rand(2, 3, 64, 64))
+    assert torch.equal(network.bn1.running_mean, before[0])
+    assert not torch.equal(network.blocks[1][0].bn1.running_mean, before[1])
+    assert not network.blocks[0][0].conv_dw.weight.requires_grad
+    assert network.blocks[1][0].conv_dw.weight.requires_grad
+
+
+def test_a_network_of_unknown_stages_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"expected one of torchvision's ResNets, .* found Linear"):
+        stages(torch.nn.Linear(1, 1))
 
 
 @pytest.mark.parametrize(
