@@ -96,7 +96,11 @@ def _affine(image: nib.Nifti1Pair, stored: Floats) -> tuple[Floats, bool, list[s
         reason = f"the sform is a placeholder with voxels of 1 mm, pixdim tells {sizes}"
         if qform is not None and _is_sound(qform):
             return qform, True, [f"{reason}: the qform is used"]
-        return np.asarray(header.get_base_affine(), dtype=np.float64), False, [f"{reason}: pixdim is used; {_AS_STORED}"]
+        return (
+            np.asarray(header.get_base_affine(), dtype=np.float64),
+            False,
+            [f"{reason}: pixdim is used; {_AS_STORED}"],
+        )
     if sform is not None and not _is_sound(sform) and qform is not None and _is_sound(qform):
         return qform, True, ["the sform cannot be inverted: the qform is used"]
     affine = sform if sform is not None else qform

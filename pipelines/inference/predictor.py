@@ -190,9 +190,7 @@ class Predictor:
             member.probabilities(image, flips) for member, image in zip(self._members, images, strict=True)
         ]
         mean = torch.stack(found).mean(dim=0) if len(found) > 1 else found[0]
-        native, box = to_native_box(
-            mean, images[0].affine.numpy(), field_affine(stack), stack.array.shape
-        )
+        native, box = to_native_box(mean, images[0].affine.numpy(), field_affine(stack), stack.array.shape)
         seconds = {"preprocess": prepared - start, "network": time.perf_counter() - prepared}
         return _Field(native, box, stack.array.shape, undo, seconds)
 

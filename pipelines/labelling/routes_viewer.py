@@ -20,7 +20,7 @@ from pipelines.inference.cine import find_ed_es
 from pipelines.inference.inputs import NIFTI_SUFFIXES
 from pipelines.labelling.answers import LABELS
 from pipelines.labelling.context import ServerContext, caller_of
-from pipelines.labelling.measurements import rounded_indices
+from pipelines.labelling.measurements import image_warnings, rounded_indices
 from pipelines.labelling.requests import received
 from pipelines.labelling.sent_volume import sent_shape
 from pipelines.labelling.viewer_files import HEADERS, viewer_files
@@ -63,7 +63,7 @@ def add_routes(router: APIRouter, context: ServerContext) -> None:
             volumes_ml.append(await context.queue.run(partial(_volumes_ml, context, volume.frame(index))))
             if await request.is_disconnected():
                 break
-        return _curve(volumes_ml, volume.frame_s)
+        return _curve(volumes_ml, volume.frame_s) | {"warnings": image_warnings(volume)}
 
     @router.get("/viewer/data/probability")
     async def probability(

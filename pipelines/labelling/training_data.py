@@ -2,9 +2,9 @@
 
 import hashlib
 import json
-from dataclasses import replace
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
