@@ -23,6 +23,10 @@ PhantomContrast = Annotated[
 Output = Annotated[
     Path, typer.Option("--output", "-o", help="Folder for the results; made if it does not exist.")
 ]
+LabelMeaning = Annotated[
+    str | None,
+    typer.Option("--label-values", help="Meaning of other label values than ACDC's, as lv=1,myo=2,rv=3."),
+]
 HeartNetwork = Annotated[AcdcNetwork, typer.Option(help="Network of the ACDC bundle.")]
 LungsNetwork = Annotated[XrayNetwork, typer.Option(help="Network of the chest X-ray bundle.")]
 Weights = Annotated[Path | None, typer.Option(help="Weights to use instead of the bundle's own.")]

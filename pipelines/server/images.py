@@ -3,11 +3,12 @@
 import json
 import logging
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import nibabel as nib
 
@@ -15,6 +16,7 @@ from pipelines.core.errors import DataError, ThoraxError
 from pipelines.core.files import write_json
 from pipelines.core.records import Phase, Problem
 from pipelines.core.volume import UNREADABLE, Volume, write_image
+from pipelines.datasets.coverage import check_coverage
 from pipelines.inference.inputs import Study, StudyImage, StudyKind, find_studies, phase_frames
 
 logger = logging.getLogger(__name__)
@@ -40,6 +42,7 @@ class ServedImage:
         frame: Number in the cine, 1-based, or None where unknown.
         partner: Id of the same patient's other phase, or None.
         cine: The cine that it is a frame of, or None where there is none.
+        warnings: What was doubtful about the files that it was derived from.
     """
 
     id: str
@@ -49,6 +52,7 @@ class ServedImage:
     frame: int | None = None
     partner: str | None = None
     cine: StudyImage | None = None
+    warnings: tuple[str, ...] = ()
 
 
 class StudyImages:
@@ -159,7 +163,18 @@ class StudyImages:
             path = self._derived_path(name) if name else None
             if name and path and path.is_file():
                 cine = study.images[0] if phase else None
-                images.append(ServedImage(name, study.patient, path, phase, _frame_of(path), cine=cine))
+                note = _note_of(path)
+                images.append(
+                    ServedImage(
+                        name,
+                        study.patient,
+                        path,
+                        phase,
+                        note.get("frame"),
+                        cine=cine,
+                        warnings=tuple(note.get("warnings", ())),
+                    )
+                )
         return _paired(images) or None
 
     def _unfold(self, study: Study) -> list[ServedImage]:
@@ -167,6 +182,8 @@ class StudyImages:
         volume, warnings = image.load()
         for warning in warnings:
             logger.warning("%s: %s", image.path, warning)
+        check_coverage(volume)  # before the network looks at each frame
+        volume = replace(volume, warnings=tuple(warnings))
         if volume.array.ndim == 3:
             return [self._derive(study, image, volume, None, None)]
         indices = self._known_frames(image, volume.array.shape[3]) or self._find_phases(volume)
@@ -194,9 +211,10 @@ class StudyImages:
         name = self._name(_derived_key(self._key(image.path), phase), wanted)
         path = self._derived_path(name)
         write_image(path, volume)
-        if frame is not None:
-            write_json(path.with_name(f"{name}.json"), {"frame": frame})
-        return ServedImage(name, study.patient, path, phase, frame, cine=image if phase else None)
+        if frame is not None or volume.warnings:
+            write_json(path.with_name(f"{name}.json"), {"frame": frame, "warnings": volume.warnings})
+        cine = image if phase else None
+        return ServedImage(name, study.patient, path, phase, frame, cine=cine, warnings=volume.warnings)
 
     def _derived_path(self, name: str) -> Path:
         return self.root / WORK_FOLDER / "images" / f"{name}.nii.gz"
@@ -208,10 +226,12 @@ class StudyImages:
         with self._lock:
             if key not in self._names:
                 taken = {name.lower() for name in self._names.values()}
-                name, number = wanted, 1
+                # Ids travel in URLs and headers; the patient's own name is told beside them.
+                safe = re.sub(r"[^A-Za-z0-9._-]+", "_", wanted).strip("._") or "image"
+                name, number = safe, 1
                 while name.lower() in taken:
                     number += 1
-                    name = f"{wanted}_{number}"
+                    name = f"{safe}_{number}"
                 self._names[key] = name
                 write_json(self._names_path, self._names)
             return self._names[key]
@@ -230,9 +250,10 @@ def _derived_key(key: str, phase: Phase | None) -> str:
     return f"{key}:{phase}" if phase else f"{key}:"
 
 
-def _frame_of(path: Path) -> int | None:
+def _note_of(path: Path) -> dict[str, Any]:
+    """Frame and warnings that were noted when an image was derived."""
     note = path.with_name(path.name.removesuffix(".nii.gz") + ".json")
-    return int(json.loads(note.read_text(encoding="utf-8"))["frame"]) if note.is_file() else None
+    return dict(json.loads(note.read_text(encoding="utf-8"))) if note.is_file() else {}
 
 
 def _frames(path: Path) -> int:

@@ -21,7 +21,7 @@ from pipelines.datasets.xray_image import SUFFIXES
 from pipelines.inference.inputs import NIFTI_SUFFIXES
 from pipelines.server.answers import LABELS
 from pipelines.server.context import ServerContext, caller_of
-from pipelines.server.measurements import rounded_indices
+from pipelines.server.measurements import image_warnings, rounded_indices
 from pipelines.server.requests import received
 from pipelines.server.sent_volume import sent_shape
 from pipelines.server.viewer_files import HEADERS, viewer_files
@@ -63,7 +63,7 @@ def add_routes(router: APIRouter, context: ServerContext) -> None:
             volumes_ml.append(await context.queue.run(partial(_volumes_ml, context, volume.frame(index))))
             if await request.is_disconnected():
                 break
-        return _curve(volumes_ml, volume.frame_s)
+        return _curve(volumes_ml, volume.frame_s) | {"warnings": image_warnings(volume)}
 
     @router.get("/viewer/data/probability")
     async def probability(
