@@ -85,6 +85,7 @@ export function showCurve(curve) {
     drawn("line", { class: "now", x1: x(0), x2: x(0), y1: 8, y2: y(0) }),
   );
   place.append(picture, item("figcaption", curveInWords(curve)));
+  place.append(...(curve.warnings ?? []).map((text) => item("p", text)));
   place.dataset.frames = lv.length;
 }
 

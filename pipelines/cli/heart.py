@@ -11,6 +11,7 @@ from pipelines.cli.options import (
     Engine,
     Ensemble,
     HeartNetwork,
+    LabelMeaning,
     Output,
     Quality,
     ReaderName,
@@ -34,14 +35,19 @@ def prepare_acdc(
         Path | None, typer.Option(help="Text file with the test patients, one a line.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
+    label_values: LabelMeaning = None,
 ) -> None:
     """Check every patient, list what is put aside, and write the datalist with its split."""
     from pipelines.datasets import prepare
+    from pipelines.datasets.label_convention import parse_values
     from pipelines.datasets.split import read_test_patients
 
+    values = parse_values(label_values) if label_values else None
     names = read_test_patients(test_patients) if test_patients else None
     with progress_bar("Checking", console) as tell:
-        result = prepare.prepare_acdc(root, output, seed=seed, test_patients=names, progress=tell)
+        result = prepare.prepare_acdc(
+            root, output, seed=seed, test_patients=names, label_values=values, progress=tell
+        )
     for problem in result.problems:
         say(f"put aside {problem.patient}: {problem.reason}")
     say(f"{result.patients} patients, {result.volumes} volumes in {result.datalist}")
@@ -60,6 +66,7 @@ def evaluate(
     ] = "test",
     fold: Annotated[int, typer.Option(help="Of a datalist: the fold that validation stands for.")] = 0,
     reader: ReaderName = "acdc",
+    label_values: LabelMeaning = None,
     tta: Tta = False,
     ensemble: Ensemble = False,
     engine: Engine = "pytorch",
@@ -72,11 +79,13 @@ def evaluate(
 ) -> None:
     """Measure a network on labelled volumes: Dice, distances, volumes, ejection fraction."""
     from pipelines.core.manifest import write_manifest
+    from pipelines.datasets.label_convention import parse_values
     from pipelines.datasets.prepare import section_records
     from pipelines.evaluation.evaluate import evaluate as evaluate_volumes
     from pipelines.reporting.tables import metrics_table
 
     records = section_records(root, section, fold)
+    values = parse_values(label_values) if label_values else None
     bundle = _known_bundle(bundle, trust)
     predictor = _predictor(
         network,
@@ -89,7 +98,9 @@ def evaluate(
         bundle=bundle,
     )
     with progress_bar("Evaluating", console) as tell:
-        metrics = evaluate_volumes(root, output, predictor, records=records, reader=reader, progress=tell)
+        metrics = evaluate_volumes(
+            root, output, predictor, records=records, reader=reader, label_values=values, progress=tell
+        )
     write_manifest(
         output,
         networks=predictor.networks,
@@ -134,6 +145,8 @@ def segment(
             say(f"{result.study}: {warning}")
     for problem in report.problems:
         say(f"put aside {problem.path}: {problem.reason}")
+    if report.passed_over:
+        say(f"passed over {len(report.passed_over)} files that are no images, listed in problems.csv")
     say(f"label maps, indices.csv and pictures in {output}")
 
 

@@ -14,7 +14,7 @@ console = Console()
 
 AcdcNetwork = Literal["unet", "attention_unet", "vnet"]
 XrayNetwork = Literal["resnet18_tuned", "efficientnet_lite0", "resnet18", "resnet34", "resnet50"]
-Network = Literal[AcdcNetwork, Literal["corrector"], XrayNetwork]
+Network = Literal[AcdcNetwork, "corrector", XrayNetwork]
 ReaderName = Annotated[
     str, typer.Option("--reader", help="Dataset in the folder; 'thorax datasets' lists them.")
 ]
@@ -24,6 +24,10 @@ PhantomContrast = Annotated[
 ]
 Output = Annotated[
     Path, typer.Option("--output", "-o", help="Folder for the results; made if it does not exist.")
+]
+LabelMeaning = Annotated[
+    str | None,
+    typer.Option("--label-values", help="Meaning of other label values than ACDC's, as lv=1,myo=2,rv=3."),
 ]
 HeartNetwork = Annotated[AcdcNetwork, typer.Option(help="Network of the ACDC bundle.")]
 LungsNetwork = Annotated[XrayNetwork, typer.Option(help="Network of the chest X-ray bundle.")]

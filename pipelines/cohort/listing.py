@@ -128,7 +128,11 @@ def _read_table(manifest: Path) -> pd.DataFrame:
     try:
         if manifest.suffix.lower() == ".parquet":
             return pd.read_parquet(manifest)
-        return pd.read_csv(manifest, dtype=str, keep_default_na=False)
+        with manifest.open(encoding="utf-8-sig") as stream:
+            start = stream.readline()
+        # Spreadsheets in many countries write semicolons; a comma in the first line has precedence.
+        separator = ";" if ";" in start and "," not in start else ","
+        return pd.read_csv(manifest, dtype=str, keep_default_na=False, sep=separator, encoding="utf-8-sig")
     except (OSError, ValueError) as error:  # pandas and pyarrow raise kinds of ValueError
         raise DataError(f"expected a table of studies in {manifest}, found {error}") from error
 

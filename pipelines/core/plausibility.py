@@ -51,7 +51,13 @@ def check_mask(mask: IntArray, spacing_mm: Spacing) -> list[str]:
         One sentence for each finding; slices are counted from 1.
     """
     if not mask.any():
-        return ["no heart found: the label map is empty"]
+        sides_mm = [mask.shape[axis] * spacing_mm[axis] for axis in (0, 1)]
+        if max(sides_mm) <= CENTRAL_WINDOW_MM:
+            return ["no heart found: the label map is empty"]
+        return [
+            f"no heart found in the central {CENTRAL_WINDOW_MM:.0f} mm of {sides_mm[0]:.0f} x "
+            f"{sides_mm[1]:.0f} mm, which is all that the networks see: the label map is empty"
+        ]
     warnings = [f"{NAMES[label]} is empty" for label in FOREGROUND if not (mask == label).any()]
     heart = _around_heart(mask)
     warnings += _check_volumes(heart, spacing_mm)

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -41,7 +42,7 @@ UNREADABLE = (
 """What nibabel raises for files that are truncated, damaged or of another format."""
 
 MOST_VOXELS = 300_000_000
-"""Voxels of the largest image that is read, 1.2 GB as float32; a cine of 512 x 512 x 20 x 50 has 262 million."""
+"""Voxels of the largest image that is read, 1.2 GB as float32; 512 x 512 x 20 x 50 are 262 million."""
 
 WHOLE_TOLERANCE = 1e-3
 """Farthest a label may be from a whole number by rounding: slopes and float32 are off by much less."""
@@ -54,6 +55,17 @@ LEAST_VOXELS = 1000
 
 LARGE_LABELS = frozenset((0, 200, 205, 420, 421, 500, 550, 600, 820, 850))
 """Values of the label maps of MS-CMRSeg and MM-WHS, which are larger."""
+
+LABEL_NAME = re.compile(
+    r"(^|[_.-])(gt|seg|segmentation|labels?|masks?|manual|groundtruth)([_.-]?\d+)?$|^(labels?|seg|mask)[_.-]"
+)
+"""How the names of label maps end or begin; in the middle such words mean other things."""
+
+LABEL_FOLDER = re.compile(r"(labels?|masks?|segmentations?)(tr|ts|val|_?train|_?test)?", re.IGNORECASE)
+"""Folders of label maps, as those of nnU-Net."""
+
+IMAGE_VALUES = 128
+"""More different values than this in a slice are those of an image, whatever the file is called."""
 
 GZIP_MAGIC = b"\x1f\x8b"
 
@@ -115,8 +127,8 @@ def read_volume(path: Path) -> Volume:
         raise DataError(f"expected an image with contrast, found the constant {array.flat[0]:g} in {path}")
     if looks_like_labels(array):
         raise DataError(
-            f"expected an image, found the whole numbers {np.unique(array).tolist()} alone in {path}: it looks "
-            "like a label map; give the image that it was drawn on"
+            f"expected an image, found the whole numbers {np.unique(array).tolist()} alone in {path}: it "
+            "looks like a label map; give the image that it was drawn on"
         )
     is_wrapped = bool(array.dtype == np.int16 and array.min() < -WRAP_LIMIT and array.max() > WRAP_LIMIT)
     if is_wrapped:
@@ -136,6 +148,26 @@ def looks_like_labels(array: npt.NDArray[Any]) -> bool:
         return False
     small = values.min() >= 0 and values.max() <= MOST_LABEL_VALUES
     return bool(small) or LARGE_LABELS.issuperset(values.tolist())
+
+
+def is_label_map(path: Path) -> bool:
+    """Whether a NIfTI file is a label map by its name, and its voxels are not those of an image.
+
+    Names end in `_gt`, `_seg`, `_label`, `_mask` or the like, begin with `label_` or `seg_`, or lie in a
+    folder such as `labelsTr`. A file that cannot be read is taken at its word.
+
+    Args:
+        path: Any file.
+    """
+    name = re.sub(r"\.nii(\.gz)?$", "", path.name.lower())
+    if name == path.name.lower() or not (LABEL_NAME.search(name) or LABEL_FOLDER.fullmatch(path.parent.name)):
+        return False
+    try:
+        voxels = _load(path).dataobj
+        values = np.unique(np.asarray(voxels[:, :, voxels.shape[2] // 2]))
+    except (DataError, *UNREADABLE):
+        return True
+    return len(values) <= IMAGE_VALUES and np.array_equal(values, np.round(values.real))
 
 
 def read_grid(path: Path) -> tuple[tuple[int, ...], tuple[float, float, float]]:

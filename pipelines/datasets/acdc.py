@@ -4,6 +4,7 @@ References:
     Bernard et al., IEEE TMI 37(11), 2018, doi:10.1109/TMI.2018.2837502.
 """
 
+import codecs
 import math
 from pathlib import Path
 
@@ -55,7 +56,10 @@ def read_info(path: Path) -> dict[str, str]:
         DataError: If it is missing, or a line is not `key: value`.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        content = path.read_bytes()
+        # Editors of Windows begin files with a mark of their encoding.
+        encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+        lines = content.decode(encoding).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"expected a readable Info.cfg, found {path}: {error}") from error
     info: dict[str, str] = {}

@@ -8,7 +8,8 @@ from pipelines.core.errors import DataError
 from pipelines.core.labels import FOREGROUND, AcdcLabel
 from pipelines.core.records import Dataset, PatientRecord, Phase, Problem, VolumeRecord
 from pipelines.core.volume import read_grid
-from pipelines.datasets.loading import LabelValues, NiftiSource
+from pipelines.datasets.label_convention import LabelValues
+from pipelines.datasets.loading import NiftiSource
 
 Files = TypeVar("Files")
 
@@ -74,6 +75,7 @@ def single_volume(
     *,
     group: str = "unknown",
     structures: tuple[AcdcLabel, ...] = FOREGROUND,
+    by_anatomy: bool = False,
 ) -> tuple[PatientRecord, list[Problem]]:
     """A patient of whom there is one 3-D image at one moment, which counts as ED.
 
@@ -84,6 +86,7 @@ def single_volume(
         values: Meaning of the label's values.
         group: Disease group.
         structures: Structures that the label tells of.
+        by_anatomy: Label files with values of 1 to 3 are about too, see `NiftiSource`.
 
     Raises:
         DataError: If the image has no readable header or is not 3-D.
@@ -104,6 +107,6 @@ def single_volume(
         image=image,
         label=label,
         structures=structures,
-        source=NiftiSource(image, label, values),
+        source=NiftiSource(image, label, values, by_anatomy=by_anatomy),
     )
     return PatientRecord(patient, group, (volume,)), problems

@@ -1,6 +1,5 @@
 """The one place that loads the voxels of a record, wherever the dataset keeps them."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,8 @@ import numpy.typing as npt
 from pipelines.core.errors import DataError
 from pipelines.core.labels import UNLABELLED, AcdcLabel
 from pipelines.core.records import VolumeRecord
-from pipelines.core.volume import Volume, check_same_grid, read_label, read_values, read_volume
-
-LabelValues = Mapping[int, AcdcLabel]
-"""Values of a dataset's label files, and what they mean here; other structures become background."""
+from pipelines.core.volume import Volume, check_same_grid, read_label, read_values, read_volume, rounded
+from pipelines.datasets.label_convention import LabelValues, check_convention, found_values
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +23,14 @@ class NiftiSource:
         label: NIfTI file on the same grid, 3-D or 4-D, or None.
         values: Meaning of each label value that may stand in the file.
         index: Frame of 4-D files, 0-based; None for 3-D files.
+        by_anatomy: Files with values of 1 to 3 are about too, which are told by a cavity inside a ring.
     """
 
     image: Path
     label: Path | None
     values: LabelValues
     index: int | None = None
+    by_anatomy: bool = False
 
     def read_image(self) -> Volume:
         """Image `(X, Y, Z)` of the frame, float32.
@@ -50,7 +49,18 @@ class NiftiSource:
         if self.label is None:
             return None
         stored = _frame(read_values(self.label), self.index)
-        return replace(stored, array=map_labels(stored.array, self.values, self.label))
+        stored = replace(stored, array=rounded(stored.array))
+        values = self.values
+        if self.by_anatomy and stored.array.max() <= max(AcdcLabel):
+            found = found_values(stored)
+            if found is None:
+                raise DataError(
+                    f"expected a cavity inside a ring that tells the label values, found none in {self.label}"
+                )
+            values = found
+        label = replace(stored, array=map_labels(stored.array, values, self.label))
+        check_convention(label)
+        return label
 
 
 def load_image(record: VolumeRecord) -> Volume:
@@ -77,7 +87,17 @@ def load_label(record: VolumeRecord) -> Volume | None:
     """
     if record.source:
         return record.source.read_label()
-    return read_label(record.label) if record.label else None
+    if record.label is None:
+        return None
+    label = read_label(record.label)
+    if label.array.ndim == 3:
+        check_convention(label)
+    return label
+
+
+def with_values(record: VolumeRecord, values: LabelValues) -> VolumeRecord:
+    """The record with label values that mean what is given here."""
+    return replace(record, source=NiftiSource(record.image, record.label, values))
 
 
 def load_pair(record: VolumeRecord) -> tuple[Volume, Volume]:

@@ -8,6 +8,7 @@ References:
 """
 
 import csv
+import re
 from pathlib import Path
 from typing import Final
 
@@ -53,7 +54,11 @@ def _read_table(root: Path) -> dict[str, dict[str, str]]:
     for path in sorted(root.rglob("*.csv")):
         try:
             with path.open(encoding="utf-8-sig", newline="") as stream:
-                rows = list(csv.DictReader(stream))
+                start = stream.readline()
+                stream.seek(0)
+                # Spreadsheets in many countries write semicolons.
+                separator = ";" if start.count(";") > start.count(",") else ","
+                rows = list(csv.DictReader(stream, delimiter=separator))
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise DataError(f"expected a readable table, found {path}: {error}") from error
         if rows and all(column in rows[0] for column in COLUMNS):
@@ -75,7 +80,8 @@ def _read_patient(patient: str, image: Path, row: dict[str, str]) -> tuple[Patie
     group = row.get("Pathology") or "unknown"
     volumes = []
     for phase in Phase:
-        index = int(row[phase]) if row[phase].strip().isdigit() else -1
+        whole = re.fullmatch(r"(\d+)([.,]0*)?", (row[phase] or "").strip())
+        index = int(whole[1]) if whole else -1
         if not 0 <= index < frames:
             reason = f"expected {phase} between frame 0 and {frames - 1}, found {row[phase]!r} in the table"
             problems.append(Problem(patient, image, reason))

@@ -3,7 +3,8 @@
 Each sequence (bSSFP, called C0 in the files; T2; late enhancement, LGE) is a dataset of its own here, so
 that a patient is counted once and a table has a column for each contrast. The challenge's folders differ
 between its packages; files are found by their names at any depth. All sequences show the heart at one
-moment, which counts as ED. Labels that were not released are missing without being a problem.
+moment, which counts as ED. Labels that were not released are missing without being a problem. Files named
+`subjectN_DE.nii.gz`, whose labels have values of 1 to 3 in an order that the anatomy tells, are read too.
 
 References:
     Zhuang, IEEE TPAMI 41(12), 2019, doi:10.1109/TPAMI.2018.2869576; Zhuang et al., Medical Image Analysis
@@ -51,15 +52,19 @@ def read_mscmr_lge(root: Path) -> Dataset:
 
 def _read(name: str, root: Path, sequence: str) -> Dataset:
     check_root(name, root)
-    labels = {path.name: path for path in root.rglob(f"patient*_{sequence}_manual.nii.gz")}
-    cases = {path.name.split("_")[0]: path for path in root.rglob(f"patient*_{sequence}.nii.gz")}
-    in_order = sorted(cases.items(), key=lambda case: int(re.sub(r"\D", "", case[0]) or 0))
+    # Copies that are passed around call patients subjects, LGE DE, and have labels of 1 to 3.
+    sequences = {"LGE": "(?:LGE|DE)"}.get(sequence, sequence)
+    pattern = re.compile(rf"(patient|subject)(\d+)_{sequences}(_manual)?\.nii(?:\.gz)?")
+    cases: dict[str, Path] = {}
+    labels: dict[str, Path] = {}
+    for path in sorted(root.rglob("*.nii*")):
+        if match := pattern.fullmatch(path.name):
+            (labels if match[3] else cases)[f"{match[1]}{match[2]}"] = path
+    in_order = sorted(cases.items(), key=lambda case: (int(re.sub(r"\D", "", case[0])), case[0]))
     return gather(
         name,
         root,
         dict(in_order),
-        lambda patient, image: single_volume(
-            patient, image, labels.get(f"{patient}_{sequence}_manual.nii.gz"), VALUES
-        ),
+        lambda patient, image: single_volume(patient, image, labels.get(patient), VALUES, by_anatomy=True),
         expected=f"files patientN_{sequence}.nii.gz",
     )

@@ -4,20 +4,29 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
+
+import nibabel as nib
+import numpy as np
 
 from pipelines.core.errors import DataError
 from pipelines.core.files import output_folder, write_json
 from pipelines.core.progress import Progress
 from pipelines.core.records import PatientRecord, Phase, Problem, VolumeRecord
+from pipelines.core.volume import AFFINE_TOLERANCE_MM, slices_last, write_image, write_label
 from pipelines.datasets.acdc import read_acdc
 from pipelines.datasets.checks import check_patient
 from pipelines.datasets.copies import without_copies
+from pipelines.datasets.label_convention import LabelValues
+from pipelines.datasets.loading import load_pair, with_values
 from pipelines.datasets.split import split_hash, split_patients
 
 DATALIST_NAME = "datalist.json"
+VOLUMES_NAME = "volumes"
+"""Folder of the volumes that training could not read as they were."""
+
 ALL_PATIENTS = -1
 """Fold number that trains on every patient, the hold-out included."""
 
@@ -47,6 +56,7 @@ def prepare_acdc(
     *,
     seed: int = 0,
     test_patients: Iterable[str] | None = None,
+    label_values: LabelValues | None = None,
     progress: Progress | None = None,
 ) -> Preparation:
     """Check every patient of an ACDC folder and write its datalist.
@@ -60,6 +70,7 @@ def prepare_acdc(
         output: Folder to write to; made if it does not exist.
         seed: Seed of the split.
         test_patients: Published hold-out that replaces the drawn one.
+        label_values: What the values of the label files mean where they are not those of `AcdcLabel`.
         progress: Told of each patient.
 
     Raises:
@@ -73,6 +84,10 @@ def prepare_acdc(
     for index, patient in enumerate(dataset.patients):
         if progress:
             progress(index, len(dataset.patients), patient.patient)
+        if label_values:
+            patient = replace(
+                patient, volumes=tuple(with_values(one, label_values) for one in patient.volumes)
+            )
         checked, faults = check_patient(patient)
         problems += faults
         if checked.volumes:
@@ -84,9 +99,46 @@ def prepare_acdc(
     parts = split_patients(groups, seed=seed, test_patients=test_patients)
     patients, copies = without_copies(patients, parts, keep_test=test_patients is not None)
     problems += copies
-    volumes = [_item(volume, parts) for patient in patients for volume in patient.volumes]
+    volumes = [_item(_plain(volume, output), parts) for patient in patients for volume in patient.volumes]
     path = write_datalist(output, root, volumes, seed=seed, put_aside=problems)
     return Preparation(path, len(patients), len(volumes), problems)
+
+
+def _plain(volume: VolumeRecord, output: Path) -> VolumeRecord:
+    """The volume in files that training reads as they are, written anew where its own are none.
+
+    Training reads whole labels 0 to 3, millimetres, and stacks in the order of `slices_last`.
+    """
+    image, label = load_pair(volume)
+    assert volume.label is not None
+    stack, mask = slices_last(image)[0], slices_last(label)[0]
+    stored = nib.load(volume.label)
+    is_plain = (
+        volume.source is None
+        and np.array_equal(stack.affine, image.affine)
+        and np.allclose(nib.load(volume.image).affine, image.affine, atol=AFFINE_TOLERANCE_MM)
+        and np.array_equal(np.squeeze(np.asarray(stored.dataobj)), np.squeeze(label.array))
+        and not image.warnings
+    )
+    if is_plain:
+        return volume
+    folder = output / VOLUMES_NAME / volume.patient
+    written = replace(
+        volume,
+        image=folder / f"{volume.image.name.partition('.nii')[0]}.nii.gz",
+        label=folder / f"{volume.label.name.partition('.nii')[0]}.nii.gz",
+        spacing_mm=stack.spacing_mm,
+        source=None,
+    )
+    # Slices shifted against each other have no place in an affine that training can turn.
+    axes = stack.affine[:3, :3] / stack.spacing_mm
+    is_square = np.allclose(axes.T @ axes, np.eye(3), atol=1e-3)
+    dx, dy, dz = stack.spacing_mm
+    affine = stack.affine if is_square and stack.is_oriented else np.diag([-dx, -dy, dz, 1.0])
+    write_image(written.image, replace(stack, affine=affine, is_oriented=True))
+    assert written.label is not None
+    write_label(written.label, mask.array, affine)
+    return written
 
 
 def write_datalist(

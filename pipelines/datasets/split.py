@@ -93,7 +93,7 @@ def read_test_patients(path: Path) -> list[str]:
     """
     if not path.is_file():
         raise DataError(f"expected a text file with a patient a line, found nothing at {path}")
-    names = [line.partition("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    names = [line.partition("#")[0].strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     if not any(names):
         raise DataError(f"expected a patient a line, found none in {path}")
     return [name for name in names if name]

@@ -1,4 +1,4 @@
-"""The one order of axes and slices in which every stack is given to a network, whatever order its file has."""
+"""The one order of axes and slices in which networks get every stack, whatever order its file has."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,17 +14,19 @@ THICK_SLICE_RATIO: Final = 1.5
 """An axis is the slice axis if its spacing is at least this many times the others'."""
 
 BODY_FRAME: Final = np.array([[-1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 0.0, 1.0]])
-"""Columns: directions (RAS) of the three axes of every stack of ACDC: left, posterior, superior; base first."""
+"""Columns: directions (RAS) of the axes of every stack of ACDC: left, posterior, superior; base first."""
 
-HEART_FRAME: Final = np.array([[-1.0, -1.0, 0.0], [1.0, -1.0, -2.0], [-1.0, 1.0, -1.0]]).T / np.sqrt([2, 6, 3])
+HEART_FRAME: Final = np.array([[-1.0, -1.0, 0.0], [1.0, -1.0, -2.0], [-1.0, 1.0, -1.0]]).T / np.sqrt(
+    [2, 6, 3]
+)
 """Columns: directions (RAS) in which an upright stack of ACDC would run if its header told the truth.
 
 The affines of ACDC are along the body's axes, which no short-axis stack is. Its voxels show how the stacks
 really lie: over its 160 labels the RV is on the side of small indices of the first axis (mean angle 169
 degrees), chest wall and anterior wall on that of small indices of the second, and the base comes first. In a
 body the axis of the LV runs from base to apex to the left, forward and down, (-1, 1, -1); the RV lies to the
-right and in front, (1, 1, 0), so the first axis runs the other way, to the lateral wall; the second, square to
-both, runs to the inferior wall, (1, -1, -2).
+right and in front, (1, 1, 0), so the first axis runs the other way, to the lateral wall; the second, square
+to both, runs to the inferior wall, (1, -1, -2).
 
 References:
     Directions of the heart's planes: Cerqueira et al., Circulation 105(4), 2002, doi:10.1161/hc0402.102975.
@@ -119,6 +121,10 @@ def stack_order(
     first, second = (index for index in range(3) if index != axis)
     if not is_oriented:
         return StackOrder((first, second, axis), (False, False, False))
+    # Where slices are shifted against each other, the third axis is not square to them.
+    normal = np.cross(directions[:, first], directions[:, second])
+    normal = normal * np.sign(normal @ directions[:, axis])
+    directions[:, axis] = normal / np.linalg.norm(normal)
     frame = BODY_FRAME if abs(directions[2, axis]) > _MIN_COSINE else HEART_FRAME
     cosines = frame.T @ directions
 

@@ -15,7 +15,8 @@ from pipelines.core.indices import IntArray, Spacing, structure_volumes_ml
 from pipelines.core.progress import Progress
 from pipelines.core.records import PatientRecord, Phase, Problem, VolumeRecord
 from pipelines.core.volume import Volume, slices_last, write_label
-from pipelines.datasets.loading import load_pair, without_unlabelled
+from pipelines.datasets.label_convention import LabelValues
+from pipelines.datasets.loading import load_pair, with_values, without_unlabelled
 from pipelines.datasets.readers import read_dataset
 from pipelines.evaluation.cases import Case
 from pipelines.evaluation.metrics import volume_metrics
@@ -52,6 +53,7 @@ def evaluate(
     reader: str = "acdc",
     overlays: bool = True,
     masks: Path | None = None,
+    label_values: LabelValues | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Segment every labelled volume, measure it, and write figures and pictures.
@@ -71,6 +73,7 @@ def evaluate(
         overlays: Draw pictures; a few volumes are segmented again for them.
         masks: Folder that takes the label map of each volume, named as its image, and is made if it does not
             exist; none are kept without it.
+        label_values: What the values of the label files mean where they are not those of `reader`.
         progress: Called with volumes done, volumes in all and the volume's name.
 
     Returns:
@@ -85,6 +88,8 @@ def evaluate(
     if masks is not None:
         output_folder(masks)
     labelled, problems = labelled_volumes(root, records, reader)
+    if label_values:
+        labelled = [with_values(record, label_values) for record in labelled]
     measured: list[_Measured] = []
     for done, record in enumerate(labelled, start=1):
         try:

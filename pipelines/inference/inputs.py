@@ -2,6 +2,7 @@
 
 import os
 import re
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from pipelines.core.errors import DataError
 from pipelines.core.records import Phase, Problem
-from pipelines.core.volume import Volume, read_volume
+from pipelines.core.volume import Volume, is_label_map, read_volume
 from pipelines.datasets.acdc import read_info
 from pipelines.datasets.dicom import read_series
 from pipelines.datasets.dicom_file import is_dicom
@@ -17,6 +18,7 @@ from pipelines.datasets.dicom_series import Series, group_series
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
 DICOM_SUFFIXES = (".dcm", ".ima", ".dicom")
+PAIR_SUFFIXES = (".hdr", ".img")
 INFO_NAME = "Info.cfg"
 """Names the phases of the frames beside it, as in ACDC."""
 
@@ -77,8 +79,8 @@ class Study:
 def find_studies(inputs: Sequence[Path], *, check: Check | None = None) -> tuple[list[Study], list[Problem]]:
     """Studies below the given paths, in the order given, and what was put aside.
 
-    A folder is searched with its sub-folders; label maps (`*_gt`, `*_seg*`) and
-    hidden files in it are passed over. Files beside an ACDC `Info.cfg` form one
+    A folder is searched with its sub-folders; label maps and hidden files in it are
+    passed over, see `passed_over`. Files beside an ACDC `Info.cfg` form one
     study: the 4-D cine if it is among them, else the ED and ES frames. Images are
     not read here.
 
@@ -105,7 +107,7 @@ def find_studies(inputs: Sequence[Path], *, check: Check | None = None) -> tuple
         elif path.suffix.lower() in DICOM_SUFFIXES or is_dicom(path):
             dicom.append(path)
         elif path in inputs:
-            problems.append(Problem(path.stem, path, "expected a NIfTI or DICOM file, found neither"))
+            problems.append(Problem(path.stem, path, _reason_against(path)))
     names = UniqueNames()
     studies: list[Study] = []
     for folder, paths in nifti.items():
@@ -116,12 +118,28 @@ def find_studies(inputs: Sequence[Path], *, check: Check | None = None) -> tuple
     studies += [_dicom_study(one, names) for one in series]
     problems += unreadable
     if not studies:
-        reasons = "; ".join(f"{problem.path}: {problem.reason}" for problem in problems[:3])
+        against = (*problems, *passed_over(inputs))
+        reasons = "; ".join(f"{problem.path}: {problem.reason}" for problem in against[:3])
         places = ", ".join(str(path) for path in inputs) or "no input"
         raise DataError(
             f"expected NIfTI files or DICOM series, found none in {places}" + f" ({reasons})" * bool(reasons)
         )
     return studies, problems
+
+
+def passed_over(inputs: Sequence[Path]) -> list[Problem]:
+    """Files below folders that `find_studies` does not take, each with the reason; hidden ones are left out.
+
+    Args:
+        inputs: As for `find_studies`.
+    """
+    found = _unique(path for path in _every_file(inputs) if path not in inputs and path.name != INFO_NAME)
+    return [
+        Problem(path.stem, path, f"passed over: {_reason_against(path)}")
+        for path in found
+        if is_label_map(path)
+        or not (path.name.lower().endswith((*NIFTI_SUFFIXES, *DICOM_SUFFIXES)) or is_dicom(path))
+    ]
 
 
 def phase_frames(path: Path) -> dict[Phase, int]:
@@ -137,31 +155,26 @@ def phase_frames(path: Path) -> dict[Phase, int]:
     frames: dict[Phase, int] = {}
     for phase in Phase:
         if phase in info:
-            if not info[phase].isdigit() or int(info[phase]) < 1:
+            match = re.fullmatch(r"(\d+)(\.0*)?", info[phase])
+            if match is None or int(match[1]) < 1:
                 raise DataError(
                     f"expected a frame number from 1 for {phase} in {path}, found {info[phase]!r}"
                 )
-            frames[phase] = int(info[phase])
+            frames[phase] = int(match[1])
     if not frames:
         raise DataError(f"expected ED and ES in {path}, found {sorted(info)}")
     return frames
 
 
-def is_label_map(name: str) -> bool:
-    """Whether a file's name says that it is a NIfTI label map: `*_gt` or `*_seg*`."""
-    lower = name.lower()
-    return lower.endswith(NIFTI_SUFFIXES) and (_stem(lower).endswith("_gt") or "_seg" in lower)
-
-
 class UniqueNames:
-    """Gives out names that are safe for files and differ even where case is ignored."""
+    """Gives out names of letters and digits of any script that differ even where case is ignored."""
 
     def __init__(self) -> None:
         self._taken: set[str] = set()
 
     def unique(self, wanted: str) -> str:
         """`wanted` as far as files may be called so, with a number if it is taken."""
-        safe = re.sub(r"[^A-Za-z0-9._-]+", "_", wanted).strip("._") or "study"
+        safe = re.sub(r"[^\w.-]+", "_", unicodedata.normalize("NFC", wanted)).strip("._") or "study"
         name, number = safe, 1
         while name.lower() in self._taken:
             number += 1
@@ -173,7 +186,7 @@ class UniqueNames:
 def files_below(
     inputs: Sequence[Path], problems: list[Problem], check: Check | None = None
 ) -> Iterator[Path]:
-    """Files at and below paths that may be opened, without label maps and hidden ones.
+    """Files that were given, and those below folders that may be opened and are no label maps.
 
     Args:
         inputs: Existing files and folders.
@@ -184,7 +197,7 @@ def files_below(
 
     def may_open(path: Path) -> bool:
         try:
-            if not (path.is_file() or path.is_dir()):
+            if not _is_regular(path):
                 raise DataError(f"expected a regular file, found a pipe, a device or a broken link at {path}")
             if check is not None:
                 check(path)
@@ -193,6 +206,15 @@ def files_below(
             return False
         return True
 
+    yield from (path for path in _every_file(inputs, may_open) if path in inputs or not is_label_map(path))
+
+
+def _is_regular(path: Path) -> bool:
+    return path.is_file() or path.is_dir()
+
+
+def _every_file(inputs: Sequence[Path], may_open: Callable[[Path], bool] = _is_regular) -> Iterator[Path]:
+    """Files that were given, and those below folders that may be opened, without hidden ones."""
     for path in inputs:
         if path.is_file():
             yield path
@@ -210,8 +232,20 @@ def files_below(
             yield from (
                 Path(folder) / name
                 for name in sorted(files)
-                if not name.startswith(".") and not is_label_map(name) and may_open(Path(folder) / name)
+                if not name.startswith(".") and may_open(Path(folder) / name)
             )
+
+
+def _reason_against(path: Path) -> str:
+    """Why a file is not taken as an image."""
+    if path.name.lower().endswith(NIFTI_SUFFIXES):
+        return "a label map by its name and its voxels; give the file itself if it is an image"
+    if path.suffix.lower() in PAIR_SUFFIXES:
+        return (
+            "expected one NIfTI file, found half of a pair of .hdr and .img; convert the pair to .nii.gz, as "
+            "nibabel does: nib.save(nib.load('a.hdr'), 'a.nii.gz')"
+        )
+    return "expected a NIfTI or DICOM file, found neither"
 
 
 def _unique(paths: Iterator[Path]) -> list[Path]:
@@ -265,13 +299,16 @@ def _nifti_studies(
 
 def _single(path: Path, names: UniqueNames, patient: str | None = None) -> Study:
     name = names.unique(_stem(path.name))
-    return Study(
-        name, patient or name, StudyKind.NIFTI, (StudyImage(name, path, _loader(path), files=(path,)),)
-    )
+    patient = patient or unicodedata.normalize("NFC", _stem(path.name))
+    return Study(name, patient, StudyKind.NIFTI, (StudyImage(name, path, _loader(path), files=(path,)),))
 
 
 def _loader(path: Path) -> Loader:
-    return lambda: (read_volume(path), [])
+    def load() -> tuple[Volume, list[str]]:
+        volume = read_volume(path)
+        return volume, list(volume.warnings)
+
+    return load
 
 
 def _dicom_study(series: Series, names: UniqueNames) -> Study:

@@ -18,9 +18,10 @@ from pipelines.core.plausibility import check_indices, check_mask
 from pipelines.core.progress import Progress
 from pipelines.core.records import Phase, Problem
 from pipelines.core.volume import Volume, slices_last, write_label
+from pipelines.datasets.coverage import check_coverage
 from pipelines.evaluation.dice import MEAN
 from pipelines.figures.overlay import curve_figure, overlay_figure
-from pipelines.inference.inputs import Study, StudyImage, find_studies
+from pipelines.inference.inputs import Study, StudyImage, find_studies, passed_over
 from pipelines.inference.study_result import SegmentReport, StudyResult
 
 logger = logging.getLogger(__name__)
@@ -81,8 +82,8 @@ def segment(
     For an image `NAME` the folder gets `NAME_seg.nii.gz` on the image's own grid,
     `NAME_overlay.png` (for a cine one for ED and one for ES) and, for a cine,
     `NAME_curve.png`. `indices.csv` has a row for each study and is brought up to
-    date after each; `problems.csv` lists what was put aside. A cine is segmented
-    frame by frame, and only its label maps are kept.
+    date after each; `problems.csv` lists what was put aside or passed over. A cine is
+    segmented frame by frame, and only its label maps are kept.
 
     Args:
         inputs: Existing NIfTI files, DICOM series or folders of them.
@@ -100,7 +101,7 @@ def segment(
     """
     studies, problems = find_studies(inputs)
     output_folder(output)
-    report = SegmentReport(output, [], problems)
+    report = SegmentReport(output, [], problems, passed_over(inputs))
     _write_tables(report)
     for number, study in enumerate(studies):
         tell = _teller(progress, number, len(studies), study.name)
@@ -145,13 +146,16 @@ def segment_study(
         DataError: If none of its images can be used.
         OutputError: If a result cannot be written.
     """
-    result = StudyResult(study.name, study.patient)
+    path = study.images[0].path
+    result = StudyResult(study.name, study.patient, path=path if len(study.images) == 1 else path.parent)
     phases_ml: dict[Phase, Mapping[AcdcLabel, float]] = {}
     faults: list[Problem] = []
     for image in study.images:
         try:
             volume, warnings = image.load()
-            result.warnings += warnings
+            warnings += check_coverage(volume)
+            # Of ED and ES, each read from a file of the same scan, the same is not told twice.
+            result.warnings += [warning for warning in warnings if warning not in result.warnings]
             if image.phase is None and volume.array.ndim == 4:
                 _segment_cine(image, volume, output, tools, tell, result)
                 continue
@@ -274,5 +278,5 @@ def _teller(progress: Progress | None, done: int, total: int, name: str) -> Call
 def _write_tables(report: SegmentReport) -> None:
     columns = tuple(StudyResult("", "").as_row())
     write_csv(report.output / "indices.csv", columns, [result.as_row() for result in report.results])
-    problems = [asdict(problem) for problem in report.problems]
+    problems = [asdict(problem) for problem in (*report.problems, *report.passed_over)]
     write_csv(report.output / "problems.csv", ("patient", "path", "reason"), problems)

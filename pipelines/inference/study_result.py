@@ -17,7 +17,7 @@ class StudyResult:
 
     Attributes:
         study: Name of the study, which its files begin with.
-        patient: Identifier as the source gives it.
+        patient: Identifier as the source gives it: of a file its own name, in any script.
         indices: Volumes, ejection fractions and mass; None where not known.
         volumes_ml: Volumes in mL of a single volume of unknown phase, else empty.
         frame_ed: Frame of ED in the cine, 1-based, or None.
@@ -25,6 +25,7 @@ class StudyResult:
         reason: Why an index is None, `""` if none is.
         warnings: Plausibility warnings in plain words.
         files: Files written, label maps first.
+        path: File or folder that was read, None if it is not known.
         quality: Predicted Dice of each structure and their `mean`, of the worse volume; empty if not judged.
     """
 
@@ -37,6 +38,7 @@ class StudyResult:
     reason: str = ""
     warnings: list[str] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
+    path: Path | None = None
     quality: Mapping[str, float] = field(default_factory=dict)
 
     def as_row(self) -> dict[str, Any]:
@@ -46,6 +48,7 @@ class StudyResult:
         return {
             "patient": self.patient,
             "study": self.study,
+            "path": None if self.path is None else str(self.path),
             **{name: None if value is None else round(value, 2) for name, value in indices.items()},
             "frame_ed": self.frame_ed,
             "frame_es": self.frame_es,
@@ -72,8 +75,10 @@ class SegmentReport:
         output: Folder with the results.
         results: One result for each study that was segmented.
         problems: What was put aside, and why.
+        passed_over: Files that are no images: label maps, and formats that are not read.
     """
 
     output: Path
     results: list[StudyResult]
     problems: list[Problem]
+    passed_over: list[Problem] = field(default_factory=list)

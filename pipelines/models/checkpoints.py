@@ -1,6 +1,7 @@
 """Last and best checkpoints of a run, and resuming from the last."""
 
 import logging
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,8 @@ def load_weights(network: torch.nn.Module, path: Path) -> None:
     Raises:
         ConfigError: If the file is missing or no weights file, or its keys or shapes are not the network's.
     """
+    if reason := _reason_against(path):
+        raise ConfigError(f"expected a PyTorch weights file, found {reason} in {path}")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         state = content.get("model", content)
@@ -153,6 +156,11 @@ def load_weights(network: torch.nn.Module, path: Path) -> None:
         raise ConfigError(
             f"expected weights at {path}, found none; train them or name another file"
         ) from error
+    except pickle.UnpicklingError as error:
+        raise ConfigError(
+            f"expected a file of weights alone, found other objects or a damaged file in {path}; save "
+            "{'model': network.state_dict()}, which holds nothing that runs code"
+        ) from error
     except Exception as error:
         raise ConfigError(f"expected a PyTorch weights file, found {path}: {error}") from error
     if missing or unexpected or shapes:
@@ -161,6 +169,19 @@ def load_weights(network: torch.nn.Module, path: Path) -> None:
             f"unexpected {unexpected[:3]}, other shapes {sorted(shapes)[:3]}; choose the network they fit"
         )
     network.load_state_dict(state)
+
+
+def _reason_against(path: Path) -> str:
+    """What a file is that a download left in place of weights, "" if it is none of these."""
+    if not path.is_file():
+        return ""
+    with path.open("rb") as stream:
+        start = stream.read(512).lstrip().lower()
+    if start.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer (fetch the file itself by git lfs pull)"
+    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "a web page (download the file itself, past any page that asks or warns)"
+    return "" if start else "zero bytes (copy it again)"
 
 
 def load_average(module: torch.nn.Module, path: Path) -> None:

@@ -135,6 +135,6 @@ class Member:
 
 
 def field_affine(stack: Volume) -> npt.NDArray[np.float64]:
-    """Affine of a stack as those of ACDC have it: a network sees its voxel sizes, not where it lies in space."""
+    """Affine of a stack as in ACDC: a network sees the size of voxels, not where they lie in space."""
     dx, dy, dz = stack.spacing_mm
     return np.diag([-dx, -dy, dz, 1.0])

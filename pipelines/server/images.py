@@ -2,17 +2,19 @@
 
 import json
 import logging
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from pipelines.core.errors import DataError, ThoraxError
 from pipelines.core.files import write_json
 from pipelines.core.records import Phase, Problem
 from pipelines.core.volume import Volume, write_image
+from pipelines.datasets.coverage import check_coverage
 from pipelines.datasets.dicom import read_series
 from pipelines.inference.inputs import (
     INFO_NAME,
@@ -49,6 +51,7 @@ class ServedImage:
         frame: Number in the cine, 1-based, or None where unknown.
         partner: Id of the same patient's other phase, or None.
         cine: The cine that it is a frame of, or None where there is none.
+        warnings: What was doubtful about the files that it was derived from.
     """
 
     id: str
@@ -58,6 +61,7 @@ class ServedImage:
     frame: int | None = None
     partner: str | None = None
     cine: StudyImage | None = None
+    warnings: tuple[str, ...] = ()
 
 
 class StudyImages:
@@ -162,7 +166,18 @@ class StudyImages:
             path = self._derived_path(name) if name else None
             if name and path and path.is_file():
                 cine = study.images[0] if phase else None
-                images.append(ServedImage(name, study.patient, path, phase, _frame_of(path), cine=cine))
+                note = _note_of(path)
+                images.append(
+                    ServedImage(
+                        name,
+                        study.patient,
+                        path,
+                        phase,
+                        note.get("frame"),
+                        cine=cine,
+                        warnings=tuple(note.get("warnings", ())),
+                    )
+                )
         return _paired(images) or None
 
     def _unfold(self, study: Study) -> list[ServedImage]:
@@ -170,6 +185,8 @@ class StudyImages:
         volume, warnings = load_image(image)
         for warning in warnings:
             logger.warning("%s: %s", image.path, warning)
+        check_coverage(volume)  # before the network looks at each frame
+        volume = replace(volume, warnings=tuple(warnings))
         if volume.array.ndim == 3:
             return [self._derive(study, image, volume, None, None)]
         indices = self._known_frames(image, volume.array.shape[3]) or self._find_phases(volume)
@@ -198,9 +215,10 @@ class StudyImages:
         name = self._name(_derived_key(self._key(image.path), phase), wanted)
         path = self._derived_path(name)
         write_image(path, volume)
-        if frame is not None:
-            write_json(path.with_name(f"{name}.json"), {"frame": frame})
-        return ServedImage(name, study.patient, path, phase, frame, cine=image if phase else None)
+        if frame is not None or volume.warnings:
+            write_json(path.with_name(f"{name}.json"), {"frame": frame, "warnings": volume.warnings})
+        cine = image if phase else None
+        return ServedImage(name, study.patient, path, phase, frame, cine=cine, warnings=volume.warnings)
 
     def _derived_path(self, name: str) -> Path:
         return self.root / WORK_FOLDER / "images" / f"{name}.nii.gz"
@@ -212,10 +230,12 @@ class StudyImages:
         with self._lock:
             if key not in self._names:
                 taken = {name.lower() for name in self._names.values()}
-                name, number = wanted, 1
+                # Ids travel in URLs and headers; the patient's own name is told beside them.
+                safe = re.sub(r"[^A-Za-z0-9._-]+", "_", wanted).strip("._") or "image"
+                name, number = safe, 1
                 while name.lower() in taken:
                     number += 1
-                    name = f"{wanted}_{number}"
+                    name = f"{safe}_{number}"
                 self._names[key] = name
                 write_json(self._names_path, self._names)
             return self._names[key]
@@ -247,9 +267,10 @@ def _derived_key(key: str, phase: Phase | None) -> str:
     return f"{key}:{phase}" if phase else f"{key}:"
 
 
-def _frame_of(path: Path) -> int | None:
+def _note_of(path: Path) -> dict[str, Any]:
+    """Frame and warnings that were noted when an image was derived."""
     note = path.with_name(path.name.removesuffix(".nii.gz") + ".json")
-    return int(json.loads(note.read_text(encoding="utf-8"))["frame"]) if note.is_file() else None
+    return dict(json.loads(note.read_text(encoding="utf-8"))) if note.is_file() else {}
 
 
 def _frames(path: Path) -> int:

@@ -1,6 +1,7 @@
 """Label maps as clients send them: read, checked against their image, in the values of `AcdcLabel`."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,7 +11,8 @@ import numpy.typing as npt
 
 from pipelines.core.errors import DataError
 from pipelines.core.labels import FOREGROUND, LABEL_NAMES, AcdcLabel
-from pipelines.core.volume import UNREADABLE, Volume, check_same_grid
+from pipelines.core.volume import UNREADABLE, Volume, check_same_grid, rounded
+from pipelines.datasets.label_convention import check_convention
 from pipelines.server.admission import claimed_shape
 from pipelines.server.nrrd import read_nrrd
 from pipelines.server.worker import PARSER
@@ -40,6 +42,8 @@ def read_sent_label(
         Values by the order of segments: `onSaveLabel` of MONAI Label's module for 3D Slicer.
     """
     array = read_on_grid(path, image)
+    if not segments:
+        check_convention(replace(image, array=array, path=None))
     values = np.unique(array)
     meant = _meaning(segments)
     wrong = [int(value) for value in values if int(value) not in meant]
@@ -75,6 +79,7 @@ def read_on_grid(path: Path, image: Volume) -> npt.NDArray[Any]:
         )
     label = PARSER.call(_read, path)
     check_same_grid(image, label)
+    label = replace(label, array=rounded(label.array))
     values = np.unique(label.array)
     if not np.all(np.equal(values, np.round(values))) or values.min() < 0:
         raise DataError(f"expected whole label values from 0, found {values[:5].tolist()}")

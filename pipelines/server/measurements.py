@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pipelines.core.errors import DataError
 from pipelines.core.indices import CardiacIndices, indices_from_volumes, structure_volumes_ml
 from pipelines.core.labels import LABEL_NAMES, AcdcLabel
 from pipelines.core.plausibility import check_indices, check_mask
 from pipelines.core.records import Phase
 from pipelines.core.volume import Volume, slices_last
+from pipelines.datasets.coverage import check_coverage
 
 
 def measure(
@@ -34,7 +36,7 @@ def measure(
     """
     stack, _ = slices_last(replace(image, array=mask))
     own_ml = structure_volumes_ml(stack.array, stack.spacing_mm)
-    warnings = check_mask(stack.array, stack.spacing_mm)
+    warnings = [*image_warnings(image), *check_mask(stack.array, stack.spacing_mm)]
     ed_ml = own_ml if phase is Phase.ED else partner_ml if phase is Phase.ES else None
     es_ml = own_ml if phase is Phase.ES else partner_ml if phase is Phase.ED else None
     indices = indices_from_volumes(ed_ml, es_ml)
@@ -47,6 +49,14 @@ def measure(
         "indices": rounded,
         "warnings": warnings + check_indices(indices),
     }
+
+
+def image_warnings(image: Volume) -> list[str]:
+    """What is doubtful about an image itself: its header, and what it covers."""
+    try:
+        return [*image.warnings, *check_coverage(image)]
+    except DataError as error:
+        return [*image.warnings, str(error)]
 
 
 def rounded_indices(indices: CardiacIndices) -> dict[str, Any]:

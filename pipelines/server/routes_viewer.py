@@ -21,7 +21,7 @@ from pipelines.server.admission import claimed_shape
 from pipelines.server.answers import LABELS
 from pipelines.server.context import ServerContext, author_of, caller_of
 from pipelines.server.images import load_image
-from pipelines.server.measurements import measure, rounded_indices
+from pipelines.server.measurements import image_warnings, measure, rounded_indices
 from pipelines.server.requests import received
 from pipelines.server.routes import packed_answer
 from pipelines.server.viewer_files import HEADERS, viewer_files
@@ -79,7 +79,7 @@ def add_routes(router: APIRouter, context: ServerContext) -> None:
             volumes_ml.append(await context.queue.run(partial(_volumes_ml, context, volume.frame(index))))
             if await request.is_disconnected():
                 break
-        return _curve(volumes_ml, volume.frame_s)
+        return _curve(volumes_ml, volume.frame_s) | {"warnings": image_warnings(volume)}
 
     @router.get("/viewer/data/probability")
     async def probability(

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Final
 
 from pipelines.core.errors import DataError
+from pipelines.core.volume import is_label_map
 from pipelines.datasets.dicom_file import is_dicom
 from pipelines.datasets.dicom_series import group_series
 from pipelines.datasets.xray_image import SUFFIXES, XRAY_MODALITIES
-from pipelines.inference.inputs import DICOM_SUFFIXES, INFO_NAME, NIFTI_SUFFIXES, is_label_map
+from pipelines.inference.inputs import DICOM_SUFFIXES, INFO_NAME, NIFTI_SUFFIXES
 from pipelines.watching.arrivals import Arrival
 from pipelines.watching.dicom_tags import DicomTags, read_tags
 from pipelines.watching.identity import printable, stamps
@@ -115,7 +116,9 @@ class Units:
             if self._still_s(one) < self._waits.file_s * (1 if one.stamp.size else PATIENCE):
                 self.waiting += 1
                 continue
-            if name.lower().endswith(NIFTI_SUFFIXES) and not is_label_map(name):
+            if is_label_map(one.path):
+                self._ledger.pass_over({one.path: one.stamp}, "a label map by its name and its voxels")
+            elif name.lower().endswith(NIFTI_SUFFIXES):
                 if (one.path.parent / INFO_NAME).exists():
                     patients[one.path.parent].append(one)
                 else:
@@ -218,7 +221,7 @@ def _patient(folder: Path, found: list[Arrival]) -> Unit:
         for path in folder.iterdir()
         if path.name.lower().endswith(NIFTI_SUFFIXES)
         and not path.name.startswith(".")
-        and not is_label_map(path.name)
+        and not is_label_map(path)
     }
     files = (*sorted(images), folder / INFO_NAME)
     return Unit(Kind.HEART, printable(folder.name), printable(str(folder)), files)
