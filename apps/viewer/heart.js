@@ -79,8 +79,7 @@ export class Heart {
     if (source.partner && found.told.indices.lv_ef_percent == null) {
       found.told.indices = (await measure(model, { image: source.partner })).indices;
     }
-    await this.#act(source, edits, await stateOf(found, this.view.nifti));
-    return inWords(found.told);
+    return inWords(await this.#act(source, edits, await stateOf(found, this.view.nifti)));
   }
 
   /** Say what is at a voxel, and show what that makes of the contours. */
@@ -94,8 +93,7 @@ export class Heart {
     const found = await this.#unlessStale(() => afterClick(query, work.version, state, click));
     if (!found) return this.#taken();
     const after = await stateOf(found, this.view.nifti, { clicks: [...state.clicks, click], isEdited: true });
-    await this.#act(source, edits, after);
-    return inWords(found.told);
+    return inWords(await this.#act(source, edits, after));
   }
 
   /** Take the last act back, on whichever phase of the study it was; `isAgain` does it again. */
@@ -105,20 +103,35 @@ export class Heart {
     if (act.source.id !== this.source.id) await this.open(act.source);
     else if (act.key !== this.source.key) await this.#lookAt(Number(act.key));
     else await this.#showState();
-    const { told } = this.state;
+    const told = await this.#measured();
     return (isAgain ? "Done again" : "Taken back") + (told ? `: ${inWords(told)}` : "");
   }
 
   async #act(source, edits, state) {
     edits.act(source, state);
-    if (this.source === source) await this.#showState();
+    return this.#showState();
   }
 
+  /** Show the contours as they are now, and what is measured on them, which is returned. */
   async #showState() {
     this.shown = "mask";
-    showNumbers(this.state.told, this.source.moment);
+    const told = await this.#measured();
+    showNumbers(told, this.source.moment);
     await this.draw();
     this.onChange();
+    return told;
+  }
+
+  /** What was measured on the contours, with the indices by the other phase as it is now. */
+  async #measured() {
+    const { told } = this.state;
+    const other = this.edits.works.get(this.source.partner)?.now.told;
+    if (!told?.phase || !other?.phase) return told;
+    const params = JSON.stringify({ [told.phase]: told.volumes_ml, [other.phase]: other.volumes_ml });
+    const answer = await ask("/viewer/data/indices", {}, { method: "POST", body: form({ params }) });
+    const { indices, index_warnings: found } = await answer.json();
+    const warnings = told.warnings.filter((text) => !told.index_warnings.includes(text));
+    return { ...told, indices, warnings: [...warnings, ...found] };
   }
 
   /** What `request` answers; if a newer version of the label is there, the reader chooses first. */

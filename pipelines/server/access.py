@@ -39,6 +39,7 @@ ACCESS: Final[dict[tuple[str, str], int]] = {
     ("DELETE", "/session/{session_id}"): Role.USER,
     ("GET", "/viewer/{name:path}"): PUBLIC,
     ("GET", "/viewer/data/label"): Role.USER,
+    ("POST", "/viewer/data/indices"): Role.USER,
     ("GET", "/viewer/data/cine"): Role.USER,
     ("POST", "/viewer/data/curve"): Role.USER,
     ("GET", "/viewer/data/probability"): Role.USER,

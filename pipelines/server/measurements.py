@@ -32,7 +32,8 @@ def measure(
 
     Returns:
         `volumes_ml` by structure; `phase`; `indices` as in `CardiacIndices`, with None for what needs
-        the other phase and `reason` for why; `warnings`, one sentence each.
+        the other phase and `reason` for why; `warnings`, one sentence each, and those of them that are
+        about the indices again as `index_warnings`.
     """
     stack, _ = slices_last(replace(image, array=mask))
     own_ml = structure_volumes_ml(stack.array, stack.spacing_mm)
@@ -43,11 +44,13 @@ def measure(
     rounded = rounded_indices(indices)
     if phase is None:
         rounded["reason"] = "one volume of unknown phase, EF needs ED and ES"
+    about_indices = check_indices(indices)
     return {
         "volumes_ml": {LABEL_NAMES[label]: round(value, 2) for label, value in own_ml.items()},
         "phase": phase.value if phase else None,
         "indices": rounded,
-        "warnings": warnings + check_indices(indices),
+        "warnings": warnings + about_indices,
+        "index_warnings": about_indices,
     }
 
 

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import numpy as np
-from fastapi import APIRouter, File, HTTPException, Query, Request, Response, UploadFile
+from fastapi import APIRouter, File, Form, HTTPException, Query, Request, Response, UploadFile
 
 from pipelines.core.cine import find_ed_es
 from pipelines.core.errors import DataError
 from pipelines.core.indices import indices_from_volumes, structure_volumes_ml
-from pipelines.core.labels import LABEL_NAMES, AcdcLabel
+from pipelines.core.labels import FOREGROUND, LABEL_NAMES, AcdcLabel
+from pipelines.core.plausibility import check_indices
+from pipelines.core.records import Phase
 from pipelines.core.volume import Volume, read_volume, write_image, write_label
 from pipelines.datasets.xray_image import SUFFIXES
 from pipelines.inference.inputs import NIFTI_SUFFIXES
@@ -22,7 +24,7 @@ from pipelines.server.answers import LABELS
 from pipelines.server.context import ServerContext, author_of, caller_of
 from pipelines.server.images import load_image
 from pipelines.server.measurements import image_warnings, measure, rounded_indices
-from pipelines.server.requests import received
+from pipelines.server.requests import json_object, received
 from pipelines.server.routes import packed_answer
 from pipelines.server.viewer_files import HEADERS, viewer_files
 from pipelines.server.worker import PARSER
@@ -30,6 +32,9 @@ from pipelines.server.xrays import XrayReader
 
 MOST_FRAMES: Final = 200
 """Frames of the longest cine whose volumes are found; a beat has 12 to 60."""
+
+MOST_ML: Final = 1e6
+"""Largest volume that is taken from a request, mL; far more than any label map of a heart has."""
 
 Structure = Annotated[str, Query(pattern=f"^({'|'.join(LABELS)})$")]
 
@@ -53,6 +58,12 @@ def add_routes(router: APIRouter, context: ServerContext) -> None:
         told["label_version"] = record.get("number", 0)
         content = _packed(context.uploads, lambda path: write_label(path, mask.array, mask.affine))
         return packed_answer(told, "label.nii.gz", content)
+
+    @router.post("/viewer/data/indices")
+    def indices(params: Annotated[str, Form()]) -> dict[str, Any]:
+        sent = json_object(params)
+        found = indices_from_volumes(*(_sent_volumes_ml(sent.get(phase.value)) for phase in Phase))
+        return {"indices": rounded_indices(found), "index_warnings": check_indices(found)}
 
     @router.get("/viewer/data/cine")
     async def cine(image: str) -> Response:
@@ -130,6 +141,16 @@ def _source(context: ServerContext, request: Request, image_id: str, session_id:
     if session is None:
         raise HTTPException(404, "expected a session of yours that has not ended")
     return session.image
+
+
+def _sent_volumes_ml(sent: Any) -> Mapping[AcdcLabel, float]:
+    if not isinstance(sent, dict) or not all(_is_volume(sent.get(name)) for name in LABELS):
+        raise DataError(f"expected the volumes of {', '.join(LABELS)} in mL at ED and at ES")
+    return {label: float(sent[LABEL_NAMES[label]]) for label in FOREGROUND}
+
+
+def _is_volume(sent: Any) -> bool:
+    return isinstance(sent, int | float) and not isinstance(sent, bool) and 0 <= sent <= MOST_ML
 
 
 def _cine_loader(context: ServerContext, image_id: str) -> Callable[[], Volume]:

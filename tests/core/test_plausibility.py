@@ -5,7 +5,7 @@ import pytest
 
 from pipelines.core.indices import indices_from_volumes
 from pipelines.core.labels import AcdcLabel
-from pipelines.core.plausibility import check_indices, check_mask
+from pipelines.core.plausibility import cannot_be_heart, check_indices, check_mask
 
 SPACING_MM = (2.0, 2.0, 10.0)
 SIZE = 80
@@ -123,3 +123,19 @@ def test_ejection_fraction_below_zero_asks_to_check_the_phases() -> None:
         "LV EF of -100% is outside 5 to 90%, check ED and ES"
     ]
     assert check_indices(indices_from_volumes(ed, None)) == []
+
+
+@pytest.mark.parametrize(
+    ("rv", "myo", "lv", "reasons"),
+    [
+        (100.0, 90.0, 100.0, []),
+        (4.0, 3.0, 2.0, []),  # a newborn's
+        (0.0, 0.0, 0.0, ["the label map is empty"]),
+        (0.0, 0.0, 80.0, ["RV is empty", "myocardium is empty"]),
+        (100.0, 90.0, 9000.0, ["LV volume of 9000 mL is above 500 mL"]),
+    ],
+)
+def test_what_cannot_be_a_heart_is_told_from_what_is_only_odd(
+    rv: float, myo: float, lv: float, reasons: list[str]
+) -> None:
+    assert cannot_be_heart({AcdcLabel.RV: rv, AcdcLabel.MYO: myo, AcdcLabel.LV: lv}) == reasons

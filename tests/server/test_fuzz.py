@@ -48,6 +48,9 @@ keys = st.sampled_from(
         "result_dtype",
         "label_info",
         "client_id",
+        "base_version",
+        "contour",
+        "confirmed",
     ]
 )
 interactive_keys = st.sampled_from(
@@ -62,6 +65,9 @@ interactive_keys = st.sampled_from(
         "roi",
         "label_info",
         "selected_label_name",
+        "settled",
+        "whole",
+        "base_version",
     ]
 )
 points = st.lists(

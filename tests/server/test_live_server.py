@@ -85,6 +85,27 @@ def test_a_case_goes_from_the_next_sample_to_an_ejection_fraction(
     assert client.datastore()["objects"]["patient001_4d_ED"]["labels"].keys() == {"final", "original"}
 
 
+def test_what_slicer_saves_after_a_colleague_is_the_next_version_and_names_whom_it_replaced(
+    client: Any, client_class: Any, running: Running, tmp_path: Path
+) -> None:
+    image = "patient002_4d_ES"
+    mine, _ = client.infer("unet", image, {"result_extension": ".nii.gz"})
+    found = nib.load(mine)
+    theirs = tmp_path / "theirs.nii.gz"
+    nib.save(nib.Nifti1Image(np.zeros(found.shape, np.uint8), found.affine), theirs)
+    colleague = client_class(running.url, str(tmp_path), "ben")
+    segments = {"label_info": [{"name": name, "idx": idx} for idx, name in enumerate(("rv", "myo", "lv"), 1)]}
+    empty = colleague.save_label(image, str(theirs), params=dict(segments))["history"]
+    assert (empty["model"], empty["doubts"]) == (None, ["the label map is empty"])
+    click = {"lv": [[length // 2 for length in found.shape]], "result_extension": ".nii.gz"}
+    mine, told = client.infer("correct_volume", image, click)
+    assert any("version 1 of the label was saved after" in warning for warning in told["warnings"])
+    saved = client.save_label(image, mine, params=dict(segments))["history"]
+    assert (saved["number"], saved["base"], saved["author"]) == (2, None, "anna")
+    assert (saved["before"]["number"], saved["before"]["author"]) == (1, "ben")
+    assert saved["model"].startswith("correct_volume")
+
+
 @pytest.mark.parametrize("model", ["attention_unet", "vnet", "ensemble"])
 def test_every_model_segments(client: Any, model: str) -> None:
     _, told = client.infer(model, "patient002_4d_ED", {})

@@ -288,6 +288,24 @@ def test_an_image_without_a_label_has_none_to_open(client: TestClient) -> None:
     assert client.get("/viewer/data/label", params={"image": "nothing"}).status_code == 400
 
 
+def test_the_indices_follow_from_the_volumes_of_both_phases(client: TestClient) -> None:
+    ed, es = {"rv": 120.0, "myo": 100.0, "lv": 100.0}, {"rv": 60, "myo": 90, "lv": 98}
+    told = client.post("/viewer/data/indices", data={"params": json.dumps({"ED": ed, "ES": es})}).json()
+    found = {name: told["indices"][name] for name in ("lv_ef_percent", "rv_ef_percent", "myo_mass_ed_g")}
+    assert found == {"lv_ef_percent": 2.0, "rv_ef_percent": 50.0, "myo_mass_ed_g": 105.0}
+    assert told["index_warnings"] == ["LV EF of 2% is outside 5 to 90%, check ED and ES"]
+
+
+@pytest.mark.parametrize("volume", ["1", -1, True, None, [1], 10**400])
+def test_volumes_that_are_none_are_refused(client: TestClient, volume: Any) -> None:
+    good = {"rv": 1, "myo": 1, "lv": 1}
+    for wrong in ({"ED": good}, {"ED": good, "ES": good | {"lv": volume}}, {"ED": good, "ES": [1]}):
+        answer = client.post("/viewer/data/indices", data={"params": json.dumps(wrong)})
+        assert answer.status_code == 400
+    for text in ('{"ED": {"rv": NaN, "myo": 1, "lv": 1}}', '{"ED": {"rv": Infinity, "myo": 1, "lv": 1}}'):
+        assert client.post("/viewer/data/indices", data={"params": text}).status_code == 400
+
+
 def parts(answer: Any) -> tuple[dict[str, Any], bytes]:
     """Measures and label map of an answer with both."""
     head = f"Content-Type: {answer.headers['content-type']}\r\n\r\n".encode()

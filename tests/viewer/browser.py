@@ -58,6 +58,14 @@ class Opened:
         assert box is not None
         self.canvas.click(position={"x": 0.32 * box["width"], "y": 0.5 * box["height"]})
 
+    def settled(self) -> None:
+        """Wait until what was asked for is done."""
+        expect(self.page.locator("#main")).not_to_have_attribute("aria-busy", "true")
+
+    def press(self, keys: str) -> None:
+        self.page.keyboard.press(keys)
+        self.settled()
+
     def undo_all(self) -> None:
         """Take everything back that was not saved, so that the next test begins anew."""
         undo = self.page.get_by_role("button", name="Undo")

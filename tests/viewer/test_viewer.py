@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import urllib3
 from PIL import Image
-from playwright.sync_api import Request, expect
+from playwright.sync_api import Dialog, Request, expect
 
 from pipelines.core.indices import structure_volume_ml
 from pipelines.core.labels import AcdcLabel
@@ -176,6 +176,123 @@ def test_a_label_is_saved_and_shown_again(viewer: Opened, cine: Path, tmp_path: 
     np.testing.assert_array_equal(mask_of(viewer.downloaded(tmp_path)), found)
 
 
+def test_the_numbers_of_a_saved_label_are_there_when_it_opens_without_a_network(
+    viewer: Opened,
+) -> None:
+    for phase in ("ED", "ES"):
+        viewer.study(phase)
+        viewer.segment()
+        viewer.page.get_by_role("button", name="Save label").click()
+        expect(viewer.status).to_contain_text("Saved")
+    names = ("lv-ml", "rv-ml", "myo-ml", "lv-ef", "rv-ef", "mass")
+    numbers = [viewer.number(name) for name in names]
+    viewer.study("ED")
+    asked = len(viewer.addresses)
+    viewer.study("ES")
+    expect(viewer.status).to_have_text("patient_4d_ES is open, with the label that was saved")
+    assert [viewer.number(name) for name in names] == numbers
+    assert not any("/infer/" in address for address in viewer.addresses[asked:])
+
+
+def lv_ef_percent(ed: np.ndarray, es: np.ndarray) -> float:
+    ed_voxels, es_voxels = ((mask == AcdcLabel.LV).sum() for mask in (ed, es))
+    return float(100 * (ed_voxels - es_voxels) / ed_voxels)
+
+
+def test_undo_and_redo_go_over_both_phases_of_a_study(viewer: Opened) -> None:
+    moment = viewer.page.locator("#moment")
+    seen = {}
+    for phase in ("ED", "ES"):
+        viewer.study(phase)
+        viewer.segment()
+        seen[phase] = [voxels_shown(viewer)]
+        viewer.click_middle("Background")
+        viewer.settled()
+        seen[phase].append(voxels_shown(viewer))
+        assert (seen[phase][0] != seen[phase][1]).any()
+    assert viewer.number("lv-ef") == pytest.approx(lv_ef_percent(seen["ED"][1], seen["ES"][1]), abs=0.06)
+    viewer.press("Control+z")
+    np.testing.assert_array_equal(voxels_shown(viewer), seen["ES"][0])
+    # The ejection fraction of the one phase follows what becomes of the other.
+    viewer.study("ED")
+    np.testing.assert_array_equal(voxels_shown(viewer), seen["ED"][1])
+    assert viewer.number("lv-ef") == pytest.approx(lv_ef_percent(seen["ED"][1], seen["ES"][0]), abs=0.06)
+    viewer.press("Control+z")
+    expect(moment).to_contain_text("patient, ES")
+    viewer.press("Control+z")
+    expect(moment).to_contain_text("patient, ED")
+    np.testing.assert_array_equal(voxels_shown(viewer), seen["ED"][0])
+    for _ in range(3):
+        viewer.press("Control+Shift+z")
+    expect(moment).to_contain_text("patient, ES")
+    np.testing.assert_array_equal(voxels_shown(viewer), seen["ES"][1])
+    expect(viewer.page.get_by_role("button", name="Redo")).to_be_disabled()
+    # A click after it was taken back and done again goes on from what is shown.
+    viewer.press("Control+z")
+    viewer.press("Control+Shift+z")
+    viewer.click_middle("Myocardium")
+    viewer.settled()
+    assert (voxels_shown(viewer) != seen["ES"][0]).any()
+
+
+def test_nothing_is_lost_without_a_question(viewer: Opened, cine: Path) -> None:
+    viewer.study("ED")
+    viewer.segment()
+    automatic = voxels_shown(viewer)
+    viewer.click_middle("Background")
+    viewer.settled()
+    corrected = voxels_shown(viewer)
+    question = viewer.page.locator("#question")
+    viewer.page.get_by_role("button", name="Segment").click()
+    expect(question).to_contain_text("Corrections would be replaced by new contours")
+    viewer.page.get_by_role("button", name="Cancel").click()
+    viewer.settled()
+    np.testing.assert_array_equal(voxels_shown(viewer), corrected)
+    viewer.page.get_by_role("button", name="Segment").click()
+    viewer.page.get_by_role("button", name="Segment anew").click()
+    viewer.settled()
+    np.testing.assert_array_equal(voxels_shown(viewer), automatic)
+    viewer.press("Control+z")
+    np.testing.assert_array_equal(voxels_shown(viewer), corrected)
+    viewer.drop("other.nii.gz", cine.read_bytes())
+    expect(question).to_contain_text("Corrections are not saved and would be lost")
+    viewer.page.get_by_role("button", name="Cancel").click()
+    viewer.settled()
+    np.testing.assert_array_equal(voxels_shown(viewer), corrected)
+    asked = []
+
+    def stay(dialog: Dialog) -> None:
+        asked.append(dialog.type)
+        dialog.dismiss()
+
+    viewer.page.once("dialog", stay)
+    viewer.page.evaluate("setTimeout(() => location.reload())")
+    viewer.page.wait_for_timeout(1000)
+    assert asked == ["beforeunload"]
+    np.testing.assert_array_equal(voxels_shown(viewer), corrected)
+
+
+def test_a_label_that_cannot_be_a_heart_is_saved_only_after_a_question(viewer: Opened, cine: Path) -> None:
+    ben, image = Ben(viewer.address), nib.load(cine)
+    empty = np.zeros(image.shape[:3], np.uint8)
+    marked = ben.save("patient_4d_ED", empty, image.affine)
+    assert (marked["doubts"], marked["confirmed"]) == (["the label map is empty"], False)
+    viewer.study("ED")
+    expect(viewer.page.locator("#warnings")).to_contain_text("no heart found")
+    viewer.page.get_by_role("button", name="Save label").click()
+    expect(viewer.page.locator("#question")).to_contain_text("cannot be a heart: the label map is empty")
+    viewer.page.get_by_role("button", name="Cancel").click()
+    expect(viewer.status).to_have_text("Not saved")
+    assert ben.history("patient_4d_ED")[-1]["author"] == "ben"
+    viewer.page.get_by_role("button", name="Save label").click()
+    viewer.page.get_by_role("button", name="Save all the same").click()
+    expect(viewer.status).to_contain_text("Saved")
+    newest = ben.history("patient_4d_ED")[-1]
+    assert (newest["author"], newest["confirmed"]) == ("anna", True)
+    # The browser itself notes that the server refused twice.
+    viewer.errors[:] = [error for error in viewer.errors if "422 (Unprocessable" not in error]
+
+
 def voxels(content: bytes) -> np.ndarray:
     return np.asarray(nib.Nifti1Image.from_bytes(gzip.decompress(content)).dataobj)
 
@@ -193,6 +310,10 @@ class Ben:
     def label(self, image: str) -> np.ndarray:
         url = f"{self.address}/datastore/label?label={image}&tag=final"
         return voxels(urllib3.request("GET", url, headers=self.headers).data)
+
+    def history(self, image: str) -> list[dict[str, Any]]:
+        url = f"{self.address}/datastore/label/history?label={image}"
+        return list(urllib3.request("GET", url, headers=self.headers).json())
 
     def save(self, image: str, mask: np.ndarray, affine: np.ndarray) -> dict[str, Any]:
         content = gzip.compress(nib.Nifti1Image(mask, affine).to_bytes())
@@ -263,8 +384,7 @@ def test_a_save_of_old_contours_asks_and_keeps_the_readers_as_the_next_version(
     viewer.page.get_by_role("button", name="Keep mine").click()
     expect(viewer.status).to_have_text("Saved: the server accepted the label of patient_4d_ED")
     np.testing.assert_array_equal(ben.label("patient_4d_ED"), mine)
-    url = f"{viewer.address}/datastore/label/history?label=patient_4d_ED"
-    *_, newest = urllib3.request("GET", url, headers=ben.headers).json()
+    newest = ben.history("patient_4d_ED")[-1]
     assert (newest["author"], newest["before"]["author"]) == ("anna", "ben")
     assert newest["model"].startswith("unet")
 
@@ -322,6 +442,7 @@ def test_a_dropped_cine_is_segmented_in_the_frame_that_is_shown(viewer: Opened, 
     viewer.page.locator("#frame").fill("3")
     viewer.page.get_by_role("button", name="Segment").click()
     expect(viewer.page.locator("#moment")).to_have_text("mine, frame 3")
+    viewer.settled()
     assert viewer.number("lv-ml") > 10
     expect(viewer.page.locator("#lv-ef")).to_have_text("–")
     viewer.page.get_by_role("button", name="Volume curve").click()
