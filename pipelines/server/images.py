@@ -1,10 +1,9 @@
 """The images of a studies folder as a labelling client gets them: one volume of one phase each."""
 
 import json
-import logging
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -16,8 +15,7 @@ from pipelines.core.files import write_json
 from pipelines.core.records import Phase, Problem
 from pipelines.core.volume import UNREADABLE, Volume, write_image
 from pipelines.inference.inputs import Study, StudyImage, StudyKind, find_studies, phase_frames
-
-logger = logging.getLogger(__name__)
+from pipelines.server.measurements import note_warnings
 
 WORK_FOLDER: Final = ".thorax"
 """Folder in the studies folder for what the server derives; hidden, so that it is no study."""
@@ -165,14 +163,12 @@ class StudyImages:
     def _unfold(self, study: Study) -> list[ServedImage]:
         image = study.images[0]
         volume, warnings = image.load()
-        for warning in warnings:
-            logger.warning("%s: %s", image.path, warning)
         if volume.array.ndim == 3:
-            return [self._derive(study, image, volume, None, None)]
+            return [self._derive(study, image, volume, warnings)]
         indices = self._known_frames(image, volume.array.shape[3]) or self._find_phases(volume)
         return _paired(
             [
-                self._derive(study, image, volume.frame(index), phase, index + 1)
+                self._derive(study, image, volume.frame(index), warnings, phase, index + 1)
                 for phase, index in zip(Phase, indices, strict=True)
             ]
         )
@@ -188,12 +184,19 @@ class StudyImages:
         return known[Phase.ED] - 1, known[Phase.ES] - 1
 
     def _derive(
-        self, study: Study, image: StudyImage, volume: Volume, phase: Phase | None, frame: int | None
+        self,
+        study: Study,
+        image: StudyImage,
+        volume: Volume,
+        warnings: Sequence[str],
+        phase: Phase | None = None,
+        frame: int | None = None,
     ) -> ServedImage:
         wanted = f"{image.name}_{phase}" if phase else image.name
         name = self._name(_derived_key(self._key(image.path), phase), wanted)
         path = self._derived_path(name)
         write_image(path, volume)
+        note_warnings(path, warnings)
         if frame is not None:
             write_json(path.with_name(f"{name}.json"), {"frame": frame})
         return ServedImage(name, study.patient, path, phase, frame, cine=image if phase else None)

@@ -17,6 +17,7 @@ from pipelines.datasets.dicom import read_series
 from pipelines.datasets.dicom_file import is_dicom, read_images
 from pipelines.datasets.dicom_series import group_series
 from pipelines.inference.inputs import DICOM_SUFFIXES
+from pipelines.server.measurements import note_warnings
 from pipelines.server.nrrd import read_nrrd
 from pipelines.server.requests import received
 from pipelines.server.sent_volume import MOST_VOXELS, sent_shape
@@ -42,7 +43,9 @@ def received_volume(uploads: Sequence[UploadFile], folder: Path) -> Iterator[Pat
         work = folder / str(uuid.uuid4())
         work.mkdir()
         try:
-            write_image(work / "image.nii.gz", _dicom_volume(uploads, work))
+            volume, warnings = _dicom_volume(uploads, work)
+            write_image(work / "image.nii.gz", volume)
+            note_warnings(work / "image.nii.gz", warnings)
             yield work / "image.nii.gz"
         finally:
             shutil.rmtree(work, ignore_errors=True)
@@ -67,7 +70,7 @@ def _nrrd_volume(path: Path) -> Volume:
     return replace(volume, array=volume.array.reshape(shape).astype(np.float32))
 
 
-def _dicom_volume(uploads: Sequence[UploadFile], work: Path) -> Volume:
+def _dicom_volume(uploads: Sequence[UploadFile], work: Path) -> tuple[Volume, list[str]]:
     files = []
     for number, upload in enumerate(uploads):
         path = work / f"{number:05}.dcm"
@@ -87,6 +90,6 @@ def _dicom_volume(uploads: Sequence[UploadFile], work: Path) -> Volume:
                 f"expected the files of one DICOM series, found {len(series)} series"
                 + "".join(f"; {problem.reason}" for problem in problems[:1])
             )
-        return read_series(series[0].files)[0]
+        return read_series(series[0].files)
     except DataError as error:
         raise DataError(str(error).replace(f"{work}/", "").replace(str(work), "what was sent")) from error
