@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import pydicom
 from pydicom.dataset import Dataset, FileDataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import (
     UID,
     ExplicitVRBigEndian,
@@ -33,6 +33,7 @@ from pipelines.core.errors import DataError
 
 UNREADABLE: Final = (
     AttributeError,
+    BytesLengthException,
     EOFError,
     IndexError,
     InvalidDicomError,

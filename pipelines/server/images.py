@@ -188,7 +188,7 @@ class StudyImages:
         check_coverage(volume)  # before the network looks at each frame
         volume = replace(volume, warnings=tuple(warnings))
         if volume.array.ndim == 3:
-            return [self._derive(study, image, volume, None, None)]
+            return [self._derive(study, image, volume)]
         indices = self._known_frames(image, volume.array.shape[3]) or self._find_phases(volume)
         return _paired(
             [
@@ -209,7 +209,12 @@ class StudyImages:
         return known[Phase.ED] - 1, known[Phase.ES] - 1
 
     def _derive(
-        self, study: Study, image: StudyImage, volume: Volume, phase: Phase | None, frame: int | None
+        self,
+        study: Study,
+        image: StudyImage,
+        volume: Volume,
+        phase: Phase | None = None,
+        frame: int | None = None,
     ) -> ServedImage:
         wanted = f"{image.name}_{phase}" if phase else image.name
         name = self._name(_derived_key(self._key(image.path), phase), wanted)

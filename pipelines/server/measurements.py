@@ -1,13 +1,16 @@
 """What a client is told beside a label map: volumes, ejection fraction, warnings."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pipelines.core.errors import DataError
+from pipelines.core.files import write_json
 from pipelines.core.indices import CardiacIndices, indices_from_volumes, structure_volumes_ml
 from pipelines.core.labels import LABEL_NAMES, AcdcLabel
 from pipelines.core.plausibility import check_indices, check_mask
@@ -26,7 +29,7 @@ def measure(
 
     Args:
         mask: `(X, Y, Z)` label map on the image's grid, slices along any axis.
-        image: Image `(X, Y, Z)`.
+        image: Image `(X, Y, Z)`; what `note_warnings` noted of its file is told too.
         phase: Moment of the cardiac cycle, or None where it is unknown.
         partner_ml: Volumes of the other phase in mL, or None where they are not known.
 
@@ -37,7 +40,8 @@ def measure(
     """
     stack, _ = slices_last(replace(image, array=mask))
     own_ml = structure_volumes_ml(stack.array, stack.spacing_mm)
-    warnings = [*image_warnings(image), *check_mask(stack.array, stack.spacing_mm)]
+    doubts = [*noted_warnings(image.path), *image_warnings(image)]
+    warnings = [*doubts, *check_mask(stack.array, stack.spacing_mm)]
     ed_ml = own_ml if phase is Phase.ED else partner_ml if phase is Phase.ES else None
     es_ml = own_ml if phase is Phase.ES else partner_ml if phase is Phase.ED else None
     indices = indices_from_volumes(ed_ml, es_ml)
@@ -60,6 +64,23 @@ def image_warnings(image: Volume) -> list[str]:
         return [*image.warnings, *check_coverage(image)]
     except DataError as error:
         return [*image.warnings, str(error)]
+
+
+def note_warnings(image: Path, warnings: Sequence[str]) -> None:
+    """Keep what the reader of a DICOM series warned of, beside the NIfTI file that it was converted to."""
+    if warnings:
+        write_json(_note_path(image), list(warnings))
+
+
+def noted_warnings(image: Path | None) -> list[str]:
+    """What was noted of an image, empty if nothing was."""
+    if image is None or not _note_path(image).is_file():
+        return []
+    return [str(warning) for warning in json.loads(_note_path(image).read_text(encoding="utf-8"))]
+
+
+def _note_path(image: Path) -> Path:
+    return image.with_name(f"{image.name}.warnings.json")
 
 
 def rounded_indices(indices: CardiacIndices) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from fastapi import UploadFile
 
 from pipelines.core.volume import write_image
 from pipelines.inference.inputs import DICOM_SUFFIXES
+from pipelines.server.measurements import note_warnings
 from pipelines.server.requests import received
 from pipelines.server.sent_volume import dicom_volume, nrrd_volume
 from pipelines.server.worker import PARSER
@@ -36,7 +37,9 @@ def received_volume(uploads: Sequence[UploadFile], folder: Path) -> Iterator[Pat
         work = folder / str(uuid.uuid4())
         work.mkdir()
         try:
-            write_image(work / "image.nii.gz", PARSER.call(dicom_volume, _saved(uploads, work)))
+            volume = PARSER.call(dicom_volume, _saved(uploads, work))
+            write_image(work / "image.nii.gz", volume)
+            note_warnings(work / "image.nii.gz", volume.warnings)
             yield work / "image.nii.gz"
         finally:
             shutil.rmtree(work, ignore_errors=True)

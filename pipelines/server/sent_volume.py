@@ -43,4 +43,5 @@ def dicom_volume(files: Sequence[Path]) -> Volume:
             f"expected the files of one DICOM series, found {len(series)} series"
             + "".join(f"; {problem.reason}" for problem in problems[:1])
         )
-    return read_series(series[0].files)[0]
+    volume, warnings = read_series(series[0].files)
+    return replace(volume, warnings=tuple(warnings))

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from pipelines.core.errors import DataError
 from pipelines.server.admission import check_volume, claimed_shape
+from pipelines.server.measurements import note_warnings, noted_warnings
 from pipelines.server.worker import PARSER
 
 EXPIRY_S: Final = 3600
@@ -83,7 +84,9 @@ class Sessions:
         name = str(uuid.uuid4())
         image = self._folder / name / ("image.nii.gz" if file.name.endswith(".gz") else "image.nii")
         image.parent.mkdir()
+        warnings = noted_warnings(file)
         file.replace(image)
+        note_warnings(image, warnings)
         now = time.time()
         session = Session(name, image, owner, now, now, min(expiry_s, EXPIRY_S) if expiry_s > 0 else EXPIRY_S)
         with self._lock:

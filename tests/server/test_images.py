@@ -4,6 +4,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 from dicom_files import write_dicom_series
 
@@ -11,6 +12,7 @@ from pipelines.core.records import Phase
 from pipelines.core.volume import Volume, read_volume
 from pipelines.datasets.phantom.cohort import write_phantom_cohort
 from pipelines.server.images import StudyImages
+from pipelines.server.measurements import measure
 
 from .conftest import heart, write_nifti
 
@@ -76,6 +78,22 @@ def test_a_dicom_series_is_served_as_nifti(tmp_path: Path) -> None:
     images = images_of(tmp_path / "studies")
     assert [image.id for image in images.all()] == ["series"]
     assert read_volume(images.all()[0].path).array.shape == nib.load(cine).shape[:3]
+
+
+def test_what_the_reader_of_a_dicom_series_warns_of_is_told_with_its_measurements(tmp_path: Path) -> None:
+    write_phantom_cohort(tmp_path / "phantom", patients=1, frames=3)
+    cine = tmp_path / "phantom" / "training" / "patient001" / "patient001_4d.nii.gz"
+    (tmp_path / "studies").mkdir()
+    write_dicom_series(cine, tmp_path / "studies" / "series")
+    for path in (tmp_path / "studies" / "series").iterdir():
+        header = pydicom.dcmread(path)
+        header.Modality = "CT"
+        header.save_as(path)
+    for _ in range(2):  # as it is converted, and as an earlier run left it
+        (image,) = images_of(tmp_path / "studies").all()
+        volume = read_volume(image.path)
+        warnings = measure(np.zeros(volume.array.shape, np.uint8), volume)["warnings"]
+        assert warnings[0] == "its modality is CT: the networks know cardiac MRI only"
 
 
 def test_an_id_stays_with_its_file_when_another_of_that_name_comes_before_it(tmp_path: Path) -> None:

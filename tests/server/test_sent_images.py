@@ -1,5 +1,6 @@
 """Images in the formats that clients send."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import SimpleITK as sitk
 from fastapi.testclient import TestClient
 
 from pipelines.core.volume import read_volume
+from pipelines.server.measurements import noted_warnings
 
 from ..dicom_files import write_dicom_series
 from .conftest import heart, write_nifti
@@ -59,6 +61,19 @@ def test_the_files_of_a_dicom_series_become_one_volume(
     np.testing.assert_array_equal(image.array, (1000 * heart()).astype(np.uint16))
     assert list((studies / ".thorax" / "uploads").iterdir()) == []
     assert not (studies.parent / "evil").exists()
+
+
+def test_what_the_reader_warns_of_stays_with_the_session(
+    client: TestClient, studies: Path, slices: list[tuple[str, bytes]]
+) -> None:
+    tag = b"\x08\x00\x60\x00"
+    assert all(tag in content for _, content in slices)
+    other = [
+        (name, re.sub(tag + b"(....)MR", tag + rb"\1CT", content, flags=re.S)) for name, content in slices
+    ]
+    image = session_image(studies, begin(client, other))
+    assert noted_warnings(image.path) == ["its modality is CT: the networks know cardiac MRI only"]
+    assert noted_warnings(session_image(studies, begin(client, slices)).path) == []
 
 
 def test_what_is_no_one_image_is_refused_and_leaves_nothing(
