@@ -17,9 +17,10 @@ from pipelines.explanation.feature_maps import (
     liveliest_channels,
     recorded,
 )
+from pipelines.figure_style import save_png
 from pipelines.files import output_folder
 from pipelines.inference.predictor import Predictor
-from pipelines.reporting.overlay import WINDOW_PERCENTILES, FloatArray, save_png
+from pipelines.reporting.overlay import WINDOW_PERCENTILES, FloatArray
 
 CHANNELS: Final = 15
 """Channels of a layer that are drawn beside the slice, those that vary most."""

@@ -10,12 +10,12 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from pipelines.evaluation.indices import IntArray, Spacing
+from pipelines.figure_style import save_png
 from pipelines.labels import FOREGROUND
 from pipelines.reporting.overlay import (
     WINDOW_PERCENTILES,
     crop_around_heart,
     draw_contour,
-    save_png,
 )
 
 TITLES: Final = (
