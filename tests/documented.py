@@ -305,7 +305,6 @@ RUNNERS: dict[str, Callable[[Workspace, Command], None]] = {
     r"thorax disease .*": on_ten_hearts,
     r"thorax active-learning-benchmark .*": label_two,
     r"thorax recipe acdc .*": recipe_smoke,
-    r"thorax results recipe .*": with_inputs,
     r"thorax (evaluate|analyse-errors|interact-benchmark) .*": evaluate_two,
     r"thorax cross-evaluate .*": cross_two,
     r"thorax report .*": with_inputs,

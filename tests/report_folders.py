@@ -1,15 +1,21 @@
 """Small folders of every kind that a report reads, as their commands write them."""
 
 import base64
-import json
+import hashlib
 from pathlib import Path
 from typing import Any
 
-from pipelines.core.labels import FOREGROUND, AcdcLabel
+import pandas as pd
+
+from pipelines.core.files import output_folder, write_json
+from pipelines.core.labels import FOREGROUND, LABEL_NAMES, AcdcLabel
 from pipelines.core.records import Phase
 from pipelines.evaluation.cases import Case
+from pipelines.evaluation.comparison import compare_models
 from pipelines.evaluation.metrics import StructureMetrics
-from pipelines.evaluation.summary import summarise
+from pipelines.evaluation.summary import INDEX_FIELDS, summarise
+from pipelines.exploration.survey_features import FEATURES
+from pipelines.reporting.report import write_report
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
@@ -24,7 +30,8 @@ VERSIONS = {"thorax": "0.0.9", "python": "3.11.7", "packages": {"torch": "2.0.0"
 
 def write_training(folder: Path, *, fold: int = 0, network: str = "unet") -> Path:
     command = ["/bin/thorax", "train", network, "--output", str(folder)]
-    manifest = VERSIONS | {"command": command, "fold": fold, "precision": "torch.bfloat16", "threads": 1}
+    manifest = VERSIONS | {"name": folder.name, "command": command, "network": network, "batch_size": 12}
+    manifest |= {"fold": fold, "precision": "torch.bfloat16", "threads": 1}
     _write(
         folder / "manifest.json", manifest | {"seconds": 90.0, "seed": 0, "split_hash": "d2ca6160d7a3af2a"}
     )
@@ -33,13 +40,23 @@ def write_training(folder: Path, *, fold: int = 0, network: str = "unet") -> Pat
     return folder
 
 
-def write_evaluation(folder: Path, *, weights: Path | None = None) -> Path:
-    content = summarise(list(_cases()), resamples=20) | {"problems": []}
-    _write(folder / "metrics.json", content)
+def write_evaluation(
+    folder: Path,
+    *,
+    weights: bytes | None = None,
+    networks: tuple[str, ...] = ("unet",),
+    tta: bool = False,
+    content: dict[str, Any] | None = None,
+) -> Path:
+    """An evaluation of weights with these bytes, or of the bundle's own."""
+    content = content or summarise(list(cases()), resamples=20)
+    _write(folder / "metrics.json", {"problems": []} | content)
     command = ["/bin/thorax", "evaluate", "/data/prepared", "--output", str(folder)]
-    command += ["--weights", str(weights)] if weights else []
-    _write(folder / "manifest.json", VERSIONS | {"command": command, "networks": ["unet"], "tta": False})
-    (folder / "overlays").mkdir()
+    manifest = VERSIONS | {"name": folder.name, "command": command, "networks": list(networks), "tta": tta}
+    digest = hashlib.sha256(weights or b"").hexdigest()[:16]
+    manifest |= {"weights": [digest], "bundle_weights": weights is None, "parameters": 8_800_000}
+    _write(folder / "manifest.json", manifest)
+    (folder / "overlays").mkdir(exist_ok=True)
     for rank in range(1, 6):
         (folder / "overlays" / f"{rank:02d}_low_p{rank}_ES.png").write_bytes(PNG)
     return folder
@@ -47,7 +64,9 @@ def write_evaluation(folder: Path, *, weights: Path | None = None) -> Path:
 
 def write_exploration(folder: Path) -> Path:
     finding = {"urgency": "before training", "found": "2 images are the same.", "decide": "Keep one."}
-    figures = {"volumes": 4, "least": 6.0, "p5": 6.0, "median": 9.0, "p95": 14.05, "most": 18.0}
+    values = {"volumes": 4, "least": 6.0, "p5": 6.0, "median": 9.0, "p95": 14.05, "most": 18.0}
+    shift = {"first": "training", "second": "test", "median_first": 9.0, "median_second": 8.0}
+    shift |= {"distance_sd": -0.5, "ks": 0.4, "p_value": 0.001}
     content = {
         "dataset": "ACDC",
         "patients": 2,
@@ -56,11 +75,42 @@ def write_exploration(folder: Path) -> Path:
         "groups": {"NOR": 1, "DCM": 1},
         "sections": {"NOR": {"training": 1}, "DCM": {"test": 1}},
         "findings": [finding],
-        "features": {"slices": figures},
+        "label_findings": {},
+        "features": {"slices": values},
         "outliers": [],
-        "shifts": [{"feature": "snr_image", "p_holm": 0.01}, {"feature": "slices", "p_holm": 1.0}],
+        "shifts": [
+            shift | {"feature": "snr_image", "p_holm": 0.01},
+            shift | {"feature": "slices", "p_holm": 1.0},
+        ],
+        "implausible_phases": [],
+        "copies": [["a ED", "b ED"]],
+        "near_duplicates": [],
+        "most_alike": 0.5,
+        "nearly_same_from": 0.9,
+        "put_aside": [],
+        "plots": [],
+        "pictures": [],
+        "overlays": [],
     }
     _write(folder / "eda.json", content)
+    rows = [
+        {
+            "patient": patient,
+            "group": group,
+            "phase": phase,
+            "section": section,
+            "label": "held out" if section == "test" else "read",
+            "label_findings": "",
+            "orientation": "RAS",
+            "is_oblique": False,
+            "has_position": True,
+            **{feature.name: 9.0 for feature in FEATURES},
+            **{f"{name}_voxels": 10.0 for name in LABEL_NAMES.values()},
+        }
+        for patient, group, section in (("a", "NOR", "training"), ("b", "DCM", "test"))
+        for phase in ("ED", "ES")
+    ]
+    pd.DataFrame(rows).to_csv(folder / "survey.csv", index=False)
     return folder
 
 
@@ -69,12 +119,18 @@ def write_recipe(folder: Path) -> Path:
         "title": "The data",
         "passed": True,
         "figure": 0.97,
+        "seconds": 12.0,
+        "measures": "share of labels",
+        "details": {},
         "expectation": "at least 0.75",
         "finding": "good",
     }
     failed = step | {"title": "A handful by heart", "passed": False, "finding": "the rate is too high"}
     content = {
         "network": "unet",
+        "minutes": 30.0,
+        "fold": 0,
+        "settings": {},
         "smoke": False,
         "finished": True,
         "steps": {"data": step, "overfit": failed},
@@ -84,29 +140,24 @@ def write_recipe(folder: Path) -> Path:
 
 
 def write_comparison(folder: Path, *, p_holm: float = 0.2) -> Path:
-    summary = summarise(list(_cases()), resamples=20)
-    slow = summary["summary"] | {"seconds_per_volume": 2.0}
-    shown = {"intervals": summary["intervals"], "cost": {"parameters": 8_800_000}}
-    pair = {"figure": "dice", "structure": "mean", "first": "small", "second": "large"}
-    pair |= {"difference": 0.01, "interval": [-0.01, 0.03], "better": 1, "worse": 1, "p_value": 0.1}
-    content = {
-        "models": {"small": shown | {"summary": summary["summary"]}, "large": shown | {"summary": slow}},
-        "patients": [{"patient": "a", "group": "NOR"}, {"patient": "b", "group": "DCM"}],
-        "pairs": [pair | {"p_holm": p_holm}],
-    }
+    """The small model takes 0.5 s a volume, the large one 2 s and has more Dice."""
+    models = {"small": list(cases()), "large": list(cases(gain=0.01, seconds=2.0))}
+    content: dict[str, Any] = compare_models(models) | {"measured_on": "section test of the datalist"}
+    for model in content["models"].values():
+        model["cost"] = {"parameters": 8_800_000}
+    for pair in content["pairs"]:
+        pair["p_holm"] = p_holm
     _write(folder / "comparison.json", content)
     return folder
 
 
 def write_folds(folder: Path) -> Path:
-    content = summarise(list(_cases()), resamples=20)
+    content = summarise(list(cases()), resamples=20)
     dice = content["summary"]["dice"]
     fold = {"fold": 0, "patients": 2, "volumes": 4, "dice": dice, "ef_lv_mae": 2.0, "seconds": 60.0}
     spread = dict.fromkeys(dice, 0.02)
-    _write(
-        folder / "cross_validation.json",
-        content | {"network": "unet", "folds": [fold], "fold_sd": spread, "problems": []},
-    )
+    content |= {"network": "unet", "settings": {}, "weights": "last", "problems": []}
+    _write(folder / "cross_validation.json", content | {"folds": [fold | {"epochs": 3}], "fold_sd": spread})
     return folder
 
 
@@ -114,13 +165,16 @@ def write_cross(folder: Path) -> Path:
     def cell(dataset: str, mean: float | None) -> dict[str, Any]:
         if mean is None:
             return {"model": "A", "dataset": dataset, "error": "DataError: none"}
-        interval = {"mean": [mean - 0.01, mean + 0.01]}
-        return {"model": "A", "dataset": dataset, "error": None, "dice": {"mean": mean}, "interval": interval}
+        names = ("rv", "myo", "lv", "mean")
+        counts = {"patients": 2, "volumes": 4, "put_aside": 0, "seconds": 60.0, "hd95_mm": 3.0}
+        values = {"dice": dict.fromkeys(names, mean), "ef_lv_mae": 2.0, "error": None}
+        values["interval"] = {name: [mean - 0.01, mean + 0.01] for name in names}
+        return {"model": "A", "dataset": dataset, **counts, **values}
 
     names = {"here": 0.9, "there": 0.6, "nowhere": None}
     content = {
         "models": [{"name": "A"}],
-        "datasets": [{"name": name} for name in names],
+        "datasets": [{"name": name, "reader": "acdc"} for name in names],
         "cells": [cell(name, mean) for name, mean in names.items()],
     }
     _write(folder / "cross.json", content)
@@ -131,36 +185,44 @@ def write_errors(folder: Path) -> Path:
     level = {"factor": "position", "level": "base", "structure": "rv", "count": 6, "patients": 6}
     level |= {"dice": 0.7, "interval": [0.6, 0.8]}
     few = level | {"level": "below the apex", "dice": 0.0, "count": 1, "patients": 1}
-    figures = {
-        "bias": 1.0,
-        "bias_interval": [0.0, 2.0],
-        "lower": -3.0,
-        "upper": 5.0,
-        "pearson": 0.9,
-        "icc": None,
-    }
-    volume = {"patient": "a", "phase": "ED", "group": "NOR", "dice": {"mean": 0.7}, "reasons": ["RV missed"]}
+    figures = {"pairs": 2, "bias": 1.0, "bias_interval": [0.0, 2.0], "lower": -3.0, "upper": 5.0}
+    figures |= {"lower_interval": [-4.0, -2.0], "upper_interval": [4.0, 6.0], "sd": 2.0}
+    figures |= {"pearson": 0.9, "icc": None, "variability_percent": 3.0}
+    unknown = {"figures": None, "measured": [], "truth": [], "groups": [], "observers": []}
+    known = unknown | {"figures": figures, "measured": [51.0], "truth": [50.0], "groups": ["NOR"]}
+    factors = {"pixel spacing": 1.5, "slice spacing": 10.0, "contrast": 2.0, "heart size": 300.0}
+    volume = {"patient": "a", "phase": "ED", "group": "NOR", "reasons": ["RV missed"], "factors": factors}
+    volume |= {"dice": dict.fromkeys(("rv", "myo", "lv", "mean"), 0.7), "entropy_auroc": None}
     correlation = {"factor": "contrast", "structure": "rv", "patients": 9, "rho": 0.8, "p_holm": 0.01}
+    nothing = {"ece": None, "voxels": 0, "curve": []}
+    picture = {"picture": "failure_01_p1.png", "alt": "p1 ED", "caption": "p1 ED, RV missed."}
     content = {
         "patients": 2,
         "levels": [level, level | {"level": "apex", "dice": 0.5}, few],
-        "correlations": [correlation],
-        "agreement": {"ef_lv": {"figures": figures}, "mass_g": {"figures": None}},
+        "correlations": [correlation | {"p_value": 0.005}],
+        "agreement": {name: known if name == "ef_lv" else unknown for name in INDEX_FIELDS},
         "volumes": [volume],
+        "one_sided": [],
+        "calibration": dict.fromkeys(("rv", "myo", "lv"), nothing),
+        "problems": [],
+        "gallery": [picture],
     }
     _write(folder / "errors.json", content)
     (folder / "pictures").mkdir()
-    (folder / "pictures" / "agreement_lv.png").write_bytes(PNG)
+    (folder / "pictures" / "failure_01_p1.png").write_bytes(PNG)
     return folder
 
 
 def write_quality(folder: Path) -> Path:
     figure = {"value": 0.6, "interval": [0.4, 0.8]}
     names = ("pearson", "spearman", "mae", "auroc", "sensitivity", "specificity")
-    part = {"images": 4} | dict.fromkeys(names, figure)
+    part = {"images": 4, "bad": 1} | dict.fromkeys(names, figure)
+    points = [{"fault": "none", "predicted": 0.8, "dice": 0.9}]
+    measured = {"clean": part, "all": part, "threshold": 0.7, "predictions": points}
+    fitted = {"features": ["certainty"], "log_odds": True, "penalty": 1.0, "threshold": 0.7, "tried": [{}]}
     head = {"network": "unet", "images": 4, "patients": ["a", "b"], "section": "test"}
-    _write(folder / "quality_evaluation.json", head | {"quick": {"clean": part, "all": part}})
-    _write(folder / "fit.json", head | {"quick": {"cross_validation": {"clean": part}}})
+    _write(folder / "quality_evaluation.json", head | {"quick": measured})
+    _write(folder / "fit.json", head | {"quick": fitted | {"cross_validation": {"clean": part}}})
     return folder
 
 
@@ -168,8 +230,8 @@ def write_disease(folder: Path) -> Path:
     figures = {"patients": 3, "right": 2, "accuracy": 2 / 3, "interval": [0.2, 0.9]}
     figures |= {"groups": ["DCM", "NOR"], "confusion": [[1, 1], [0, 1]]}
     importance = [{"feature": "lv_ef_percent", "mean": 0.1, "std": 0.02}]
-    inner = {"truth": figures, "masks": None, "importance": importance}
-    _write(folder / "disease.json", {"cross_validation": inner, "hold_out": None})
+    inner = {"truth": figures, "masks": None, "importance": importance, "chosen": ["forest", "forest"]}
+    _write(folder / "disease.json", {"cross_validation": inner, "hold_out": None, "problems": []})
     return folder
 
 
@@ -178,7 +240,7 @@ def write_all(root: Path) -> list[Path]:
     run = write_training(root / "unet")
     return [
         run,
-        write_evaluation(root / "test_unet", weights=run / "best.pt"),
+        write_evaluation(root / "test_unet", weights=b"weights"),
         write_exploration(root / "eda"),
         write_recipe(root / "recipe"),
         write_comparison(root / "compare"),
@@ -190,11 +252,11 @@ def write_all(root: Path) -> list[Path]:
     ]
 
 
-def _cases() -> list[Case]:
+def cases(*, gain: float = 0.0, seconds: float = 0.5) -> list[Case]:
     """Two patients at ED and ES: RV 0.8, MYO 0.85, LV 0.9 at ED, and 0.1 less at ES."""
-    cases = []
+    found = []
     for patient, group in (("a", "NOR"), ("b", "DCM")):
-        for phase, loss, volume in ((Phase.ED, 0.0, 100.0), (Phase.ES, 0.1, 40.0)):
+        for phase, loss, volume in ((Phase.ED, -gain, 100.0), (Phase.ES, 0.1 - gain, 40.0)):
             scores = {AcdcLabel.RV: 0.8 - loss, AcdcLabel.MYO: 0.85 - loss, AcdcLabel.LV: 0.9 - loss}
             metrics = {
                 label: StructureMetrics(dice, dice, dice, dice, dice, 3.0, 1.0)
@@ -202,10 +264,21 @@ def _cases() -> list[Case]:
             }
             truth = dict.fromkeys(FOREGROUND, volume)
             predicted = dict.fromkeys(FOREGROUND, volume + 10.0)
-            cases.append(Case(patient, group, phase, 1, metrics, predicted, truth, 0.5))
-    return cases
+            found.append(Case(patient, group, phase, 1, metrics, predicted, truth, seconds))
+    return found
+
+
+def page_of(output: Path, *folders: Path, labels: dict[Path, str] | None = None) -> str:
+    """The Markdown page of some folders; its pictures stand next to it in `output`."""
+    write_report(folders, output / "page.md", labels=labels)
+    return (output / "page.md").read_text(encoding="utf-8")
+
+
+def rows_of(page: str) -> dict[str, list[str]]:
+    """Cells of the tables of a page by the first cell of their row."""
+    lines = [line[2:-2].split(" | ") for line in page.splitlines() if line.startswith("|")]
+    return {line[0].strip(): [cell.strip() for cell in line[1:]] for line in lines}
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content))
+    write_json(output_folder(path.parent) / path.name, content)

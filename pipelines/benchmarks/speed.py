@@ -10,6 +10,7 @@ import torch
 from rich.console import Console
 
 from pipelines.benchmarks.engines import engines_of, export_sizes, time_engines
+from pipelines.benchmarks.measured import BENCH_NAME, LEAST, MOST, bench_values
 from pipelines.benchmarks.serving import time_serving
 from pipelines.benchmarks.steps import StepTimes, time_training_steps
 from pipelines.benchmarks.volumes import time_segmentation, usable_weights
@@ -23,7 +24,6 @@ from pipelines.datasets.prepare import prepare_acdc, read_datalist, select
 from pipelines.datasets.prepare_xray import prepare_chest_xray
 from pipelines.evaluation.memory import peak_memory_of
 from pipelines.models.bundle import NETWORKS, XRAY_NETWORKS, load_config
-from pipelines.reporting.bench_results import BENCH_NAME, LEAST, MOST, bench_figures, bench_table
 
 TRAIN: Final = "pipelines.benchmarks.steps:train_a_little"
 SEGMENT: Final = "pipelines.benchmarks.volumes:segment_cine"
@@ -43,7 +43,7 @@ def run_bench(
     frames: int = 30,
     console: Console | None = None,
 ) -> dict[str, Any]:
-    """Measure, show and write to `bench.json` the speed and memory on this machine.
+    """Measure the speed and memory on this machine, and write them to `bench.json`.
 
     Kinds that are compared take turns, and medians over the rounds are reported.
     Nothing else should run meanwhile.
@@ -54,7 +54,7 @@ def run_bench(
         networks: Networks whose training and engines are measured.
         rounds: Counted rounds of each measurement.
         frames: Frames of the cine whose memory is measured.
-        console: Where progress and figures are shown; by default standard output.
+        console: Where progress is shown; by default standard output.
 
     Returns:
         The content of `bench.json`.
@@ -125,10 +125,9 @@ def run_bench(
     content["serving"] = {**asdict(serving), "request_over_bare": serving.request_over_bare}
     content["most"] = dict(MOST)
     content["least"] = dict(LEAST)
-    content["missed"] = [figure.words for figure in bench_figures(content) if figure.is_kept is False]
+    content["missed"] = [one.words for one in bench_values(content) if one.is_kept is False]
     write_json(output / BENCH_NAME, content)
     write_manifest(output, outputs=[BENCH_NAME])
-    console.print(bench_table(content))
     console.print(f"Figures: {(output / BENCH_NAME).resolve()}", soft_wrap=True, highlight=False)
     return content
 

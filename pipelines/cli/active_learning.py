@@ -25,7 +25,8 @@ def active_learning_benchmark(
     """Train on more and more patients, chosen at random or by uncertainty; write the learning curves."""
     from pipelines.core.manifest import write_manifest
     from pipelines.interaction import active_learning as benchmark
-    from pipelines.reporting.active_learning_results import PLOT_NAME, curves_table, write_plot
+    from pipelines.reporting.results.active_learning import rounds_table, verdict, write_plot
+    from pipelines.reporting.terminal import render
 
     plan = benchmark.Plan(
         fold=fold,
@@ -38,23 +39,12 @@ def active_learning_benchmark(
     )
     with progress_bar("Labelling", console) as tell:
         content = benchmark.active_learning_benchmark(root, output, plan, progress=tell)
-    write_plot(content, output / PLOT_NAME)
-    outputs = [benchmark.CONTENT_NAME, benchmark.TABLE_NAME, PLOT_NAME]
+    plot = write_plot(content, output / "active-learning.png")
+    outputs = [benchmark.CONTENT_NAME, benchmark.TABLE_NAME, plot.name]
     write_manifest(output, fold=fold, outputs=outputs)
-    console.print(curves_table(content))
+    console.print(render(rounds_table(content)))
+    say(verdict(content))
     say(f"figures and plot in {output}")
-
-
-def results_active_learning(
-    benchmark: Annotated[Path, typer.Option(help="Folder of 'thorax active-learning-benchmark'.")] = Path(
-        "runs/active-learning"
-    ),
-    output: Output = Path("docs/results"),
-) -> None:
-    """Write the page of active learning."""
-    from pipelines.reporting.active_learning_results import write_active_learning_results
-
-    say(f"page in {write_active_learning_results(benchmark, output)}")
 
 
 def fine_tune(

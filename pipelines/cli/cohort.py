@@ -71,10 +71,12 @@ def cohort_benchmark(
 ) -> None:
     """Measure cohorts on local clusters of one and two nodes against a plain loop."""
     from pipelines.benchmarks.cohorts import CohortBench, run_cohort_bench
-    from pipelines.reporting.scale_results import cohort_table
+    from pipelines.reporting.results.scale import cohort_values
+    from pipelines.reporting.results.speed import targets_table
+    from pipelines.reporting.terminal import render
 
     content = run_cohort_bench(output, CohortBench(volumes, frames, cines), console=console)
-    console.print(cohort_table(content))
+    console.print(render(targets_table(cohort_values(content))))
     say(f"figures in {output}")
 
 
@@ -94,11 +96,11 @@ def simulate_scale(
     price: Annotated[float | None, typer.Option(help="Of one machine for an hour.", min=0)] = None,
 ) -> None:
     """Simulate a cohort on many machines from what was measured on this one."""
-    from pipelines.benchmarks.cohorts import BENCH_NAME
     from pipelines.cohort.extrapolate import machine_type, on_machines
     from pipelines.core.errors import ConfigError
-    from pipelines.reporting.measured import page_of_measured
-    from pipelines.reporting.scale_results import outcome_table
+    from pipelines.reporting.results.scale import KIND, outcome_table
+    from pipelines.reporting.source import from_content, read_sources
+    from pipelines.reporting.terminal import render
 
     chosen = machine_type(machine)
     try:
@@ -109,11 +111,12 @@ def simulate_scale(
         raise ConfigError(
             f"expected numbers of machines such as 1,10, found {machines!r}: {error}"
         ) from error
-    _, outcomes = page_of_measured(
-        bench / BENCH_NAME,
-        "thorax cohort-benchmark",
-        lambda content: on_machines(
-            content,
+    (source,) = read_sources((KIND,), [bench])
+    outcomes = from_content(
+        KIND,
+        [source],
+        lambda: on_machines(
+            source.content,
             chosen,
             counts,
             studies=studies,
@@ -123,16 +126,4 @@ def simulate_scale(
             speed=speed,
         ),
     )
-    console.print(outcome_table(chosen, outcomes, price))
-
-
-def results_cohort(
-    bench: Annotated[Path, typer.Option(help="Folder of 'thorax cohort-benchmark'.")] = Path(
-        "runs/cohort-bench"
-    ),
-    output: Output = Path("docs/concepts"),
-) -> None:
-    """Write the figures of the page on scale."""
-    from pipelines.reporting.scale_results import write_scale_results
-
-    say(f"page in {write_scale_results(bench, output)}")
+    console.print(render(outcome_table(chosen, outcomes, price)))

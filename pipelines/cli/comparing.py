@@ -35,7 +35,8 @@ def cross_validate(
     setting: Setting = None,
 ) -> None:
     """Train a network for each fold; measure each patient by the one that has not learned from it."""
-    from pipelines.reporting.tables import metrics_table
+    from pipelines.reporting.results.evaluation import accuracy_table
+    from pipelines.reporting.terminal import render
     from pipelines.training.cross_validation import CONTENT_NAME, parse_folds
     from pipelines.training.cross_validation import cross_validate as run_cross_validation
     from pipelines.training.launch import parse_settings, read_settings
@@ -56,18 +57,8 @@ def cross_validate(
     if content is None:
         say(f"folds in {output}; the process that does the last missing one writes {CONTENT_NAME}")
         return
-    console.print(metrics_table(content))
+    console.print(render(accuracy_table(content)))
     say(f"figures over all folds in {output / CONTENT_NAME}")
-
-
-def results_cross_validation(
-    cross: Annotated[Path, typer.Option(help="Folder of 'thorax cross-validate'.")] = Path("runs/cross"),
-    output: Output = Path("docs/results"),
-) -> None:
-    """Write the page of a cross-validation."""
-    from pipelines.reporting.cross_validation_results import write_cross_validation_results
-
-    say(f"page in {write_cross_validation_results(cross, output)}")
 
 
 def compare(
@@ -97,12 +88,12 @@ def compare(
     device: Device = "auto",
 ) -> None:
     """Compare models on the same patients: figures, paired tests, ranks, cost, settings."""
-    import sys
-
     from pipelines.core.manifest import write_manifest
     from pipelines.evaluation.compare import compare as compare_all
+    from pipelines.evaluation.compare import write_comparison
     from pipelines.evaluation.models import Model
-    from pipelines.reporting.comparison_page import PAGE_NAME, comparison_command, findings, write_comparison
+    from pipelines.reporting.report import write_result_page
+    from pipelines.reporting.results.comparison import findings
     from pipelines.training.scored_runs import read_scored_settings
 
     models = [Model.parse(text) for text in model or []]
@@ -118,19 +109,17 @@ def compare(
             device=device,
             progress=tell,
         )
-    content["command"] = comparison_command(sys.argv)
     outputs = write_comparison(content, output)
-    write_manifest(output, models=list(content["models"]), section=section, fold=fold, outputs=outputs)
+    pages = [output / "comparison.md", output / "comparison.html"]
+    write_manifest(
+        output,
+        models=list(content["models"]),
+        section=section,
+        fold=fold,
+        outputs=[*outputs, *(page.name for page in pages)],
+    )
+    for page in pages:
+        write_result_page(output, page)
     for sentence in findings(content):
         say(sentence)
-    say(f"figures, tests and picture in {output / PAGE_NAME}")
-
-
-def results_compare(
-    comparison: Annotated[Path, typer.Option(help="Folder of 'thorax compare'.")] = Path("runs/compare"),
-    output: Output = Path("docs/results"),
-) -> None:
-    """Write the page of the comparison of models."""
-    from pipelines.reporting.comparison_page import write_comparison_results
-
-    say(f"page in {write_comparison_results(comparison, output)}")
+    say(f"values, tests and pictures in {pages[0]}")

@@ -69,7 +69,10 @@ def cross_evaluate(
     from pipelines.evaluation import cross_dataset as cross
     from pipelines.models.bundle import NETWORKS
     from pipelines.models.predictor import Predictor
-    from pipelines.reporting.cross_results import cross_table, write_cross_results
+    from pipelines.reporting.language import DEFAULT, read_language
+    from pipelines.reporting.report import write_result_page
+    from pipelines.reporting.results.cross_dataset import dice_table
+    from pipelines.reporting.terminal import render
 
     def load(row: "Model") -> "Predictor":
         return Predictor.load(row.network, weights=row.weights, tta=row.tta, device=device)
@@ -82,19 +85,9 @@ def cross_evaluate(
     with progress_bar("Evaluating", console) as tell:
         content = cross.cross_evaluate(models, targets, output, load, progress=tell)
     write_manifest(output, tta=tta, outputs=[cross.CONTENT_NAME, cross.TABLE_NAME, "cells"])
-    page = write_cross_results(output, output)
-    console.print(cross_table(content))
+    page = write_result_page(output, output / "cross-dataset.md")
+    console.print(render(dice_table(content, read_language(DEFAULT))))
     for cell in content["cells"]:
         if cell["error"]:
             say(f"failed {cell['model']} on {cell['dataset']}: {cell['error']}")
     say(f"table in {output / cross.TABLE_NAME}, page in {page}")
-
-
-def results_cross_dataset(
-    cross: Annotated[Path, typer.Option(help="Folder of 'thorax cross-evaluate'.")] = Path("runs/cross"),
-    output: Output = Path("docs/results"),
-) -> None:
-    """Write the page of models across datasets."""
-    from pipelines.reporting.cross_results import write_cross_results
-
-    say(f"page in {write_cross_results(cross, output)}")

@@ -30,6 +30,7 @@ from pipelines.reporting.demo_report import (
     comparison_table,
     write_demo_report,
 )
+from pipelines.reporting.terminal import render
 from pipelines.training.launch import bundle_command, train_network
 from pipelines.training.threads import fastest_thread_count, torch_threads
 
@@ -139,7 +140,7 @@ def run_demo(
             report, findings, run=output / "training", evaluation=output / "evaluation", manifest=manifest
         )
         step.done(str(report))
-    console.print(comparison_table(comparisons))
+    console.print(render(comparison_table(comparisons)))
     console.print(f"Report: {report.resolve()}", soft_wrap=True, highlight=False)
     if data is None and not smoke and not dice >= REQUIRED_DICE:
         raise DemoError(

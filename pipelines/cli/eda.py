@@ -48,7 +48,8 @@ def _explore(name: str, root: Path, output: Path, dataset_dir: Path | None, fold
     from pipelines.datasets.prepare import DATALIST_NAME, read_datalist
     from pipelines.datasets.readers import find_reader
     from pipelines.exploration.section_shift import sections_of
-    from pipelines.reporting.heart_eda import CONTENT_NAME, PAGE_NAME, TABLE_NAME, explore_hearts
+    from pipelines.exploration.survey_files import CONTENT_NAME, TABLE_NAME, explore_hearts
+    from pipelines.reporting.report import write_result_page
 
     is_datalist = root.name == DATALIST_NAME or (root / DATALIST_NAME).is_file()
     split = dataset_dir or (root if is_datalist else None)
@@ -58,9 +59,10 @@ def _explore(name: str, root: Path, output: Path, dataset_dir: Path | None, fold
         found = explore_hearts(
             dataset, output, name=find_reader(name).title, sections=sections, seed=seed, progress=tell
         )
-    write_manifest(
-        output, seed=seed, fold=fold if split else None, outputs=[PAGE_NAME, TABLE_NAME, CONTENT_NAME]
-    )
+    page = output / "eda.html"
+    outputs = [page.name, TABLE_NAME, CONTENT_NAME]
+    write_manifest(output, seed=seed, fold=fold if split else None, outputs=outputs)
+    write_result_page(output, page)
     say(
         f"{len(found.frame)} volumes of {found.frame.patient.nunique()} patients, "
         f"{len(found.findings)} findings that need a decision"
@@ -69,7 +71,7 @@ def _explore(name: str, root: Path, output: Path, dataset_dir: Path | None, fold
         say(f"{finding.urgency}: {finding.found}")
     if len(found.findings) > MOST_SAID:
         say(f"{len(found.findings) - MOST_SAID} more on the page")
-    say(f"page in {output / PAGE_NAME}; tensorboard --logdir {output / 'tensorboard'}")
+    say(f"page in {page}; tensorboard --logdir {output / 'tensorboard'}")
 
 
 def _listed(datalist: dict[str, Any]) -> "Dataset":
@@ -81,14 +83,3 @@ def _listed(datalist: dict[str, Any]) -> "Dataset":
         Problem(item["patient"], Path(item["path"]), item["reason"]) for item in datalist.get("put_aside", [])
     ]
     return Dataset(patient_records(datalist["volumes"]), aside)
-
-
-def results_eda(
-    exploration: Annotated[Path, typer.Option(help="Folder of 'thorax eda'.")] = Path("runs/acdc-eda"),
-    output: Output = Path("docs/results"),
-    name: Annotated[str, typer.Option(help="Stem of the page's files.")] = "acdc",
-) -> None:
-    """Write the page of a dataset, without pictures of patients."""
-    from pipelines.reporting.eda_results import write_eda_results
-
-    say(f"page in {write_eda_results(exploration, output, name=name)}")

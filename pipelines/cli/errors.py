@@ -40,17 +40,13 @@ def analyse_errors(
     """Show where a network fails: slices, factors, agreement, failures, uncertainty."""
     from pipelines.core.manifest import write_manifest
     from pipelines.datasets.prepare import section_records
+    from pipelines.evaluation.error_files import ERRORS_NAME, PICTURES, SLICES_NAME, explore_heart_errors
     from pipelines.models.bundle import NETWORKS
     from pipelines.models.predictor import Predictor
-    from pipelines.reporting.error_tables import findings
-    from pipelines.reporting.heart_errors_page import (
-        ERRORS_NAME,
-        PAGE_NAME,
-        PICTURES,
-        SLICES_NAME,
-        explore_heart_errors,
-    )
+    from pipelines.reporting.report import write_result_page
+    from pipelines.reporting.results.errors import findings
 
+    page = output / "errors.html"
     records = section_records(root, section, fold)
     predictor = Predictor.load(NETWORKS if ensemble else network, weights=weights, tta=tta, device=device)
     with progress_bar("Analysing", console) as tell:
@@ -62,13 +58,14 @@ def analyse_errors(
         networks=predictor.networks,
         tta=tta,
         section=section if records is not None else None,
-        outputs=[PAGE_NAME, ERRORS_NAME, SLICES_NAME, PICTURES],
+        outputs=[page.name, ERRORS_NAME, SLICES_NAME, PICTURES],
     )
+    write_result_page(output, page)
     for sentence in findings(content):
         say(sentence)
     for problem in content["problems"]:
         say(f"put aside {problem['patient']}: {problem['reason']}")
-    say(f"page in {output / PAGE_NAME}")
+    say(f"page in {page}")
 
 
 def show_features(
@@ -93,13 +90,3 @@ def show_features(
     written = draw_features(image, output, predictor, layers=layer, slice_number=slice_number)
     for path in written:
         say(str(path))
-
-
-def results_errors(
-    analysis: Annotated[Path, typer.Option(help="Folder of 'thorax analyse-errors'.")] = Path("runs/errors"),
-    output: Output = Path("docs/results"),
-) -> None:
-    """Write the page of the error analysis: tables and plots, no picture of a patient."""
-    from pipelines.reporting.error_results import write_error_results
-
-    say(f"page in {write_error_results(analysis, output)}")

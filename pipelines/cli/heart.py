@@ -82,7 +82,9 @@ def evaluate(
     from pipelines.datasets.label_convention import parse_values
     from pipelines.datasets.prepare import section_records
     from pipelines.evaluation.evaluate import evaluate as evaluate_volumes
-    from pipelines.reporting.tables import metrics_table
+    from pipelines.evaluation.models import described_weights
+    from pipelines.reporting.results.evaluation import accuracy_table, agreement_table
+    from pipelines.reporting.terminal import render
 
     records = section_records(root, section, fold)
     values = parse_values(label_values) if label_values else None
@@ -103,13 +105,14 @@ def evaluate(
         )
     write_manifest(
         output,
-        networks=predictor.networks,
+        **described_weights(predictor.networks, weights, bundle),
         tta=tta,
         engine=engine,
         precision=precision,
         outputs=["metrics.json", "metrics.csv", "overlays"],
     )
-    console.print(metrics_table(metrics))
+    for table in (accuracy_table(metrics), agreement_table(metrics)):
+        console.print(render(table))
     for problem in metrics["problems"]:
         say(f"put aside {problem['patient']}: {problem['reason']}")
     say(f"figures and pictures in {output}")
@@ -130,7 +133,7 @@ def segment(
 ) -> None:
     """Segment volumes and cines; write label maps, indices, overlays and curves."""
     from pipelines.inference.segment import segment as segment_studies
-    from pipelines.reporting.tables import indices_table
+    from pipelines.reporting.terminal import indices_table
 
     bundle = _known_bundle(bundle, trust)
     judge = judge_for(network, weights, device, thorough=quality, several=tta or ensemble, bundle=bundle)
@@ -148,17 +151,6 @@ def segment(
     if report.passed_over:
         say(f"passed over {len(report.passed_over)} files that are no images, listed in problems.csv")
     say(f"label maps, indices.csv and pictures in {output}")
-
-
-def results_acdc(
-    run: Annotated[list[Path], typer.Option(help="Folder of a training run; may be repeated.")],
-    evaluation: Annotated[list[Path], typer.Option(help="Folder of an evaluation; may be repeated.")],
-    output: Output = Path("docs/results"),
-) -> None:
-    """Write the page of the ACDC bundle and the figures of its model card."""
-    from pipelines.reporting.acdc_results import write_acdc_results
-
-    say(f"page in {write_acdc_results(run, evaluation, output)}")
 
 
 def _known_bundle(bundle: Path | None, trusted: bool) -> Path:

@@ -36,7 +36,8 @@ def interact_benchmark(
     from pipelines.interaction import benchmark
     from pipelines.interaction.corrector import Corrector
     from pipelines.models.predictor import Predictor
-    from pipelines.reporting.interaction_results import PLOT_NAME, interaction_table, write_plot
+    from pipelines.reporting.results.interaction import interaction_table, write_plot
+    from pipelines.reporting.terminal import render
 
     chosen = section_records(root, section, fold)
     records = list(read_acdc(root).patients) if chosen is None else chosen
@@ -55,10 +56,10 @@ def interact_benchmark(
             automatic_weights="weights given for it" if weights else "the bundle's own weights",
             section="the whole folder" if chosen is None else f"section {section}",
         )
-    write_plot(content, output / PLOT_NAME)
-    outputs = [benchmark.CONTENT_NAME, "clicks.csv", PLOT_NAME]
+    plot = write_plot(content, output / "interaction.png")
+    outputs = [benchmark.CONTENT_NAME, "clicks.csv", plot.name]
     write_manifest(output, network=network, section=section, outputs=outputs)
-    console.print(interaction_table(content))
+    console.print(render(interaction_table(content)))
     say(f"figures and plot in {output}")
 
 
@@ -95,15 +96,3 @@ def unseen_masks(
     write_manifest(output, network=network, fold=fold, outputs=[path.name for path in masks])
     say(f"{len(masks)} masks in {output}")
     say(f"train with them: thorax train corrector --set unseen_masks={output.resolve()} ...")
-
-
-def results_interaction(
-    benchmark: Annotated[Path, typer.Option(help="Folder of 'thorax interact-benchmark'.")] = Path(
-        "runs/interaction"
-    ),
-    output: Output = Path("docs/results"),
-) -> None:
-    """Write the page of correction by clicks and scribbles."""
-    from pipelines.reporting.interaction_results import write_interaction_results
-
-    say(f"page in {write_interaction_results(benchmark, output)}")

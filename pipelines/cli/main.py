@@ -38,7 +38,6 @@ app = App(
     pretty_exceptions_enable=False,
 )
 prepare_app = App(help="Check a dataset and split it by patient.", no_args_is_help=True)
-results_app = App(help="Write the results pages from runs and evaluations.", no_args_is_help=True)
 eda_app = App(help="Explore a dataset before training on it.", no_args_is_help=True)
 recipe_app = App(help="Check and do each step of a training.", no_args_is_help=True)
 data_app = App(help="Keep datasets in a store, under their terms.", no_args_is_help=True)
@@ -46,7 +45,6 @@ app.add_typer(prepare_app, name="prepare")
 app.add_typer(data_app, name="data")
 app.add_typer(recipe_app, name="recipe")
 app.add_typer(eda_app, name="eda")
-app.add_typer(results_app, name="results")
 
 
 def main() -> None:
@@ -82,19 +80,16 @@ def version(
 prepare_app.command("acdc")(cli_heart.prepare_acdc)
 app.command()(cli_heart.evaluate)
 app.command()(cli_heart.segment)
-results_app.command("acdc")(cli_heart.results_acdc)
 app.command()(cli_datasets.phantom)
 app.command()(cli_report.report)
+app.command(hidden=True, context_settings=cli_report.ANY_WORDS)(cli_report.results)
 app.command()(cli_training.train)
 app.command()(cli_training.tune)
 app.command()(cli_comparing.cross_validate)
 app.command()(cli_comparing.compare)
-results_app.command("compare")(cli_comparing.results_compare)
-results_app.command("cross-validation")(cli_comparing.results_cross_validation)
 prepare_app.command("chest-xray")(cli_xray.prepare_chest_xray)
 eda_app.command("chest-xray")(cli_xray.eda_chest_xray)
 cli_eda.register(eda_app)
-results_app.command("eda")(cli_eda.results_eda)
 app.command()(cli_xray.classify)
 app.command()(cli_xray.explain)
 app.command()(cli_xray.evaluate_xray)
@@ -109,51 +104,24 @@ app.command()(cli_watch.watch)
 app.command()(cli_watch.watch_status)
 app.command()(cli_active_learning.fine_tune)
 app.command()(cli_active_learning.restore_model)
-results_app.command("chest-xray")(cli_xray.results_chest_xray)
-results_app.command("xray-search")(cli_xray.results_xray_search)
 app.command()(cli_errors.analyse_errors)
 app.command()(cli_errors.show_features)
-results_app.command("errors")(cli_errors.results_errors)
 app.command()(cli_interaction.unseen_masks)
 app.command()(cli_interaction.interact_benchmark)
-results_app.command("interaction")(cli_interaction.results_interaction)
 app.command()(cli_active_learning.active_learning_benchmark)
-results_app.command("active-learning")(cli_active_learning.results_active_learning)
 recipe_app.command("acdc")(cli_recipe.recipe_acdc)
-results_app.command("recipe")(cli_recipe.results_recipe)
 app.command()(cli_datasets.datasets)
 app.command()(cli_datasets.cross_evaluate)
-results_app.command("cross-dataset")(cli_datasets.results_cross_dataset)
 app.command()(cli_quality.fit_quality)
 app.command()(cli_quality.evaluate_quality)
 app.command()(cli_quality.disease)
-results_app.command("quality")(cli_quality.results_quality)
-results_app.command("disease")(cli_quality.results_disease)
 app.command()(cli_cohort.cohort)
 app.command()(cli_cohort.cohort_benchmark)
 app.command()(cli_cohort.simulate_scale)
-results_app.command("cohort")(cli_cohort.results_cohort)
 app.command()(cli_store.push)
 app.command()(cli_store.pull)
 app.command()(cli_store.trust)
 cli_store.register(data_app)
-
-
-@results_app.command("bench")
-def results_bench(
-    bench: Annotated[Path, typer.Option(help="Folder of 'thorax bench'.")] = Path("runs/bench"),
-    evaluation: Annotated[
-        list[Path] | None,
-        typer.Option(help="Folder of 'thorax evaluate' with an engine; may be repeated."),
-    ] = None,
-    cohort: Annotated[Path | None, typer.Option(help="Folder of 'thorax cohort-benchmark'.")] = None,
-    output: Output = Path("docs/results"),
-) -> None:
-    """Write the page of speed and memory."""
-    from pipelines.reporting.bench_results import write_bench_results
-
-    page = write_bench_results(bench, output, evaluations=evaluation or (), cohort=cohort)
-    say(f"page in {page}")
 
 
 @app.command()
@@ -181,5 +149,7 @@ def bench(
 ) -> None:
     """Measure speed and memory as ratios within one run."""
     from pipelines.benchmarks.speed import run_bench
+    from pipelines.reporting.results.speed import bench_table
+    from pipelines.reporting.terminal import render
 
-    run_bench(output, data=data, console=console)
+    console.print(render(bench_table(run_bench(output, data=data, console=console))))

@@ -115,7 +115,8 @@ def disease(
     from pipelines.core.manifest import write_manifest
     from pipelines.datasets.prepare import read_datalist
     from pipelines.disease.study import CONTENT_NAME, study_disease
-    from pipelines.reporting.disease_results import disease_table
+    from pipelines.reporting.results.disease import accuracy_table
+    from pipelines.reporting.terminal import render
 
     with progress_bar("Measuring", console) as tell:
         content = study_disease(
@@ -124,33 +125,10 @@ def disease(
     write_manifest(
         output, seed=seed, split_hash=content["split_hash"], outputs=[CONTENT_NAME, "features.csv"]
     )
-    console.print(disease_table(content))
+    console.print(render(accuracy_table(content)))
     for problem in content["problems"]:
         say(f"put aside {problem['patient']} ({problem['source']}): {problem['reason']}")
     say(f"figures in {output / CONTENT_NAME}; for research, not for diagnosis")
-
-
-def results_quality(
-    fit: Annotated[list[Path], typer.Option(help="Folder of 'thorax fit-quality'; may be repeated.")],
-    evaluation: Annotated[
-        list[Path], typer.Option(help="Folder of 'thorax evaluate-quality', in the order of --fit.")
-    ],
-    output: Output = Path("docs/results"),
-) -> None:
-    """Write the page of the quality score."""
-    from pipelines.reporting.quality_results import write_quality_results
-
-    say(f"page in {write_quality_results(fit, evaluation, output)}")
-
-
-def results_disease(
-    study: Annotated[Path, typer.Option(help="Folder of 'thorax disease'.")] = Path("runs/disease"),
-    output: Output = Path("docs/results"),
-) -> None:
-    """Write the page of the disease group."""
-    from pipelines.reporting.disease_results import write_disease_results
-
-    say(f"page in {write_disease_results(study, output)}")
 
 
 def judge_for(
@@ -213,8 +191,9 @@ def _measured(
 
 def _write(output: Path, content: dict[str, object], name: str) -> None:
     from pipelines.core.manifest import write_manifest
-    from pipelines.reporting.quality_results import quality_table
+    from pipelines.reporting.results.quality import quality_table
+    from pipelines.reporting.terminal import render
 
     write_manifest(output, split_hash=content["split_hash"], outputs=[name, "images.csv"])
-    console.print(quality_table(content))
+    console.print(render(quality_table(content)))
     say(f"figures in {output / name}")

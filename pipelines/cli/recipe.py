@@ -25,8 +25,11 @@ def recipe_acdc(
     setting: Setting = None,
 ) -> None:
     """Check and do each step from data to a trained network; the same command goes on with it."""
-    from pipelines.training.checks.recipe import REPORT_NAME, run_recipe
+    from pipelines.reporting.report import write_result_page
+    from pipelines.training.checks.recipe import run_recipe
     from pipelines.training.launch import parse_settings
+
+    page = output / "recipe.md"
 
     with progress_bar("Recipe", console) as tell:
         content = run_recipe(
@@ -41,19 +44,10 @@ def recipe_acdc(
             concurrency=concurrency,
             settings=parse_settings(setting or []),
             progress=tell,
+            on_step=lambda: write_result_page(output, page),
         )
     for step in content["steps"].values():
         say(f"{'pass' if step['passed'] else 'FAIL'}  {step['title']}: {step['finding']}")
     if not content["finished"]:
         say("ended at the step that failed; put right what it says, or go on with --keep-going")
-    say(f"figures and findings in {output / REPORT_NAME}")
-
-
-def results_recipe(
-    recipe: Annotated[Path, typer.Option(help="Folder of 'thorax recipe'.")] = Path("runs/recipe"),
-    output: Output = Path("docs/results"),
-) -> None:
-    """Write the page of the training recipe."""
-    from pipelines.reporting.recipe_results import write_recipe_results
-
-    say(f"page in {write_recipe_results(recipe, output)}")
+    say(f"figures and findings in {page}")

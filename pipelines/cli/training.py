@@ -83,7 +83,7 @@ def tune(
     setting: Setting = None,
 ) -> None:
     """Search for better settings with Ray Tune; write the best as best.yaml."""
-    from pipelines.reporting.tables import trials_table
+    from pipelines.reporting.terminal import trials_table
     from pipelines.training.launch import parse_settings
     from pipelines.training.search import SearchOptions, search
     from pipelines.training.space import read_space

@@ -49,15 +49,20 @@ def eda_chest_xray(
     seed: Annotated[int, typer.Option(help="Seed of the sample images.")] = 0,
 ) -> None:
     """Explore radiographs: sizes, brightness, counts, samples, duplicates; an HTML page."""
-    from pipelines.reporting.xray_eda import PAGE_NAME, explore_xrays
+    from pipelines.core.manifest import write_manifest
+    from pipelines.exploration.survey_files import CONTENT_NAME, explore_xrays
+    from pipelines.reporting.report import write_result_page
 
     with progress_bar("Measuring", console) as tell:
         survey = explore_xrays(root, output, seed=seed, progress=tell)
+    page = output / "eda.html"
+    write_manifest(output, seed=seed, outputs=[page.name, CONTENT_NAME])
+    write_result_page(output, page)
     say(
         f"{len(survey.images)} images of {len(survey.images_per_patient())} patients, "
         f"{len(survey.copies)} exact copies, {len(survey.near)} further near duplicates"
     )
-    say(f"page in {output / PAGE_NAME}; tensorboard --logdir {output / 'tensorboard'}")
+    say(f"page in {page}; tensorboard --logdir {output / 'tensorboard'}")
 
 
 def classify(
@@ -73,7 +78,7 @@ def classify(
 ) -> None:
     """Tell pneumonia from healthy lungs in chest radiographs; write a table."""
     from pipelines.inference.classify import classify as classify_images
-    from pipelines.reporting.tables import classification_table
+    from pipelines.reporting.terminal import classification_table
 
     classifier = _xray_model(network, model, weights=weights, threshold=threshold, device=device)
     with progress_bar("Classifying", console) as tell:
@@ -125,8 +130,11 @@ def evaluate_xray(
     from pipelines.datasets.prepare import DATALIST_NAME, read_datalist
     from pipelines.datasets.prepare_xray import select, xray_records
     from pipelines.evaluation.evaluate_xray import evaluate_xray as evaluate_images
+    from pipelines.evaluation.models import described_weights
+    from pipelines.models.bundle import XRAY_BUNDLE
     from pipelines.models.classifier import Classifier
-    from pipelines.reporting.tables import classification_metrics_table
+    from pipelines.reporting.results.classification import scores_table
+    from pipelines.reporting.terminal import render
 
     records, leaks = None, False
     if root.name == DATALIST_NAME or (root / DATALIST_NAME).is_file():
@@ -136,56 +144,17 @@ def evaluate_xray(
     with progress_bar("Evaluating", console) as tell:
         metrics = evaluate_images(root, output, classifier, records=records, progress=tell)
     write_manifest(
-        output, network=network, leaks_patients=leaks, outputs=["metrics.json", "metrics.csv", "tensorboard"]
+        output,
+        **described_weights([network], weights, XRAY_BUNDLE),
+        leaks_patients=leaks,
+        outputs=["metrics.json", "metrics.csv", "tensorboard"],
     )
-    console.print(classification_metrics_table(metrics))
+    console.print(render(scores_table(metrics)))
     for problem in metrics["problems"]:
         say(f"{problem['path'].name}: {problem['reason']}")
     if leaks:
         say("The split of this datalist leaks patients between training and test.")
     say(f"figures and pictures in {output}")
-
-
-def results_chest_xray(
-    run: Annotated[list[Path], typer.Option(help="Folder of a training run; may be repeated.")],
-    evaluation: Annotated[list[Path], typer.Option(help="Folder of an evaluation; may be repeated.")],
-    base: Annotated[
-        list[Path] | None, typer.Option(help="Evaluation of a seed of the base recipe; may be repeated.")
-    ] = None,
-    tuned: Annotated[
-        list[Path] | None, typer.Option(help="Evaluation of a seed of the tuned recipe; may be repeated.")
-    ] = None,
-    search: Annotated[Path | None, typer.Option(help="Folder of 'thorax tune'.")] = None,
-    errors: Annotated[Path | None, typer.Option(help="Folder of 'thorax errors'.")] = None,
-    quantization: Annotated[Path | None, typer.Option(help="Folder of 'thorax quantize'.")] = None,
-    explanations: Annotated[Path | None, typer.Option(help="Folder of 'thorax study-explanations'.")] = None,
-    output: Output = Path("docs/results"),
-) -> None:
-    """Write the figures of the chest X-ray bundle's results page and model card."""
-    from pipelines.reporting.xray_results import Studies, write_xray_results
-
-    studies = Studies(
-        base=base or (),
-        tuned=tuned or (),
-        search=search,
-        errors=errors,
-        quantization=quantization,
-        explanations=explanations,
-    )
-    say(f"page in {write_xray_results(run, evaluation, output, studies=studies)}")
-
-
-def results_xray_search(
-    search: Annotated[Path, typer.Option(help="Folder of 'thorax tune'.")],
-    run: Annotated[list[Path], typer.Option(help="Folder of a training of either recipe; repeatable.")],
-    base: Annotated[list[Path], typer.Option(help="Evaluation of a seed of the base recipe; repeatable.")],
-    tuned: Annotated[list[Path], typer.Option(help="Evaluation of a seed of the search's best; repeatable.")],
-    output: Output = Path("docs/results"),
-) -> None:
-    """Write the page of a search: its trials, and its best against the base on the same patients."""
-    from pipelines.reporting.xray_search_results import write_xray_search
-
-    say(f"page in {write_xray_search(search, run, base, tuned, output)}")
 
 
 def study_explanations(
@@ -212,11 +181,16 @@ def errors(
     evaluation: Annotated[Path, typer.Argument(help="Folder of 'thorax evaluate-xray'.")], output: Output
 ) -> None:
     """Show the misclassified radiographs and what they have in common."""
-    from pipelines.reporting.xray_errors_page import PAGE_NAME, explore_errors
+    from pipelines.core.manifest import write_manifest
+    from pipelines.evaluation.error_files import CASES_NAME, ERRORS_NAME, PICTURES, explore_xray_errors
+    from pipelines.reporting.report import write_result_page
 
     with progress_bar("Measuring", console) as tell:
-        found = explore_errors(evaluation, output, progress=tell)
-    say(f"{len(found.wrong)} of {len(found.cases)} images misclassified, see {output / PAGE_NAME}")
+        found = explore_xray_errors(evaluation, output, progress=tell)
+    page = output / "errors.html"
+    write_manifest(output, outputs=[page.name, ERRORS_NAME, CASES_NAME, PICTURES])
+    write_result_page(output, page)
+    say(f"{len(found.wrong)} of {len(found.cases)} images misclassified, see {page}")
 
 
 def quantize(
@@ -231,13 +205,14 @@ def quantize(
 ) -> None:
     """Make the int8 model of a network and measure it against the float one."""
     from pipelines.export.quantize import quantize_and_compare
-    from pipelines.reporting.tables import quantization_table
+    from pipelines.reporting.results.speed import runtimes_table
+    from pipelines.reporting.terminal import render
 
     with progress_bar("Measuring", console) as tell:
         model, content = quantize_and_compare(
             network, dataset_dir, output, weights=weights, section=section, rounds=rounds, progress=tell
         )
-    console.print(quantization_table(content))
+    console.print(render(runtimes_table(content)))
     say(f"model in {model}, figures in {output}")
 
 

@@ -19,6 +19,8 @@ PACKAGES = ("torch", "monai", "pytorch-ignite", "nibabel", "numpy")
 def write_manifest(folder: Path, **details: Any) -> Path:
     """Write `manifest.json` and return its path.
 
+    The folder's name goes into it: pages keep it when the folder is renamed.
+
     Args:
         folder: Folder of the run.
         **details: What the run adds, e.g. `seed`, `split_hash`, `fingerprint`, `device`, `outputs`.
@@ -30,6 +32,7 @@ def write_manifest(folder: Path, **details: Any) -> Path:
     write_json(
         path,
         {
+            "name": folder.resolve().name,
             "thorax": pipelines.__version__,
             "python": platform.python_version(),
             "packages": package_versions(),

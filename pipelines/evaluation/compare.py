@@ -6,13 +6,67 @@ from pathlib import Path
 from typing import Any, Final
 
 from pipelines.core.errors import ConfigError
+from pipelines.core.files import output_folder, write_csv, write_json
 from pipelines.core.progress import Progress
 from pipelines.datasets.prepare import Section, patient_records, read_datalist, select
-from pipelines.evaluation.comparison import compare_models
+from pipelines.evaluation.comparison import STRUCTURES, compare_models
+from pipelines.evaluation.metrics import METRIC_NAMES
 from pipelines.evaluation.models import Model, evaluate_models, read_evaluation
 from pipelines.evaluation.setting_effects import setting_effects
+from pipelines.evaluation.summary import INDEX_FIELDS
 
 MODELS_FOLDER: Final = "models"
+CONTENT_NAME: Final = "comparison.json"
+TABLE_NAME: Final = "comparison.csv"
+
+
+def write_comparison(content: dict[str, Any], output: Path) -> list[str]:
+    """Write `comparison.json` and `comparison.csv`; returns their names.
+
+    Args:
+        content: As from `compare`.
+        output: Folder that takes them; made if it does not exist.
+
+    Raises:
+        OutputError: If a file cannot be written.
+    """
+    rows = long_rows(content)
+    write_csv(output_folder(output) / TABLE_NAME, rows[0], rows)
+    write_json(output / CONTENT_NAME, content)
+    return [CONTENT_NAME, TABLE_NAME]
+
+
+def long_rows(content: dict[str, Any]) -> list[dict[str, Any]]:
+    """A row for each metric and index of each model: over all, by phase and by group.
+
+    Args:
+        content: Content of `comparison.json`.
+
+    Returns:
+        Rows with `model`, `part`, `figure`, `structure`, `value`, `low`, `high` and `patients`.
+    """
+    rows = []
+    for model, found in content["models"].items():
+        parts = {"all": found["summary"], **found["by_phase"], **found["by_group"]}
+        for part, summary in parts.items():
+            intervals = found["intervals"] if part == "all" else {}
+            keys = [(metric, name) for metric in METRIC_NAMES for name in STRUCTURES]
+            keys += [(index, "mae") for index in INDEX_FIELDS if index in summary]
+            for figure, name in keys:
+                low, high = (intervals.get(figure) or {}).get(name) or (None, None)
+                rows.append(
+                    {
+                        "model": model,
+                        "part": part,
+                        "figure": figure,
+                        "structure": "" if name == "mae" else name,
+                        "value": summary[figure][name],
+                        "low": low,
+                        "high": high,
+                        "patients": summary["patients"],
+                    }
+                )
+    return rows
 
 
 def compare(

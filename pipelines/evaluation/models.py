@@ -108,6 +108,26 @@ def predict_twice(model: str, image: str, device: str) -> dict[str, float]:
     return {"cpu_seconds": time.process_time() - start}
 
 
+def described_weights(networks: Sequence[str], weights: Path | None, bundle: Path) -> dict[str, Any]:
+    """What a manifest records of the networks that an evaluation measures.
+
+    Args:
+        networks: Networks of a bundle.
+        weights: File given for them; the bundle's own without it.
+        bundle: Root folder of the bundle.
+
+    Returns:
+        `networks`, `parameters` of all of them, hashes of `weights`, and `bundle_weights`.
+    """
+    modules = [load_config(name, bundle=bundle).get_parsed_content("network_def") for name in networks]
+    return {
+        "networks": list(networks),
+        "parameters": sum(weight.numel() for module in modules for weight in module.parameters()),
+        "weights": [_hash(weights or _own_weights(name, bundle)) for name in networks],
+        "bundle_weights": weights is None,
+    }
+
+
 def parameters_of(network: str) -> int:
     """Number of weights of a network of the ACDC bundle, heads of deep supervision included."""
     module = load_config(network).get_parsed_content("network_def")
@@ -163,7 +183,8 @@ def evaluate_models(
             evaluate(root, folder, model.predictor(device=device), records=records, progress=tell)
             cost = cost_of_predicting(model.text, largest, device) if largest else {}
             outputs = [METRICS_NAME, "metrics.csv", "overlays"]
-            write_manifest(folder, **described, model=model.text, **cost, outputs=outputs)
+            own = all(weights is None for _, weights in model.parts)
+            write_manifest(folder, **described, bundle_weights=own, model=model.text, **cost, outputs=outputs)
     return folders
 
 
@@ -213,8 +234,8 @@ def _named(progress: Progress | None, name: str) -> Progress | None:
     return lambda done, total, text: progress(done, total, f"{name}: {text}")
 
 
-def _own_weights(network: str) -> Path:
-    return Path(load_config(network).get_parsed_content("weights"))
+def _own_weights(network: str, bundle: Path = ACDC_BUNDLE) -> Path:
+    return Path(load_config(network, bundle=bundle).get_parsed_content("weights"))
 
 
 def _hash(path: Path) -> str:

@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from pipelines.core.files import atomic_path
 from pipelines.core.indices import IntArray, Spacing
 from pipelines.core.labels import FOREGROUND, LABEL_COLORS, LABEL_NAMES, AcdcLabel
+from pipelines.figures.style import DPI, panels, save_png
 
 CROP_MARGIN_MM = 15.0
 """Rim of tissue shown around the heart, mm."""
@@ -25,7 +24,6 @@ WINDOW_PERCENTILES = (1.0, 99.0)
 MAX_COLUMNS = 8
 PANEL_INCHES = 2.0
 HEADER_INCHES = 0.75
-DPI = 110
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
@@ -103,8 +101,7 @@ def curve_figure(
     Raises:
         OutputError: If the file cannot be written.
     """
-    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
-    axes = figure.add_subplot()
+    figure, (axes,) = panels(width=6.4, height=3.6)
     for label, volumes_ml in ((AcdcLabel.LV, lv_ml), (AcdcLabel.RV, rv_ml)):
         axes.plot(times, volumes_ml, color=LABEL_COLORS[label], marker="o", markersize=3, label=label.name)
     for name, index in (("ED", index_ed), ("ES", index_es)):
@@ -119,7 +116,6 @@ def curve_figure(
     axes.set(xlabel=x_label, ylabel="volume (mL)", title=title)
     axes.set_ylim(bottom=0)
     axes.margins(y=0.15)
-    axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
     save_png(figure, path)
 
@@ -188,14 +184,3 @@ def _draw_legend(figure: Figure, *, has_truth: bool) -> None:
         frameon=False,
         borderaxespad=0,
     )
-
-
-def save_png(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, whole or not at all.
-
-    Raises:
-        OutputError: If the file cannot be written.
-    """
-    FigureCanvasAgg(figure)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=DPI)

@@ -1,19 +1,20 @@
 """ROC, confusion matrix and calibration of a classification, as files and in TensorBoard."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from sklearn.metrics import roc_curve
+from sklearn.calibration import CalibrationDisplay
+from sklearn.metrics import ConfusionMatrixDisplay, RocCurveDisplay
 from torch.utils.tensorboard import SummaryWriter
 
-from pipelines.core.files import atomic_path
 from pipelines.datasets.chest_xray import Finding
+from pipelines.figures.style import panels, save_png
 
-SIDE_INCHES = 4.2
-DPI = 110
+SIDE_INCHES: Final = 4.2
 
 
 def write_figures(metrics: dict[str, Any], folder: Path) -> None:
@@ -33,8 +34,7 @@ def write_figures(metrics: dict[str, Any], folder: Path) -> None:
     }
     with SummaryWriter(str(folder / "tensorboard")) as writer:
         for name, figure in figures.items():
-            with atomic_path(folder / f"{name}.png") as temporary:
-                figure.savefig(temporary, dpi=DPI)
+            save_png(figure, folder / f"{name}.png")
             writer.add_figure(name, figure)
         for name, value in metrics["summary"].items():
             if isinstance(value, int | float):
@@ -43,41 +43,42 @@ def write_figures(metrics: dict[str, Any], folder: Path) -> None:
 
 def roc_figure(metrics: dict[str, Any]) -> Figure:
     """ROC curve with the operating point; without a curve where only one class is there."""
-    figure, axes = _axes("1 - specificity", "sensitivity")
+    figure, (axes,) = panels(width=SIDE_INCHES, height=SIDE_INCHES)
     truth = np.array([case["finding"] == Finding.PNEUMONIA for case in metrics["cases"]])
     summary = metrics["summary"]
-    axes.plot([0, 1], [0, 1], color="0.8", linewidth=1)
     if 0 < truth.sum() < len(truth):
-        false_rate, true_rate, _ = roc_curve(truth, [case["probability"] for case in metrics["cases"]])
-        axes.plot(false_rate, true_rate, color="tab:red")
+        scores = [case["probability"] for case in metrics["cases"]]
+        RocCurveDisplay.from_predictions(truth, scores, ax=axes, color="tab:red", plot_chance_level=True)
         axes.plot(1 - summary["specificity"], summary["sensitivity"], "o", color="black")
         axes.set_title(f"AUROC {summary['auroc']:.3f}, threshold {summary['threshold']:.2f}", fontsize=10)
     else:
         axes.set_title("one class only: no ROC", fontsize=10)
+    axes.set(xlabel="1 - specificity", ylabel="sensitivity")
     return figure
 
 
 def confusion_figure(counts: list[list[int]]) -> Figure:
     """Confusion matrix, rows the truth, columns the decision."""
-    figure, axes = _axes("decided", "truth")
-    axes.imshow(counts, cmap="Blues")
-    darkest = max(max(row) for row in counts)
-    for row, values in enumerate(counts):
-        for column, value in enumerate(values):
-            color = "white" if value > darkest / 2 else "black"
-            axes.text(column, row, str(value), ha="center", va="center", color=color)
-    names = [finding.value.lower() for finding in Finding]
-    axes.set_xticks(range(len(names)), names)
-    axes.set_yticks(range(len(names)), names)
+    figure, (axes,) = panels(width=SIDE_INCHES, height=SIDE_INCHES)
+    draw_confusion(axes, counts, [finding.value.lower() for finding in Finding])
     return figure
+
+
+def draw_confusion(axes: Axes, counts: Sequence[Sequence[int]], names: Sequence[str]) -> None:
+    """Confusion matrix in a panel, rows the truth."""
+    display = ConfusionMatrixDisplay(np.array(counts), display_labels=list(names))
+    display.plot(ax=axes, cmap="Blues", colorbar=False)
+    axes.set(xlabel="predicted", ylabel="truth")
 
 
 def calibration_figure(metrics: dict[str, Any]) -> Figure:
     """Share of pneumonia against the mean probability of each bin."""
-    figure, axes = _axes("probability of pneumonia", "share with pneumonia")
+    figure, (axes,) = panels(width=SIDE_INCHES, height=SIDE_INCHES)
     curve = metrics["calibration"]
-    axes.plot([0, 1], [0, 1], color="0.8", linewidth=1)
-    axes.plot([row["probability"] for row in curve], [row["share"] for row in curve], "o-", color="tab:red")
+    shares, probabilities = ([row[name] for row in curve] for name in ("share", "probability"))
+    scores = [case["probability"] for case in metrics["cases"]]
+    display = CalibrationDisplay(np.array(shares), np.array(probabilities), np.array(scores))
+    display.plot(ax=axes, color="tab:red")
     for row in curve:
         axes.annotate(
             str(row["images"]),
@@ -87,13 +88,5 @@ def calibration_figure(metrics: dict[str, Any]) -> Figure:
             fontsize=7,
         )
     axes.set_title(f"expected calibration error {metrics['summary']['ece']:.3f}", fontsize=10)
+    axes.set(xlabel="probability of pneumonia", ylabel="share with pneumonia")
     return figure
-
-
-def _axes(x_label: str, y_label: str) -> tuple[Figure, Any]:
-    figure = Figure(figsize=(SIDE_INCHES, SIDE_INCHES), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.set_xlabel(x_label)
-    axes.set_ylabel(y_label)
-    return figure, axes

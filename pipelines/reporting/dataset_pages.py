@@ -4,22 +4,21 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from rich.table import Table
+from rich.table import Table as RichTable
 
-from pipelines.core.files import write_text
 from pipelines.datasets.readers import READERS, Reader
-from pipelines.reporting.markdown import fill_blocks
+from pipelines.reporting.document import Table
+from pipelines.reporting.markdown import fill_page
+from pipelines.reporting.terminal import render
 
 BLOCK: Final = "readers"
 """Name of the block in the documentation that the registry fills, see `markdown.block_marks`."""
 
 
-def datasets_table(readers: Iterable[Reader]) -> Table:
-    """A row for each dataset: name, what it is, access, licence."""
-    table = Table("name", "what", "access", "licence", show_lines=True)
-    for reader in readers:
-        table.add_row(reader.name, f"{reader.title}: {reader.content}", reader.access, reader.licence)
-    return table
+def datasets_table(readers: Iterable[Reader]) -> RichTable:
+    """A row for each dataset: name, content, access, licence."""
+    rows = [[one.name, f"{one.title}: {one.content}", one.access, one.licence] for one in readers]
+    return render(Table("", ["name", "content", "access", "licence"], rows), show_lines=True)
 
 
 def reader_lines(reader: Reader) -> list[str]:
@@ -68,6 +67,4 @@ def fill_readers_page(page: Path) -> Path:
         DataError: If the page or its marks are not there.
         OutputError: If it cannot be written.
     """
-    text = page.read_text(encoding="utf-8") if page.is_file() else ""
-    write_text(page, fill_blocks(page, text, {BLOCK: readers_markdown()}))
-    return page
+    return fill_page(page, {BLOCK: readers_markdown()})

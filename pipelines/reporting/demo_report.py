@@ -6,16 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich import box
-from rich.table import Table as TerminalTable
-
 from pipelines.core.indices import CardiacIndices, cardiac_indices
 from pipelines.core.labels import FOREGROUND, LABEL_NAMES
 from pipelines.core.records import PatientRecord, Phase
 from pipelines.core.volume import Volume
 from pipelines.datasets.loading import load_label
 from pipelines.inference.study_result import StudyResult
-from pipelines.reporting.html import MISSING, Picture, Section, Table, write_report
+from pipelines.reporting.document import Document, Picture, Section, Table, interval, number
+from pipelines.reporting.html import write_html
+from pipelines.reporting.language import DEFAULT, read_language
 from pipelines.training.history import history_figure
 
 FIELDS = {
@@ -58,7 +57,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class DemoFindings:
-    """Everything the report tells.
+    """The content of the report.
 
     Attributes:
         is_phantom: Whether the cohort was generated.
@@ -113,26 +112,17 @@ def compare_with_labels(measured: CardiacIndices, patient: PatientRecord) -> Com
     return Comparison(patient.patient, patient.group, measured, truth, is_new=True)
 
 
-def comparison_table(comparisons: Sequence[Comparison]) -> TerminalTable:
-    """Table for the terminal: measured and true indices, a row a patient."""
-    table = TerminalTable(
-        title="Measured / true (* new study, segmented frame by frame)",
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        show_edge=False,
-    )
-    table.add_column("patient", no_wrap=True)
-    table.add_column("group", no_wrap=True)
-    for title in FIELDS:
-        table.add_column(title, justify="right", no_wrap=True)
+def comparison_table(comparisons: Sequence[Comparison]) -> Table:
+    """Measured and true indices for the terminal, a row a patient."""
+    rows = []
     for comparison in comparisons:
         cells = (
-            " / ".join(_number(value, 1 if "%" in title else 0) for value in comparison.pair(field))
+            " / ".join(number(value, 1 if "%" in title else 0) or "–" for value in comparison.pair(field))
             for title, field in FIELDS.items()
         )
-        table.add_row(comparison.patient + "*" * comparison.is_new, comparison.group, *cells)
-    return table
+        rows.append([comparison.patient + "*" * comparison.is_new, comparison.group, *cells])
+    caption = "Measured / true (* new study, segmented frame by frame)"
+    return Table(caption, ["patient", "group", *FIELDS], rows)
 
 
 def write_demo_report(
@@ -142,7 +132,7 @@ def write_demo_report(
 
     Args:
         path: HTML file to write.
-        findings: What it tells.
+        findings: Its content.
         run: Folder of the training, with `history.csv`; takes `curves.png`.
         evaluation: Folder of the evaluation, with `overlays`.
         manifest: JSON of the demo, shown as it is.
@@ -154,10 +144,14 @@ def write_demo_report(
         for measured, truth in (comparison.pair("lv_ef_percent") for comparison in findings.comparisons)
         if measured is not None and truth is not None
     ]
-    ef_text = f" LV EF is off by {statistics.mean(ef_errors):.1f} points on average." if ef_errors else ""
+    ef_text = (
+        f" LV EF is off by {statistics.mean(ef_errors):.1f} percentage points on average."
+        if ef_errors
+        else ""
+    )
     lead = (
         f"A UNet was trained on {whose} and measured on {summary['patients']} that it had not seen: "
-        f"mean Dice {_decimal(summary['dice']['mean'])}.{ef_text}"
+        f"mean Dice {number(summary['dice']['mean'], 3)}.{ef_text}"
     )
     if findings.is_phantom:
         lead += " Phantom figures show that the software works and say nothing about real hearts."
@@ -183,7 +177,7 @@ def write_demo_report(
             listing=manifest.read_text(encoding="utf-8"),
         ),
     ]
-    write_report(path, title="Thorax demo", lead=lead, sections=sections)
+    write_html(path, Document("Thorax demo", lead, sections))
 
 
 def _comparison_section(findings: DemoFindings) -> Section:
@@ -210,8 +204,14 @@ def _comparison_section(findings: DemoFindings) -> Section:
 
 def _accuracy_section(metrics: Mapping[str, Any], evaluation: Path) -> Section:
     summary, intervals = metrics["summary"], metrics["intervals"]["dice"]
+    words = read_language(DEFAULT)
     rows = [
-        [name, _decimal(summary["dice"][name]), _interval(intervals[name]), summary["hd95_mm"][name]]
+        [
+            name,
+            number(summary["dice"][name], 3),
+            interval(intervals[name], 3, words),
+            summary["hd95_mm"][name],
+        ]
         for name in [*(LABEL_NAMES[label] for label in FOREGROUND), "mean"]
     ]
     pictures = [
@@ -243,17 +243,5 @@ def _study_section(study: StudyResult) -> Section:
     return Section("The new study", paragraphs=warnings, pictures=pictures)
 
 
-def _number(value: float | None, digits: int) -> str:
-    return MISSING if value is None else f"{value:.{digits}f}"
-
-
 def _words(path: Path) -> str:
     return path.stem.replace("_", " ")
-
-
-def _decimal(value: float | None) -> str | None:
-    return None if value is None else f"{value:.3f}"
-
-
-def _interval(ends: Sequence[float] | None) -> str | None:
-    return f"{ends[0]:.3f} to {ends[1]:.3f}" if ends else None

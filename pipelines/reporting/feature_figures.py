@@ -18,7 +18,8 @@ from pipelines.explanation.feature_maps import (
     liveliest_channels,
     recorded,
 )
-from pipelines.figures.overlay import WINDOW_PERCENTILES, FloatArray, save_png
+from pipelines.figures.overlay import WINDOW_PERCENTILES, FloatArray
+from pipelines.figures.style import save_png
 from pipelines.models.predictor import Predictor
 
 CHANNELS: Final = 15

@@ -1,143 +1,59 @@
-"""Self-contained HTML reports: text, tables and pictures in one file that needs nothing else."""
+"""HTML that needs nothing else: text, tables and pictures in one file, and the same laid out as PDF."""
 
-import base64
+import logging
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
+from PIL import ImageFile
 
 import pipelines
-from pipelines.core.errors import DataError
-from pipelines.core.files import write_text
-from pipelines.reporting.bidi import is_foreign, isolate
-from pipelines.reporting.language import DEFAULT, Language, read_language
-
-Cell = str | float | int | None
-
-MISSING = "–"
-"""Shown for a figure that is not defined."""
-
+from pipelines.core.errors import ConfigError
+from pipelines.core.files import atomic_path, write_text
+from pipelines.reporting.document import Document, cell_text
+from pipelines.reporting.language import (
+    DEFAULT,
+    ISOLATE,
+    POP_ISOLATE,
+    RIGHT_TO_LEFT,
+    Language,
+    read_language,
+)
 
 LONGEST_WORD = 40
 """Letters of a word from which on it may be broken anywhere."""
 
+_RUN = re.compile(
+    f"{ISOLATE}[^{POP_ISOLATE}]*{POP_ISOLATE}"
+    f"|[+\\-]?[A-Za-z0-9](?:(?:(?!: )[^{RIGHT_TO_LEFT}{ISOLATE}])*[A-Za-z0-9%])?"
+)
+"""A marked sentence, or words and figures up to a colon: what follows it belongs to the text around."""
 
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A table with a caption; the first column names the rows.
-
-    Attributes:
-        caption: What the table shows, with the units its header does not tell.
-        header: Column titles, units included.
-        rows: One cell a column; floats are shown with one digit, None as a dash.
-    """
-
-    caption: str
-    header: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
+RIGHT_TO_LEFT_MARK, EMBED, POP = "\u200f", "\u202a", "\u202c"
+"""For programs that know no isolation: a letter of no width, and the ends of an embedding."""
 
 
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """A PNG with a caption.
-
-    Attributes:
-        path: PNG file, which must exist; its bytes go into the report.
-        alt: What is to be seen, for those who do not see it.
-        caption: Text below the picture.
-    """
-
-    path: Path
-    alt: str
-    caption: str = ""
-
-    def data_uri(self) -> str:
-        """The picture's bytes as a `data:` address.
-
-        Raises:
-            DataError: If the file is missing.
-        """
-        return "data:image/png;base64," + base64.b64encode(self.content()).decode("ascii")
-
-    def content(self) -> bytes:
-        """The picture's bytes.
-
-        Raises:
-            DataError: If the file is missing.
-        """
-        try:
-            return self.path.read_bytes()
-        except OSError as error:
-            raise DataError(f"expected a picture at {self.path}, found {error.strerror}") from error
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """A work or a page that the text leans on.
-
-    Attributes:
-        text: What it is, as a reader would cite it.
-        url: Where it is.
-    """
-
-    text: str
-    url: str
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """A part of a report under its own heading.
-
-    Attributes:
-        title: Heading, unique in the report.
-        paragraphs: Plain text above tables and pictures.
-        tables: Shown first.
-        pictures: Shown below the tables.
-        listing: Preformatted text at the end, folded away, e.g. a manifest.
-        points: Short sentences, a list below the paragraphs.
-        references: Links, a list at the end.
-        level: 2 for a chapter, 3 for a part of the chapter before it.
-    """
-
-    title: str
-    paragraphs: Sequence[str] = ()
-    tables: Sequence[Table] = ()
-    pictures: Sequence[Picture] = ()
-    listing: str = ""
-    points: Sequence[str] = ()
-    references: Sequence[Reference] = ()
-    level: Literal[2, 3] = 2
-
-
-def write_report(
-    path: Path, *, title: str, lead: str, sections: Sequence[Section], language: Language | None = None
-) -> None:
-    """Write one HTML file with everything in it.
+def write_html(path: Path, document: Document, language: Language | None = None) -> None:
+    """Write a document as one HTML file with everything in it.
 
     Text is escaped, pictures are embedded, and the file loads nothing from outside.
 
     Args:
         path: HTML file to write; its folder is made if it does not exist.
-        title: Title and main heading.
-        lead: First paragraph: what was done and what came out.
-        sections: Parts in their order.
-        language: Of the title, the lead and the sections; English without it.
+        document: What to write.
+        language: Of the document; English without it.
 
     Raises:
         DataError: If a picture is missing, or the rows of a table do not fit its header.
         OutputError: If the file cannot be written.
     """
-    write_text(path, report_text(title=title, lead=lead, sections=sections, language=language))
+    write_text(path, html_text(document, language))
 
 
-def report_text(
-    *, title: str, lead: str, sections: Sequence[Section], language: Language | None = None
-) -> str:
-    """The document that `write_report` writes.
+def html_text(document: Document, language: Language | None = None) -> str:
+    """The text that `write_html` writes.
 
     In a language that runs from right to left, foreign words and figures are isolated.
 
@@ -145,9 +61,9 @@ def report_text(
         DataError: If a picture is missing, or the rows of a table do not fit its header.
     """
     words = language or read_language(DEFAULT)
-    for section in sections:
+    for section in document.sections:
         for table in section.tables:
-            _check_table(table)
+            table.texts()
     environment = Environment(
         loader=PackageLoader("pipelines.reporting"),
         autoescape=True,
@@ -163,30 +79,120 @@ def report_text(
     environment.tests["figure"] = _is_figure
     environment.tests["unbroken"] = _is_unbroken
     template = environment.get_template("report.html.j2")
-    return (
-        template.render(title=title, lead=lead, sections=sections, words=words, version=pipelines.__version__)
-        + "\n"
+    text = template.render(
+        title=document.title,
+        lead=document.lead,
+        sections=document.sections,
+        words=words,
+        version=pipelines.__version__,
+    )
+    return text + "\n"
+
+
+def require_pdf() -> Any:
+    """The package that lays out pages.
+
+    Importing it lets Pillow read truncated pictures in the whole process; that is undone here, since a
+    truncated radiograph must be refused.
+
+    Raises:
+        ConfigError: If it, or the libraries of the system that it needs, are not there.
+    """
+    truncated = ImageFile.LOAD_TRUNCATED_IMAGES
+    try:
+        import weasyprint
+    except (ImportError, OSError) as error:  # OSError: Pango is not there
+        raise ConfigError(
+            f"expected WeasyPrint and Pango for a PDF, found {error}; run pip install 'thorax[report]', "
+            "install Pango (Debian and Ubuntu: libpangoft2-1.0-0), or leave the PDF out by --format"
+        ) from error
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = truncated
+    return weasyprint
+
+
+def write_pdf(path: Path, html: str) -> None:
+    """Write an HTML document as a tagged PDF; nothing but what is in the document is read.
+
+    Args:
+        path: PDF to write.
+        html: Document as from `html_text`.
+
+    Raises:
+        ConfigError: If WeasyPrint is not there.
+        OutputError: If the file cannot be written.
+    """
+    weasyprint = require_pdf()
+    # Rules for the screen that pages do not know are no concern of the reader's.
+    logging.getLogger("weasyprint").setLevel(logging.ERROR)
+    logging.getLogger("fontTools").setLevel(logging.ERROR)
+    fetcher = weasyprint.urls.URLFetcher(allowed_protocols=("data",))
+    with atomic_path(path) as temporary:
+        weasyprint.HTML(string=html, url_fetcher=fetcher).write_pdf(temporary, pdf_tags=True)
+
+
+def is_foreign(text: str, language: Language) -> bool:
+    """Whether words of another direction stand in a text of a right-to-left language alone."""
+    return language.is_rtl and not re.search(f"[{RIGHT_TO_LEFT}]", text)
+
+
+def isolate(text: str, language: Language) -> Markup:
+    """Escaped text whose foreign words and figures keep their order and leave their surroundings alone.
+
+    Args:
+        text: Plain text.
+        language: Of the text around it. Nothing but escaping is done where it runs from left to right.
+
+    References:
+        Unicode Bidirectional Algorithm, https://www.unicode.org/reports/tr9/.
+    """
+    if not language.is_rtl:
+        return escape(text)
+    if is_foreign(text, language):
+        return Markup('<bdi dir="ltr" lang="en">{}</bdi>').format(text)
+    return Markup("").join(
+        Markup('<bdi dir="ltr">{}</bdi>').format(piece) if is_run else escape(piece)
+        for piece, is_run in split_runs(text)
     )
 
 
-def _check_table(table: Table) -> None:
-    wrong = [len(row) for row in table.rows if len(row) != len(table.header)]
-    if wrong:
-        raise DataError(
-            f"expected {len(table.header)} cells in each row of {table.caption!r}, found {wrong[0]}"
-        )
+def marked(text: str, language: Language) -> str:
+    """Text for programs without isolation: foreign runs are embedded, and a mark keeps the next apart."""
+    if not language.is_rtl:
+        return text
+    if is_foreign(text, language):
+        return f"{EMBED}{text}{POP}"
+    return "".join(
+        f"{EMBED}{piece}{POP}{RIGHT_TO_LEFT_MARK}" if is_run else piece for piece, is_run in split_runs(text)
+    )
+
+
+def split_runs(text: str) -> list[tuple[str, bool]]:
+    """Pieces of a text in their order, each with whether it runs from left to right."""
+    pieces: list[tuple[str, bool]] = []
+    start = 0
+    while found := _RUN.search(text, start):
+        begin, end = found.span()
+        run = found[0].strip(ISOLATE + POP_ISOLATE)
+        # A bracket that opens within a run closes right after it, or is not part of it.
+        if not found[0].startswith(ISOLATE) and run.count("(") > run.count(")"):
+            if text[end : end + 1] == ")":
+                end += 1
+            else:
+                end = begin + len(run[: run.rindex("(")].rstrip())
+            run = text[begin:end]
+        if begin > start:
+            pieces.append((text[start:begin], False))
+        pieces.append((run, True))
+        start = end
+    if start < len(text):
+        pieces.append((text[start:], False))
+    return pieces
 
 
 def _is_unbroken(value: Any) -> bool:
     """A word that is wider than a column may be, such as a checksum."""
     return isinstance(value, str) and len(value) > LONGEST_WORD and " " not in value
-
-
-def cell_text(value: Cell) -> str:
-    """Text of a cell: floats with one digit, and a dash for what is not defined."""
-    if value is None or value != value:  # NaN alone differs from itself
-        return MISSING
-    return f"{value:.1f}" if isinstance(value, float) else str(value)
 
 
 def _is_figure(value: Any) -> bool:

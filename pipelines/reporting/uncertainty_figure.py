@@ -15,8 +15,8 @@ from pipelines.figures.overlay import (
     WINDOW_PERCENTILES,
     crop_around_heart,
     draw_contour,
-    save_png,
 )
+from pipelines.figures.style import save_png
 
 TITLES: Final = (
     "prediction, truth dashed",

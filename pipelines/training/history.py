@@ -4,14 +4,10 @@ import csv
 from pathlib import Path
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from pipelines.core.errors import DataError
-from pipelines.core.files import atomic_path
 from pipelines.core.labels import FOREGROUND, LABEL_COLORS, LABEL_NAMES
-
-DPI = 110
+from pipelines.figures.style import panels, save_png
 
 Series = tuple[list[int], list[float]]
 """Epochs and the values recorded at them."""
@@ -29,9 +25,7 @@ def history_figure(history: Path, path: Path) -> None:
         OutputError: If the file cannot be written.
     """
     series = read_history(history)
-    figure = Figure(figsize=(11.0, 3.4), layout="constrained", dpi=DPI)
-    FigureCanvasAgg(figure)
-    losses, dice, rate = figure.subplots(1, 3)
+    figure, (losses, dice, rate) = panels(3)
     _draw(losses, series, "train_loss", "training: Dice + cross-entropy", "0.4")
     _draw(losses, series, "val_dice_loss", "validation: soft Dice loss", "#d97706")
     for label in FOREGROUND:
@@ -43,11 +37,9 @@ def history_figure(history: Path, path: Path) -> None:
     rate.set(ylabel="learning rate", ylim=(0, None))
     for axes in (losses, dice, rate):
         axes.set_xlabel("epoch")
-        axes.spines[["top", "right"]].set_visible(False)
         if axes is not rate and axes.lines:
             axes.legend(frameon=False, fontsize=8)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=DPI)
+    save_png(figure, path)
 
 
 def read_history(history: Path) -> dict[str, Series]:

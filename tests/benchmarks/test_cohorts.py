@@ -7,19 +7,14 @@ from types import SimpleNamespace
 import pytest
 from bench_content import bench_content
 from cohort_stand_ins import StandInModel, write_hearts
+from report_folders import page_of
 from rich.console import Console
 
 from pipelines.benchmarks import cohorts
 from pipelines.benchmarks.cohorts import CohortBench, _cost, _plain, _working_s, run_cohort_bench
 from pipelines.core.errors import ConfigError
-from pipelines.reporting.markdown import block_marks
-from pipelines.reporting.scale_results import (
-    BLOCKS,
-    PAGE_NAME,
-    cohort_figures,
-    cohort_table,
-    write_scale_results,
-)
+from pipelines.reporting.results.scale import cohort_values
+from pipelines.reporting.results.speed import targets_table
 
 ROW = {
     "error": None,
@@ -85,8 +80,6 @@ def test_figures_of_a_benchmark_fill_the_page(tmp_path: Path, monkeypatch: pytes
     assert content["efficiency"] == pytest.approx(202.0 / (2 * 106.05))
     assert content["cine"]["shape"][3] == 3
     assert content["cine"]["unpacked_bytes"] > content["cine"]["cost"]["bytes_read"]
-    marks = "\n".join("\n".join(block_marks(name)) for name in BLOCKS)
-    (tmp_path / PAGE_NAME).write_text(marks)
-    text = write_scale_results(tmp_path / "bench", tmp_path).read_text()
+    text = page_of(tmp_path / "docs", tmp_path / "bench")
     assert "| plain loop, 4 volumes |" in text
-    assert cohort_table(content).row_count == len(cohort_figures(content))
+    assert len(targets_table(cohort_values(content)).rows) == len(cohort_values(content))

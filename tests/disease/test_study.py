@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from report_folders import page_of
 from square_heart import write_square_hearts
 
 from pipelines.core.errors import DataError
@@ -13,7 +14,6 @@ from pipelines.disease import classify
 from pipelines.disease.classify import fit_search, nested
 from pipelines.disease.patients import mask_of, measure_hearts
 from pipelines.disease.study import accuracy_figures, study_disease
-from pipelines.reporting.disease_results import write_disease_results
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -103,19 +103,19 @@ def test_a_study_measures_truth_and_masks_and_the_hold_out_when_told(
     # The patients without a mask are named.
     assert {problem["source"] for problem in written["problems"]} == {"masks"}
     page = write_disease_page(tmp_path)
-    assert "| hold-out, predicted masks | 4 | 4 | 1.000 |" in page
+    assert "| test set, predicted masks | 4 | 4 | 1.000 |" in page
     assert "this is no diagnosis" in page
 
 
 def write_disease_page(folder: Path) -> str:
     command = ["thorax", "disease", "runs/acdc", "--output", "runs/disease"]
     (folder / "out" / "manifest.json").write_text(json.dumps({"command": command}))
-    page = write_disease_results(folder / "out", folder / "docs")
-    for name in ("disease_confusion.png", "disease_importance.png"):
+    page = page_of(folder / "docs", folder / "out")
+    for name in ("page-confusion.png", "page-importance.png"):
         assert (folder / "docs" / name).stat().st_size > 0
-        assert f"]({name})" in page.read_text()
-    assert "thorax disease runs/acdc --output runs/disease" in page.read_text()
-    return page.read_text()
+        assert f"]({name})" in page
+    assert "thorax disease runs/acdc --output runs/disease" in page
+    return page
 
 
 def test_without_the_hold_out_and_masks_nothing_is_told_of_them(

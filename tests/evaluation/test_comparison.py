@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from report_folders import page_of
 from scipy.stats import wilcoxon
 
 from pipelines.core.errors import ConfigError, DataError
@@ -13,12 +14,12 @@ from pipelines.core.files import write_json
 from pipelines.core.labels import FOREGROUND, AcdcLabel
 from pipelines.core.records import Phase
 from pipelines.evaluation.cases import Case
-from pipelines.evaluation.compare import compare
+from pipelines.evaluation.compare import compare, write_comparison
 from pipelines.evaluation.comparison import Figure, compare_models, patient_values
 from pipelines.evaluation.metrics import StructureMetrics
 from pipelines.evaluation.models import Model
 from pipelines.evaluation.summary import summarise
-from pipelines.reporting.comparison_page import comparison_command, write_comparison, write_comparison_results
+from pipelines.reporting.report import write_result_page
 
 PATIENTS = [f"p{number}" for number in range(6)]
 ABSENT = StructureMetrics(None, None, None, None, None, None, None, absent_from="both")
@@ -133,7 +134,6 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
             folder / name / "manifest.json", {"networks": ["vnet"], "threads": 1, "parameters": 4_500_000}
         )
     content = compare([folder / name for name in MODELS], [], folder / "out")
-    content["command"] = "thorax compare"
     assert write_comparison(content, folder / "out")
     return folder / "out"
 
@@ -157,15 +157,15 @@ def test_the_table_has_models_parts_and_structures(written: Path) -> None:
     assert float(ef.split(",")[4]) == pytest.approx(10)
 
 
-def test_the_pages_tell_of_models_phases_and_groups(written: Path, tmp_path: Path) -> None:
-    page = write_comparison_results(written, tmp_path).read_text()
-    assert page == (written / "comparison.md").read_text()
+def test_the_page_has_models_phases_and_groups(written: Path, tmp_path: Path) -> None:
+    page = page_of(tmp_path, written)
     assert "| parameters, million | 4.50 | 4.50 | 4.50 |" in page
     assert "0 of 3 pairs differ with a Holm-corrected p below 0.05" in page
-    for words in ("By phase", "By disease group", "DCM (3), Dice", "Wilcoxon p", "Ranks with 95%"):
+    for words in ("By phase", "By disease group", "DCM (3), Dice", "p, Wilcoxon", "Ranks with 95%"):
         assert words in page
-    assert (tmp_path / "comparison.png").read_bytes().startswith(b"\x89PNG")
-    assert "data:image/png" in (written / "comparison.html").read_text()
+    assert (tmp_path / "page-models_paired.png").read_bytes().startswith(b"\x89PNG")
+    page = write_result_page(written, tmp_path / "comparison.html").read_text()
+    assert page.count("data:image/png") == 2
 
 
 def test_a_model_is_read_from_its_text(tmp_path: Path) -> None:
@@ -197,12 +197,3 @@ def test_models_need_patients_and_names_of_their_own(tmp_path: Path) -> None:
         compare([], [Model.parse("a=unet")], tmp_path)
     with pytest.raises(ConfigError, match="different names"):
         compare([tmp_path / "a"], [Model.parse("a=unet")], tmp_path)
-
-
-def test_the_command_that_is_shown_has_no_path_of_the_machine() -> None:
-    words = ["/bin/thorax", "compare", "--model", "a=unet:/x/runs/u/best.pt+vnet:/x/v/best.pt+tta"]
-    words += ["--dataset-dir", "/x/prep", "--output", "/x/out"]
-    assert comparison_command(words) == (
-        "thorax compare --model a=unet:runs/u/best.pt+vnet:runs/v/best.pt+tta "
-        "--dataset-dir /path/to/prepared --output runs/out"
-    )

@@ -1,14 +1,18 @@
-"""A report is one sound, safe, self-contained HTML file."""
+"""A document is one sound, safe, self-contained HTML file."""
 
 import base64
+import importlib.util
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 from pipelines.core.errors import DataError
-from pipelines.reporting.html import MISSING, Picture, Section, Table, write_report
+from pipelines.reporting.document import MISSING, Document, Picture, Section, Table
+from pipelines.reporting.html import write_html
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
@@ -61,7 +65,7 @@ def text(tmp_path: Path) -> str:
         listing='{"a": "<b>"}',
     )
     path = tmp_path / "new" / "report.html"
-    write_report(path, title="A report", lead="It worked.", sections=[section, Section("Empty")])
+    write_html(path, Document("A report", "It worked.", [section, Section("Empty")]))
     return path.read_text(encoding="utf-8")
 
 
@@ -122,11 +126,28 @@ def test_links_lead_to_sections_and_ids_are_unique(tree: Tree) -> None:
 def test_a_missing_picture_is_a_data_error(tmp_path: Path) -> None:
     section = Section("one", pictures=[Picture(tmp_path / "none.png", "nothing")])
     with pytest.raises(DataError, match="expected a picture at"):
-        write_report(tmp_path / "report.html", title="", lead="", sections=[section])
+        write_html(tmp_path / "report.html", Document("", "", [section]))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_row_that_does_not_fit_its_header_is_a_data_error(tmp_path: Path) -> None:
     section = Section("one", tables=[Table("two columns", ["a", "b"], [["x", 1.0], ["y"]])])
     with pytest.raises(DataError, match="expected 2 cells in each row of 'two columns', found 1"):
-        write_report(tmp_path / "report.html", title="", lead="", sections=[section])
+        write_html(tmp_path / "report.html", Document("", "", [section]))
+
+
+def test_truncated_pictures_stay_refused_after_a_pdf() -> None:
+    if importlib.util.find_spec("weasyprint") is None:
+        pytest.skip("WeasyPrint is not installed")
+    code = (
+        "from PIL import ImageFile\n"
+        "from pipelines.core.errors import ConfigError\n"
+        "from pipelines.reporting.html import require_pdf\n"
+        "try:\n"
+        "    require_pdf()\n"
+        "except ConfigError:\n"
+        "    pass\n"
+        "print(ImageFile.LOAD_TRUNCATED_IMAGES)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
+    assert done.stdout.strip() == "False"

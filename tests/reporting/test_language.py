@@ -3,7 +3,7 @@ import re
 import pytest
 
 from pipelines.core.errors import ConfigError
-from pipelines.reporting.bidi import EMBED, POP, RIGHT_TO_LEFT_MARK, isolate, marked, split_runs
+from pipelines.reporting.html import EMBED, POP, RIGHT_TO_LEFT_MARK, isolate, marked, split_runs
 from pipelines.reporting.language import DEFAULT, known_languages, read_language
 
 ENGLISH, PERSIAN = read_language("en"), read_language("fa")

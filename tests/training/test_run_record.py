@@ -6,7 +6,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from pipelines.core.errors import DataError
 from pipelines.models.bundle import ACDC_BUNDLE
-from pipelines.training.run_record import network_in, read_run, shown_command
+from pipelines.training.run_record import read_run, shown_command
 
 HISTORY = """epoch,iteration,train_loss,learning_rate,val_mean_dice,val_dice_loss
 1,10,2.0,0.001,,
@@ -16,9 +16,10 @@ HISTORY = """epoch,iteration,train_loss,learning_rate,val_mean_dice,val_dice_los
 COMMAND = ["__main__.py", "run", "training", "--args_file", "configs/args_attention_unet.yaml"]
 
 
-def write_run(folder: Path, command: list[str], *, fold: int = 0, seconds: float | None = None) -> Path:
+def write_run(folder: Path, *, fold: int = 0, seconds: float | None = None) -> Path:
     folder.mkdir(parents=True)
-    manifest = {"command": command, "fold": fold, "precision": "torch.bfloat16", "threads": 1}
+    manifest = {"name": folder.name, "command": COMMAND, "network": "attention_unet", "batch_size": 8}
+    manifest |= {"fold": fold, "precision": "torch.bfloat16", "threads": 1}
     if seconds is not None:
         manifest["seconds"] = seconds
     (folder / "manifest.json").write_text(json.dumps(manifest))
@@ -27,7 +28,7 @@ def write_run(folder: Path, command: list[str], *, fold: int = 0, seconds: float
 
 
 def test_run_is_read_with_its_last_and_best_figures(tmp_path: Path) -> None:
-    run = read_run(write_run(tmp_path / "first", [*COMMAND, "--batch_size", "8"], seconds=90.0))
+    run = read_run(write_run(tmp_path / "first", seconds=90.0))
     assert (run.name, run.network, run.epochs, run.samples) == ("first", "attention_unet", 3, 240)
     assert (run.seconds, run.precision, run.all_patients) == (90.0, "bfloat16", False)
     assert run.best("val_mean_dice") == 0.8
@@ -36,39 +37,24 @@ def test_run_is_read_with_its_last_and_best_figures(tmp_path: Path) -> None:
     assert run.history["val_mean_dice"] == ([2, 3], [0.8, 0.75])
 
 
-def test_batch_size_is_found_in_each_way_to_set_it_and_else_is_the_bundles(tmp_path: Path) -> None:
-    def samples(name: str, *words: str) -> int:
-        return read_run(write_run(tmp_path / name, [*words])).samples
-
-    assert samples("a", *COMMAND) == 30 * 12
-    assert samples("b", *COMMAND, "--batch_size=4") == 30 * 4
-    assert samples("c", "thorax", "train", "vnet", "--set", "batch_size=2") == 30 * 2
+def test_a_renamed_run_keeps_name_network_and_samples(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "first")
+    before = read_run(folder)
+    folder.rename(tmp_path / "vnet_tta")
+    assert read_run(tmp_path / "vnet_tta") == before
 
 
 def test_fold_minus_one_is_a_run_on_all_patients(tmp_path: Path) -> None:
-    assert read_run(write_run(tmp_path / "all", COMMAND, fold=-1)).all_patients
+    assert read_run(write_run(tmp_path / "all", fold=-1)).all_patients
 
 
 def test_time_is_the_sum_over_sessions_and_leaves_out_the_pause_between_them(tmp_path: Path) -> None:
-    folder = write_run(tmp_path / "run", COMMAND, seconds=1.0)
+    folder = write_run(tmp_path / "run", seconds=1.0)
     for session, first in enumerate((1000.0, 9000.0)):
         with SummaryWriter(str(folder / "tensorboard"), filename_suffix=f".{session}") as writer:
             for epoch in range(3):
                 writer.add_scalar("train_loss", 1.0, epoch, walltime=first + 60 * epoch)
     assert read_run(folder).seconds == pytest.approx(2 * 3 * 60)
-
-
-def test_weights_of_another_network_do_not_name_the_run(tmp_path: Path) -> None:
-    command = ["thorax", "train", "unet", "--set", "x=1", "--initial", "/data/attention_unet/best.pt"]
-    assert read_run(write_run(tmp_path / "run", command)).network == "unet"
-
-
-@pytest.mark.parametrize(
-    ("text", "network"),
-    [("test_unet_tta", "unet"), ("x_attention_unet", "attention_unet"), ("VNET", None), ("vnet", "vnet")],
-)
-def test_network_is_the_longest_name_in_a_text(text: str, network: str | None) -> None:
-    assert network_in(text) == network
 
 
 def test_command_is_shown_without_paths_of_the_machine() -> None:
@@ -88,19 +74,27 @@ def test_command_is_shown_without_paths_of_the_machine() -> None:
     )
     words = ["thorax", "evaluate", "/here/prep", "--output", "runs/test_unet", "--tta"]
     assert shown_command(words) == "thorax evaluate /path/to/prepared --output runs/test_unet --tta"
+    words = ["/bin/thorax", "compare", "--model", "a=unet:/data/runs/u/best.pt+vnet:/x/v/best.pt+tta"]
+    assert shown_command([*words, "--output", "/data/out"]) == (
+        "thorax compare --model a=unet:runs/u/best.pt+vnet:runs/v/best.pt+tta --output runs/out"
+    )
 
 
 def test_folder_without_a_run_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="expected the history of a training"):
         read_run(tmp_path)
     (tmp_path / "history.csv").write_text(HISTORY)
-    with pytest.raises(DataError, match=r"expected a training run with manifest\.json"):
+    with pytest.raises(DataError, match=r"expected a training run whose manifest\.json"):
         read_run(tmp_path)
 
 
-def test_command_without_a_network_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="expected a command with one of unet, attention_unet, vnet"):
-        read_run(write_run(tmp_path / "run", ["thorax", "demo"]))
+def test_a_run_of_a_version_that_did_not_record_its_network_is_an_error(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["network"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(DataError, match="has command, network and batch_size.*add what is missing"):
+        read_run(folder)
 
 
 def test_weights_of_the_bundle_are_shown_where_they_lie_in_it() -> None:

@@ -5,12 +5,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from pipelines.core.files import output_folder, write_text
+from pipelines.core.files import output_folder
 from pipelines.core.manifest import write_manifest
 from pipelines.core.progress import Progress
 from pipelines.datasets.prepare import DATALIST_NAME, load_or_prepare
 from pipelines.models.bundle import load_config
-from pipelines.reporting.recipe_results import recipe_page
 from pipelines.training.checks.case import Case
 from pipelines.training.checks.data_check import check_data
 from pipelines.training.checks.early import check_early
@@ -23,7 +22,6 @@ from pipelines.training.checks.rates import sweep
 from pipelines.training.checks.record import RECIPE_NAME, Record
 from pipelines.training.launch import check_settings
 
-REPORT_NAME: Final = "recipe.md"
 CHECK_VOLUMES: Final = 12
 """Volumes that the data and the initial loss are checked on."""
 
@@ -43,6 +41,7 @@ def run_recipe(
     concurrency: int = 0,
     settings: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
+    on_step: Callable[[], object] | None = None,
 ) -> dict[str, Any]:
     """Perform and check the steps from data to a trained network.
 
@@ -51,7 +50,7 @@ def run_recipe(
 
     Args:
         root: Labelled folder in ACDC's layout, or a prepared one.
-        output: Folder for `recipe.json`, `recipe.md` and the runs; made if it does not exist.
+        output: Folder for `recipe.json` and the runs; made if it does not exist.
         network: Network of the ACDC bundle.
         minutes: Time for all steps, about; reading the data comes on top.
         smoke: Seconds instead, to see that all works; a failed step does not end it then.
@@ -61,6 +60,7 @@ def run_recipe(
         concurrency: Trials of the grid at a time on this machine, 0 for one a core.
         settings: Settings that replace those of the bundle, by their id.
         progress: Called with the steps done, their number and the name of the next.
+        on_step: Called when `recipe.json` has a further step, and at the end.
 
     Returns:
         Content of `recipe.json`.
@@ -88,14 +88,16 @@ def run_recipe(
         if progress is not None:
             progress(done, len(steps), title)
         entry = perform(title)
-        write_text(output / REPORT_NAME, recipe_page(record.content))
+        if on_step is not None:
+            on_step()
         if not (entry["passed"] or smoke or keep_going):
             break
     else:
         record.content["finished"] = True
     record.write()
-    write_text(output / REPORT_NAME, recipe_page(record.content))
-    write_manifest(output, **head, finished=record.content["finished"], outputs=[RECIPE_NAME, REPORT_NAME])
+    write_manifest(output, **head, finished=record.content["finished"], outputs=[RECIPE_NAME])
+    if on_step is not None:
+        on_step()
     return record.content
 
 

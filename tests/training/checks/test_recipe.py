@@ -1,10 +1,12 @@
 """Steps follow one another, end at a failure, and go on where they were interrupted."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from report_folders import page_of
 
 from pipelines.core.errors import ConfigError
 from pipelines.training.checks import recipe
@@ -43,10 +45,16 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def test_all_steps_are_done_in_order(steps: dict[str, Any], prepared: Path, tmp_path: Path) -> None:
-    content = run_recipe(prepared, tmp_path, network="vnet")
+    seen: list[int] = []
+
+    def count() -> None:
+        seen.append(len(json.loads((tmp_path / "recipe.json").read_text())["steps"]))
+
+    content = run_recipe(prepared, tmp_path, network="vnet", on_step=count)
     assert steps["done"] == list(DETAILS)
     assert content["finished"]
-    assert "All steps were done; none failed" in (tmp_path / "recipe.md").read_text()
+    assert seen == [1, 2, 3, 4, 5, 6, 7, 7]
+    assert "All steps were done; none failed" in page_of(tmp_path / "docs", tmp_path)
 
 
 def test_a_failed_step_ends_it_unless_told_to_go_on(

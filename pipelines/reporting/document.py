@@ -1,0 +1,225 @@
+"""A result as a document: sections of sentences, tables and pictures, which each medium renders."""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal
+
+from pipelines.core.errors import DataError
+from pipelines.reporting.language import Language
+
+Cell = str | float | int | None
+
+MISSING = "–"
+"""Shown for a value that is not defined."""
+
+
+class Format(StrEnum):
+    """A medium that a report is written in."""
+
+    HTML = "html"
+    PDF = "pdf"
+    PPTX = "pptx"
+    MD = "md"
+
+    @property
+    def file_name(self) -> str:
+        """Name of its file."""
+        return "slides.pptx" if self is Format.PPTX else f"report.{self}"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table with a caption; the first column names the rows.
+
+    Attributes:
+        caption: What the table shows, with units that its header does not have.
+        header: Column titles, units included.
+        rows: One cell a column; floats are shown with one digit, None as not defined.
+    """
+
+    caption: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+
+    def texts(self) -> list[list[str]]:
+        """Text of each cell, empty for None.
+
+        Raises:
+            DataError: If a row does not fit the header.
+        """
+        wrong = [len(row) for row in self.rows if len(row) != len(self.header)]
+        if wrong:
+            raise DataError(
+                f"expected {len(self.header)} cells in each row of {self.caption!r}, found {wrong[0]}"
+            )
+        return [["" if cell is None else cell_text(cell) for cell in row] for row in self.rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A PNG with a caption.
+
+    Attributes:
+        path: PNG file, which must exist.
+        alt: Description for those who do not see it.
+        caption: Text below the picture.
+        of_patient: It shows a patient: pages to publish leave it out.
+    """
+
+    path: Path
+    alt: str
+    caption: str = ""
+    of_patient: bool = False
+
+    def data_uri(self) -> str:
+        """The picture's bytes as a `data:` address.
+
+        Raises:
+            DataError: If the file is missing.
+        """
+        return "data:image/png;base64," + base64.b64encode(self.content()).decode("ascii")
+
+    def content(self) -> bytes:
+        """The picture's bytes.
+
+        Raises:
+            DataError: If the file is missing.
+        """
+        try:
+            return self.path.read_bytes()
+        except OSError as error:
+            raise DataError(f"expected a picture at {self.path}, found {error.strerror}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class BarChart(Picture):
+    """A picture of bars that a program for slides can draw itself.
+
+    Attributes:
+        categories: Names along the axis.
+        series: Values of each series by its name, one a category; None where there is none.
+    """
+
+    categories: Sequence[str] = ()
+    series: Sequence[tuple[str, Sequence[float | None]]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A work or a page that the text cites.
+
+    Attributes:
+        text: The citation.
+        url: Where it is.
+    """
+
+    text: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A part of a document under its own heading.
+
+    Attributes:
+        title: Heading, unique in the document.
+        paragraphs: Plain text.
+        points: Short sentences, a list below the paragraphs.
+        tables: Below the points.
+        pictures: Below the tables.
+        references: Links, a list.
+        listing: Preformatted text at the end.
+        level: 2 for a chapter, 3 for a part of the chapter before it.
+        block: Name of the marked lines of a page that take this section, see `markdown.fill`.
+        chapter: Chapter of a report that takes the section; that of its kind without it.
+        is_detail: Slides leave it to the report.
+    """
+
+    title: str
+    paragraphs: Sequence[str] = ()
+    points: Sequence[str] = ()
+    tables: Sequence[Table] = ()
+    pictures: Sequence[Picture] = ()
+    references: Sequence[Reference] = ()
+    listing: str = ""
+    level: Literal[2, 3] = 2
+    block: str = ""
+    chapter: str = ""
+    is_detail: bool = False
+
+    def without_patients(self) -> "Section":
+        """The section without its pictures of patients."""
+        return replace(self, pictures=[one for one in self.pictures if not one.of_patient])
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A result, or a report on several, before it is written.
+
+    Attributes:
+        title: Title.
+        lead: First paragraph.
+        sections: In order.
+        limits: What its values do not show, a sentence each.
+        suggestions: What follows from its values by rule, a sentence each.
+    """
+
+    title: str
+    lead: str
+    sections: Sequence[Section]
+    limits: Sequence[str] = ()
+    suggestions: Sequence[str] = ()
+
+
+def cell_text(value: Cell) -> str:
+    """Text of a cell: floats with one digit, and a dash for what is not defined."""
+    if value is None or value != value:  # NaN alone differs from itself
+        return MISSING
+    return f"{value:.1f}" if isinstance(value, float) else str(value)
+
+
+def number(value: float | None, digits: int, sign: str = "") -> str | None:
+    """A value with so many digits after the point, None for None or NaN.
+
+    Args:
+        value: The value.
+        digits: Digits after the point.
+        sign: `"+"` shows the sign of positive values too.
+    """
+    return None if value is None or value != value else f"{round(value, digits) + 0.0:{sign}.{digits}f}"
+
+
+def interval(ends: Sequence[float | None] | None, digits: int, words: Language, sign: str = "") -> str | None:
+    """Both ends of an interval, None where there is none."""
+    if ends is None or None in ends:
+        return None
+    low, high = (number(end, digits, sign) for end in ends)
+    return words("figure.interval", low=low, high=high)
+
+
+def estimate(
+    value: float | None,
+    ends: Sequence[float | None] | None,
+    digits: int,
+    words: Language,
+    sign: str = "",
+) -> str | None:
+    """A value with its interval in brackets, where it has one."""
+    shown, between = number(value, digits, sign), interval(ends, digits, words, sign)
+    return f"{shown} ({between})" if shown and between else shown
+
+
+def p_text(p_value: float | None) -> str | None:
+    """A p-value with three digits."""
+    return "< 0.001" if p_value is not None and p_value < 0.001 else number(p_value, 3)
+
+
+def duration(seconds: float | None) -> str | None:
+    """Seconds in hours and minutes."""
+    if seconds is None:
+        return None
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"

@@ -1,0 +1,187 @@
+"""Evaluations on labelled radiographs: scores with intervals, ROC, and recipes compared over seeds."""
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any, Final
+
+from pipelines.evaluation.compare_xray import PairedScore, compare_recipes
+from pipelines.evaluation.evaluate_xray import METRICS_NAME, read_cases
+from pipelines.reporting.document import (
+    Cell,
+    Document,
+    Picture,
+    Section,
+    Table,
+    estimate,
+    number,
+    p_text,
+)
+from pipelines.reporting.language import DEFAULT, Language, read_language
+from pipelines.reporting.source import Context, Kind, Source
+
+PICTURES: Final = ("roc", "confusion", "calibration")
+SCORES: Final = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "f1": "F1",
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+    "auroc": "AUROC",
+    "auprc": "AUPRC",
+}
+DECISIVE: Final = ("accuracy", "auroc")
+"""Scores in which a recipe must be better to be called so."""
+
+
+def document(sources: Sequence[Source], context: Context) -> Document:
+    """Document of evaluations of radiographs.
+
+    Evaluations that share a given name are seeds of one recipe; recipes are compared in pairs.
+
+    Args:
+        sources: Folders of `thorax evaluate-xray`.
+        context: Language.
+    """
+    pictures = [
+        Picture(source.folder / f"{name}.png", name, f"{source.name}: {name}")
+        for source in sources
+        for name in PICTURES
+    ]
+    sections = [
+        Section(
+            "Accuracy",
+            list(map(_threshold_line, sources)),
+            tables=[_overview(sources, context.words)],
+            pictures=pictures,
+            block="accuracy",
+        )
+    ]
+    recipes: dict[str, list[Source]] = {}
+    for source in sources:
+        if source.label:
+            recipes.setdefault(source.label, []).append(source)
+    for first, second in combinations(recipes, 2):
+        folders = ([read_cases(one.folder) for one in recipes[name]] for name in (first, second))
+        scores = compare_recipes(*folders)
+        sections.append(
+            Section(
+                f"{second} against {first}",
+                [verdict(scores, first, second)],
+                tables=[_recipes_table(scores, first, second)],
+                block="comparison",
+            )
+        )
+    title = f"Evaluation on chest X-rays, {', '.join(dict.fromkeys(source.name for source in sources))}"
+    return Document(title, "", sections)
+
+
+KIND: Final = Kind(
+    "classification",
+    METRICS_NAME,
+    "thorax evaluate-xray",
+    "results",
+    document,
+    has=lambda content: "accuracy" in content.get("summary", {}),
+)
+
+
+def scores_table(metrics: Mapping[str, Any], words: Language | None = None) -> Table:
+    """Scores of one evaluation with their intervals.
+
+    Args:
+        metrics: Content of `metrics.json`.
+        words: Language of the intervals; English without it.
+    """
+    summary = metrics["summary"]
+    rows: list[list[Cell]] = [
+        [title, _score(metrics, name, words or read_language(DEFAULT))] for name, title in SCORES.items()
+    ]
+    rows.append(["expected calibration error", number(summary["ece"], 3)])
+    counts = f"{summary['patients']} patients, {summary['images']} images"
+    return Table(f"{counts}, threshold {summary['threshold']:.3f}", ["", "value (95% interval)"], rows)
+
+
+def verdict(scores: Sequence[PairedScore], first: str, second: str) -> str:
+    """Whether the second recipe beats the first, in a sentence for each decisive score.
+
+    Args:
+        scores: As from `compare_recipes`.
+        first: Name of the first recipe.
+        second: Name of the second.
+    """
+    found = {score.name: score for score in scores}
+    return " ".join(_sentence(found[name], first, second) for name in DECISIVE)
+
+
+def _sentence(score: PairedScore, first: str, second: str) -> str:
+    name = SCORES[score.name]
+    if score.interval is None:
+        return f"Whether {second} beats {first} in {name} is not known."
+    low, high = score.interval
+    if low > 0:
+        return f"{second} **beats** {first} in {name}."
+    if high < 0:
+        return f"{first} beats {second} in {name}."
+    how = "better" if score.difference > 0 else "worse" if score.difference < 0 else "level"
+    return f"In {name}, {second} is {how} on average, but **not significantly**: the interval holds zero."
+
+
+def _overview(sources: Sequence[Source], words: Language) -> Table:
+    def row(title: str, cells: Sequence[Cell]) -> list[Cell]:
+        return [title, *cells]
+
+    summaries = [source.content["summary"] for source in sources]
+    parameters = [source.manifest.get("parameters") for source in sources]
+    rows = [
+        row("network", [", ".join(source.networks) for source in sources]),
+        row("parameters", [f"{count / 1e6:.1f} million" if count else None for count in parameters]),
+        *(
+            row(title, [_score(one.content, name, words) for one in sources])
+            for name, title in SCORES.items()
+        ),
+        row("expected calibration error", [number(summary["ece"], 3) for summary in summaries]),
+        row("threshold", [number(summary["threshold"], 3) for summary in summaries]),
+        row("images", [str(summary["images"]) for summary in summaries]),
+        row("patients", [str(summary["patients"]) for summary in summaries]),
+    ]
+    return Table("Scores with 95% intervals", ["", *map(_title, sources)], rows)
+
+
+def _title(source: Source) -> str:
+    leaks = ", split by image: leaks patients" if source.manifest.get("leaks_patients") else ""
+    return f"{source.name}{leaks}"
+
+
+def _score(metrics: Mapping[str, Any], name: str, words: Language) -> str | None:
+    return estimate(metrics["summary"][name], metrics["intervals"][name], 3, words)
+
+
+def _threshold_line(source: Source) -> str:
+    (normal, false_alarms), (missed, found) = source.content["summary"]["confusion_matrix"]
+    return (
+        f"{source.name}, at the threshold chosen on validation: {found} of {found + missed} images with "
+        f"pneumonia were found, {false_alarms} of {normal + false_alarms} normal ones called pneumonia."
+    )
+
+
+def _recipes_table(scores: Sequence[PairedScore], first: str, second: str) -> Table:
+    rows: list[list[Cell]] = []
+    for score in scores:
+        low, high = score.interval or (float("nan"), float("nan"))
+        rows.append(
+            [
+                score.name.replace("_", " "),
+                ", ".join(f"{value:.4f}" for value in score.first),
+                ", ".join(f"{value:.4f}" for value in score.second),
+                f"{score.difference:+.4f} ({low:+.4f} to {high:+.4f})",
+                p_text(score.p_value),
+            ]
+        )
+    header = [
+        "",
+        f"{first}, a seed each",
+        f"{second}, a seed each",
+        "difference of means (95% interval)",
+        "p",
+    ]
+    return Table(f"{second} against {first}", header, rows)

@@ -1,0 +1,185 @@
+"""Folders that commands wrote, each known by a file in it, and what is recorded of them."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pipelines.core.errors import DataError
+from pipelines.core.manifest import MANIFEST_NAME
+from pipelines.reporting.document import Document
+from pipelines.reporting.language import Language
+from pipelines.training.run_record import shown_command
+
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A folder that a command wrote.
+
+    Attributes:
+        folder: The folder.
+        kind: Name of its kind, a key of the language's files.
+        content: JSON in the file that its kind is known by, empty if that file is none.
+        manifest: Its `manifest.json`, empty if it holds none.
+        figures_only: Its pictures that show patients are left out.
+        label: Name given for the report, the same for all folders of a group.
+    """
+
+    folder: Path
+    kind: str
+    content: dict[str, Any]
+    manifest: dict[str, Any]
+    figures_only: bool = False
+    label: str = ""
+
+    @property
+    def name(self) -> str:
+        """Name in the report: the one given, else that of the folder when the command wrote it."""
+        return self.label or str(self.manifest.get("name") or self.folder.resolve().name)
+
+    @property
+    def command(self) -> str | None:
+        """The command that wrote it, with placeholders for the paths."""
+        return shown_command(self.manifest["command"]) if "command" in self.manifest else None
+
+    @property
+    def networks(self) -> list[str]:
+        """Networks of which its manifest or its content tells, in their order."""
+        found = self.manifest.get("networks") or [self.manifest.get("network")]
+        return [str(name) for name in found if name] or [
+            str(name) for name in [self.content.get("network")] if name
+        ]
+
+    def pictures(self, folder: str) -> list[Path]:
+        """PNGs of patients in a sub-folder, in name order; none of them with `figures_only`."""
+        return [] if self.figures_only else sorted((self.folder / folder).glob("*.png"))
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a document is made with besides the folders of its kind.
+
+    Attributes:
+        words: Language.
+        pictures: Existing folder that takes pictures, the document's own.
+        sources: Every folder of the report.
+    """
+
+    words: Language
+    pictures: Path
+    sources: Sequence[Source] = ()
+
+    def of(self, kind: str) -> list[Source]:
+        """Folders of a kind."""
+        return [source for source in self.sources if source.kind == kind]
+
+
+def _any_content(_: Mapping[str, Any]) -> bool:
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of result.
+
+    Attributes:
+        name: Key of the language's files.
+        marker: File that it is known by.
+        command: Command that writes it.
+        chapter: Chapter of a report that takes it.
+        document: Makes one document of all folders of the kind.
+        has: Tells by the content of the marker whether it is of this kind.
+        is_usual: A report on hearts names it where it is missing.
+    """
+
+    name: str
+    marker: str
+    command: str
+    chapter: str
+    document: Callable[[Sequence[Source], Context], Document]
+    has: Callable[[Mapping[str, Any]], bool] = field(default=_any_content)
+    is_usual: bool = False
+
+
+def from_content(kind: Kind, own: Sequence[Source], make: Callable[[], Made]) -> Made:
+    """What `make` makes of the content of folders of a kind.
+
+    Raises:
+        DataError: If a file lacks what this version reads.
+    """
+    try:
+        return make()
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        files = ", ".join(str(source.folder / kind.marker) for source in own)
+        raise DataError(
+            f"expected {files} of '{kind.command}' of this version, found {error!r}; run the command again"
+        ) from error
+
+
+def read_sources(
+    kinds: Sequence[Kind],
+    folders: Sequence[Path],
+    figures_only: Sequence[Path] = (),
+    labels: Mapping[Path, str] | None = None,
+) -> list[Source]:
+    """What the folders hold, in the order of the kinds; a folder may be of several kinds.
+
+    Args:
+        kinds: Kinds to look for.
+        folders: Folders that commands wrote.
+        figures_only: Those of them whose pictures of patients are left out.
+        labels: Names for folders in the report.
+
+    Raises:
+        DataError: If there is none, a folder is of no kind, its file is damaged, or `figures_only` names
+            another.
+    """
+    known = ", ".join(dict.fromkeys(f"{kind.marker} ({kind.command})" for kind in kinds))
+    if not folders:
+        raise DataError(f"expected folders to report on, found none; give some of: {known}")
+    without = {folder.resolve() for folder in figures_only}
+    other = without - {folder.resolve() for folder in folders}
+    if other:
+        raise DataError(
+            f"expected --figures-only to name folders of the report, found {min(other)}; give it as a run too"
+        )
+    contents = {
+        (marker, folder): _content(folder / marker)
+        for folder in dict.fromkeys(folders)
+        for marker in {kind.marker for kind in kinds}
+        if (folder / marker).is_file()
+    }
+    found = [
+        Source(
+            folder,
+            kind.name,
+            contents[kind.marker, folder],
+            _content(folder / MANIFEST_NAME) if (folder / MANIFEST_NAME).is_file() else {},
+            folder.resolve() in without,
+            (labels or {}).get(folder, ""),
+        )
+        for kind in kinds
+        for folder in dict.fromkeys(folders)
+        if (kind.marker, folder) in contents and kind.has(contents[kind.marker, folder])
+    ]
+    strange = [str(folder) for folder in folders if folder not in {source.folder for source in found}]
+    if strange:
+        raise DataError(f"expected folders that hold one of: {known}; found none in {', '.join(strange)}")
+    return found
+
+
+def _content(path: Path) -> dict[str, Any]:
+    if path.suffix != ".json":
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"expected JSON in {path}, found {error!r}; run its command again") from error
+    if not isinstance(content, dict):
+        raise DataError(
+            f"expected an object in {path}, found {type(content).__name__}; run its command again"
+        )
+    return content

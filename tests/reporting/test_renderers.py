@@ -1,0 +1,125 @@
+"""One document in every medium: nothing of it is lost."""
+
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pptx import Presentation
+from pypdf import PdfReader
+from report_folders import PNG
+from rich.console import Console
+
+from pipelines.core.errors import ConfigError, DataError
+from pipelines.reporting.document import Document, Picture, Section, Table
+from pipelines.reporting.html import html_text, require_pdf, write_html, write_pdf
+from pipelines.reporting.language import read_language
+from pipelines.reporting.markdown import block_marks, write_page
+from pipelines.reporting.slides import write_slides
+from pipelines.reporting.terminal import render
+
+TABLE = Table("Dice by structure", ["structure", "Dice"], [["RV", "0.912"], ["LV", 0.5], ["MYO", None]])
+
+
+def document(folder: Path) -> Document:
+    folder.mkdir(exist_ok=True)
+    (folder / "plot.png").write_bytes(PNG)
+    (folder / "heart.png").write_bytes(PNG)
+    pictures = [
+        Picture(folder / "plot.png", "a plot"),
+        Picture(folder / "heart.png", "a heart", of_patient=True),
+    ]
+    section = Section("Accuracy", ["Words."], ["One point."], [TABLE], pictures, block="accuracy")
+    return Document("A result", "A lead.", [section])
+
+
+def as_markdown(path: Path, shown: Document) -> str:
+    write_page(path / "page.md", shown)
+    return (path / "page.md").read_text()
+
+
+def as_html(path: Path, shown: Document) -> str:
+    write_html(path / "page.html", shown)
+    return (path / "page.html").read_text()
+
+
+def as_pdf(path: Path, shown: Document) -> str:
+    try:
+        require_pdf()
+    except ConfigError:
+        pytest.skip("Pango is not installed")
+    write_pdf(path / "page.pdf", html_text(shown))
+    return "\n".join(page.extract_text() for page in PdfReader(path / "page.pdf").pages)
+
+
+def as_slides(path: Path, shown: Document) -> str:
+    write_slides(path / "page.pptx", shown, read_language("en"))
+    texts = []
+    for slide in Presentation(str(path / "page.pptx")).slides:
+        for shape in slide.shapes:
+            cells = [cell.text for row in shape.table.rows for cell in row.cells] if shape.has_table else []
+            texts += [*cells, *([shape.text_frame.text] if shape.has_text_frame else [])]
+    return "\n".join(texts)
+
+
+def as_terminal(path: Path, shown: Document) -> str:
+    text = io.StringIO()
+    for section in shown.sections:
+        for table in section.tables:
+            Console(file=text, width=100).print(render(table))
+    return text.getvalue()
+
+
+@pytest.mark.parametrize("written", [as_markdown, as_html, as_pdf, as_slides, as_terminal])
+def test_every_medium_has_caption_header_and_cells(
+    written: Callable[[Path, Document], str], tmp_path: Path
+) -> None:
+    text = written(tmp_path, document(tmp_path / "pictures"))
+    for cell in ("Dice by structure", "structure", "RV", "0.912", "0.5", "MYO"):
+        assert cell in text
+    if written is not as_terminal:
+        for words in ("A result", "A lead.", "Accuracy", "One point."):
+            assert words in text
+
+
+def test_a_markdown_page_takes_its_plots_along_and_no_picture_of_a_patient(tmp_path: Path) -> None:
+    text = as_markdown(tmp_path / "docs", document(tmp_path / "pictures"))
+    assert re.findall(r"!\[(.+)\]\((.+)\)", text) == [("a plot", "page-plot.png")]
+    assert {path.name for path in (tmp_path / "docs").iterdir()} == {"page.md", "page-plot.png"}
+    assert "| MYO |  |" in text
+
+
+def test_words_written_by_hand_stay_and_marked_lines_are_replaced(tmp_path: Path) -> None:
+    start, end = block_marks("accuracy")
+    other = "\n".join(block_marks("errors"))
+    page = tmp_path / "page.md"
+    page.write_text(f"# Mine\n\nRead with care.\n\n{start}\nold\n{end}\n\n{other}\n")
+    text = as_markdown(tmp_path, document(tmp_path / "pictures"))
+    assert text.startswith(f"# Mine\n\nRead with care.\n\n{start}\n\nWords.\n")
+    assert text.endswith(f"{end}\n\n{other}\n")
+    assert "old" not in text
+    page.write_text(text.replace(end, ""))
+    with pytest.raises(DataError, match="expected the lines <!-- accuracy:start --> and"):
+        as_markdown(tmp_path, document(tmp_path / "pictures"))
+
+
+def test_a_missing_picture_leaves_no_page(tmp_path: Path) -> None:
+    shown = document(tmp_path / "pictures")
+    (tmp_path / "pictures" / "plot.png").unlink()
+    with pytest.raises(DataError, match="expected a picture at"):
+        as_markdown(tmp_path / "docs", shown)
+    assert not (tmp_path / "docs").exists()
+
+
+def test_a_bar_in_a_cell_does_not_end_it(tmp_path: Path) -> None:
+    shown = Document("A", "", [Section("s", tables=[Table("t", ["a", "b"], [["x|y", "z"]])])])
+    assert "| x\\|y | z |" in as_markdown(tmp_path, shown)
+
+
+def test_the_terminal_shows_how_many_rows_are_left_out() -> None:
+    table = Table("", ["image"], [[f"[red] {index}"] for index in range(50)])
+    text = io.StringIO()
+    Console(file=text, width=60).print(render(table))
+    assert "[red] 39" in text.getvalue()
+    assert "10 more are in the table file" in text.getvalue()
