@@ -17,8 +17,8 @@ import numpy.typing as npt
 from pipelines.core.errors import DataError
 from pipelines.core.files import atomic_path
 from pipelines.core.labels import AcdcLabel
-from pipelines.datasets.nifti_geometry import Geometry, geometry
-from pipelines.datasets.stack_order import stack_order
+from pipelines.core.nifti_geometry import Geometry, geometry
+from pipelines.core.stack_order import stack_order
 
 logger = logging.getLogger(__name__)
 

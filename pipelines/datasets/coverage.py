@@ -5,8 +5,8 @@ from typing import Final
 import numpy as np
 
 from pipelines.core.errors import DataError
+from pipelines.core.stack_order import HEART_FRAME, THICK_SLICE_RATIO
 from pipelines.core.volume import Volume, slices_last
-from pipelines.datasets.stack_order import HEART_FRAME, THICK_SLICE_RATIO
 
 LEAST_FIELD_MM: Final = 50.0
 """Width in plane below which no heart fits into an image, mm; a left ventricle alone has 70."""

@@ -30,7 +30,7 @@ from pipelines.evaluation.uncertainty_maps import entropy, flip_disagreement
 from pipelines.evaluation.xray_errors import ErrorAnalysis, analyse_errors
 from pipelines.figures.overlay import overlay_figure
 from pipelines.figures.style import panels, save_png
-from pipelines.reporting.uncertainty_figure import SliceMaps, uncertainty_figure
+from pipelines.figures.uncertainty import SliceMaps, uncertainty_figure
 
 ERRORS_NAME: Final = "errors.json"
 SLICES_NAME: Final = "slices.csv"

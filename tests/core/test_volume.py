@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pipelines.core.errors import DataError, OutputError
+from pipelines.core.stack_order import slice_axis
 from pipelines.core.volume import (
     Volume,
     check_same_grid,
@@ -16,7 +17,6 @@ from pipelines.core.volume import (
     slices_last,
     write_label,
 )
-from pipelines.datasets.stack_order import slice_axis
 
 AFFINE = np.diag([1.5, 1.25, 8.0, 1.0])
 Writer = Callable[..., Path]

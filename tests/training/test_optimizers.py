@@ -4,7 +4,8 @@ from timm.models import tf_efficientnet_lite0
 from torchvision.models import resnet18
 
 from pipelines.core.errors import ConfigError
-from pipelines.training.optimizers import make_optimizer, stage_groups, stages
+from pipelines.models.pretrained import stages
+from pipelines.training.optimizers import make_optimizer, stage_groups
 
 
 def test_adamw_has_its_settings() -> None:

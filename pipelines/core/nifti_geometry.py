@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.core.errors import DataError
-from pipelines.datasets.stack_order import slice_axis
+from pipelines.core.stack_order import slice_axis
 
 Floats = npt.NDArray[np.float64]
 

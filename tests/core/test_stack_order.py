@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
+from pipelines.core.stack_order import BODY_FRAME, HEART_FRAME, stack_order
 from pipelines.core.volume import Volume, slices_last
-from pipelines.datasets.stack_order import BODY_FRAME, HEART_FRAME, stack_order
 
 ORDERS = [
     (axes, signs)
