@@ -38,12 +38,13 @@ def add_routes(router: APIRouter, context: ServerContext) -> None:
         if model not in tasks:
             raise HTTPException(404, f"expected a model among {', '.join(tasks)}")
         sent = json_object(params)
+        base = base_of(sent)
         wanted = {
             "model": model,
             "result_extension": result_suffix(sent),
             "caller": author_of(context, request, sent),
             "interaction": sent_interaction(tasks[model]["type"], sent),
-            "base_version": base_of(sent),
+            "base_version": base,
         }
         if session_id:
             wanted["image"] = str(session_of(context, request, session_id).image)
@@ -52,7 +53,7 @@ def add_routes(router: APIRouter, context: ServerContext) -> None:
 
         def run() -> Response:
             if not session_id:
-                context.datastore.labels.check_newest(image, wanted["base_version"])
+                context.datastore.labels.check_newest(image, base)
             with received(label, context.uploads) if label else nullcontext() as mask:
                 answer = context.app.infer(wanted | {"mask": mask and str(mask)})
             file = Path(answer["file"])
