@@ -26,6 +26,7 @@ THICK_SLICE_RATIO = 1.5
 UNREADABLE = (
     nib.filebasedimages.ImageFileError,
     nib.spatialimages.HeaderDataError,
+    nib.wrapstruct.WrapStructError,
     EOFError,
     OSError,
     ValueError,
