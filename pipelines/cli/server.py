@@ -21,6 +21,9 @@ def serve(
     allow_host: Annotated[
         list[str] | None, typer.Option(help="Further name of this server, e.g. of a proxy; may be repeated.")
     ] = None,
+    audit_names: Annotated[
+        bool, typer.Option(help="Write names of images, often those of patients, into the audit log.")
+    ] = False,
     device: Device = "auto",
 ) -> None:
     """Serve studies to 3D Slicer's MONAI Label module, on this machine only by default."""
@@ -33,6 +36,7 @@ def serve(
         users=users,
         allow_hosts=tuple(allow_host or ()),
         device=device,
+        audit_names=audit_names,
         on_ready=lambda: say(f"serving {studies} at http://{host}:{port}, end with Ctrl+C"),
     )
 

@@ -30,6 +30,7 @@ UNREADABLE = (
     nib.spatialimages.HeaderDataError,
     ArithmeticError,
     AttributeError,
+    nib.wrapstruct.WrapStructError,
     EOFError,
     LookupError,
     MemoryError,

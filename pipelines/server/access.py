@@ -1,6 +1,8 @@
 """Who may call which route of the server; what is not listed is closed."""
 
+import hmac
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final
@@ -8,7 +10,9 @@ from typing import Any, Final
 from fastapi import HTTPException, Request, Response
 from fastapi.routing import APIRoute
 
-from pipelines.server.gate import peer
+from pipelines.server.audit import DEEDS, AuditLog
+from pipelines.server.failures import DISK_FULL, is_disk_full, status_of
+from pipelines.server.gate import MOST_FORM_BYTES, peer
 from pipelines.server.tokens import Tokens
 from pipelines.server.users import Role, Users
 
@@ -56,6 +60,9 @@ ACCESS: Final[dict[tuple[str, str], int]] = {
 
 GRANT_S: Final = 120.0
 """Time in which an image that was offered may be fetched without a token, s."""
+
+MOST_UPLOADS: Final = 4
+"""Requests of one user with a large body at a time."""
 
 MOST_GRANTS: Final = 256
 
@@ -137,21 +144,69 @@ class Access:
     def _caller(self, request: Request, users: Users) -> Caller | None:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         name = self.tokens.name(token.strip()) if scheme.lower() == "bearer" else None
+        if name and not hmac.compare_digest(self.tokens.mark(token.strip()), users.mark(name)):
+            name = None  # the password was changed since, or the user removed
         role = users.role(name) if name else None
         return Caller(name, role, token.strip()) if name and role else None
 
 
-def guarded_route(access: Access) -> type[APIRoute]:
-    """Class of routes that ask `access` before they read a request's body."""
+def guarded_route(access: Access, audit: AuditLog) -> type[APIRoute]:
+    """Class of routes that ask `access` before they read a request's body, and record what came of it."""
+    uploads: Counter[str] = Counter()
 
     class GuardedRoute(APIRoute):
         def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
             answer = super().get_route_handler()
 
             async def guarded(request: Request) -> Response:
+                request.state.caller = None
+                status = 500
+                try:
+                    response = await admitted(request)
+                    status = response.status_code
+                    return response
+                except HTTPException as error:
+                    status = error.status_code
+                    if is_disk_full(error):
+                        status = 507
+                        raise HTTPException(507, DISK_FULL) from error
+                    raise
+                except Exception as error:
+                    status = status_of(error)
+                    raise
+                finally:
+                    _record(audit, request, self.path, status)
+
+            async def admitted(request: Request) -> Response:
                 access.check(request, self.path)
-                return await answer(request)
+                if int(request.headers.get("content-length") or 0) <= MOST_FORM_BYTES:
+                    return await answer(request)
+                # Received before a route sees it: nobody may fill the disk or the connections alone.
+                who = caller.name if (caller := request.state.caller) else ""
+                if uploads[who] >= MOST_UPLOADS:
+                    raise HTTPException(429, "expected fewer uploads at a time", {"Retry-After": "5"})
+                uploads[who] += 1
+                try:
+                    return await answer(request)
+                finally:
+                    uploads[who] -= 1
 
             return guarded
 
     return GuardedRoute
+
+
+def _record(audit: AuditLog, request: Request, path: str, status: int) -> None:
+    deed = DEEDS.get((request.method, path))
+    if deed is None and status in (401, 403):
+        deed = f"{request.method} {path}"
+    if deed is not None:
+        caller = request.state.caller
+        query = request.query_params
+        audit.record(
+            deed,
+            status,
+            who=getattr(request.state, "tried", "") or (caller.name if caller else ""),
+            address=peer(dict(request.scope)),
+            image=query.get("image") or query.get("label") or "",
+        )

@@ -1,8 +1,9 @@
 """What the routes of the server share."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import HTTPException, Request
 
@@ -11,6 +12,8 @@ from pipelines.server.datastore import StudiesDatastore
 from pipelines.server.requests import client_name
 from pipelines.server.sessions import Sessions
 from pipelines.server.work_queue import WorkQueue
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,20 @@ class ServerContext:
     logins: WorkQueue
     sessions: Sessions
     uploads: Path
+
+    async def run(self, request: Request, function: Callable[[], Result], kind: str) -> Result:
+        """Result of a function, in the queue of inferences.
+
+        Args:
+            request: Whose work it is.
+            function: The work.
+            kind: What work it is; see `WorkQueue.run`.
+
+        Raises:
+            BusyError: If too many wait already.
+        """
+        owner = caller_of(request).name if self.access.users else ""
+        return await self.queue.run(function, owner=owner, kind=kind)
 
     @property
     def datastore(self) -> StudiesDatastore:

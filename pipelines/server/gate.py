@@ -1,11 +1,15 @@
-"""What is refused before a request is looked at: foreign hosts, foreign pages, endless bodies."""
+"""What is refused before a request is looked at: foreign hosts and pages, endless bodies, slow senders."""
 
+import asyncio
+import time
+from collections import Counter
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 from urllib.parse import urlsplit
 
 from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
@@ -15,6 +19,27 @@ MOST_BYTES: Final = 512 * 1024 * 1024
 
 MOST_FORM_BYTES: Final = 1024 * 1024
 """Largest body that holds no file; it is read into memory."""
+
+
+MOST_LOGIN_BYTES: Final = 16 * 1024
+"""Largest body of a request that needs no login; these are the only ones that are received before one."""
+
+LOGIN_PATHS: Final = "/auth/"
+
+HEADERS_S: Final = 15.0
+"""Time in which the headers of a request must arrive, s."""
+
+PAUSE_S: Final = 30.0
+"""Longest pause in a body, s."""
+
+LEAST_BYTES_A_S: Final = 20_000
+"""Slowest sending of a body on average, bytes/s."""
+
+MOST_CONNECTIONS: Final = 64
+"""Connections from one address other than this machine, where a proxy may stand for many."""
+
+PRIVATE: Final = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
+"""Headers of every answer that has none of its own: what is told is of patients."""
 
 
 class Gate:
@@ -47,9 +72,24 @@ class Gate:
         refusal = self._refusal(scope)
         if refusal is not None:
             status, reason = refusal
-            await JSONResponse({"detail": reason}, status)(scope, receive, send)
+            # What is left of the body is not read, nor taken for a request.
+            answer = JSONResponse({"detail": reason}, status, {"Connection": "close", **_PRIVATE_TEXT})
+            await answer(scope, receive, send)
             return
-        await self.app(scope, receive, send)
+        body = _Body(receive, _length(scope["headers"]))
+
+        async def send_privately(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = list(message.get("headers", ()))
+                known = {name.lower() for name, _ in headers}
+                headers += [header for header in PRIVATE if header[0] not in known]
+                if body.is_late:
+                    headers.append((b"connection", b"close"))
+                    message = {**message, "status": 408}
+                message = {**message, "headers": headers}
+            await send(message)
+
+        await self.app(scope, body.receive, send_privately)
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         headers: list[tuple[bytes, bytes]] = scope["headers"]
@@ -63,14 +103,89 @@ class Gate:
         lengths = _values(headers, b"content-length")
         if _values(headers, b"transfer-encoding"):
             return 411, "expected the length of the body, found none"
+        if len(lengths) > 1:
+            return 400, "expected the length of the body once"
         if lengths and (not lengths[0].isascii() or not lengths[0].isdigit()):
             return 400, "expected the length of the body as a number"
         kinds = _values(headers, b"content-type")
         has_file = bool(kinds) and kinds[0].lower().startswith("multipart/form-data")
         most = self.most_bytes if has_file else min(self.most_bytes, MOST_FORM_BYTES)
+        if scope["path"].startswith(LOGIN_PATHS):
+            most = min(most, MOST_LOGIN_BYTES)
         if lengths and int(lengths[0][:20]) > most:
             return 413, f"expected at most {most} bytes, found {lengths[0][:20]}"
         return None
+
+
+_PRIVATE_TEXT: Final = {name.decode(): value.decode() for name, value in PRIVATE}
+
+
+class _Body:
+    """The body of a request, which ends as if the sender were gone when it comes too slowly."""
+
+    def __init__(self, receive: Receive, length: int) -> None:
+        self._receive = receive
+        self._until = time.monotonic() + PAUSE_S + length / LEAST_BYTES_A_S
+        self._is_whole = False
+        self.is_late = False
+
+    async def receive(self) -> Message:
+        if self._is_whole:
+            return await self._receive()
+        left = min(PAUSE_S, self._until - time.monotonic())
+        try:
+            message = await asyncio.wait_for(self._receive(), max(0.0, left))
+        except TimeoutError:
+            self.is_late = True
+            return {"type": "http.disconnect"}
+        self._is_whole = not message.get("more_body", False)
+        return message
+
+
+class Connection(H11Protocol):
+    """Connection of uvicorn that ends when a request's headers do not arrive, or one address has too many."""
+
+    open: ClassVar[Counter[str]] = Counter()
+
+    def connection_made(self, transport: Any) -> None:
+        """Begin to wait for the headers of a request."""
+        super().connection_made(transport)
+        self._address = str(self.client[0]) if self.client else ""
+        self.open[self._address] += 1
+        self._timer: asyncio.TimerHandle | None = None
+        self._wait()
+        if self.open[self._address] > MOST_CONNECTIONS and not is_loopback(self._address):
+            transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self._stop_waiting()
+        self.open[self._address] -= 1
+        if not self.open[self._address]:
+            del self.open[self._address]
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Go on to wait unless a request began or is being answered."""
+        before = self.cycle
+        super().data_received(data)
+        if self.cycle is not before:
+            self._stop_waiting()
+        elif self._timer is None and (self.cycle is None or self.cycle.response_complete):
+            self._wait()
+
+    def _wait(self) -> None:
+        self._timer = self.loop.call_later(HEADERS_S, self.transport.abort)
+
+    def _stop_waiting(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def _length(headers: list[tuple[bytes, bytes]]) -> int:
+    """Bytes of the body, as `_refusal` let them pass."""
+    return sum(int(value) for value in _values(headers, b"content-length"))
 
 
 def _values(headers: list[tuple[bytes, bytes]], name: bytes) -> list[str]:

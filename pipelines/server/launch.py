@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +33,7 @@ def serve(
     users: Path | None = None,
     allow_hosts: tuple[str, ...] = (),
     device: str = "auto",
+    audit_names: bool = False,
     on_ready: Callable[[], None] | None = None,
 ) -> None:
     """Serve a studies folder to 3D Slicer and to browsers until it is interrupted.
@@ -44,6 +46,7 @@ def serve(
         users: File of users who can log in, or None for a server without login.
         allow_hosts: Further names under which the server is called, such as that of a reverse proxy.
         device: `"auto"` or a torch device.
+        audit_names: Whether the audit log names images; their names often are those of patients.
         on_ready: Called once nothing speaks against it, right before listening.
 
     Raises:
@@ -53,7 +56,8 @@ def serve(
     """
     import_module("monailabel")
     from pipelines.server.api import make_server
-    from pipelines.server.gate import LOOPBACK, is_loopback
+    from pipelines.server.audit import AUDIT_NAME, AuditLog
+    from pipelines.server.gate import LOOPBACK, Connection, is_loopback
     from pipelines.server.users import Users
 
     if users is None and not (is_loopback(host) and all(is_loopback(name) for name in allow_hosts)):
@@ -65,8 +69,11 @@ def serve(
     app = load_app(studies, device=device)
     hosts = (*LOOPBACK, *allow_hosts, *(() if is_loopback(host) else (host,)))
     # What is received is spooled there, and nowhere else.
-    tempfile.tempdir = str(output_folder(Path(app.datastore().root) / ".thorax" / "tmp"))
-    server = make_server(app, users=known, hosts=hosts)
+    spool = Path(app.datastore().root) / ".thorax" / "tmp"
+    shutil.rmtree(spool, ignore_errors=True)  # what a server that was killed left
+    tempfile.tempdir = str(output_folder(spool))
+    audit = AuditLog(Path(app.datastore().root) / ".thorax" / AUDIT_NAME, names=audit_names)
+    server = make_server(app, users=known, hosts=hosts, audit=audit)
     if on_ready is not None:
         on_ready()
     import_module("uvicorn").run(
@@ -76,6 +83,7 @@ def serve(
         log_level="warning",
         server_header=False,
         ws="none",
+        http=Connection,
     )
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
 
-from pipelines.core.errors import DataError
+from pipelines.core.errors import DataError, OutputError
 from pipelines.core.volume import Volume
 
 RAS_OF_LPS: Final = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -157,6 +157,9 @@ def write_nrrd(path: Path, mask: npt.NDArray[np.uint8], affine: npt.NDArray[np.f
         path: File to write, ending in `.nrrd`.
         mask: Label map.
         affine: `(4, 4)` voxel index to RAS+ millimetres; without shear, as ITK has no place for it.
+
+    Raises:
+        OutputError: If it cannot be written.
     """
     to_lps = RAS_OF_LPS @ affine
     spacing = np.linalg.norm(to_lps[:3, :3], axis=0)
@@ -164,7 +167,10 @@ def write_nrrd(path: Path, mask: npt.NDArray[np.uint8], affine: npt.NDArray[np.f
     image.SetSpacing(spacing.tolist())
     image.SetOrigin(to_lps[:3, 3].tolist())
     image.SetDirection((to_lps[:3, :3] / spacing).ravel().tolist())
-    sitk.WriteImage(image, str(path), useCompression=True)
+    try:
+        sitk.WriteImage(image, str(path), useCompression=True)
+    except RuntimeError as error:
+        raise OutputError(f"cannot write {path}; free some space or choose another folder") from error
 
 
 def _fields(block: bytes) -> tuple[dict[str, str], int]:

@@ -63,7 +63,7 @@ def add_routes(router: APIRouter, context: ServerContext) -> None:
                 file.unlink(missing_ok=True)
             return packed_answer(answer["params"], f"{model}{wanted['result_extension']}", content, output)
 
-        return await context.queue.run(run)
+        return await context.run(request, run, model)
 
     @router.post("/activelearning/{strategy}")
     def next_sample(
@@ -99,7 +99,7 @@ def add_routes(router: APIRouter, context: ServerContext) -> None:
             with received_volume(files, context.uploads) as file:
                 return context.sessions.add(file, caller_of(request).name, expiry)
 
-        session = await context.queue.run(keep)
+        session = await context.run(request, keep, "session")
         return {"session_id": session.id, "session_info": session.as_json()}
 
     @router.get("/session/{session_id}")

@@ -33,7 +33,7 @@ def add_routes(router: APIRouter, context: ServerContext) -> None:
 
     @router.put("/datastore/")
     @router.put("/datastore/image")
-    async def add_image(image: str, file: Annotated[UploadFile, File()]) -> dict[str, Any]:
+    async def add_image(request: Request, image: str, file: Annotated[UploadFile, File()]) -> dict[str, Any]:
         if not ID_PATTERN.fullmatch(image):
             raise HTTPException(400, "expected an image name of letters, digits, '.', '_' and '-'")
 
@@ -41,7 +41,7 @@ def add_routes(router: APIRouter, context: ServerContext) -> None:
             with received_volume([file], context.uploads) as path:
                 return {"image": store.add_image(image, str(path), {})}
 
-        return await context.queue.run(add)
+        return await context.run(request, add, "image")
 
     @router.api_route("/datastore/label", methods=["GET", "HEAD"])
     def label(label: str, tag: Tag) -> FileResponse:
@@ -74,4 +74,4 @@ def add_routes(router: APIRouter, context: ServerContext) -> None:
                 record = store.accept(image, path, tag, sent | known)
             return {"image": image, "label": image, "history": asdict(record)}
 
-        return await context.queue.run(save)
+        return await context.run(request, save, "label")

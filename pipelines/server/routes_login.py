@@ -6,7 +6,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Form, HTTPException, Request
 
 from pipelines.server.context import ServerContext, caller_of
-from pipelines.server.users import ROLE_NAMES, WINDOW_S, Role, TooManyTriesError
+from pipelines.server.gate import peer
+from pipelines.server.users import ROLE_NAMES, Role, TooManyTriesError
 
 
 def add_routes(router: APIRouter, context: ServerContext) -> None:
@@ -19,18 +20,28 @@ def add_routes(router: APIRouter, context: ServerContext) -> None:
 
     @router.post("/auth/token")
     async def log_in(
-        username: Annotated[str, Form(max_length=256)], password: Annotated[str, Form(max_length=4096)]
+        request: Request,
+        username: Annotated[str, Form(max_length=256)],
+        password: Annotated[str, Form(max_length=4096)],
     ) -> dict[str, str | None]:
         if access.users is None:
             return {"access_token": None, "token_type": None}
+        # A password in the place of the name must not get into a log.
+        request.state.tried = username if access.users.role(username) else "unknown name"
         try:
-            is_right = await context.logins.run(partial(access.users.is_right, username, password))
+            address = peer(dict(request.scope))
+            access.users.check_tries(username, address)  # before one waits, so that a flood takes no room
+            check = partial(access.users.is_right, username, password, address)
+            is_right = await context.logins.run(check, owner=address or "unknown")
         except TooManyTriesError as error:
-            seconds = str(int(WINDOW_S))
-            raise HTTPException(429, "too many wrong passwords, wait", {"Retry-After": seconds}) from error
+            wait = {"Retry-After": str(error.retry_after_s)}
+            raise HTTPException(429, "too many wrong passwords, wait", wait) from error
         if not is_right:
             raise HTTPException(401, "expected a user name and its password", {"WWW-Authenticate": "Bearer"})
-        return {"access_token": access.tokens.issue(username), "token_type": "bearer"}
+        return {
+            "access_token": access.tokens.issue(username, access.users.mark(username)),
+            "token_type": "bearer",
+        }
 
     @router.get("/auth/token/valid")
     def who_am_i(request: Request) -> dict[str, Any]:

@@ -66,20 +66,20 @@ def add_routes(router: APIRouter, context: ServerContext) -> None:
         return {"indices": rounded_indices(found), "index_warnings": check_indices(found)}
 
     @router.get("/viewer/data/cine")
-    async def cine(image: str) -> Response:
+    async def cine(request: Request, image: str) -> Response:
         load = _cine_loader(context, image)
 
         def packed() -> bytes:
             return _packed(context.uploads, lambda path: write_image(path, load()))
 
-        return _nifti(await context.queue.run(packed), "cine")
+        return _nifti(await context.run(request, packed, "cine"), "cine")
 
     @router.post("/viewer/data/curve")
     async def curve(
         request: Request, image: str = "", file: Annotated[UploadFile | None, File()] = None
     ) -> dict[str, Any]:
-        volume = await (
-            context.queue.run(partial(_sent_cine, context, file)) if file else _served_cine(context, image)
+        volume = await context.run(
+            request, partial(_sent_cine, context, file) if file else _cine_loader(context, image), "read"
         )
         frames = volume.array.shape[3] if volume.array.ndim == 4 else 1
         if not 2 <= frames <= MOST_FRAMES:
@@ -87,7 +87,9 @@ def add_routes(router: APIRouter, context: ServerContext) -> None:
         volumes_ml = []
         for index in range(frames):
             # A frame at a time, so that others get their turn in between.
-            volumes_ml.append(await context.queue.run(partial(_volumes_ml, context, volume.frame(index))))
+            volumes_ml.append(
+                await context.run(request, partial(_volumes_ml, context, volume.frame(index)), "frame")
+            )
             if await request.is_disconnected():
                 break
         return _curve(volumes_ml, volume.frame_s) | {"warnings": image_warnings(volume)}
@@ -106,10 +108,10 @@ def add_routes(router: APIRouter, context: ServerContext) -> None:
             scaled = np.round(255 * found).astype(np.uint8)
             return _packed(context.uploads, lambda path: write_label(path, scaled, volume.affine))
 
-        return _nifti(await context.queue.run(packed), f"probability_{structure}")
+        return _nifti(await context.run(request, packed, "probability"), f"probability_{structure}")
 
     @router.post("/viewer/data/xray")
-    async def xray(file: Annotated[UploadFile, File()]) -> dict[str, Any]:
+    async def xray(request: Request, file: Annotated[UploadFile, File()]) -> dict[str, Any]:
         if not xrays.is_ready:
             raise HTTPException(503, "this server has no weights of the chest X-ray bundle")
 
@@ -120,7 +122,7 @@ def add_routes(router: APIRouter, context: ServerContext) -> None:
             ):
                 return xrays.read(path)
 
-        return await context.queue.run(read)
+        return await context.run(request, read, "xray")
 
     @router.get("/viewer/{name:path}")
     def page(request: Request, name: str) -> Response:
@@ -158,10 +160,6 @@ def _cine_loader(context: ServerContext, image_id: str) -> Callable[[], Volume]:
     if source is None:
         raise DataError("expected an image that is a frame of a cine, found one without")
     return lambda: load_image(source)[0]
-
-
-async def _served_cine(context: ServerContext, image_id: str) -> Volume:
-    return await context.queue.run(_cine_loader(context, image_id))
 
 
 def _sent_cine(context: ServerContext, file: UploadFile) -> Volume:

@@ -29,11 +29,12 @@ class Tokens:
         self._ended: dict[str, float] = {}
         self._lock = threading.Lock()
 
-    def issue(self, name: str) -> str:
-        """A token for a user whose password was right."""
+    def issue(self, name: str, mark: str = "") -> str:
+        """A token for a user whose password was right; it is worthless once the user's mark is another."""
         now = datetime.now(UTC)
         claims = {
             "sub": name,
+            "mark": mark,
             "aud": AUDIENCE,
             "iat": now,
             "exp": now + self._lifetime,
@@ -45,6 +46,10 @@ class Tokens:
         """Name that a token was issued for, None unless it is genuine, in time and not ended."""
         claims = self._claims(token)
         return None if claims is None or claims["jti"] in self._ended else claims["sub"]
+
+    def mark(self, token: str) -> str:
+        """Mark that a genuine token was issued with."""
+        return (self._claims(token) or {}).get("mark", "")
 
     def end(self, token: str) -> None:
         """Make a token worthless before its time."""

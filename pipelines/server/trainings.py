@@ -13,12 +13,24 @@ from typing import Any, Final
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.train import TrainTask
 
-from pipelines.core.files import output_folder
-from pipelines.server.fine_tuning import DEFAULT_BATCH, DEFAULT_EPOCHS, STATUS_NAME, TRAINING_FOLDER
+from pipelines.core.files import is_locked, output_folder
+from pipelines.server.fine_tuning import (
+    DEFAULT_BATCH,
+    DEFAULT_EPOCHS,
+    LOCK_NAME,
+    STATUS_NAME,
+    TRAINING_FOLDER,
+)
 from pipelines.server.images import WORK_FOLDER
 from pipelines.server.job_time import job_time
 
-COMMAND: Final = (sys.executable, "-c", "from pipelines.cli.main import main; main()", "fine-tune")
+COMMAND: Final = (
+    sys.executable,
+    "-c",
+    "from pipelines.server.server_watch import end_with_server; end_with_server(); "
+    "from pipelines.cli.main import main; main()",
+    "fine-tune",
+)
 
 LOG_NAME: Final = "training.log"
 NICENESS: Final = 10
@@ -60,13 +72,13 @@ class Trainings:
             batch_size: Slices at a time.
 
         Returns:
-            What `status` tells, or None if one runs already.
+            What `status` tells, or None if one runs already, of whatever server.
 
         Raises:
             OutputError: If the studies folder cannot be written to.
         """
         with self._lock:
-            if self.is_running:
+            if self.is_running or is_locked(self._folder / LOCK_NAME):
                 return None
             (self._folder / network / STATUS_NAME).unlink(missing_ok=True)
             options = {"--epochs": epochs, "--batch-size": batch_size, "--device": self._device}
@@ -74,7 +86,7 @@ class Trainings:
             with (output_folder(self._folder) / LOG_NAME).open("wb") as log:
                 self._process = subprocess.Popen(
                     [*COMMAND, str(self._studies), network, *words],
-                    stdin=subprocess.DEVNULL,
+                    stdin=subprocess.PIPE,  # ends when this process does; see `end_with_server`
                     stdout=log,
                     stderr=subprocess.STDOUT,
                 )

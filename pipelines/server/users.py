@@ -1,6 +1,9 @@
 """Who may use a server: names, roles and hashed passwords in a file."""
 
+import getpass
+import hashlib
 import json
+import math
 import re
 import threading
 import time
@@ -13,6 +16,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 from pipelines.core.errors import ConfigError
 from pipelines.core.files import write_json
+from pipelines.server.audit import AUDIT_NAME, AuditLog
 
 LEAST_PASSWORD: Final = 10
 """Fewest characters of a password."""
@@ -21,7 +25,10 @@ MOST_PASSWORD: Final = 1024
 """Most characters of a password: what is longer is refused before it is hashed."""
 
 TRIES: Final = 5
-"""Wrong passwords for one name within `WINDOW_S` after which no more are looked at."""
+"""Wrong passwords for one name from one address within `WINDOW_S` after which no more are looked at."""
+
+TRIES_OF_ADDRESS: Final = 30
+"""Wrong passwords from one address, for any names, within `WINDOW_S` after which no more are looked at."""
 
 WINDOW_S: Final = 60.0
 """Time in which wrong passwords are counted, s."""
@@ -41,7 +48,15 @@ ROLE_NAMES: Final = {role: f"monailabel-{role.name.lower()}" for role in Role}
 
 
 class TooManyTriesError(Exception):
-    """Too many wrong passwords for one name; wait `WINDOW_S`."""
+    """Too many wrong passwords for one name, or of one address.
+
+    Attributes:
+        retry_after_s: When the next password is looked at, whole seconds from 1.
+    """
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__(f"{retry_after_s} s")
+        self.retry_after_s = retry_after_s
 
 
 class Users:
@@ -59,7 +74,7 @@ class Users:
         self._hasher = PasswordHasher()
         # Checked for unknown names, so that they take as long as known ones.
         self._nobody = self._hasher.hash("no user has this password")
-        self._wrong: dict[str, list[float]] = {}
+        self._wrong: dict[tuple[str, str], list[float]] = {}
         self._lock = threading.Lock()
         self._stamp: tuple[int, int] | None = None
         self._users: dict[str, dict[str, Any]] = {}
@@ -71,11 +86,18 @@ class Users:
         entry = self._read().get(name)
         return Role[entry["role"].upper()] if entry else None
 
-    def is_right(self, name: str, password: str) -> bool:
-        """Whether a user has this password; takes about as long for unknown names.
+    def mark(self, name: str) -> str:
+        """What changes with the password of a user, `""` for unknown ones."""
+        entry = self._read().get(name)
+        return hashlib.sha256(entry["password"].encode()).hexdigest()[:32] if entry else ""
+
+    def check_tries(self, name: str, address: str = "") -> None:
+        """Make sure that a password may be looked at.
+
+        Wrong ones count for the address that they came from, so that nobody locks others out.
 
         Raises:
-            TooManyTriesError: If there were too many wrong ones for this name lately.
+            TooManyTriesError: If there were too many wrong ones lately.
         """
         now = time.monotonic()
         with self._lock:
@@ -84,8 +106,21 @@ class Users:
                 for key, times in self._wrong.items()
                 if (recent := [one for one in times if now - one < WINDOW_S])
             }
-            if len(self._wrong.get(name, ())) >= TRIES:
-                raise TooManyTriesError
+            of_name = self._wrong.get((address, name[:100]), [])
+            of_address = [
+                one for (place, _), times in self._wrong.items() if place == address for one in times
+            ]
+        for times, most in ((of_name, TRIES), (sorted(of_address), TRIES_OF_ADDRESS)):
+            if len(times) >= most:
+                raise TooManyTriesError(max(1, math.ceil(times[-most] + WINDOW_S - now)))
+
+    def is_right(self, name: str, password: str, address: str = "") -> bool:
+        """Whether a user has this password; takes about as long for unknown names.
+
+        Raises:
+            TooManyTriesError: As for `check_tries`.
+        """
+        self.check_tries(name, address)
         entry = self._read().get(name)
         try:
             is_right = self._hasher.verify(
@@ -95,7 +130,7 @@ class Users:
             is_right = False
         if entry is None or not is_right or len(password) > MOST_PASSWORD:
             with self._lock:
-                self._wrong.setdefault(name[:100], []).append(now)
+                self._wrong.setdefault((address, name[:100]), []).append(time.monotonic())
             return False
         return True
 
@@ -153,6 +188,9 @@ def add_user(path: Path, name: str, password: str, role: Role) -> None:
             f"expected a password of {LEAST_PASSWORD} to {MOST_PASSWORD} characters, found {len(password)}"
         )
     users = read_users(path) if path.is_file() else {}
+    deed = "change user" if name in users else "add user"
     users[name] = {"role": role.name.lower(), "password": PasswordHasher().hash(password)}
     write_json(path, {"users": users})
     path.chmod(0o600)
+    log = AuditLog(path.with_name(f"{path.stem}-{AUDIT_NAME}"))
+    log.record(f"{deed} {name} as {role.name.lower()}", "done", who=getpass.getuser(), address="console")

@@ -122,10 +122,12 @@ def users_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def secure(app: Any, users_file: Path) -> Callable[..., TestClient]:
     """Makes a client of a server with login that sends the token of a role, or none."""
     tokens = Tokens()
-    server = make_server(app, users=Users(users_file), tokens=tokens)
+    users = Users(users_file)
+    server = make_server(app, users=users, tokens=tokens)
 
     def make(role: Role | None = None) -> TestClient:
-        headers = {"Authorization": f"Bearer {tokens.issue(role.name.lower())}"} if role else {}
+        name = role.name.lower() if role else ""
+        headers = {"Authorization": f"Bearer {tokens.issue(name, users.mark(name))}"} if role else {}
         return TestClient(server, base_url="http://127.0.0.1:8000", headers=headers)
 
     return make

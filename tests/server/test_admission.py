@@ -16,6 +16,7 @@ import SimpleITK as sitk
 from fastapi.testclient import TestClient
 
 from pipelines.core.errors import DataError
+from pipelines.core.volume import read_volume
 from pipelines.server.admission import MOST_VOXELS, check_dicom, check_picture, claimed_shape
 from pipelines.server.images import StudyImages
 from pipelines.server.nrrd import read_nrrd, write_nrrd
@@ -245,6 +246,15 @@ def test_an_extension_that_goes_on_behind_the_header_is_refused(tmp_path: Path, 
     (tmp_path / "a.nii.gz").write_bytes(gzip.compress(bytes(content)))
     with pytest.raises(DataError, match="extensions of a NIfTI header that end before its data"):
         claimed_shape(tmp_path / "a.nii.gz")
+
+
+@pytest.mark.parametrize("length", [0, 3, 4, 100, 347])
+def test_a_header_that_is_cut_off_is_refused(tmp_path: Path, length: int) -> None:
+    whole = write_nifti(tmp_path / "whole.nii", heart()).read_bytes()
+    (tmp_path / "a.nii").write_bytes(whole[:length])
+    for read in (claimed_shape, read_volume):
+        with pytest.raises(DataError, match="expected"):
+            read(tmp_path / "a.nii")
 
 
 @pytest.mark.parametrize("spacing", [1e6, 900.0])

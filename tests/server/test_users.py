@@ -39,6 +39,40 @@ def test_guessing_is_stopped_for_that_name_only(users_file: Path, monkeypatch: p
     assert users.is_right("annotator", PASSWORD)
 
 
+def test_guessing_from_one_address_locks_no_other_out(users_file: Path) -> None:
+    users = Users(users_file)
+    for _ in range(users_module.TRIES):
+        assert not users.is_right("annotator", "wrong", "10.0.0.1")
+    with pytest.raises(TooManyTriesError) as refusal:
+        users.check_tries("annotator", "10.0.0.1")
+    assert 50 < refusal.value.retry_after_s <= 60
+    assert users.is_right("annotator", PASSWORD, "10.0.0.2")
+
+
+def test_many_names_from_one_address_are_refused_before_they_are_looked_at(
+    users_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(users_module, "TRIES_OF_ADDRESS", 3)
+    users = Users(users_file)
+    for number in range(3):
+        assert not users.is_right(f"nobody{number}", "wrong", "10.0.0.1")
+    with pytest.raises(TooManyTriesError):
+        users.check_tries("admin", "10.0.0.1")
+    users.check_tries("admin", "10.0.0.2")
+
+
+def test_the_mark_of_a_user_changes_with_the_password(tmp_path: Path) -> None:
+    path = tmp_path / "users.json"
+    add_user(path, "anna", PASSWORD, Role.USER)
+    users = Users(path)
+    before = users.mark("anna")
+    assert before == users.mark("anna") != users.mark("berta")
+    add_user(path, "anna", PASSWORD, Role.USER)
+    assert users.mark("anna") != before
+    assert "anna" in (tmp_path / "users-audit.log").read_text()
+    assert PASSWORD not in (tmp_path / "users-audit.log").read_text()
+
+
 def test_a_change_of_the_file_counts_at_once(tmp_path: Path) -> None:
     path = tmp_path / "users.json"
     add_user(path, "anna", PASSWORD, Role.USER)

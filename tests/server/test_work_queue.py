@@ -45,6 +45,28 @@ def test_more_than_may_wait_are_told_when_to_come_back() -> None:
     asyncio.run(main())
 
 
+def test_one_owner_leaves_room_for_others_and_the_wait_is_what_work_takes() -> None:
+    async def main() -> None:
+        queue = WorkQueue(most_waiting=3, most_of_one=2)
+        for _ in range(8):
+            await queue.run(lambda: time.sleep(0.001), kind="short")
+        go = threading.Event()
+        jobs = [asyncio.create_task(queue.run(go.wait, owner="anna", kind="short")) for _ in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(BusyError) as refusal:
+            await queue.run(go.wait, owner="anna", kind="short")
+        assert refusal.value.retry_after_s == 1  # and not what longer work would take
+        jobs.append(asyncio.create_task(queue.run(go.wait, owner="berta", kind="long")))
+        await asyncio.sleep(0)
+        with pytest.raises(BusyError) as refusal:
+            await queue.run(go.wait, owner="anna", kind="short")
+        assert refusal.value.retry_after_s == 2 + 1  # one of the unknown kind, and short ones
+        go.set()
+        assert await asyncio.gather(*jobs) == [True] * 3
+
+    asyncio.run(main())
+
+
 def test_who_goes_away_does_not_make_room_before_the_work_has_ended() -> None:
     async def main() -> None:
         queue = WorkQueue(most_waiting=0)
