@@ -10,7 +10,7 @@ import pytest
 
 from pipelines.core.labels import AcdcLabel
 
-AFFINE = np.diag([1.5, 1.5, 8.0, 1.0])
+AFFINE = np.diag([-1.5, -1.5, 8.0, 1.0])
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import numpy as np
 from pipelines.core.errors import DataError
 from pipelines.core.labels import FOREGROUND, LABEL_NAMES, AcdcLabel
 from pipelines.core.records import PatientRecord, Phase, Problem, VolumeRecord
-from pipelines.core.volume import Volume, check_same_grid
-from pipelines.datasets.loading import load_image, load_label
+from pipelines.core.volume import Volume, check_same_grid, read_volume
+from pipelines.datasets.loading import load_label
 
 
 def check_patient(patient: PatientRecord) -> tuple[PatientRecord, list[Problem]]:
@@ -52,8 +52,10 @@ def check_volume(volume: VolumeRecord) -> Volume:
     """
     if volume.label is None:
         raise DataError(f"expected a label {volume.image.name.partition('.')[0]}_gt.nii.gz, found none")
-    image, label = load_image(volume), load_label(volume)
+    image, label = read_volume(volume.image), load_label(volume)
     assert label is not None
+    if image.array.ndim != 3:
+        raise DataError(f"expected one frame (3-D), found {image.array.shape} in {volume.image}")
     if image.is_unwrapped:
         raise DataError(
             f"expected intensities above 0, found uint16 stored as int16 in {volume.image}; store it again"

@@ -61,9 +61,9 @@ def check_convention(label: Volume) -> None:
         return
     raise DataError(
         "expected the LV (3) inside the myocardium (2) and the RV (1) beside it, found another convention: "
-        f"by its anatomy {in_words(found)} in {label.path or 'the file'}, as elsewhere (UK Biobank, M&Ms: "
-        f"LV 1, MYO 2, RV 3); map it by --label-values {as_option(found)}, or name the segments of a label "
-        "that is sent"
+        f"by its anatomy {in_words(found)} in {label.path or 'the file'}, as others have (UK Biobank and "
+        f"M&Ms: LV 1, MYO 2, RV 3); map it by --label-values {as_option(found)}, or name the "
+        "segments of a label that is sent"
     )
 
 

@@ -158,7 +158,7 @@ def load_weights(network: torch.nn.Module, path: Path) -> None:
         ) from error
     except pickle.UnpicklingError as error:
         raise ConfigError(
-            f"expected a file of weights alone, found other objects or a damaged file in {path}; save "
+            f"expected a PyTorch weights file, found other objects than weights or damage in {path}; save "
             "{'model': network.state_dict()}, which holds nothing that runs code"
         ) from error
     except Exception as error:

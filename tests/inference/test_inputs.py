@@ -10,7 +10,7 @@ from pydicom.uid import generate_uid
 
 from pipelines.core.errors import DataError
 from pipelines.core.records import Phase
-from pipelines.inference.inputs import StudyKind, find_studies
+from pipelines.inference.inputs import StudyKind, find_studies, passed_over
 
 
 def nifti(path: Path, shape: tuple[int, ...] = (4, 4, 3)) -> Path:
@@ -166,3 +166,59 @@ def test_broken_dicom_file_is_a_problem_beside_sound_files(tmp_path: Path) -> No
     studies, problems = find_studies([tmp_path])
     assert [study.name for study in studies] == ["heart"]
     assert [problem.path.name for problem in problems] == ["zero.dcm"]
+
+
+def label_map(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(
+        nib.Nifti1Image(np.random.default_rng(0).integers(0, 4, (20, 20, 6)).astype(np.uint8), np.eye(4)),
+        path,
+    )
+    return path
+
+
+def test_the_name_of_a_series_does_not_make_it_a_label_map(tmp_path: Path) -> None:
+    nifti(tmp_path / "CINE_segmented_SAX_b1.nii.gz")
+    nifti(tmp_path / "cine_seg.nii.gz", (20, 20, 6))  # 2,400 values: an image, whatever its name
+    studies, problems = find_studies([tmp_path])
+    assert [study.name for study in studies] == ["CINE_segmented_SAX_b1", "cine_seg"]
+    assert problems == passed_over([tmp_path]) == []
+
+
+def test_label_maps_are_passed_over_and_listed_by_name_folder_or_voxels(tmp_path: Path) -> None:
+    nifti(tmp_path / "heart.nii.gz")
+    for name in ("label_sa_ED.nii.gz", "labelsTr/ACDC_001.nii.gz", "a_manual.nii", "heart-gt.nii.gz"):
+        label_map(tmp_path / name)
+    (tmp_path / "pair.hdr").write_bytes(b"half")
+    studies, _ = find_studies([tmp_path])
+    assert [study.name for study in studies] == ["heart"]
+    listed = {problem.path.name: problem.reason for problem in passed_over([tmp_path])}
+    assert listed.keys() == {
+        "label_sa_ED.nii.gz",
+        "ACDC_001.nii.gz",
+        "a_manual.nii",
+        "heart-gt.nii.gz",
+        "pair.hdr",
+    }
+    assert "convert the pair to .nii.gz" in listed["pair.hdr"]
+    hidden = label_map(tmp_path / "contours.nii.gz")
+    (study,) = find_studies([hidden])[0]
+    with pytest.raises(DataError, match=r"\[0, 1, 2, 3\] alone in .*contours.*looks like a label map"):
+        study.images[0].load()
+
+
+def test_names_in_any_script_can_be_told_apart(tmp_path: Path) -> None:
+    for name in ("患者一", "患者二", "Søren", "So\u0308ren"):
+        nifti(tmp_path / f"{name}.nii.gz")
+    studies, _ = find_studies([tmp_path])
+    assert sorted(study.patient for study in studies) == sorted(["患者一", "患者二", "Søren", "Sören"])
+    assert len({study.name for study in studies}) == 4
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_info_with_a_byte_order_mark_and_floats_is_read(tmp_path: Path, encoding: str) -> None:
+    folder = acdc_patient(tmp_path / "patient007")
+    (folder / "Info.cfg").write_text("ED: 1.0\nES: 12.0\n", encoding=encoding)
+    (study,), problems = find_studies([tmp_path])
+    assert problems == []
+    assert [image.frame for image in study.images] == [1, 12]

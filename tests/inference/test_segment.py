@@ -256,3 +256,27 @@ def test_progress_counts_studies_and_names_the_frame_in_hand(tmp_path: Path) -> 
         (1, 2, "b frame 2 of 2"),
         (2, 2, "b"),
     ]
+
+
+def test_what_is_doubtful_about_a_file_reaches_its_row_with_its_path(tmp_path: Path) -> None:
+    path = save(tmp_path / "anna.nii.gz", heart(8))
+    image = nib.load(path)
+    image.set_sform(None, 0)
+    image.set_qform(None, 0)
+    nib.save(image, path)
+    save(tmp_path / "anna_gt.nii.gz", np.round(heart(8) / 100))
+    segment([tmp_path], tmp_path / "out", IntensityPredictor())
+    (row,) = rows(tmp_path / "out" / "indices.csv")
+    assert "no sform, no qform" in row["warnings"]
+    assert row["path"] == str(path)
+    (listed,) = rows(tmp_path / "out" / "problems.csv")
+    assert listed["path"].endswith("anna_gt.nii.gz")
+    assert "passed over: a label map" in listed["reason"]
+
+
+def test_an_image_too_small_for_a_heart_is_refused_before_it_is_segmented(tmp_path: Path) -> None:
+    cine = np.random.default_rng(0).random((6, 40, 9, 20)).astype(np.float32)
+    predictor = IntensityPredictor()
+    with pytest.raises(DataError, match="expected slices at least 50 mm wide"):
+        segment([save(tmp_path / "anna.nii.gz", cine)], tmp_path / "out", predictor)
+    assert predictor.shapes == []

@@ -185,3 +185,19 @@ def test_a_file_that_holds_no_weights_is_refused(tmp_path: Path, write) -> None:
     write(tmp_path / "model.pt")
     with pytest.raises(ConfigError, match=r"expected a PyTorch weights file, found .*model\.pt"):
         load_weights(nn.Linear(1, 1), tmp_path / "model.pt")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 123\n", "a Git LFS pointer"),
+        (b"<!DOCTYPE html><html>virus scan warning</html>", "a web page"),
+        (b"", "zero bytes"),
+    ],
+)
+def test_what_a_download_left_in_place_of_weights_is_named(
+    tmp_path: Path, content: bytes, reason: str
+) -> None:
+    (tmp_path / "model.pt").write_bytes(content)
+    with pytest.raises(ConfigError, match=f"found {reason}"):
+        load_weights(torch.nn.Linear(1, 1), tmp_path / "model.pt")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pipelines.core.errors import ConfigError, DataError
 from pipelines.core.labels import AcdcLabel
-from pipelines.core.volume import Volume
+from pipelines.core.volume import Volume, read_volume
 from pipelines.models.predictor import Predictor
 
 
@@ -283,3 +283,21 @@ def test_missing_weights_are_named(bundle: Path, tmp_path: Path) -> None:
 def test_one_weights_file_does_not_serve_several_networks(bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="expected one network for .*, found 2"):
         Predictor.load(["unet", "vnet"], bundle=bundle, weights=tmp_path / "model.pt")
+
+
+@pytest.mark.slow
+def test_a_real_heart_has_the_same_mask_in_every_order_of_storage(thorax_data: Path) -> None:
+    patient = min((thorax_data / "acdc" / "training").glob("patient*"))
+    plain = read_volume(min(path for path in patient.glob("*_frame*.nii.gz") if "_gt" not in path.name))
+    predictor = Predictor.load("unet")
+    expected = predictor.predict(plain).mask
+    assert (expected == AcdcLabel.LV).any()
+    for axes in permutations(range(3)):
+        for flips in ((), (0,), (2,), (0, 1, 2)):
+            affine, array = plain.affine[:, [*axes, 3]].copy(), plain.array.transpose(axes)
+            for axis in flips:
+                affine[:3, 3] += affine[:3, axis] * (array.shape[axis] - 1)
+                affine[:3, axis] *= -1
+            spacing = tuple(plain.spacing_mm[axis] for axis in axes)
+            image = Volume(np.flip(array, flips), affine, (spacing[0], spacing[1], spacing[2]))
+            assert np.array_equal(predictor.predict(image).mask, np.flip(expected.transpose(axes), flips))

@@ -1,0 +1,52 @@
+"""Tests of what an image covers in millimetres."""
+
+import numpy as np
+import pytest
+
+from pipelines.core.errors import DataError
+from pipelines.core.volume import Volume
+from pipelines.datasets.coverage import check_coverage
+from pipelines.datasets.stack_order import HEART_FRAME
+
+
+def volume(shape: tuple[int, ...], spacing_mm: tuple[float, float, float], frame: np.ndarray) -> Volume:
+    affine = np.eye(4)
+    affine[:3, :3] = frame @ np.diag(spacing_mm)
+    return Volume(np.zeros(shape, np.float32), affine, spacing_mm)
+
+
+BODY = np.diag([-1.0, -1.0, 1.0])
+
+
+def test_an_ordinary_stack_has_no_warning() -> None:
+    for frame in (BODY, HEART_FRAME):
+        assert check_coverage(volume((200, 180, 10), (1.5, 1.5, 8.0), frame)) == []
+
+
+@pytest.mark.parametrize("shape", [(6, 200, 10), (10, 216, 256, 30), (20, 20, 10)])
+def test_what_is_too_small_for_a_heart_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(DataError, match="expected slices at least 50 mm wide, found"):
+        check_coverage(volume(shape, (1.5, 1.5, 8.0), BODY))
+
+
+def test_a_stack_too_short_or_too_long_for_a_heart_is_told() -> None:
+    (short,) = check_coverage(volume((200, 180, 10), (1.5, 1.5, 2.0), BODY))
+    assert "the 10 slices cover 20 mm, too little" in short
+    (long,) = check_coverage(volume((200, 180, 300), (1.5, 1.5, 8.0), BODY))
+    assert "cover 2400 mm, more than a heart: frames may be stored as slices" in long
+
+
+def test_a_long_axis_view_is_told() -> None:
+    (warning,) = check_coverage(volume((200, 180, 1), (1.5, 1.5, 8.0), HEART_FRAME[:, [0, 2, 1]]))
+    assert "this may be no short-axis stack" in warning
+
+
+def test_slices_and_frames_that_are_exchanged_are_told() -> None:
+    rng = np.random.default_rng(0)
+    slices = rng.normal(size=(60, 60, 9, 1)).astype(np.float32)
+    beat = np.cos(np.linspace(0, 2 * np.pi, 12)).astype(np.float32)
+    cine = slices * (1 + 0.1 * beat)
+    right = volume(cine.shape, (1.5, 1.5, 8.0), BODY)
+    assert check_coverage(Volume(cine, right.affine, right.spacing_mm)) == []
+    (warning,) = check_coverage(Volume(cine.transpose(0, 1, 3, 2), right.affine, right.spacing_mm))
+    assert "slices and frames may be exchanged" in warning
