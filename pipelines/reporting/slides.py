@@ -70,7 +70,7 @@ class TablePart:
         widths: Share of each column in the width.
         size_pt: Size of its letters.
         height: With its caption, in inches.
-        left_out: Rows of the table that are on no slide, told on its last one.
+        left_out: Rows of the table that are on no slide; its last slide has their number.
     """
 
     caption: str

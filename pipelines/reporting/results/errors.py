@@ -133,7 +133,7 @@ def xray_document(sources: Sequence[Source], context: Context) -> Document:
                     f"Fisher's, for each row by itself: with {len(kinds)} rows, one below 0.05 is to be "
                     "expected by chance."
                 ],
-                tables=[Table("Properties of misclassified images", XRAY_HEADER, list(map(_kind, kinds)))],
+                tables=[types_table(kinds)],
                 pictures=[
                     Picture(path, f"misclassified images, part {number}", of_patient=True)
                     for number, path in enumerate(source.pictures(PICTURES), start=1)
@@ -154,6 +154,11 @@ XRAY_KIND: Final = Kind(
     xray_document,
     has=lambda content: "types" in content,
 )
+
+
+def types_table(kinds: Sequence[ErrorType]) -> Table:
+    """Error types of radiographs, a row each."""
+    return Table("Properties of misclassified images", XRAY_HEADER, [_kind(kind) for kind in kinds])
 
 
 def findings(content: Content) -> list[str]:

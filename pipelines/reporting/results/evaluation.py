@@ -284,9 +284,9 @@ def _limits(source: Source, words: Language) -> Iterator[str]:
         yield words("evaluation.few", name=source.name, patients=patients)
     if problems:
         yield words("evaluation.aside", name=source.name, volumes=len(problems))
-    if not source.manifest:
+    if "weights" not in source.manifest:
         yield words("evaluation.no_manifest", name=source.name)
-    elif "weights" not in source.manifest:
+    elif source.manifest.get("bundle_weights"):
         yield words("evaluation.bundle_weights", name=source.name)
     if source.figures_only:
         yield words("evaluation.figures_only", name=source.name)
