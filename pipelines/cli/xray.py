@@ -66,7 +66,10 @@ def eda_chest_xray(
 
 
 def classify(
-    inputs: Annotated[list[Path], typer.Argument(help="JPEG, PNG or DICOM files, or folders of them.")],
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(help="Pictures (JPEG, PNG, TIFF, BMP, WebP) or DICOM files, or folders of them."),
+    ],
     output: Output,
     network: LungsNetwork = "resnet18_tuned",
     weights: Weights = None,
@@ -90,7 +93,10 @@ def classify(
 
 
 def explain(
-    inputs: Annotated[list[Path], typer.Argument(help="JPEG, PNG or DICOM files, or folders of them.")],
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(help="Pictures (JPEG, PNG, TIFF, BMP, WebP) or DICOM files, or folders of them."),
+    ],
     output: Output,
     method: Annotated[
         Literal["integrated_gradients", "grad_cam", "occlusion"],

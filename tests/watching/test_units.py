@@ -131,6 +131,33 @@ def test_a_series_is_whole_when_its_study_is_quiet(desk: Desk) -> None:
     assert (unit.kind, unit.origin, unit.dicom_study) == (Kind.HEART, "1.2.3.4", "1.2.3")
 
 
+def test_two_patients_with_one_series_uid_are_two_studies(desk: Desk) -> None:
+    for number, patient in enumerate(("anna", "berta", "anna"), start=1):
+        desk.dicom(f"{number}.dcm", number, PatientID=patient)
+    desk.after(0)
+    found = {unit.origin: [path.name for path in unit.files] for unit in desk.after(60)}
+    assert found == {"1.2.3.4 of anna": ["1.dcm", "3.dcm"], "1.2.3.4 of berta": ["2.dcm"]}
+
+
+def test_files_without_uids_are_a_study_of_their_folder(desk: Desk) -> None:
+    for number in (1, 2):
+        desk.dicom(f"{number}.dcm", number, StudyInstanceUID="", SeriesInstanceUID="", SOPInstanceUID="")
+    desk.after(0)
+    (unit,) = desk.after(60)
+    assert (unit.origin, len(unit.files)) == (str(desk.folder), 2)
+
+
+def test_a_result_of_another_dicom_study_is_not_replaced(desk: Desk) -> None:
+    for name, study in (("a.dcm", "7.1"), ("b.dcm", "7.2")):
+        desk.dicom(name, 1, StudyInstanceUID=study, PatientID=study)
+    desk.after(0)
+    first, second = desk.after(60)
+    assert first.origin == second.origin
+    desk.finish(first)  # whose identity is its origin
+    assert desk.ledger.earlier(second.origin, "another", second.dicom_study) == []
+    assert desk.ledger.earlier(first.origin, "another", first.dicom_study) == [first.origin]
+
+
 def test_series_of_other_studies_do_not_hold_one_up(desk: Desk) -> None:
     desk.dicom("a.dcm", 1)
     desk.after(0)
