@@ -16,6 +16,7 @@ from pipelines.cli_options import (
     ReaderName,
     TrustBundle,
     Tta,
+    UnseenOnly,
     Weights,
     console,
     say,
@@ -66,6 +67,7 @@ def evaluate(
     precision: Annotated[
         Literal["auto", "bf16", "fp32"], typer.Option(help="auto is bf16 where the machine has it.")
     ] = "auto",
+    unseen_only: UnseenOnly = False,
     device: Device = "auto",
     bundle: BundleFolder = None,
     trust: TrustBundle = False,
@@ -73,6 +75,7 @@ def evaluate(
     """Measure a network on labelled volumes: Dice, distances, volumes, ejection fraction."""
     from pipelines.datasets.prepare import section_records
     from pipelines.evaluation.evaluate import evaluate as evaluate_volumes
+    from pipelines.inference.beside_weights import seen_note
     from pipelines.manifest import write_manifest
     from pipelines.reporting.tables import metrics_table
 
@@ -89,7 +92,16 @@ def evaluate(
         bundle=bundle,
     )
     with progress_bar("Evaluating", console) as tell:
-        metrics = evaluate_volumes(root, output, predictor, records=records, reader=reader, progress=tell)
+        metrics = evaluate_volumes(
+            root,
+            output,
+            predictor,
+            records=records,
+            reader=reader,
+            seen=predictor.seen,
+            unseen_only=unseen_only,
+            progress=tell,
+        )
     write_manifest(
         output,
         networks=predictor.networks,
@@ -101,6 +113,8 @@ def evaluate(
     console.print(metrics_table(metrics))
     for problem in metrics["problems"]:
         say(f"put aside {problem['patient']}: {problem['reason']}")
+    if note := seen_note(metrics["seen_patients"], unseen_only=unseen_only):
+        say(note)
     say(f"figures and pictures in {output}")
 
 

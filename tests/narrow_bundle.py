@@ -10,7 +10,7 @@ from pipelines.bundle import ACDC_BUNDLE, load_config
 from pipelines.training.checkpoints import save_weights
 from pipelines.trust import trust
 
-NARROW = {"unet": {"filters": [4] * 6}, "attention_unet": {"channels": [4] * 5}, "vnet": {}}
+NARROW = {"unet": {"filters": [4] * 5}, "attention_unet": {"channels": [4] * 5}, "vnet": {}}
 """Settings of each network; VNet has no width to set."""
 
 

@@ -11,7 +11,7 @@ import torch
 
 from pipelines.bundle import XRAY_BUNDLE, XRAY_NETWORKS, device_settings, load_config
 from pipelines.errors import ConfigError
-from pipelines.inference.beside_weights import read_network, read_threshold
+from pipelines.inference.beside_weights import read_network, read_seen, read_threshold
 from pipelines.inference.fuse import fused
 from pipelines.inference.openvino_runtime import Run
 from pipelines.training.checkpoints import load_weights
@@ -21,6 +21,8 @@ Pixels = npt.NDArray[np.float32]
 
 class XrayModel(ABC):
     """What classifies radiographs one after the other, whatever runs its network.
+
+    `seen` has the hashes of the images that the weights were trained on, None if they are not known.
 
     Args:
         resize: From a grey `(1, H, W)` tensor, 0 to 1, to the network's height and width.
@@ -45,6 +47,7 @@ class XrayModel(ABC):
             raise ConfigError(f"expected a threshold between 0 and 1, found {threshold}")
         self.resize, self.to_input, self.threshold = resize, to_input, threshold
         self.folder = folder
+        self.seen = read_seen(folder)
 
     @abstractmethod
     def logits(self, batch: torch.Tensor) -> torch.Tensor:
