@@ -16,6 +16,7 @@ from pipelines.cli.options import (
     ReaderName,
     TrustBundle,
     Tta,
+    UnseenOnly,
     Weights,
     console,
     say,
@@ -66,6 +67,7 @@ def evaluate(
     precision: Annotated[
         Literal["auto", "bf16", "fp32"], typer.Option(help="auto is bf16 where the machine has it.")
     ] = "auto",
+    unseen_only: UnseenOnly = False,
     device: Device = "auto",
     bundle: BundleFolder = None,
     trust: TrustBundle = False,
@@ -74,6 +76,7 @@ def evaluate(
     from pipelines.core.manifest import write_manifest
     from pipelines.datasets.prepare import section_records
     from pipelines.evaluation.evaluate import evaluate as evaluate_volumes
+    from pipelines.models.weights_sidecar import seen_note
     from pipelines.reporting.tables import metrics_table
 
     records = section_records(root, section, fold)
@@ -89,7 +92,16 @@ def evaluate(
         bundle=bundle,
     )
     with progress_bar("Evaluating", console) as tell:
-        metrics = evaluate_volumes(root, output, predictor, records=records, reader=reader, progress=tell)
+        metrics = evaluate_volumes(
+            root,
+            output,
+            predictor,
+            records=records,
+            reader=reader,
+            seen=predictor.seen,
+            unseen_only=unseen_only,
+            progress=tell,
+        )
     write_manifest(
         output,
         networks=predictor.networks,
@@ -101,6 +113,8 @@ def evaluate(
     console.print(metrics_table(metrics))
     for problem in metrics["problems"]:
         say(f"put aside {problem['patient']}: {problem['reason']}")
+    if note := seen_note(metrics["seen_patients"], unseen_only=unseen_only):
+        say(note)
     say(f"figures and pictures in {output}")
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pipelines.cli.options import Device, LungsNetwork, Output, Weights, XrayNetwork, console, say
+from pipelines.cli.options import Device, LungsNetwork, Output, UnseenOnly, Weights, XrayNetwork, console, say
 from pipelines.core.errors import ConfigError
 from pipelines.core.progress import progress_bar
 
@@ -118,6 +118,7 @@ def evaluate_xray(
     weights: Weights = None,
     threshold: Threshold = None,
     section: Section = "test",
+    unseen_only: UnseenOnly = False,
     device: Device = "auto",
 ) -> None:
     """Measure a network on labelled radiographs: accuracy, sensitivity, AUROC, calibration."""
@@ -126,6 +127,7 @@ def evaluate_xray(
     from pipelines.datasets.prepare_xray import select, xray_records
     from pipelines.evaluation.evaluate_xray import evaluate_xray as evaluate_images
     from pipelines.models.classifier import Classifier
+    from pipelines.models.weights_sidecar import seen_note
     from pipelines.reporting.tables import classification_metrics_table
 
     records, leaks = None, False
@@ -134,13 +136,23 @@ def evaluate_xray(
         records, leaks = xray_records(select(datalist, section)), datalist["leaks_patients"]
     classifier = Classifier.load(network, weights=weights, threshold=threshold, device=device)
     with progress_bar("Evaluating", console) as tell:
-        metrics = evaluate_images(root, output, classifier, records=records, progress=tell)
+        metrics = evaluate_images(
+            root,
+            output,
+            classifier,
+            records=records,
+            seen=classifier.seen,
+            unseen_only=unseen_only,
+            progress=tell,
+        )
     write_manifest(
         output, network=network, leaks_patients=leaks, outputs=["metrics.json", "metrics.csv", "tensorboard"]
     )
     console.print(classification_metrics_table(metrics))
     for problem in metrics["problems"]:
         say(f"{problem['path'].name}: {problem['reason']}")
+    if note := seen_note(metrics["seen_patients"], unseen_only=unseen_only):
+        say(note)
     if leaks:
         say("The split of this datalist leaks patients between training and test.")
     say(f"figures and pictures in {output}")

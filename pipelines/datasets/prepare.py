@@ -14,7 +14,7 @@ from pipelines.core.progress import Progress
 from pipelines.core.records import PatientRecord, Phase, Problem, VolumeRecord
 from pipelines.datasets.acdc import read_acdc
 from pipelines.datasets.checks import check_patient
-from pipelines.datasets.copies import without_copies
+from pipelines.datasets.copies import image_hashes, without_copies
 from pipelines.datasets.split import split_hash, split_patients
 
 DATALIST_NAME = "datalist.json"
@@ -52,7 +52,7 @@ def prepare_acdc(
     """Check every patient of an ACDC folder and write its datalist.
 
     The datalist (`datalist.json`) lists each sound volume with its patient,
-    group, phase, spacing, a fingerprint of its files, and its part: `"test"` or
+    group, phase, spacing, a fingerprint of its files, a hash of its voxels, and its part: `"test"` or
     a fold, 0 to 4. Of patients with the same images one stays, see `without_copies`.
 
     Args:
@@ -82,9 +82,10 @@ def prepare_acdc(
         raise DataError(f"expected at least one sound, labelled patient below {root}, found none: {reasons}")
     groups = {patient.patient: patient.group for patient in patients}
     parts = split_patients(groups, seed=seed, test_patients=test_patients)
-    patients, copies = without_copies(patients, parts, keep_test=test_patients is not None)
+    hashes = image_hashes(volume for patient in patients for volume in patient.volumes)
+    patients, copies = without_copies(patients, parts, hashes, keep_test=test_patients is not None)
     problems += copies
-    volumes = [_item(volume, parts) for patient in patients for volume in patient.volumes]
+    volumes = [_item(volume, parts, hashes) for patient in patients for volume in patient.volumes]
     path = write_datalist(output, root, volumes, seed=seed, put_aside=problems)
     return Preparation(path, len(patients), len(volumes), problems)
 
@@ -232,7 +233,7 @@ def patient_records(items: Iterable[Mapping[str, Any]]) -> list[PatientRecord]:
     return [PatientRecord(name, found[0].group, tuple(found)) for name, found in sorted(volumes.items())]
 
 
-def _item(volume: VolumeRecord, parts: dict[str, int | str]) -> dict[str, Any]:
+def _item(volume: VolumeRecord, parts: Mapping[str, int | str], hashes: Mapping[Path, str]) -> dict[str, Any]:
     if volume.label is None:
         raise DataError(f"expected a label for {volume.image}")
     return {
@@ -245,6 +246,7 @@ def _item(volume: VolumeRecord, parts: dict[str, int | str]) -> dict[str, Any]:
         "spacing_mm": volume.spacing_mm,
         "part": parts[volume.patient],
         "fingerprint": fingerprint(volume.image, volume.label),
+        "content_hash": hashes[volume.image],  # MONAI takes keys that begin with "image_" for metadata
     }
 
 
