@@ -10,7 +10,7 @@ from pipelines.models.bundle import ACDC_BUNDLE, load_config
 from pipelines.models.checkpoints import save_weights
 from pipelines.models.trust import trust
 
-NARROW = {"unet": {"filters": [4] * 6}, "attention_unet": {"channels": [4] * 5}, "vnet": {}}
+NARROW = {"unet": {"filters": [4] * 5}, "attention_unet": {"channels": [4] * 5}, "vnet": {}}
 """Settings of each network; VNet has no width to set."""
 
 

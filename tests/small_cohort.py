@@ -8,7 +8,7 @@ import numpy as np
 from pipelines.datasets.phantom.cohort import write_phantom_cohort
 
 NARROW = {
-    "unet": {"network_def::filters": [4, 4, 4, 4, 4, 4]},
+    "unet": {"network_def::filters": [4, 4, 4, 4, 4]},
     "attention_unet": {"network_def::channels": [4, 4, 4, 4, 4]},
     "vnet": {},
     "corrector": {},

@@ -44,8 +44,8 @@ MARKER_NAME: Final = ".thorax-demo"
 STEP_SHARE: Final = 0.9
 """Share of the training time for training steps; the rest is for reading and validating."""
 
-SETTINGS: Final = {"batch_size": 6, "patch_px": [96, 96], "learning_rate": 0.002, "warmup": 30}
-"""For a few hundred steps: small batches and patches for more of them, a higher rate, and its peak soon."""
+SETTINGS: Final = {"batch_size": 6, "optimizer": "adamw", "learning_rate": 0.002, "warmup": 30}
+"""For a few hundred steps: small batches for more of them, a higher rate, and its peak soon."""
 
 PARTS: Final = ("cohort", "new", "prepared", "training", "cache", "evaluation", "segmented")
 
@@ -115,7 +115,14 @@ def run_demo(
     predictor = Predictor.load(NETWORK, weights=weights)
     most = torch.get_num_threads()
     with log.step("Evaluate on patients not trained on") as step, torch_threads(fastest_thread_count(most)):
-        metrics = evaluate(root, output / "evaluation", predictor, records=unseen, progress=step.tell)
+        metrics = evaluate(
+            root,
+            output / "evaluation",
+            predictor,
+            records=unseen,
+            seen=predictor.seen,
+            progress=step.tell,
+        )
         dice = metrics["summary"]["dice"]["mean"] or 0.0
         step.done(f"mean Dice {dice:.3f}, in {output / 'evaluation'}")
     new = _new_patient(root, unseen) if data else _write_new_phantom(log, output, seed, 3 if smoke else 20)

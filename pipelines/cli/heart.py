@@ -17,6 +17,7 @@ from pipelines.cli.options import (
     ReaderName,
     TrustBundle,
     Tta,
+    UnseenOnly,
     Weights,
     console,
     say,
@@ -73,6 +74,7 @@ def evaluate(
     precision: Annotated[
         Literal["auto", "bf16", "fp32"], typer.Option(help="auto is bf16 where the machine has it.")
     ] = "auto",
+    unseen_only: UnseenOnly = False,
     device: Device = "auto",
     bundle: BundleFolder = None,
     trust: TrustBundle = False,
@@ -83,6 +85,7 @@ def evaluate(
     from pipelines.datasets.prepare import section_records
     from pipelines.evaluation.evaluate import evaluate as evaluate_volumes
     from pipelines.evaluation.models import described_weights
+    from pipelines.models.weights_sidecar import seen_note
     from pipelines.reporting.results.evaluation import accuracy_table, agreement_table
     from pipelines.reporting.terminal import render
 
@@ -101,7 +104,15 @@ def evaluate(
     )
     with progress_bar("Evaluating", console) as tell:
         metrics = evaluate_volumes(
-            root, output, predictor, records=records, reader=reader, label_values=values, progress=tell
+            root,
+            output,
+            predictor,
+            records=records,
+            reader=reader,
+            label_values=values,
+            seen=predictor.seen,
+            unseen_only=unseen_only,
+            progress=tell,
         )
     write_manifest(
         output,
@@ -115,6 +126,8 @@ def evaluate(
         console.print(render(table))
     for problem in metrics["problems"]:
         say(f"put aside {problem['patient']}: {problem['reason']}")
+    if note := seen_note(metrics["seen_patients"], unseen_only=unseen_only):
+        say(note)
     say(f"figures and pictures in {output}")
 
 

@@ -48,6 +48,9 @@ Engine = Annotated[
     Literal["pytorch", "openvino", "int8"],
     typer.Option(help="What runs the network: openvino and int8 are faster, and for CPUs only."),
 ]
+UnseenOnly = Annotated[
+    bool, typer.Option("--unseen-only", help="Leave out patients that the weights were trained on.")
+]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda:0.")]
 
 

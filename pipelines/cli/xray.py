@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pipelines.cli.options import Device, LungsNetwork, Output, Weights, XrayNetwork, console, say
+from pipelines.cli.options import Device, LungsNetwork, Output, UnseenOnly, Weights, XrayNetwork, console, say
 from pipelines.core.errors import ConfigError
 from pipelines.core.progress import progress_bar
 
@@ -129,6 +129,7 @@ def evaluate_xray(
     weights: Weights = None,
     threshold: Threshold = None,
     section: Section = "test",
+    unseen_only: UnseenOnly = False,
     device: Device = "auto",
 ) -> None:
     """Measure a network on labelled radiographs: accuracy, sensitivity, AUROC, calibration."""
@@ -139,6 +140,7 @@ def evaluate_xray(
     from pipelines.evaluation.models import described_weights
     from pipelines.models.bundle import XRAY_BUNDLE
     from pipelines.models.classifier import Classifier
+    from pipelines.models.weights_sidecar import seen_note
     from pipelines.reporting.results.classification import scores_table
     from pipelines.reporting.terminal import render
 
@@ -148,7 +150,15 @@ def evaluate_xray(
         records, leaks = xray_records(select(datalist, section)), datalist["leaks_patients"]
     classifier = Classifier.load(network, weights=weights, threshold=threshold, device=device)
     with progress_bar("Evaluating", console) as tell:
-        metrics = evaluate_images(root, output, classifier, records=records, progress=tell)
+        metrics = evaluate_images(
+            root,
+            output,
+            classifier,
+            records=records,
+            seen=classifier.seen,
+            unseen_only=unseen_only,
+            progress=tell,
+        )
     write_manifest(
         output,
         **described_weights([network], weights, XRAY_BUNDLE),
@@ -158,6 +168,8 @@ def evaluate_xray(
     console.print(render(scores_table(metrics)))
     for problem in metrics["problems"]:
         say(f"{problem['path'].name}: {problem['reason']}")
+    if note := seen_note(metrics["seen_patients"], unseen_only=unseen_only):
+        say(note)
     if leaks:
         say("The split of this datalist leaks patients between training and test.")
     say(f"figures and pictures in {output}")

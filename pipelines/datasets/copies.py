@@ -1,19 +1,22 @@
 """Patients whose images are those of another patient: of each set one stays."""
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
-import numpy as np
-
-from pipelines.core.records import PatientRecord, Problem
-from pipelines.datasets.duplicates import joined
+from pipelines.core.records import PatientRecord, Problem, VolumeRecord
+from pipelines.core.volume import slices_last
+from pipelines.datasets.duplicates import joined, voxel_hash
 from pipelines.datasets.loading import load_image
 
 TEST = "test"
 
 
 def without_copies(
-    patients: Sequence[PatientRecord], parts: Mapping[str, int | str], *, keep_test: bool
+    patients: Sequence[PatientRecord],
+    parts: Mapping[str, int | str],
+    hashes: Mapping[Path, str],
+    *,
+    keep_test: bool,
 ) -> tuple[list[PatientRecord], list[Problem]]:
     """Patients whose images are their own, and those put aside as copies.
 
@@ -23,14 +26,11 @@ def without_copies(
     Args:
         patients: With the volumes that are used.
         parts: `"test"` or the fold of each patient.
+        hashes: Hash of the values of each image, as from `image_hashes`.
         keep_test: Of copies the one in the test section stays, as in a published split that must not
             lose patients; otherwise one that is trained on. Of several the first by name stays.
-
-    Raises:
-        DataError: If an image cannot be read.
     """
-    digests = [(patient.patient, _digest(patient)) for patient in patients]
-    found = [(name, digest) for name, volumes in digests for digest in volumes]
+    found = [(patient.patient, hashes[volume.image]) for patient in patients for volume in patient.volumes]
     first: dict[str, int] = {}
     pairs = [(first.setdefault(digest, index), index) for index, (_, digest) in enumerate(found)]
     same = joined([name for name, _ in found], pairs)
@@ -51,7 +51,20 @@ def without_copies(
     return kept, problems
 
 
-def _digest(patient: PatientRecord) -> list[str]:
-    """Hash of the values of each volume; files may be packed in another way."""
-    arrays = [np.ascontiguousarray(load_image(volume).array) for volume in patient.volumes]
-    return [hashlib.sha256(f"{array.shape}".encode() + array.tobytes()).hexdigest() for array in arrays]
+def image_hash(volume: VolumeRecord) -> str:
+    """Hash of an image's voxels, the same in whatever order of axes and by whatever packing they are stored.
+
+    Raises:
+        DataError: If it cannot be read.
+    """
+    stack, _ = slices_last(load_image(volume))
+    return voxel_hash(stack.array)
+
+
+def image_hashes(volumes: Iterable[VolumeRecord]) -> dict[Path, str]:
+    """`image_hash` of each volume, by the path of its image.
+
+    Raises:
+        DataError: If an image cannot be read.
+    """
+    return {volume.image: image_hash(volume) for volume in volumes}

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,12 @@ def pixel_hash(pixels: npt.NDArray[np.float32]) -> str:
     """First 16 hex digits of the SHA-256 of an image's values, `(H, W)` in 0 to 1."""
     rounded = np.round(pixels * 65535).astype(np.uint16)
     return hashlib.sha256(str(pixels.shape).encode() + rounded.tobytes()).hexdigest()[:16]
+
+
+def voxel_hash(voxels: npt.NDArray[Any]) -> str:
+    """First 16 hex digits of the SHA-256 of a volume's values as read; files may be packed in another way."""
+    values = np.ascontiguousarray(voxels, dtype=np.float32)
+    return hashlib.sha256(str(voxels.shape).encode() + values.tobytes()).hexdigest()[:16]
 
 
 def thumbnail(pixels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

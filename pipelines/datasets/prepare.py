@@ -18,7 +18,7 @@ from pipelines.core.records import PatientRecord, Phase, Problem, VolumeRecord
 from pipelines.core.volume import AFFINE_TOLERANCE_MM, slices_last, write_image, write_label
 from pipelines.datasets.acdc import read_acdc
 from pipelines.datasets.checks import check_patient
-from pipelines.datasets.copies import without_copies
+from pipelines.datasets.copies import image_hashes, without_copies
 from pipelines.datasets.label_convention import LabelValues
 from pipelines.datasets.loading import load_pair, with_values
 from pipelines.datasets.split import split_hash, split_patients
@@ -62,7 +62,7 @@ def prepare_acdc(
     """Check every patient of an ACDC folder and write its datalist.
 
     The datalist (`datalist.json`) lists each sound volume with its patient,
-    group, phase, spacing, a fingerprint of its files, and its part: `"test"` or
+    group, phase, spacing, a fingerprint of its files, a hash of its voxels, and its part: `"test"` or
     a fold, 0 to 4. Of patients with the same images one stays, see `without_copies`.
 
     Args:
@@ -97,9 +97,14 @@ def prepare_acdc(
         raise DataError(f"expected at least one sound, labelled patient below {root}, found none: {reasons}")
     groups = {patient.patient: patient.group for patient in patients}
     parts = split_patients(groups, seed=seed, test_patients=test_patients)
-    patients, copies = without_copies(patients, parts, keep_test=test_patients is not None)
+    hashes = image_hashes(volume for patient in patients for volume in patient.volumes)
+    patients, copies = without_copies(patients, parts, hashes, keep_test=test_patients is not None)
     problems += copies
-    volumes = [_item(_plain(volume, output), parts) for patient in patients for volume in patient.volumes]
+    volumes = [
+        _item(_plain(volume, output), parts, hashes[volume.image])
+        for patient in patients
+        for volume in patient.volumes
+    ]
     path = write_datalist(output, root, volumes, seed=seed, put_aside=problems)
     return Preparation(path, len(patients), len(volumes), problems)
 
@@ -284,7 +289,7 @@ def patient_records(items: Iterable[Mapping[str, Any]]) -> list[PatientRecord]:
     return [PatientRecord(name, found[0].group, tuple(found)) for name, found in sorted(volumes.items())]
 
 
-def _item(volume: VolumeRecord, parts: dict[str, int | str]) -> dict[str, Any]:
+def _item(volume: VolumeRecord, parts: Mapping[str, int | str], content_hash: str) -> dict[str, Any]:
     if volume.label is None:
         raise DataError(f"expected a label for {volume.image}")
     return {
@@ -297,6 +302,7 @@ def _item(volume: VolumeRecord, parts: dict[str, int | str]) -> dict[str, Any]:
         "spacing_mm": volume.spacing_mm,
         "part": parts[volume.patient],
         "fingerprint": fingerprint(volume.image, volume.label),
+        "content_hash": content_hash,  # MONAI takes keys that begin with "image_" for metadata
     }
 
 

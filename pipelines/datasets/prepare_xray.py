@@ -76,13 +76,15 @@ def prepare_chest_xray(
     records: list[XrayRecord] = []
     thumbnails: list[npt.NDArray[np.float32]] = []
     sizes: list[tuple[int, int]] = []
+    hashes: list[str] = []
     seen: dict[str, XrayRecord] = {}
     for index, record in enumerate(dataset.records):
         if progress:
             progress(index, len(dataset.records), record.image.name)
         try:
             pixels = _usable_pixels(record.image)
-            first = seen.setdefault(pixel_hash(pixels), record)
+            digest = pixel_hash(pixels)
+            first = seen.setdefault(digest, record)
             if first is not record:
                 raise DataError(_same_as(first, record))
         except DataError as error:
@@ -91,13 +93,15 @@ def prepare_chest_xray(
         records.append(record)
         thumbnails.append(thumbnail(pixels))
         sizes.append((pixels.shape[1], pixels.shape[0]))
+        hashes.append(digest)
     _check_findings(records, root)
     pairs = near_duplicates(thumbnails)
     together = joined([record.patient for record in records], pairs)
     units = [together[record.patient] if split == "patient" else str(record.image) for record in records]
     parts = split_by_fraction(_strata(units, records), FRACTIONS, seed=seed)
     images = [
-        _item(record, size, parts[unit]) for record, size, unit in zip(records, sizes, units, strict=True)
+        _item(record, size, parts[unit], digest)
+        for record, size, unit, digest in zip(records, sizes, units, hashes, strict=True)
     ]
     path = output / DATALIST_NAME
     content = {
@@ -220,7 +224,7 @@ def _strata(units: Sequence[str], records: Sequence[XrayRecord]) -> dict[str, st
     return {unit: max(strata) for unit, strata in found.items()}
 
 
-def _item(record: XrayRecord, size: tuple[int, int], part: str) -> Mapping[str, Any]:
+def _item(record: XrayRecord, size: tuple[int, int], part: str, digest: str) -> Mapping[str, Any]:
     return {
         "image": str(record.image.resolve()),
         "patient": record.patient,
@@ -231,4 +235,5 @@ def _item(record: XrayRecord, size: tuple[int, int], part: str) -> Mapping[str, 
         "height_px": size[1],
         "part": part,
         "fingerprint": fingerprint(record.image),
+        "content_hash": digest,
     }

@@ -9,12 +9,13 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from pipelines.core.errors import DataError
+from pipelines.core.errors import ConfigError, DataError
 from pipelines.core.files import atomic_path, output_folder, write_csv, write_json
 from pipelines.core.indices import IntArray, Spacing, structure_volumes_ml
 from pipelines.core.progress import Progress
 from pipelines.core.records import PatientRecord, Phase, Problem, VolumeRecord
 from pipelines.core.volume import Volume, slices_last, write_label
+from pipelines.datasets.copies import image_hash
 from pipelines.datasets.label_convention import LabelValues
 from pipelines.datasets.loading import load_pair, with_values, without_unlabelled
 from pipelines.datasets.readers import read_dataset
@@ -25,6 +26,11 @@ from pipelines.figures.overlay import overlay_figure
 
 OVERLAYS = 5
 """Least number of overlay pictures, as far as there are volumes."""
+
+NOTHING_KNOWN = (
+    "expected weights with a list of the images they were trained on, seen.json beside them, found none: "
+    "patients that they have seen cannot be left out; measure them without --unseen-only"
+)
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +60,8 @@ def evaluate(
     overlays: bool = True,
     masks: Path | None = None,
     label_values: LabelValues | None = None,
+    seen: frozenset[str] | None = None,
+    unseen_only: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Segment every labelled volume, measure it, and write figures and pictures.
@@ -74,22 +82,30 @@ def evaluate(
         masks: Folder that takes the label map of each volume, named as its image, and is made if it does not
             exist; none are kept without it.
         label_values: What the values of the label files mean where they are not those of `reader`.
+        seen: Hashes of the images that the weights were trained on, None if they are not known.
+        unseen_only: Leave out the patients that the weights were trained on.
         progress: Called with volumes done, volumes in all and the volume's name.
 
     Returns:
-        The content of `metrics.json`: see `summarise`, and `problems`.
+        The content of `metrics.json`: see `summarise`, and `problems`; `seen_patients`, those that the
+            weights were trained on, whether measured or left out, or None if nothing is known of that.
 
     Raises:
-        ConfigError: If there is no such reader.
+        ConfigError: If there is no such reader, or `unseen_only` where nothing is known of what was seen.
         DataError: If there is no labelled volume, or none that can be evaluated.
         OutputError: If the results cannot be written.
     """
     output_folder(output)
+    if unseen_only and seen is None:
+        raise ConfigError(NOTHING_KNOWN)
     if masks is not None:
         output_folder(masks)
     labelled, problems = labelled_volumes(root, records, reader)
     if label_values:
         labelled = [with_values(record, label_values) for record in labelled]
+    seen_patients = _seen_patients(labelled, seen)
+    if unseen_only:
+        labelled = [record for record in labelled if record.patient not in set(seen_patients or [])]
     measured: list[_Measured] = []
     for done, record in enumerate(labelled, start=1):
         try:
@@ -106,12 +122,27 @@ def evaluate(
         )
     cases = [volume.case for volume in measured]
     metrics = summarise(cases) | {"problems": [asdict(problem) for problem in problems]}
+    metrics |= {"seen_patients": seen_patients, "unseen_only": unseen_only}
     if overlays:
         _write_overlays(measured, predictor, output / "overlays")
     rows = [case.as_row() for case in cases]
     write_csv(output / "metrics.csv", rows[0], rows)
     write_json(output / "metrics.json", metrics)
     return metrics
+
+
+def _seen_patients(volumes: Sequence[VolumeRecord], seen: frozenset[str] | None) -> list[str] | None:
+    """Patients with an image that the weights were trained on, in name order; None if it is not known."""
+    if seen is None:
+        return None
+    found = set[str]()
+    for volume in volumes:
+        try:
+            if image_hash(volume) in seen:
+                found.add(volume.patient)
+        except DataError:
+            continue  # reported where it is measured
+    return sorted(found)
 
 
 def choose_overlays(cases: Sequence[Case], *, count: int = OVERLAYS) -> dict[int, str]:

@@ -180,7 +180,8 @@ def evaluate_models(
             if _is_there(folder, described):
                 continue
             tell = _named(progress, model.name)
-            evaluate(root, folder, model.predictor(device=device), records=records, progress=tell)
+            predictor = model.predictor(device=device)
+            evaluate(root, folder, predictor, records=records, seen=predictor.seen, progress=tell)
             cost = cost_of_predicting(model.text, largest, device) if largest else {}
             outputs = [METRICS_NAME, "metrics.csv", "overlays"]
             own = all(weights is None for _, weights in model.parts)

@@ -32,13 +32,15 @@ NETWORK: Final = "unet"
 MODEL: Final[dict[str, Any]] = {
     "spacing_mm": 3.0,
     "field_px": [96, 96],
-    "network_def#filters": [16, 32, 64, 128, 128, 128],
+    "network_def#filters": [16, 32, 64, 128, 128],
 }
 """Quick to train from nothing: the same field of view on a coarser grid, fewer channels."""
 
 SETTINGS: Final[dict[str, Any]] = MODEL | {
     "batch_size": 6,
     "patch_px": [64, 64],
+    "patch_growth": [[0, 1]],
+    "optimizer": "adamw",
     "learning_rate": 0.002,
     "warmup": 30,
     "ema_decay": 0.98,

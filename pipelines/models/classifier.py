@@ -14,13 +14,15 @@ from pipelines.models.bundle import XRAY_BUNDLE, XRAY_NETWORKS, device_settings,
 from pipelines.models.checkpoints import load_weights
 from pipelines.models.fuse import fused
 from pipelines.models.openvino_runtime import Run
-from pipelines.models.weights_sidecar import read_network, read_threshold
+from pipelines.models.weights_sidecar import read_network, read_seen, read_threshold
 
 Pixels = npt.NDArray[np.float32]
 
 
 class XrayModel(ABC):
     """What classifies radiographs one after the other, whatever runs its network.
+
+    `seen` has the hashes of the images that the weights were trained on, None if they are not known.
 
     Args:
         resize: From a grey `(1, H, W)` tensor, 0 to 1, to the network's height and width.
@@ -45,6 +47,7 @@ class XrayModel(ABC):
             raise ConfigError(f"expected a threshold between 0 and 1, found {threshold}")
         self.resize, self.to_input, self.threshold = resize, to_input, threshold
         self.folder = folder
+        self.seen = read_seen(folder)
 
     @abstractmethod
     def logits(self, batch: torch.Tensor) -> torch.Tensor:

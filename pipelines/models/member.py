@@ -16,6 +16,7 @@ from pipelines.models.checkpoints import load_weights
 from pipelines.models.engines import PYTORCH, Engine, engine_run
 from pipelines.models.fuse import fused
 from pipelines.models.openvino_runtime import Run
+from pipelines.models.weights_sidecar import read_seen
 
 Transform = Callable[[dict[str, Any]], dict[str, Any]]
 """A transform of a dictionary of tensors."""
@@ -26,6 +27,8 @@ BATCH_SLICES: Final = 16
 
 class Member:
     """One network with its weights and the transforms before and after it.
+
+    `seen` has the hashes of the images that the weights were trained on, None if they are not known.
 
     Args:
         network: Takes `(S, C, h, w)` slices, gives `(S, 4, h, w)` logits.
@@ -51,6 +54,7 @@ class Member:
     ) -> None:
         self.preprocessing, self.to_label_map = preprocessing, to_label_map
         self.device, self.dtype = device, dtype
+        self.seen = read_seen(weights.parent) if weights is not None else None
         if weights is not None:
             load_weights(network, weights)
         # On a CPU, casting weights at each call and batch norms take a good part of the time.

@@ -124,6 +124,13 @@ class Predictor:
         """The networks whose probabilities are averaged, with their preprocessing."""
         return tuple(self._members)
 
+    @property
+    def seen(self) -> frozenset[str] | None:
+        """Hashes of the images that a member was trained on, None if those of a member are not known."""
+        known = [member.seen for member in self._members]
+        found = [seen for seen in known if seen is not None]
+        return frozenset().union(*found) if len(found) == len(known) else None
+
     def predict(self, volume: Volume) -> Prediction:
         """Label map on the volume's own grid.
 

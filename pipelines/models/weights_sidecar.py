@@ -1,8 +1,8 @@
-"""What lies beside the weights of a chest X-ray network: threshold, and settings it was built with."""
+"""What lies beside weights: the images they have seen, and a radiograph network's threshold and settings."""
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +14,9 @@ OPERATING_POINT_NAME: Final = "operating_point.json"
 
 NETWORK_NAME: Final = "network.json"
 """Name of the network, and the settings without which its weights do not fit."""
+
+SEEN_NAME: Final = "seen.json"
+"""Hashes of the images that the weights were trained on."""
 
 DEFAULT_THRESHOLD: Final = 0.5
 
@@ -105,13 +108,67 @@ def write_network(folder: Path, architecture: str, settings: Mapping[str, Any]) 
     return path
 
 
+def read_seen(folder: Path) -> frozenset[str] | None:
+    """Hashes of the images that the weights in a folder were trained on, None if they are not known.
+
+    Raises:
+        ConfigError: If the file is there and holds something else.
+    """
+    path = folder / SEEN_NAME
+    if not path.is_file():
+        return None
+    try:
+        return frozenset(str(digest) for digest in json.loads(path.read_text(encoding="utf-8"))["images"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"expected hashes of training images in {path}, found {error!r}") from error
+
+
+def write_seen(folder: Path, images: Iterable[str]) -> Path:
+    """Write the hashes of the images that weights were trained on; returns the file.
+
+    Args:
+        folder: Folder of the weights.
+        images: As `voxel_hash` or `pixel_hash` give them.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
+    path = folder / SEEN_NAME
+    write_json(path, {"images": sorted(set(images))})
+    return path
+
+
+def seen_note(seen_patients: Sequence[str] | None, *, unseen_only: bool) -> str | None:
+    """What a reader of an evaluation must know of the patients that its weights were trained on.
+
+    Args:
+        seen_patients: Those among the patients of the evaluation, None if nothing is known.
+        unseen_only: Whether they were left out.
+
+    Returns:
+        A sentence; None if none of the patients was seen.
+    """
+    if seen_patients is None:
+        return "It is not known which images these weights were trained on: no seen.json lies beside them."
+    if not seen_patients:
+        return None
+    names = ", ".join(seen_patients[:5]) + (" ..." if len(seen_patients) > 5 else "")
+    count = f"{len(seen_patients)} patient{'s' if len(seen_patients) > 1 else ''}"
+    if unseen_only:
+        return f"Left out: {count} that these weights were trained on."
+    return (
+        f"These weights were trained on {count} of those measured, so the scores are too good: "
+        f"{names}. --unseen-only leaves them out."
+    )
+
+
 def copy_beside(source: Path, target: Path) -> None:
     """Copy the files of this module that lie in `source` to `target`.
 
     Raises:
         OutputError: If one cannot be written.
     """
-    for name in (OPERATING_POINT_NAME, NETWORK_NAME):
+    for name in (OPERATING_POINT_NAME, NETWORK_NAME, SEEN_NAME):
         path = source / name
         if path.is_file():
             write_text(target / name, path.read_text(encoding="utf-8"))

@@ -286,6 +286,7 @@ def _measure(plan: _Plan, fold: int, folder: Path, progress: Progress | None) ->
         target,
         Predictor({plan.network: member}),
         records=records,
+        seen=member.seen,
         masks=folder.parent / MASKS_NAME,
         progress=progress,
     )

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from pipelines.evaluation.evaluate import evaluate as evaluate_records
 from pipelines.models.checkpoints import load_weights
 from pipelines.models.member import Member
 from pipelines.models.predictor import Predictor
+from pipelines.models.weights_sidecar import read_seen, write_seen
 from pipelines.training.memory import flushed_denormals, keep_freed_memory
 
 logger = logging.getLogger(__name__)
@@ -34,13 +36,23 @@ def start(network: nn.Module, *, initial_weights: str | None = None) -> None:
         load_weights(network, Path(initial_weights))
 
 
-def train(trainer: Engine, datalist: dict[str, Any], *, output_dir: str | Path, **details: Any) -> None:
+def train(
+    trainer: Engine,
+    datalist: dict[str, Any],
+    *,
+    output_dir: str | Path,
+    items: Sequence[Mapping[str, Any]] = (),
+    initial_weights: str | None = None,
+    **details: Any,
+) -> None:
     """Run the trainer and keep a manifest of the run beside its checkpoints.
 
     Args:
         trainer: Training engine with all its handlers.
         datalist: Its split hash and fingerprint go into the manifest.
         output_dir: Folder of the run.
+        items: What is trained on; the hashes of the images go beside the weights.
+        initial_weights: Weights that training starts from, or None: what they have seen counts, too.
         **details: Further entries of the manifest.
     """
     folder = Path(output_dir)
@@ -54,6 +66,7 @@ def train(trainer: Engine, datalist: dict[str, Any], *, output_dir: str | Path, 
         },
     }
     write_manifest(folder, **record, finished=False)
+    _write_seen(folder, items, initial_weights)
     begin = time.perf_counter()
     try:
         with flushed_denormals():
@@ -66,6 +79,15 @@ def train(trainer: Engine, datalist: dict[str, Any], *, output_dir: str | Path, 
     write_manifest(
         folder, **record, finished=True, epochs=trainer.state.epoch, seconds=seconds, outputs=outputs
     )
+
+
+def _write_seen(folder: Path, items: Sequence[Mapping[str, Any]], initial_weights: str | None) -> None:
+    """What the run trains on; nothing where a datalist or the weights it starts from do not say."""
+    images = [item.get("content_hash") for item in items]
+    before = read_seen(Path(initial_weights).parent) if initial_weights else frozenset[str]()
+    known = [digest for digest in images if digest is not None]
+    if images and before is not None and len(known) == len(images):
+        write_seen(folder, before.union(known))
 
 
 def evaluate(
@@ -89,5 +111,7 @@ def evaluate(
     """
     records = patient_records(select(datalist, section, fold))
     predictor = Predictor({name: member})
-    metrics = evaluate_records(Path(datalist["root"]), Path(output_dir), predictor, records=records)
+    metrics = evaluate_records(
+        Path(datalist["root"]), Path(output_dir), predictor, records=records, seen=predictor.seen
+    )
     logger.info("mean Dice %.4f on %s, see %s", metrics["summary"]["dice"]["mean"], section, output_dir)

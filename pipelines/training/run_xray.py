@@ -120,7 +120,9 @@ def evaluate(
         output_dir: Folder that takes `metrics.json`, `metrics.csv` and pictures.
     """
     records = xray_records(select(datalist, section))
-    metrics = evaluate_xray(Path(datalist["root"]), Path(output_dir), classifier, records=records)
+    metrics = evaluate_xray(
+        Path(datalist["root"]), Path(output_dir), classifier, records=records, seen=classifier.seen
+    )
     summary = metrics["summary"]
     logger.info(
         "accuracy %.4f, AUROC %s on %s, see %s", summary["accuracy"], summary["auroc"], section, output_dir

@@ -8,7 +8,7 @@ import pytest
 
 from pipelines.core.records import PatientRecord
 from pipelines.datasets.acdc import read_acdc
-from pipelines.datasets.copies import without_copies
+from pipelines.datasets.copies import image_hashes, without_copies
 from pipelines.datasets.phantom.cohort import write_phantom_cohort
 from pipelines.datasets.prepare import prepare_acdc, read_datalist
 
@@ -60,7 +60,10 @@ def test_of_patients_that_share_a_volume_one_stays(
     patients: list[PatientRecord], parts: tuple[int | str, ...], keep_test: bool, left: list[str]
 ) -> None:
     # 004 has the ED of 002 and the ES of 003, so all three are one.
-    kept, problems = without_copies(patients, dict(zip(NAMES, parts, strict=True)), keep_test=keep_test)
+    hashes = image_hashes(volume for patient in patients for volume in patient.volumes)
+    kept, problems = without_copies(
+        patients, dict(zip(NAMES, parts, strict=True)), hashes, keep_test=keep_test
+    )
     assert [patient.patient for patient in kept] == left
     assert [problem.patient for problem in problems] == [name for name in NAMES if name not in left]
     assert all(f"{left[1]} stays" in problem.reason for problem in problems)

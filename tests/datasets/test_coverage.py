@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+from pipelines.datasets.stack_order import HEART_FRAME
 
 from pipelines.core.errors import DataError
 from pipelines.core.volume import Volume
 from pipelines.datasets.coverage import check_coverage
-from pipelines.datasets.stack_order import HEART_FRAME
 
 
 def volume(shape: tuple[int, ...], spacing_mm: tuple[float, float, float], frame: np.ndarray) -> Volume:

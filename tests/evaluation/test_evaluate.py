@@ -7,11 +7,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from pipelines.core.errors import DataError
+from pipelines.core.errors import ConfigError, DataError
 from pipelines.core.labels import FOREGROUND
 from pipelines.core.records import Phase
-from pipelines.core.volume import Volume, read_label
+from pipelines.core.volume import Volume, read_label, read_volume, slices_last
 from pipelines.datasets.acdc import read_acdc
+from pipelines.datasets.duplicates import voxel_hash
 from pipelines.evaluation.cases import Case
 from pipelines.evaluation.evaluate import choose_overlays, evaluate
 from pipelines.evaluation.metrics import StructureMetrics
@@ -194,3 +195,21 @@ def test_a_volume_without_dice_is_never_worst_or_best() -> None:
         scored_case("b", Phase.ES, 0.0),
     ]
     assert choose_overlays(cases) == {2: "worst", 1: "median", 0: "low"}
+
+
+def test_patients_that_the_weights_were_trained_on_are_named_and_left_out_on_request(tmp_path: Path) -> None:
+    for number in (1, 2):
+        write_patient(tmp_path, f"patient{number:03d}")
+    image = tmp_path / "training" / "patient002" / "patient002_frame01.nii.gz"
+    stored = nib.load(image)
+    nib.save(nib.Nifti1Image(np.asarray(stored.dataobj) + 1, stored.affine), image)
+    seen = frozenset({voxel_hash(slices_last(read_volume(image))[0].array)})
+    metrics = evaluate(tmp_path, tmp_path / "all", ShiftedTruth(), seen=seen)
+    assert metrics["seen_patients"] == ["patient002"]
+    assert metrics["summary"]["patients"] == 2
+    metrics = evaluate(tmp_path, tmp_path / "unseen", ShiftedTruth(), seen=seen, unseen_only=True)
+    assert metrics["seen_patients"] == ["patient002"]
+    assert {case["patient"] for case in metrics["cases"]} == {"patient001"}
+    assert evaluate(tmp_path, tmp_path / "unknown", ShiftedTruth())["seen_patients"] is None
+    with pytest.raises(ConfigError, match=r"expected weights with a list of the images .* found none"):
+        evaluate(tmp_path, tmp_path / "refused", ShiftedTruth(), unseen_only=True)

@@ -7,7 +7,9 @@ import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from pipelines.core.errors import DataError
+from pipelines.core.errors import ConfigError, DataError
+from pipelines.datasets.duplicates import pixel_hash
+from pipelines.datasets.xray_image import read_xray
 from pipelines.evaluation.evaluate_xray import evaluate_xray
 
 
@@ -79,3 +81,19 @@ def test_nothing_readable_is_an_error(root: Path, tmp_path: Path) -> None:
         path.write_bytes(b"")
     with pytest.raises(DataError, match="found none of 6; the last problem"):
         evaluate_xray(root, tmp_path / "out", Brightness())
+
+
+def test_patients_that_the_weights_were_trained_on_are_named_and_left_out_on_request(
+    root: Path, tmp_path: Path
+) -> None:
+    image = root / "PNEUMONIA" / "person1_virus_1.png"
+    seen = frozenset({pixel_hash(read_xray(image).pixels)})
+    metrics = evaluate_xray(root, tmp_path / "all", Brightness(), seen=seen)
+    (patient,) = metrics["seen_patients"]
+    assert metrics["summary"]["images"] == 6
+    metrics = evaluate_xray(root, tmp_path / "unseen", Brightness(), seen=seen, unseen_only=True)
+    assert metrics["seen_patients"] == [patient]
+    assert metrics["summary"]["images"] == 4  # both films of that patient are left out
+    assert evaluate_xray(root, tmp_path / "unknown", Brightness())["seen_patients"] is None
+    with pytest.raises(ConfigError, match=r"expected weights with a list of the images .* found none"):
+        evaluate_xray(root, tmp_path / "refused", Brightness(), unseen_only=True)

@@ -58,9 +58,9 @@ def test_a_network_takes_as_many_channels_as_there_are_slice_offsets(network: st
 
 
 def test_settings_replace_those_of_the_files_also_deep_ones() -> None:
-    config = load_config("unet", ["train"], max_epochs=3, **{"network_def::filters": [4] * 6})
+    config = load_config("unet", ["train"], max_epochs=3, **{"network_def::filters": [4] * 5})
     assert config.get("max_epochs") == 3
-    assert config.get_parsed_content("network_def").filters == [4] * 6
+    assert config.get_parsed_content("network_def").filters == [4] * 5
     assert config.get("bundle_root") == str(ACDC_BUNDLE)
 
 

@@ -7,8 +7,11 @@ from pipelines.core.errors import ConfigError
 from pipelines.models.weights_sidecar import (
     copy_beside,
     read_network,
+    read_seen,
     read_threshold,
+    seen_note,
     write_network,
+    write_seen,
     write_threshold,
 )
 
@@ -43,3 +46,27 @@ def test_what_lies_beside_weights_is_copied_with_them(tmp_path: Path) -> None:
     write_network(source, "resnet50", {"head": [8]})
     copy_beside(source, target)
     assert read_network(target, "resnet50") == {"head": [8]}
+
+
+def test_what_weights_have_seen_goes_where_they_go(tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.mkdir()
+    assert read_seen(source) is None
+    write_seen(source, ["b", "a", "b"])
+    copy_beside(source, target)
+    assert read_seen(target) == {"a", "b"}
+    (target / "seen.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"expected hashes of training images in .*seen\.json"):
+        read_seen(target)
+
+
+def test_an_evaluation_says_what_its_weights_have_seen() -> None:
+    assert seen_note([], unseen_only=False) is None
+    assert "not known" in str(seen_note(None, unseen_only=False))
+    assert "trained on 1 patient of those measured, so the scores are too good: p1." in str(
+        seen_note(["p1"], unseen_only=False)
+    )
+    assert (
+        seen_note(["p1", "p2"], unseen_only=True)
+        == "Left out: 2 patients that these weights were trained on."
+    )

@@ -140,11 +140,18 @@ def test_each_network_trains_is_evaluated_and_infers(
     assert {"best.pt", "last.pt", "history.csv", "datalist.json"} <= set(manifest["outputs"])
     assert manifest["split_hash"] == json.loads((run / "datalist.json").read_text())["split_hash"]
 
+    volumes = json.loads((run / "datalist.json").read_text())["volumes"]
+    trained_on = {
+        item["content_hash"] for item in volumes if item["part"] not in ("test", settings.get("fold", 0))
+    }
+    assert set(json.loads((run / "seen.json").read_text())["images"]) <= trained_on
+
     trained = settings | {"weights": str(run / "best.pt")}
     overlays = ["configs/train.yaml", "configs/evaluate.yaml"]
     monai.bundle.run("evaluating", "initialize", config_file=[*layers, *overlays], **trained)
     metrics = json.loads((run / "evaluation" / "metrics.json").read_text())
     assert len(metrics["cases"]) == 2
+    assert metrics["seen_patients"] == []
     assert 0 <= metrics["summary"]["dice"]["mean"] <= 1
 
     folder = cohort / "training" / "patient001"

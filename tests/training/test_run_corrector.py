@@ -24,11 +24,11 @@ class KilledError(Exception):
 
 @pytest.fixture
 def settings(small: Settings, tmp_path: Path) -> dict[str, Any]:
-    """Two epochs at half resolution, starting from an automatic network with random weights."""
+    """Two epochs at half resolution, correcting an automatic network with random weights."""
     weights = tmp_path / "unet.pt"
     torch.manual_seed(1)
     save_weights(load_config("unet").get_parsed_content("network_def"), weights)
-    return small(CORRECTOR, max_epochs=2, clicks=1, automatic_weights=str(weights))
+    return small(CORRECTOR, max_epochs=2, clicks=1, initial_weights=None, automatic_weights=str(weights))
 
 
 def train(settings: dict[str, Any], *, stop: bool = False) -> ConfigParser:
@@ -62,18 +62,3 @@ def test_a_killed_run_goes_on_to_the_same_weights_and_validates_by_clicks(
     assert len(scores) == 2
     assert all(0 <= score <= 1 for score in scores)
     assert (tmp_path / "whole" / "best.pt").is_file()
-
-
-def test_before_training_the_corrector_gives_the_logits_of_the_automatic_network(
-    settings: dict[str, Any],
-) -> None:
-    config = load_config(CORRECTOR, ["train"], **settings)
-    config.get_parsed_content("initialize")
-    network = config.get_parsed_content("network").eval()
-    automatic = load_config("unet").get_parsed_content("network_def")
-    state = torch.load(settings["automatic_weights"], weights_only=True)["model"]
-    automatic.load_state_dict(state)
-    channels = torch.randn(1, 21, 64, 64)
-    with torch.inference_mode():
-        same = torch.allclose(network(channels), automatic.eval()(channels[:, :3]), atol=1e-4)
-    assert same

@@ -6,7 +6,7 @@ from pathlib import Path
 from pipelines.training.checks.case import Case
 from pipelines.training.checks.overfit import check_overfit
 
-WIDER = {"network_def::filters": [8, 8, 16, 16, 16, 16], "learning_rate": 0.01}
+WIDER = {"network_def::filters": [8, 8, 16, 16, 16], "optimizer": "adamw", "learning_rate": 0.01}
 
 
 def test_a_handful_is_learnt_by_heart(prepared: Path, make_case: Callable[..., Case]) -> None:
