@@ -198,7 +198,7 @@ def write_sbom(python: Path, output: Path) -> int:
 
 def _own_version(python: Path) -> str:
     """Version of Thorax in an environment; it is dynamic, so that `pyproject.toml` does not say it."""
-    ask_it = "from importlib.metadata import version; print(version('thorax'))"
+    ask_it = "from importlib.metadata import version; print(version('thorax-imaging'))"
     run = subprocess.run([str(python), "-c", ask_it], capture_output=True, encoding="utf-8", check=True)
     return run.stdout.strip()
 

@@ -66,6 +66,6 @@ def test_the_examples_of_the_reference_run(tmp_path: Path, monkeypatch: pytest.M
     imported = set(re.findall(r"from pipelines import (.*)", "\n".join(examples)))
     assert {name for names in imported for name in names.split(", ")} == set(pipelines.__all__)
     assert found["mask"].any()
-    assert len(found["volumes_ml"]) == 2
+    assert [0 < fraction < 100 for fraction in found["ejection_fractions"]] == [True]
     assert len(found["classified"].results) == 2
-    assert 0 <= found["metrics"]["mean_dice"] <= 1
+    assert found["metrics"]["summary"]["volumes"] == 16

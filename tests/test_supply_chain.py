@@ -130,7 +130,7 @@ def test_the_bill_of_materials_is_valid_and_names_what_is_installed(tmp_path: Pa
     own = content["metadata"]["component"]
     assert (content["bomFormat"], own["name"], own["version"]) == (
         "CycloneDX",
-        "thorax",
+        "thorax-imaging",
         pipelines.__version__,
     )
     listed = {(component["name"], component["version"]) for component in content["components"]}
@@ -138,5 +138,5 @@ def test_the_bill_of_materials_is_valid_and_names_what_is_installed(tmp_path: Pa
         (found.metadata["Name"], found.version)
         for found in distributions(path=[sysconfig.get_path("purelib")])
     }
-    assert installed - listed <= {("thorax", pipelines.__version__)}
+    assert installed - listed <= {("thorax-imaging", pipelines.__version__)}
     assert tuple(environment.TORCH_PAIR[0].split("==")) in listed

@@ -23,6 +23,7 @@ from pipelines.cohort.scale import StudyCost
 from pipelines.cohort.worker import CohortWorker, Task
 from pipelines.core.errors import ConfigError
 from pipelines.core.files import output_folder, write_csv, write_json
+from pipelines.core.install import missing_extra
 from pipelines.core.manifest import write_manifest
 from pipelines.core.ray_session import OBJECT_STORE_BYTES, set_environment
 from pipelines.core.steps import StepLog
@@ -132,9 +133,7 @@ def local_cluster(nodes: int) -> Iterator[Any]:
     try:
         from ray.cluster_utils import Cluster
     except ImportError as error:
-        raise ConfigError(
-            f"expected Ray for a cluster, found {error}; install it with pip install 'thorax[cluster]'"
-        ) from error
+        raise missing_extra("Ray for a cluster", "cluster", error) from error
     node = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
     cluster = Cluster(initialize_head=True, head_node_args=node)
     try:

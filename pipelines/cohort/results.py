@@ -4,8 +4,9 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from pipelines.core.errors import ConfigError, DataError
+from pipelines.core.errors import DataError
 from pipelines.core.files import atomic_path
+from pipelines.core.install import missing_extra
 from pipelines.inference.study_result import StudyResult
 
 try:
@@ -13,9 +14,7 @@ try:
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 except ImportError as error:
-    raise ConfigError(
-        f"expected pyarrow for a cohort, found {error}; install it with pip install 'thorax[cluster]'"
-    ) from error
+    raise missing_extra("pyarrow for a cohort", "cluster", error) from error
 
 PARTS_NAME: Final = "parts"
 """Folder of the parts; a study in one of them is finished."""

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Final
 
 from pipelines.core.errors import ConfigError
+from pipelines.core.install import missing_extra
 
 OBJECT_STORE_BYTES: Final = 100_000_000
 """Size of Ray's store of objects on this machine, bytes: jobs read their data from files themselves."""
@@ -34,9 +35,7 @@ def ray_session(
 
         import_module(part)
     except ImportError as error:
-        raise ConfigError(
-            f"expected {part}, found {error}; install it with pip install 'thorax[{extra}]'"
-        ) from error
+        raise missing_extra(part, extra, error) from error
     try:
         if address:
             ray.init(address=address, log_to_driver=False)

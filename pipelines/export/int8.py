@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from pipelines.core.errors import ConfigError
+from pipelines.core.install import missing_extra
 from pipelines.datasets.prepare import fingerprint
 from pipelines.models.classifier import Classifier
 from pipelines.models.openvino_runtime import INT8_NAME, load_openvino, save_openvino, to_openvino
@@ -54,9 +55,7 @@ def quantized(module: torch.nn.Module, calibration: Sequence[torch.Tensor], *, b
         import nncf
         from nncf.quantization.range_estimator import RangeEstimatorParametersSet
     except ImportError as error:
-        raise ConfigError(
-            f"expected NNCF to quantize, found {error}; install it with pip install 'thorax[int8]'"
-        ) from error
+        raise missing_extra("NNCF to quantize", "int8", error) from error
     logging.getLogger("nncf").setLevel(logging.ERROR)
     return nncf.quantize(
         to_openvino(module, calibration[0], batch=batch),

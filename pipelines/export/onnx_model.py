@@ -6,7 +6,7 @@ from typing import Final
 
 import torch
 
-from pipelines.core.errors import ConfigError
+from pipelines.core.install import missing_extra
 from pipelines.export.source import Source
 from pipelines.models.openvino_runtime import Run, compiled
 
@@ -27,9 +27,7 @@ def write(source: Source, folder: Path) -> None:
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise ConfigError(
-            f"expected the packages for ONNX, found {error}; install them with pip install 'thorax[onnx]'"
-        ) from error
+        raise missing_extra("the packages for ONNX", "onnx", error) from error
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of modules that DynUNet keeps in lists, and of operators' versions
         torch.onnx.export(

@@ -17,8 +17,9 @@ from pydicom.sr.coding import Code
 from pydicom.uid import generate_uid
 
 import pipelines
-from pipelines.core.errors import ConfigError, DataError
+from pipelines.core.errors import DataError
 from pipelines.core.files import atomic_path
+from pipelines.core.install import missing_extra
 from pipelines.core.labels import FOREGROUND, AcdcLabel
 from pipelines.datasets.dicom_file import read_header
 
@@ -121,10 +122,7 @@ def load_highdicom() -> Any:
     try:
         import highdicom
     except ImportError as error:
-        raise ConfigError(
-            f"expected highdicom for DICOM SEG, found {error}; "
-            "install it: pip install -c constraints.txt -e '.[watch]', or leave out --seg"
-        ) from error
+        raise missing_extra("highdicom for DICOM SEG", "watch", error, "leave out --seg") from error
     return highdicom
 
 

@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pipelines.core.errors import ConfigError
+from pipelines.core.install import shipped
 from pipelines.core.tasks import HEART, XRAY, task_of
 from pipelines.models.trust import check_trusted
 
 if TYPE_CHECKING:
     from monai.bundle import ConfigParser
 
-BUNDLES: Final = Path(__file__).resolve().parents[2] / "bundles"
+BUNDLES: Final = shipped("bundles")
 
 NETWORKS: Final = HEART.networks
 """Network overlays of the ACDC bundle; the first is the default."""

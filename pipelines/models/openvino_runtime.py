@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from pipelines.core.errors import ConfigError
 from pipelines.core.files import output_folder
+from pipelines.core.install import missing_extra
 
 Run = Callable[[Tensor], Tensor]
 """A way to run a network: takes its input `(B, C, H, W)` float32, gives its float32 output."""
@@ -36,9 +37,7 @@ def load_openvino() -> Any:
     try:
         import openvino
     except ImportError as error:
-        raise ConfigError(
-            f"expected OpenVINO, found {error}; install it with pip install 'thorax[int8]'"
-        ) from error
+        raise missing_extra("OpenVINO", "int8", error) from error
     _core()
     return openvino
 

@@ -10,11 +10,11 @@ from typing import Any, Final
 
 from pipelines.core.errors import ConfigError, DataError
 from pipelines.core.files import output_folder
-from pipelines.models.bundle import BUNDLES
+from pipelines.core.install import missing_extra, shipped
 
 logger = logging.getLogger(__name__)
 
-APP_FOLDER: Final = BUNDLES.parent / "apps" / "cardiac"
+APP_FOLDER: Final = shipped("apps", "cardiac")
 
 SETTINGS: Final = {
     "MONAI_LABEL_AUTO_UPDATE_SCORING": False,
@@ -118,7 +118,4 @@ def import_module(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"expected the extra 'label' for the labelling server, found no {error.name}; "
-            "install it: pip install -c constraints.txt -e '.[label]'"
-        ) from error
+        raise missing_extra("the packages for the labelling server", "label", error) from error

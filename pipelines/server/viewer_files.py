@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pipelines.models.bundle import BUNDLES
+from pipelines.core.install import shipped
 
-VIEWER_FOLDER: Final = BUNDLES.parent / "apps" / "viewer"
+VIEWER_FOLDER: Final = shipped("apps", "viewer")
 
 MEDIA_TYPES: Final = {
     ".html": "text/html; charset=utf-8",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from pipelines.core.errors import ConfigError, DataError, OutputError
+from pipelines.core.install import missing_extra
 from pipelines.core.progress import Progress
 from pipelines.store.checksums import CHECKSUMS_NAME, Checksums, Kind, parse_checksums
 
@@ -102,10 +103,7 @@ def import_extra(module: str, extra: str) -> Any:
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"expected the extra '{extra}' for this store, found no {error.name}; "
-            f"install it: pip install -c constraints.txt -e '.[{extra}]'"
-        ) from error
+        raise missing_extra("the packages for this store", extra, error) from error
 
 
 @contextmanager

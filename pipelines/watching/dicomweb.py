@@ -16,6 +16,7 @@ from typing import Any, Final
 import pydicom
 
 from pipelines.core.errors import ConfigError, OutputError
+from pipelines.core.install import missing_extra
 from pipelines.watching.folders import Folders
 from pipelines.watching.identity import stamps
 from pipelines.watching.ledger import Ledger
@@ -243,10 +244,7 @@ def _client(url: str) -> Any:
         import requests
         from dicomweb_client.api import DICOMwebClient
     except ImportError as error:
-        raise ConfigError(
-            f"expected dicomweb-client for DICOMweb, found {error}; "
-            "install it: pip install -c constraints.txt -e '.[watch]'"
-        ) from error
+        raise missing_extra("dicomweb-client for DICOMweb", "watch", error) from error
 
     class Patient(requests.adapters.HTTPAdapter):
         def send(self, request: Any, **settings: Any) -> Any:

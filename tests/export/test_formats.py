@@ -62,5 +62,5 @@ def test_onnx_that_is_not_installed_is_named(
     source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnxscript", None)
-    with pytest.raises(ConfigError, match=r"pip install 'thorax\[onnx\]'"):
+    with pytest.raises(ConfigError, match=r"pip install -c constraints\.txt -e '\.\[onnx\]'"):
         onnx_model.write(source, tmp_path)

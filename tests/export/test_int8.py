@@ -95,7 +95,7 @@ def test_a_missing_package_is_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(ConfigError, match=r"pip install 'thorax\[int8\]'"):
+    with pytest.raises(ConfigError, match=r"pip install -c constraints\.txt -e '\.\[int8\]'"):
         quantize(classifier, inputs, tmp_path)
     assert list(tmp_path.iterdir()) == []
 

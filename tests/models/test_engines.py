@@ -83,7 +83,7 @@ def test_another_device_than_the_cpu_is_refused(engine: Engine, tmp_path: Path) 
 
 def test_openvino_that_is_not_installed_is_named(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
-    with pytest.raises(ConfigError, match=r"pip install 'thorax\[int8\]'"):
+    with pytest.raises(ConfigError, match=r"pip install -c constraints\.txt -e '\.\[int8\]'"):
         Predictor.load("unet", bundle=bundle, engine="openvino")
 
 
