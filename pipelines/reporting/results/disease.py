@@ -47,7 +47,8 @@ def document(sources: Sequence[Source], context: Context) -> Document:
         context: Language and folder for plots.
     """
     words = context.words
-    sections, suggestions = [], []
+    sections: list[Section] = []
+    suggestions: list[str] = []
     for index, source in enumerate(sources):
         sections += _sections(source, context, index)
         suggestions += _confused(_measured(source.content, words), words)

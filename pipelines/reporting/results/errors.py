@@ -90,7 +90,9 @@ def document(sources: Sequence[Source], context: Context) -> Document:
         context: Language and folder for plots.
     """
     words = context.words
-    sections, limits, suggestions = [], [], []
+    sections: list[Section] = []
+    limits: list[str] = []
+    suggestions: list[str] = []
     for index, source in enumerate(sources):
         sections += _sections(source, context, index)
         limits.append(words("errors.limit", name=source.name))
@@ -548,7 +550,9 @@ def _bland_altman(axes: Axes, pairs: Pairs, found: Content | None, name: str) ->
     # Some published limits are so wide that nothing else could be seen: the legend has them.
     rim = RIM * (max(errors) - min(errors)) or 1.0
     axes.set_ylim(min(errors) - rim, max(errors) + rim)
-    for key, style in (("bias", "solid"), ("lower", "dashed"), ("upper", "dashed")) if found else ():
+    for key, style in (("bias", "solid"), ("lower", "dashed"), ("upper", "dashed")):
+        if found is None:
+            break
         axes.axhline(found[key], color="black", linestyle=style, linewidth=1)
         axes.axhspan(*found[f"{key}_interval"], color="tab:blue", alpha=0.12, linewidth=0)
         axes.annotate(

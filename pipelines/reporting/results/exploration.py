@@ -281,8 +281,8 @@ def _structures(frame: pd.DataFrame, pictures: list[Picture]) -> Iterator[Sectio
         shares.append([str(phase), *(f"{100 * value / sums.sum():.2f}" for value in sums)])
     labels = [label for label in AcdcLabel if label and read[f"{names[label]}_ml"].notna().any()]
     volumes: list[list[Cell]] = []
-    for (group, phase), part in read.groupby(["group", "phase"]):
-        cells: list[Cell] = [f"{group} {phase}", len(part)]
+    for (group, of_phase), part in read.groupby(["group", "phase"]):
+        cells: list[Cell] = [f"{group} {of_phase}", len(part)]
         for label in labels:
             ml = part[f"{names[label]}_ml"]
             spread = f" ± {ml.std():.0f}" if len(ml) > 1 else ""

@@ -17,7 +17,9 @@ def document(sources: Sequence[Source], context: Context) -> Document:
         context: Language.
     """
     words = context.words
-    sections, limits, suggestions = [], [], []
+    sections: list[Section] = []
+    limits: list[str] = []
+    suggestions: list[str] = []
     for source in sources:
         content, name = source.content, source.name
         sections += _sections(source, words)
