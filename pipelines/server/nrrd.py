@@ -12,7 +12,7 @@ import re
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -52,7 +52,7 @@ DTYPES: Final = {
     for name in names.split(", ")
 }
 
-ENDIANS: Final = {"little": "<", "big": ">"}
+ENDIANS: Final[dict[str, Literal["<", ">"]]] = {"little": "<", "big": ">"}
 
 RAW: Final = "raw"
 PACKED: Final = ("gzip", "gz")
