@@ -118,7 +118,7 @@ def test_a_bar_in_a_cell_does_not_end_it(tmp_path: Path) -> None:
 
 
 def test_the_terminal_shows_how_many_rows_are_left_out() -> None:
-    table = Table("", ["image"], [[f"[red] {index}"] for index in range(50)])
+    table = Table("", ["image, by its name in the folder"], [[f"[red] {index}"] for index in range(50)])
     text = io.StringIO()
     Console(file=text, width=60).print(render(table))
     assert "[red] 39" in text.getvalue()
