@@ -41,8 +41,9 @@ def test_links_to_files_of_the_repository_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: card.parts[-3])
 def test_no_table_of_a_card_holds_a_command(card: Path) -> None:
-    assert re.findall(r"^\|.*`(?:python -m|thorax \w+) .*", card.read_text(encoding="utf-8"), re.MULTILINE) == []
-    assert commands_of(card.read_text(encoding="utf-8")) != []
+    text = card.read_text(encoding="utf-8")
+    assert re.findall(r"^\|.*`(?:python -m|thorax \w+) .*", text, re.MULTILINE) == []
+    assert commands_of(text) != []
 
 
 @pytest.mark.slow

