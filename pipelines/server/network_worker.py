@@ -9,7 +9,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.core.volume import Volume, slice_axis
+from pipelines.core.stack_order import stack_order
+from pipelines.core.volume import Volume
 from pipelines.interaction.clicks import Click, Mask
 from pipelines.interaction.corrector import Correction
 from pipelines.models.bundle import ACDC_BUNDLE
@@ -95,7 +96,8 @@ class CorrectionAway:
     _numbers = itertools.count()
 
     def __init__(self, worker: Worker, settings: dict[str, Any], volume: Volume) -> None:
-        self.axis = slice_axis(volume.spacing_mm)
+        order = stack_order(volume.affine, volume.spacing_mm, is_oriented=volume.is_oriented)
+        self.axis = order.axes[2]
         self._worker = worker
         self._settings = settings
         self._volume = volume

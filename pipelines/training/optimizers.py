@@ -83,4 +83,4 @@ def _freeze(module: nn.Module) -> None:
     if isinstance(module, nn.BatchNorm2d):
         module.eval()
         # The trainer calls train() at each iteration, which would let the statistics go on.
-        module.train = lambda mode=True: module  # type: ignore[method-assign, misc]
+        module.train = lambda mode=True: module  # type: ignore[method-assign]

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from pipelines.datasets.stack_order import HEART_FRAME
 
 from pipelines.core.errors import DataError
+from pipelines.core.stack_order import HEART_FRAME
 from pipelines.core.volume import Volume
 from pipelines.datasets.coverage import check_coverage
 

@@ -10,14 +10,13 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
+from dicom_fixtures import strict
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from pipelines.core.errors import DataError
 from pipelines.datasets.dicom import read_series
 from pipelines.datasets.dicom_series import group_series
-
-from .conftest import strict
 
 Tags = dict[str, Any]
 Save = Callable[[list[Tags]], list[Path]]

@@ -19,10 +19,10 @@ class LinearScore(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.layer4 = nn.Identity()
+        self.avgpool = nn.Identity()
 
     def forward(self, image: Tensor) -> Tensor:
-        grey = self.layer4(image)[:, 0]
+        grey = self.avgpool(image)[:, 0]
         half = grey.shape[1] // 2
         score = grey[:, :half].mean(dim=(1, 2)) - grey[:, half:].mean(dim=(1, 2))
         return torch.stack((-score, score), dim=1)
@@ -117,3 +117,13 @@ def test_wrong_arguments_are_told(classifier: Classifier, chest: np.ndarray, tmp
         heat_map(chest, classifier=classifier, baseline="white")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="at least 1 step, found 0"):
         heat_map(chest, classifier=classifier, steps=0)
+
+
+@pytest.mark.parametrize("network", ["resnet18", "efficientnet_lite0"])
+def test_grad_cam_takes_the_maps_before_the_pooling_of_each_network(network: str, tmp_path: Path) -> None:
+    module = load_config(network).get_parsed_content("network_def")
+    save_weights(module, tmp_path / "model.pt")
+    classifier = Classifier.load(network, weights=tmp_path / "model.pt", device="cpu", precision="fp32")
+    found = heat_map(np.random.default_rng(0).random((80, 60), np.float32), "grad_cam", classifier=classifier)
+    assert found.values.shape == (80, 60)
+    assert np.ptp(found.values) > 0
