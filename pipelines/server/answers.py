@@ -85,11 +85,6 @@ def answer(
         known["label_version"] = datastore.labels.number(served.id)
     partner_ml = datastore.volumes_ml(served.partner, caller) if served and served.partner else None
     told = measure(contour.mask, image, served.phase if served else None, partner_ml)
-    if served is not None:
-        told["warnings"] = [
-            *(one for one in served.warnings if one not in told["warnings"]),
-            *told["warnings"],
-        ]
     laps.end("measure")
     written = contour.mask if shown is None else shown
     with tempfile.NamedTemporaryFile(suffix=suffix, delete=False) as stream:

@@ -21,6 +21,7 @@ from pipelines.server.drafts import Drafts
 from pipelines.server.history import FINAL, TAGS, Automatic, LabelStore, LabelVersion
 from pipelines.server.images import PhaseFinder, ServedImage, StudyImages
 from pipelines.server.label_file import read_sent_label
+from pipelines.server.measurements import note_warnings, noted_warnings
 from pipelines.server.worker import PARSER
 
 KEPT_CONTOURS: Final = 64
@@ -186,6 +187,7 @@ class StudiesDatastore(Datastore):
         PARSER.call(check_volume, Path(image_filename))
         with atomic_path(path) as temporary:
             shutil.copyfile(image_filename, temporary)
+        note_warnings(path, noted_warnings(Path(image_filename)))
         self.images.scan(unfold=False)
         return image_id
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from pipelines.core.errors import DataError, ThoraxError
 from pipelines.core.files import write_json
@@ -26,6 +26,7 @@ from pipelines.inference.inputs import (
     phase_frames,
 )
 from pipelines.server.admission import check_dicom, check_study, check_within, claimed_shape
+from pipelines.server.measurements import note_warnings
 from pipelines.server.worker import PARSER
 
 logger = logging.getLogger(__name__)
@@ -51,7 +52,6 @@ class ServedImage:
         frame: Number in the cine, 1-based, or None where unknown.
         partner: Id of the same patient's other phase, or None.
         cine: The cine that it is a frame of, or None where there is none.
-        warnings: What was doubtful about the files that it was derived from.
     """
 
     id: str
@@ -61,7 +61,6 @@ class ServedImage:
     frame: int | None = None
     partner: str | None = None
     cine: StudyImage | None = None
-    warnings: tuple[str, ...] = ()
 
 
 class StudyImages:
@@ -166,27 +165,15 @@ class StudyImages:
             path = self._derived_path(name) if name else None
             if name and path and path.is_file():
                 cine = study.images[0] if phase else None
-                note = _note_of(path)
-                images.append(
-                    ServedImage(
-                        name,
-                        study.patient,
-                        path,
-                        phase,
-                        note.get("frame"),
-                        cine=cine,
-                        warnings=tuple(note.get("warnings", ())),
-                    )
-                )
+                images.append(ServedImage(name, study.patient, path, phase, _frame_of(path), cine=cine))
         return _paired(images) or None
 
     def _unfold(self, study: Study) -> list[ServedImage]:
         image = study.images[0]
-        volume, warnings = load_image(image)
-        for warning in warnings:
+        volume = load_image(image)
+        for warning in volume.warnings:
             logger.warning("%s: %s", image.path, warning)
         check_coverage(volume)  # before the network looks at each frame
-        volume = replace(volume, warnings=tuple(warnings))
         if volume.array.ndim == 3:
             return [self._derive(study, image, volume)]
         indices = self._known_frames(image, volume.array.shape[3]) or self._find_phases(volume)
@@ -219,11 +206,11 @@ class StudyImages:
         wanted = f"{image.name}_{phase}" if phase else image.name
         name = self._name(_derived_key(self._key(image.path), phase), wanted)
         path = self._derived_path(name)
+        note_warnings(path, volume.warnings)
+        if frame is not None:
+            write_json(path.with_name(f"{name}.json"), {"frame": frame})
         write_image(path, volume)
-        if frame is not None or volume.warnings:
-            write_json(path.with_name(f"{name}.json"), {"frame": frame, "warnings": volume.warnings})
-        cine = image if phase else None
-        return ServedImage(name, study.patient, path, phase, frame, cine=cine, warnings=volume.warnings)
+        return ServedImage(name, study.patient, path, phase, frame, cine=image if phase else None)
 
     def _derived_path(self, name: str) -> Path:
         return self.root / WORK_FOLDER / "images" / f"{name}.nii.gz"
@@ -246,17 +233,19 @@ class StudyImages:
             return self._names[key]
 
 
-def load_image(image: StudyImage) -> tuple[Volume, list[str]]:
-    """Volume of an image among the studies, `(X, Y, Z)` or `(X, Y, Z, T)`, and warnings of its reader.
+def load_image(image: StudyImage) -> Volume:
+    """Volume of an image among the studies, `(X, Y, Z)` or `(X, Y, Z, T)`, with warnings of its reader.
 
     Raises:
         DataError: If it cannot be read, or claims more than is admitted.
     """
     if image.path.is_file():
         claimed_shape(image.path)
-        return image.load()
-    check_dicom(image.files)
-    return PARSER.call(read_series, image.files)
+        volume, warnings = image.load()
+    else:
+        check_dicom(image.files)
+        volume, warnings = PARSER.call(read_series, image.files)
+    return replace(volume, warnings=tuple(warnings))
 
 
 def _paired(images: list[ServedImage]) -> list[ServedImage]:
@@ -272,10 +261,10 @@ def _derived_key(key: str, phase: Phase | None) -> str:
     return f"{key}:{phase}" if phase else f"{key}:"
 
 
-def _note_of(path: Path) -> dict[str, Any]:
-    """Frame and warnings that were noted when an image was derived."""
+def _frame_of(path: Path) -> int | None:
+    """Frame that was noted when an image was derived, 1-based."""
     note = path.with_name(path.name.removesuffix(".nii.gz") + ".json")
-    return dict(json.loads(note.read_text(encoding="utf-8"))) if note.is_file() else {}
+    return int(json.loads(note.read_text(encoding="utf-8"))["frame"]) if note.is_file() else None
 
 
 def _frames(path: Path) -> int:

@@ -67,7 +67,7 @@ def image_warnings(image: Volume) -> list[str]:
 
 
 def note_warnings(image: Path, warnings: Sequence[str]) -> None:
-    """Keep what the reader of a DICOM series warned of, beside the NIfTI file that it was converted to."""
+    """Keep what the reader of the source warned of, beside the NIfTI file that an image was converted to."""
     if warnings:
         write_json(_note_path(image), list(warnings))
 

@@ -3,6 +3,7 @@
 import math
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -53,7 +54,7 @@ def add_routes(router: APIRouter, context: ServerContext) -> None:
         mask, record = found
         caller = author_of(context, request, {})
         partner_ml = context.datastore.volumes_ml(served.partner, caller) if served.partner else None
-        told = measure(mask.array, mask, served.phase, partner_ml)
+        told = measure(mask.array, replace(mask, path=served.path), served.phase, partner_ml)
         told |= {name: record.get(name) for name in ("author", "time", "model", "doubts")}
         told["label_version"] = record.get("number", 0)
         content = _packed(context.uploads, lambda path: write_label(path, mask.array, mask.affine))
@@ -159,7 +160,7 @@ def _cine_loader(context: ServerContext, image_id: str) -> Callable[[], Volume]:
     source = context.datastore.image(image_id).cine
     if source is None:
         raise DataError("expected an image that is a frame of a cine, found one without")
-    return lambda: load_image(source)[0]
+    return lambda: load_image(source)
 
 
 def _sent_cine(context: ServerContext, file: UploadFile) -> Volume:

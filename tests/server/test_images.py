@@ -11,10 +11,11 @@ from dicom_files import write_dicom_series
 from pipelines.core.records import Phase
 from pipelines.core.volume import Volume, read_volume
 from pipelines.datasets.phantom.cohort import write_phantom_cohort
-from pipelines.server.images import StudyImages
+from pipelines.inference.inputs import find_studies
+from pipelines.server.images import StudyImages, load_image
 from pipelines.server.measurements import measure
 
-from .conftest import heart, write_nifti
+from .conftest import heart, true_mask, write_nifti
 
 
 def third_and_first(cine: Volume) -> tuple[int, int]:
@@ -61,7 +62,7 @@ def test_a_cine_is_served_as_the_frames_that_info_cfg_names(tmp_path: Path) -> N
 
 def test_a_cine_without_info_cfg_is_split_once_by_what_the_network_finds(tmp_path: Path) -> None:
     cine = np.stack([heart(radius) for radius in (3.0, 3.5, 4.0)], axis=-1)
-    write_nifti(tmp_path / "cine.nii.gz", cine)
+    write_nifti(tmp_path / "cine.nii.gz", cine, np.diag([3.0, 3.0, 8.0, 1.0]))
     first = images_of(tmp_path, third_and_first).all()
     assert [(image.id, image.frame, image.partner) for image in first] == [
         ("cine_ED", 3, "cine_ES"),
@@ -89,6 +90,8 @@ def test_what_the_reader_of_a_dicom_series_warns_of_is_told_with_its_measurement
         header = pydicom.dcmread(path)
         header.Modality = "CT"
         header.save_as(path)
+    (study,), _ = find_studies([tmp_path / "studies"])
+    assert load_image(study.images[0]).warnings[0] == "its modality is CT: the networks know cardiac MRI only"
     for _ in range(2):  # as it is converted, and as an earlier run left it
         (image,) = images_of(tmp_path / "studies").all()
         volume = read_volume(image.path)
@@ -127,7 +130,7 @@ def test_the_folder_is_read_again_only_after_a_change(studies: Path, monkeypatch
     assert len(scans) == 1
     write_nifti(studies / "new.nii.gz", heart())
     images.refresh()
-    write_nifti(studies / "labels" / "final" / "lone_seg.nii.gz", heart())
+    write_nifti(studies / "labels" / "final" / "lone_seg.nii.gz", true_mask(heart()))
     images.refresh()
     assert len(scans) == 2
     assert images.get("new") is not None

@@ -18,6 +18,7 @@ from PIL import Image
 from pipelines.core.volume import Volume
 from pipelines.datasets.phantom.xray import phantom_xray
 from pipelines.server.admission import check_picture
+from pipelines.server.measurements import note_warnings
 from pipelines.server.users import Role
 from pipelines.server.xrays import XrayReader
 
@@ -25,12 +26,15 @@ from .conftest import heart, true_mask, write_nifti
 
 RADII = (4.0, 3.5, 3.0, 3.6)
 
+CINE_MM = (3.0, 3.0, 8.0)
+"""Voxels of cines: what is less wide than a heart is not given to the network frame by frame."""
+
 
 def write_cine(path: Path) -> Path:
     """Four frames of a heart; ED is the first and ES the third."""
-    write_nifti(path, np.stack([heart(radius) for radius in RADII], axis=3))
+    write_nifti(path, np.stack([heart(radius) for radius in RADII], axis=3), np.diag([*CINE_MM, 1.0]))
     image = nib.load(path)
-    image.header.set_zooms((2.0, 2.0, 8.0, 0.04))
+    image.header.set_zooms((*CINE_MM, 0.04))
     image.header.set_xyzt_units("mm", "sec")
     nib.save(image, path)
     return path
@@ -54,8 +58,8 @@ def with_cine(studies: Path, app: Any, client: TestClient) -> TestClient:
     return client
 
 
-def lv_ml(radius: float) -> float:
-    return float((true_mask(heart(radius)) == 3).sum() * 32 / 1000)
+def lv_ml(radius: float, spacing_mm: tuple[float, float, float] = (2.0, 2.0, 8.0)) -> float:
+    return float((true_mask(heart(radius)) == 3).sum() * np.prod(spacing_mm) / 1000)
 
 
 def read(content: bytes) -> Any:
@@ -76,8 +80,8 @@ def test_a_frame_of_a_cine_leads_to_the_whole_cine(with_cine: TestClient) -> Non
         cine = read(with_cine.get("/viewer/data/cine", params={"image": image}).content)
         expected = np.stack([heart(radius) for radius in RADII], axis=3)
         np.testing.assert_array_equal(np.asarray(cine.dataobj), expected)
-        assert cine.header.get_zooms() == pytest.approx((2, 2, 8, 0.04))
-        np.testing.assert_array_equal(cine.affine, np.diag([2, 2, 8, 1]))
+        assert cine.header.get_zooms() == pytest.approx((*CINE_MM, 0.04))
+        np.testing.assert_array_equal(cine.affine, np.diag([*CINE_MM, 1]))
 
 
 def test_the_cine_is_still_known_after_a_restart(with_cine: TestClient, app: Any) -> None:
@@ -96,7 +100,7 @@ def test_an_image_without_a_cine_has_none(with_cine: TestClient, image: str) -> 
 
 
 def check_curve(told: dict[str, Any]) -> None:
-    expected = [round(lv_ml(radius), 2) for radius in RADII]
+    expected = [round(lv_ml(radius, CINE_MM), 2) for radius in RADII]
     assert told["volumes_ml"]["lv"] == expected
     assert len(set(told["volumes_ml"]["rv"])) == 1
     assert (told["frame_ed"], told["frame_es"]) == (1, 3)
@@ -272,6 +276,7 @@ def test_a_saved_label_is_opened_with_its_numbers_and_without_a_network(
         store.labels.accept(name, true_mask(image.array), image, author="anna")
     monkeypatch.delattr(app.predictors, "predict")
     monkeypatch.setattr(type(app.predictors), "predict", None)
+    note_warnings(store.image("patient001_frame03").path, ["its modality is CT"])
     answer = client.get("/viewer/data/label", params={"image": "patient001_frame03"})
     params, mask = parts(answer)
     assert params["volumes_ml"]["lv"] == pytest.approx(lv_ml(3.0), abs=0.01)
@@ -279,6 +284,7 @@ def test_a_saved_label_is_opened_with_its_numbers_and_without_a_network(
     assert params["indices"]["lv_ef_percent"] == pytest.approx(ef, abs=0.01)
     assert params["indices"]["myo_mass_ed_g"] > 0
     assert "LV volume" in " ".join(params["warnings"])
+    assert params["warnings"][0] == "its modality is CT"
     assert (params["label_version"], params["author"], params["doubts"]) == (1, "anna", [])
     np.testing.assert_array_equal(np.asarray(read(mask).dataobj), true_mask(heart(3.0)))
 

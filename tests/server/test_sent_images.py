@@ -63,7 +63,7 @@ def test_the_files_of_a_dicom_series_become_one_volume(
     assert not (studies.parent / "evil").exists()
 
 
-def test_what_the_reader_warns_of_stays_with_the_session(
+def test_what_the_reader_warns_of_stays_with_the_session_or_the_image(
     client: TestClient, studies: Path, slices: list[tuple[str, bytes]]
 ) -> None:
     tag = b"\x08\x00\x60\x00"
@@ -71,9 +71,11 @@ def test_what_the_reader_warns_of_stays_with_the_session(
     other = [
         (name, re.sub(tag + b"(....)MR", tag + rb"\1CT", content, flags=re.S)) for name, content in slices
     ]
-    image = session_image(studies, begin(client, other))
-    assert noted_warnings(image.path) == ["its modality is CT: the networks know cardiac MRI only"]
+    doubts = ["its modality is CT: the networks know cardiac MRI only"]
+    assert noted_warnings(session_image(studies, begin(client, other)).path) == doubts
     assert noted_warnings(session_image(studies, begin(client, slices)).path) == []
+    client.put("/datastore/?image=new", files={"file": ("a.dcm", other[0][1])}).raise_for_status()
+    assert noted_warnings(studies / "new.nii.gz") == doubts
 
 
 def test_what_is_no_one_image_is_refused_and_leaves_nothing(
