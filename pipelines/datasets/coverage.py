@@ -46,8 +46,8 @@ def check_coverage(volume: Volume) -> list[str]:
     if field_mm < LEAST_FIELD_MM:
         raise DataError(
             f"expected slices at least {LEAST_FIELD_MM:.0f} mm wide, found {shape[0] * spacing[0]:.0f} x "
-            f"{shape[1] * spacing[1]:.0f} mm in {volume.path}; axes may be in another order than the header "
-            "tells, or its unit or voxel size is wrong"
+            f"{shape[1] * spacing[1]:.0f} mm; axes may be in another order than the header tells, or its "
+            "unit or voxel size is wrong"
         )
     length_mm = shape[2] * spacing[2]
     warnings = []

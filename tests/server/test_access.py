@@ -138,7 +138,7 @@ def test_guessing_passwords_is_slowed_down(secure: Callable[..., TestClient]) ->
     form = {"username": "reviewer", "password": "wrong", "grant_type": "password"}
     answers = [client.post("/auth/token", data=form) for _ in range(6)]
     assert [answer.status_code for answer in answers] == [401] * 5 + [429]
-    assert answers[-1].headers["retry-after"] == "60"
+    assert 50 <= int(answers[-1].headers["retry-after"]) <= 60  # less what the passwords took to look at
 
 
 def test_an_offered_image_can_be_fetched_without_the_token_and_no_other(
