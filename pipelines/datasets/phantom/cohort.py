@@ -13,6 +13,7 @@ from pipelines.core.errors import DataError, OutputError
 from pipelines.core.files import atomic_path, output_folder, write_csv, write_text
 from pipelines.core.labels import MYOCARDIAL_DENSITY_G_PER_ML, AcdcLabel
 from pipelines.core.progress import Progress
+from pipelines.core.stack_order import BODY_FRAME, HEART_FRAME
 from pipelines.datasets.phantom.contrast import CINE, Contrast, find_contrast
 from pipelines.datasets.phantom.groups import GROUPS, draw_heart
 from pipelines.datasets.phantom.heart import contraction_curve
@@ -21,6 +22,8 @@ from pipelines.datasets.phantom.image import draw_scan, image_frame
 MIN_FRAMES: Final = 3
 """Fewest frames of a cine: ED, ES and one in which the heart fills again."""
 
+MOST_TURN_DEG: Final = 15.0
+"""Largest angle about each of two axes by which an oblique stack differs from the mean heart, degrees."""
 
 _GZIP: Final = 16 + zlib.MAX_WBITS  # zlib's code for a gzip header
 
@@ -172,13 +175,14 @@ def _ejection_fraction(ed_ml: float, es_ml: float) -> float:
 
 
 def _base_affine(spacing_mm: tuple[float, float, float], rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    """Affine of the upright image: along the patient's axes as in ACDC, or oblique as on scanners."""
-    affine = np.diag([-spacing_mm[0], -spacing_mm[1], spacing_mm[2], 1.0])
+    """Affine of the upright image: along the patient's axes as in ACDC, or as a heart lies in a body."""
+    affine = np.eye(4)
+    affine[:3, :3] = BODY_FRAME * spacing_mm
     if rng.random() < 0.3:
-        tilt, turn = np.deg2rad(rng.uniform(-35.0, 35.0, 2))
+        tilt, turn = np.deg2rad(rng.uniform(-MOST_TURN_DEG, MOST_TURN_DEG, 2))
         about_x = [[1.0, 0.0, 0.0], [0.0, np.cos(tilt), -np.sin(tilt)], [0.0, np.sin(tilt), np.cos(tilt)]]
         about_y = [[np.cos(turn), 0.0, np.sin(turn)], [0.0, 1.0, 0.0], [-np.sin(turn), 0.0, np.cos(turn)]]
-        affine[:3, :3] = np.array(about_x) @ np.array(about_y) @ affine[:3, :3]
+        affine[:3, :3] = np.array(about_x) @ np.array(about_y) @ HEART_FRAME * spacing_mm
     affine[:3, 3] = rng.uniform(-100.0, 100.0, 3)
     return affine
 

@@ -9,6 +9,7 @@ import pytest
 
 from pipelines.core.errors import DataError, OutputError
 from pipelines.core.labels import AcdcLabel
+from pipelines.core.volume import read_label, slices_last
 from pipelines.datasets.phantom.cohort import PhantomTruth, write_phantom_cohort
 from pipelines.datasets.phantom.groups import GROUPS, draw_heart
 from pipelines.datasets.phantom.heart import ANGLES, contraction_curve, heart_surfaces, volumes_ml
@@ -96,6 +97,19 @@ def test_files_are_stored_in_different_orientations(many):
     # Slices stay on the last axis: it is the thick one.
     assert all(np.argmax(nib.affines.voxel_sizes(affine)) == 2 for affine in affines)
     assert any(abs(affine[0, 1]) > abs(affine[0, 0]) for affine in affines), "none is transposed"
+
+
+def test_the_affines_tell_where_base_and_rv_lie(many):
+    oblique = 0
+    for path in sorted(many[0].glob("training/*/*_frame01_gt.nii.gz")):
+        label = read_label(path)
+        stack, _ = slices_last(label)
+        rv, lv = (np.argwhere(stack.array == one).mean(axis=0) for one in (AcdcLabel.RV, AcdcLabel.LV))
+        assert rv[0] < lv[0] - abs(rv[1] - lv[1]), f"{path.name}: the RV is not on the side of small indices"
+        per_slice = (stack.array == AcdcLabel.RV).sum(axis=(0, 1))
+        assert per_slice[: len(per_slice) // 2].sum() > per_slice.sum() / 2, f"{path.name}: the apex is first"
+        oblique += np.abs(stack.affine[:3, 2] / stack.spacing_mm[2]).max() < 0.95
+    assert oblique >= 3
 
 
 def test_the_same_seed_gives_the_same_files(tmp_path):
