@@ -196,7 +196,7 @@ def _magnitudes(images: list[DicomImage], warnings: list[str]) -> list[DicomImag
 
 def _plane(image: DicomImage) -> tuple[Floats, Floats, Floats, tuple[float, float]]:
     """Directions along a row, down a column and of the normal (LPS); column and row spacing in mm."""
-    wanted = {
+    wanted: dict[str, tuple[int, npt.ArrayLike]] = {
         "ImageOrientationPatient": (6, image.directions),
         "ImagePositionPatient": (3, image.position_mm),
         "PixelSpacing": (2, image.spacing_mm),
@@ -375,8 +375,9 @@ def _in_order_of_scan(scans: list[list[DicomImage]]) -> list[list[DicomImage]]:
     for key in keys:
         values = [[key(image) for image in scan] for scan in scans]
         firsts = [min((value for value in one if value is not None), default=None) for one in values]
-        if None not in firsts and len(set(firsts)) == len(firsts):
-            return [scan for _, scan in sorted(zip(firsts, scans, strict=True), key=lambda pair: pair[0])]
+        present = [first for first in firsts if first is not None]
+        if len(set(present)) == len(scans):
+            return [scan for _, scan in sorted(zip(present, scans, strict=True), key=lambda pair: pair[0])]
     return sorted(scans, key=lambda scan: [int(part) for part in re.findall(r"\d+", scan[0].series)])
 
 

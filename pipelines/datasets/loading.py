@@ -110,8 +110,9 @@ def load_pair(record: VolumeRecord) -> tuple[Volume, Volume]:
     if label is None:
         raise DataError(f"expected a label for {record.patient} {record.phase}, found none at {record.image}")
     check_same_grid(image, label)
-    geometry = {"affine": image.affine, "spacing_mm": image.spacing_mm, "is_oriented": image.is_oriented}
-    return image, replace(label, **geometry)
+    return image, replace(
+        label, affine=image.affine, spacing_mm=image.spacing_mm, is_oriented=image.is_oriented
+    )
 
 
 def without_unlabelled(

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from pydicom.pixel_data_handlers.util import apply_modality_lut, apply_voi_lut
 
 from pipelines.core.errors import DataError
@@ -114,11 +114,11 @@ def _read_picture(path: Path) -> XrayImage:
         frames = getattr(picture, "n_frames", 1)
         if frames != 1 and picture.format != "MPO":  # cameras add a preview as a second frame
             raise ValueError(f"it has {frames} frames; give one still image")
-        if _is_garbled_by_pillow(picture):
+        if _is_garbled_by_pillow(opened):
             raise ValueError("its orientation tag turns it by 90 degrees; save it upright")
         picture.load()
         mode, exif = picture.mode, picture.getexif()
-        doubts = ()
+        doubts: tuple[str, ...] = ()
         if any(exif.get(tag) for tag in CAMERA_TAGS):
             camera = " ".join(str(exif.get(tag, "")).strip() for tag in CAMERA_TAGS).strip()
             doubts = (f"it was taken by a camera or scanner ({camera}): a photograph of a film?",)
@@ -133,7 +133,7 @@ def _read_picture(path: Path) -> XrayImage:
     return XrayImage(grey, mode, float(np.ptp(colour, axis=2).mean()), doubts)
 
 
-def _is_garbled_by_pillow(picture: Image.Image) -> bool:
+def _is_garbled_by_pillow(picture: ImageFile.ImageFile) -> bool:
     """Whether it is a TIFF without compression with an orientation that swaps rows and columns."""
     is_turned = picture.format == "TIFF" and picture.getexif().get(ORIENTATION_TAG, 1) > 4
     return is_turned and any(tile[0] == "raw" for tile in picture.tile)

@@ -85,7 +85,9 @@ def quality_warnings(image: XrayImage) -> list[str]:
 
 def chest_likeness(pixels: npt.NDArray[np.float32]) -> float:
     """Correlation, -1 to 1, of the coarse brightness of `(H, W)` with `CHEST`; 0 if it is constant."""
-    small = Image.fromarray(np.ascontiguousarray(pixels)).resize(CHEST.shape, Image.Resampling.BOX)
-    values, chest = np.asarray(small) - np.mean(small), CHEST - CHEST.mean()
+    rows, columns = CHEST.shape
+    picture = Image.fromarray(np.ascontiguousarray(pixels))
+    small = np.asarray(picture.resize((columns, rows), Image.Resampling.BOX))
+    values, chest = small - small.mean(), CHEST - CHEST.mean()
     length = max(float(np.linalg.norm(values) * np.linalg.norm(chest)), 1e-6)
     return float(np.sum(values * chest)) / length

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import pipelines
 from pipelines.core.errors import ConfigError
@@ -267,7 +267,7 @@ def make_page(sources: Sequence[Source], words: Language, pictures: Path, *, tit
         if len(documents) > 1:
             lead = [document.lead] if document.lead else []
             sections.append(Section(document.title, lead))
-        level = 3 if len(documents) > 1 else 2
+        level: Literal[2, 3] = 3 if len(documents) > 1 else 2
         sections += [replace(section, level=level) for section in document.sections]
     for key in ("limits", "suggestions"):
         points = list(dict.fromkeys(one for document in documents for one in getattr(document, key)))

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.interaction.clicks import Mask
-from pipelines.interaction.corrector import Correction
+from pipelines.server.predictors import OpenVolume
 from pipelines.server.sent_interaction import Interaction, SentClick
 
 MOST_DRAFTS: Final = 16
@@ -50,7 +50,7 @@ class Draft:
 
     mask: Mask
     acts: tuple[Act, ...] = ()
-    correction: Correction | None = None
+    correction: OpenVolume | None = None
     base: int = 0
 
     @property

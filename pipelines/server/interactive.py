@@ -12,14 +12,13 @@ from pipelines.core.errors import DataError
 from pipelines.core.labels import LABEL_NAMES, AcdcLabel
 from pipelines.core.volume import Volume, read_volume
 from pipelines.interaction.clicks import Click, Mask
-from pipelines.interaction.corrector import Correction
 from pipelines.interaction.scribbles import refine_by_scribbles
 from pipelines.server.answers import LABELS, Laps, answer
 from pipelines.server.datastore import StudiesDatastore
 from pipelines.server.drafts import Draft
 from pipelines.server.history import Automatic
 from pipelines.server.label_file import read_sent_label
-from pipelines.server.predictors import Predictors
+from pipelines.server.predictors import OpenVolume, Predictors
 from pipelines.server.scribble_file import labels_beside, read_sent_scribbles
 from pipelines.server.sent_interaction import Interaction, SentClick
 
@@ -237,7 +236,7 @@ class RefineByScribbles(InferTask):
         )
 
 
-def _after_click(draft: Draft, click: SentClick, correction: Correction, image: Volume) -> Mask:
+def _after_click(draft: Draft, click: SentClick, correction: OpenVolume, image: Volume) -> Mask:
     # What a person drew over since, or a later click said otherwise, holds no more.
     settled = [
         Click(*known.index, AcdcLabel(int(draft.mask[known.index])))

@@ -12,10 +12,9 @@ import numpy.typing as npt
 from pipelines.core.stack_order import stack_order
 from pipelines.core.volume import Volume
 from pipelines.interaction.clicks import Click, Mask
-from pipelines.interaction.corrector import Correction
 from pipelines.models.bundle import ACDC_BUNDLE
 from pipelines.models.predictor import Prediction
-from pipelines.server.predictors import Predictors
+from pipelines.server.predictors import OpenVolume, Predictors
 from pipelines.server.published import PublishedWeights
 from pipelines.server.worker import Worker
 
@@ -128,7 +127,7 @@ def _has_gpu(device: str) -> bool:
 # What follows runs in the process.
 
 _LOADED: list[Predictors] = []
-_OPEN: OrderedDict[int, Correction] = OrderedDict()
+_OPEN: OrderedDict[int, OpenVolume] = OrderedDict()
 
 
 def _predictors(settings: dict[str, Any]) -> Predictors:

@@ -1,9 +1,10 @@
 """The networks that a server offers, loaded once and used one at a time."""
 
 import threading
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,13 +14,32 @@ from pipelines.core.cine import find_ed_es
 from pipelines.core.indices import structure_volumes_ml
 from pipelines.core.labels import AcdcLabel
 from pipelines.core.volume import Volume
-from pipelines.interaction.corrector import Correction, Corrector
+from pipelines.interaction.clicks import Click, Mask
+from pipelines.interaction.corrector import Corrector
 from pipelines.models.bundle import ACDC_BUNDLE, CORRECTOR
 from pipelines.models.predictor import Prediction, Predictor
 from pipelines.server.published import BUNDLE_VERSION, PublishedWeights
 
 ENSEMBLE: Final = "ensemble"
 """Name of the mean of all networks."""
+
+
+class OpenVolume(Protocol):
+    """A volume prepared for clicks, here or in another process; see `Correction`."""
+
+    axis: int
+
+    def correct(
+        self, mask: Mask, clicks: Sequence[Click], *, settled: Sequence[Click] = (), one_slice: bool = False
+    ) -> Mask:
+        """As `Correction.correct`."""
+
+
+class OpensVolumes(Protocol):
+    """The correcting network, here or in another process; see `Corrector`."""
+
+    def open(self, volume: Volume) -> OpenVolume:
+        """As `Corrector.open`."""
 
 
 class Predictors:
@@ -49,7 +69,7 @@ class Predictors:
         self.device = device
         self.published = published
         self._loaded: dict[str, Predictor] = {}
-        self._corrector: Corrector | None = None
+        self._corrector: OpensVolumes | None = None
         self.loading = threading.Lock()
         self._numbers: dict[str, int] = {}
         self._lock = threading.Lock()
@@ -113,7 +133,7 @@ class Predictors:
         """Whether the bundle has the weights of the correcting network."""
         return (self.bundle / "models" / CORRECTOR / "model.pt").is_file()
 
-    def open(self, volume: Volume) -> Correction:
+    def open(self, volume: Volume) -> OpenVolume:
         """A volume prepared for clicks.
 
         Args:
@@ -125,7 +145,7 @@ class Predictors:
         """
         return self.load_corrector().open(volume)
 
-    def load_corrector(self) -> Corrector:
+    def load_corrector(self) -> OpensVolumes:
         """The correcting network, loaded at the first call.
 
         Raises:

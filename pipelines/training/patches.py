@@ -1,11 +1,15 @@
 """Size of the training patches over a run."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from ignite.engine import Engine, Events
 
 from pipelines.training.budget import TimeBudget
 from pipelines.transforms.augment import RandAugmentBatch
+
+STEP_PX: Final = 16
+"""Patches grow by whole multiples of it, so that networks that halve them four times still fit."""
 
 
 class PatchGrowth:
@@ -16,7 +20,7 @@ class PatchGrowth:
     Args:
         augment: Cuts the patches; its size at the start is that of a factor of 1.
         stages: Pairs `(share, factor)` in order: from this share of the run on, 0 to 1, patches are
-            `factor` times as large.
+            `factor` times as large, to the nearest `STEP_PX`.
         budget: Says how much of the run is over, where the clock ends it and not the number of epochs.
     """
 
@@ -39,5 +43,7 @@ class PatchGrowth:
         state = engine.state
         over = self.budget.spent if self.budget else (state.epoch - 1) / state.max_epochs
         factor = [factor for share, factor in self.stages if over >= share][-1]
-        height, width = (round(factor * length) for length in self._size_px)
+        height, width = (
+            length + STEP_PX * round((factor - 1) * length / STEP_PX) for length in self._size_px
+        )
         self.augment.spatial_size = (height, width)

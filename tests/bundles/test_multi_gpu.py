@@ -34,12 +34,12 @@ def overlaid() -> Any:
 def test_overlay_parses_and_addresses_the_handlers_it_means() -> None:
     config = overlaid()
     handlers = config["train"]["handlers"]
-    assert handlers[0]["_target_"].endswith("EpochSeeder")
-    assert "@rank" in handlers[0]["seed"]
+    assert handlers[1]["_target_"].endswith("EpochSeeder")
+    assert "@rank" in handlers[1]["seed"]
     ours = "pipelines.training.distributed."
     assert {index: h["_target_"] for index, h in enumerate(handlers) if ours in str(h)} == {
-        2: f"{ours}RankWeightAverager",
-        5: f"{ours}RankMonitor",
+        3: f"{ours}RankWeightAverager",
+        6: f"{ours}RankMonitor",
     }
 
 

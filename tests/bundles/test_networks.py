@@ -1,10 +1,12 @@
+import inspect
+import pydoc
 from typing import Any
 
 import pytest
-from monai.bundle import verify_net_in_out
+from monai.bundle import ConfigComponent, verify_net_in_out
 
 from pipelines.export.source import network_metadata
-from pipelines.models.bundle import ACDC_BUNDLE, NETWORKS, config_files
+from pipelines.models.bundle import ACDC_BUNDLE, CORRECTOR, NETWORKS, config_files, load_config
 
 
 def verify(network: str, **overrides: Any) -> None:
@@ -35,3 +37,15 @@ def test_default_network_needs_no_override_of_the_metadata() -> None:
 def test_wrong_metadata_is_noticed() -> None:
     with pytest.raises(ValueError, match="output channel number"):
         verify("unet", **{"_meta_#network_data_format#outputs#pred#num_channels": 3})
+
+
+@pytest.mark.parametrize("overlays", [[], ["timed"], ["multi_gpu_train"]], ids="-".join)
+@pytest.mark.parametrize("network", [*NETWORKS, CORRECTOR])
+def test_handlers_of_training_know_the_settings_that_overlays_give_them_by_number(
+    network: str, overlays: list[str]
+) -> None:
+    for handler in load_config(network, ["train", *overlays]).get()["train"]["handlers"]:
+        if isinstance(handler, dict):
+            component = ConfigComponent(handler)
+            kind: Any = pydoc.locate(component.resolve_module_name())
+            inspect.signature(kind).bind(**component.resolve_args())

@@ -1,6 +1,6 @@
 """The committed weights fit their networks and segment a few real patients.
 
-Accuracy is measured elsewhere, on patients not trained on: UNet and AttentionUnet have seen these.
+Accuracy is measured elsewhere, on patients not trained on: AttentionUnet has seen these.
 """
 
 from pathlib import Path

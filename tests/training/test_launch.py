@@ -114,7 +114,7 @@ def test_an_overlay_changes_only_settings_that_training_has(name: str) -> None:
     """A mistyped id would be added and do nothing."""
     training = load_config("unet", ["train"])
     new = {
-        "timed": {"minutes", "budget"},
+        "timed": {"minutes", "budget", "train::handlers::0::budget"},
         "steps": {"steps", "train::trainer::epoch_length"},
         "smoke": set(),
     }[name]

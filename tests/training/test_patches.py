@@ -1,7 +1,10 @@
 """Patches grow over a run."""
 
+import torch
 from ignite.engine import Engine, Events
+from small_cohort import NARROW
 
+from pipelines.models.bundle import load_config
 from pipelines.training.budget import TimeBudget
 from pipelines.training.patches import PatchGrowth
 from pipelines.transforms.augment import RandAugmentBatch
@@ -24,11 +27,11 @@ def sizes(*, epochs: int, first: int = 0, budget: TimeBudget | None = None) -> l
 
 
 def test_patches_have_the_size_of_their_stage_in_each_epoch() -> None:
-    assert sizes(epochs=10) == [(96, 80)] * 5 + [(144, 120)] * 4 + [(192, 160)]
+    assert sizes(epochs=10) == [(96, 80)] * 5 + [(144, 112)] * 4 + [(192, 160)]
 
 
 def test_a_resumed_run_has_the_size_of_its_epoch() -> None:
-    assert sizes(epochs=10, first=8) == [(144, 120), (192, 160)]
+    assert sizes(epochs=10, first=8) == [(144, 112), (192, 160)]
 
 
 def test_where_the_clock_ends_the_run_it_decides() -> None:
@@ -37,4 +40,10 @@ def test_where_the_clock_ends_the_run_it_decides() -> None:
     budget._begin(Engine(lambda engine, batch: None))
     assert sizes(epochs=1, budget=budget) == [(96, 80)]
     now[0] = 6.0
-    assert sizes(epochs=1, budget=budget) == [(144, 120)]
+    assert sizes(epochs=1, budget=budget) == [(144, 112)]
+
+
+def test_larger_patches_fit_a_network_that_the_first_ones_fit() -> None:
+    halved_four_times = load_config("unet", **NARROW["unet"]).get_parsed_content("network_def").eval()
+    for height, width in set(sizes(epochs=10)):
+        assert halved_four_times(torch.zeros(1, 3, height, width)).shape == (1, 4, height, width)
