@@ -13,7 +13,7 @@ from pipelines.core.errors import DataError
 console = Console()
 
 AcdcNetwork = Literal["unet", "attention_unet", "vnet"]
-XrayNetwork = Literal["resnet18_tuned", "efficientnet_lite0", "resnet18", "resnet34", "resnet50"]
+XrayNetwork = Literal["efficientnet_lite0", "resnet18_tuned", "resnet18", "resnet34", "resnet50"]
 Network = Literal[AcdcNetwork, "corrector", XrayNetwork]
 ReaderName = Annotated[
     str, typer.Option("--reader", help="Dataset in the folder; 'thorax datasets' lists them.")

@@ -19,7 +19,7 @@ def watch(
     output: Annotated[Path, typer.Argument(help="Folder for the results; made if it does not exist.")],
     network: HeartNetwork = "unet",
     weights: Weights = None,
-    xray_network: LungsNetwork = "resnet18_tuned",
+    xray_network: LungsNetwork = "efficientnet_lite0",
     xray_weights: Annotated[
         Path | None, typer.Option(help="Weights for radiographs instead of the bundle's own.")
     ] = None,

@@ -71,7 +71,7 @@ def classify(
         typer.Argument(help="Pictures (JPEG, PNG, TIFF, BMP, WebP) or DICOM files, or folders of them."),
     ],
     output: Output,
-    network: LungsNetwork = "resnet18_tuned",
+    network: LungsNetwork = "efficientnet_lite0",
     weights: Weights = None,
     model: Annotated[
         Literal["float", "int8"], typer.Option(help="int8 is smaller and faster, on CPUs only.")
@@ -102,7 +102,7 @@ def explain(
         Literal["integrated_gradients", "grad_cam", "occlusion"],
         typer.Option(help="How the decision is taken apart."),
     ] = "integrated_gradients",
-    network: LungsNetwork = "resnet18_tuned",
+    network: LungsNetwork = "efficientnet_lite0",
     weights: Weights = None,
     threshold: Threshold = None,
     device: Device = "auto",
@@ -125,7 +125,7 @@ def evaluate_xray(
         typer.Argument(help="Folder with NORMAL and PNEUMONIA below it, or a datalist of 'thorax prepare'."),
     ],
     output: Output,
-    network: LungsNetwork = "resnet18_tuned",
+    network: LungsNetwork = "efficientnet_lite0",
     weights: Weights = None,
     threshold: Threshold = None,
     section: Section = "test",
@@ -178,7 +178,7 @@ def evaluate_xray(
 def study_explanations(
     evaluation: Annotated[Path, typer.Argument(help="Folder of 'thorax evaluate-xray'.")],
     output: Output,
-    network: LungsNetwork = "resnet18_tuned",
+    network: LungsNetwork = "efficientnet_lite0",
     weights: Weights = None,
     of_each: Annotated[int, typer.Option(help="Wrong images, and right ones.", min=1)] = 5,
     seed: Annotated[int, typer.Option(help="Seed of the right images drawn.")] = 0,

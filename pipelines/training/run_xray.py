@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pipelines.datasets.prepare import Section
 from pipelines.datasets.prepare_xray import select, xray_records
 from pipelines.datasets.xray_image import read_xray
-from pipelines.evaluation.classification import best_threshold
+from pipelines.evaluation.classification import chosen_threshold
 from pipelines.evaluation.evaluate_xray import evaluate_xray
 from pipelines.models.checkpoints import BEST_NAME
 from pipelines.models.classifier import Classifier
@@ -82,7 +82,7 @@ def choose_threshold(
     dtype: torch.dtype | None,
     output_dir: str | Path,
 ) -> None:
-    """Write the threshold with the largest balanced accuracy on validation beside the best weights.
+    """Write the threshold chosen on validation, see `chosen_threshold`, beside the best weights.
 
     Args:
         datalist: As from `read_datalist`.
@@ -103,9 +103,10 @@ def choose_threshold(
         images = [read_xray(Path(item["image"])).pixels for item in items[first : first + BATCH]]
         found.append(classifier.probabilities(images))
     truth = np.array([item["label"] for item in items], dtype=np.int64)
-    threshold = best_threshold(truth, np.concatenate(found))
-    write_threshold(folder, threshold, chosen_on="validation", images=len(items))
-    logger.info("threshold %.3f has the largest balanced accuracy on validation", threshold)
+    patients = [str(item["patient"]) for item in items]
+    threshold, gain = chosen_threshold(truth, np.concatenate(found), patients)
+    write_threshold(folder, threshold, chosen_on="validation", images=len(items), gain_of_best=gain)
+    logger.info("threshold %.3f; gain of the best one on validation over 0.5: %s", threshold, gain)
 
 
 def evaluate(

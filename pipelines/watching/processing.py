@@ -44,7 +44,7 @@ class ProcessorSettings:
 
     network: str = "unet"
     weights: Path | None = None
-    xray_network: str = "resnet18_tuned"
+    xray_network: str = "efficientnet_lite0"
     xray_weights: Path | None = None
     quality: bool = False
     seg: bool = False

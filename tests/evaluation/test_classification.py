@@ -5,6 +5,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from pipelines.evaluation.classification import (
     best_threshold,
     calibration,
+    chosen_threshold,
     confusion,
     decision_scores,
     ranking_scores,
@@ -108,3 +109,18 @@ def test_ranking_scores_are_those_of_scikit_learn_also_with_ties_and_weights() -
     for row, first, second in zip(weights, auroc, auprc, strict=True):
         assert first == pytest.approx(roc_auc_score(truth, probability, sample_weight=row))
         assert second == pytest.approx(average_precision_score(truth, probability, sample_weight=row))
+
+
+def test_a_threshold_is_moved_only_where_it_helps_beyond_chance() -> None:
+    truth = np.tile([0, 1], 50)
+    patients = [f"p{number}" for number in range(100)]
+    low = np.where(truth, 0.4, 0.1)
+    threshold, gain = chosen_threshold(truth, low, patients)
+    assert threshold == pytest.approx(0.25)
+    assert gain == pytest.approx([0.5, 0.5])
+    nearly = np.where(truth, 0.9, 0.1)
+    nearly[1] = 0.45  # one film of a hundred would gain by a lower threshold
+    threshold, gain = chosen_threshold(truth, nearly, patients)
+    assert threshold == 0.5
+    assert gain is not None
+    assert gain[0] <= 0
