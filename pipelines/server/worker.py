@@ -134,7 +134,9 @@ def _serve(pipe: Connection, most_bytes: int | None, foreign: bool) -> None:
         try:
             answer = "result", function(*args, **named)
         except ThoraxError as error:
-            answer = "error", type(error)(str(error))
+            # Readers call a file damaged that asks for more memory than there is.
+            is_too_large = isinstance(error.__cause__, MemoryError)
+            answer = "error", TooLargeError() if is_too_large else type(error)(str(error))
         except MemoryError:
             answer = "error", TooLargeError()
         except RuntimeError as error:
