@@ -134,7 +134,7 @@ def test_info_holds_keys_and_values_with_blank_lines_passed_over(tmp_path: Path)
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"ED 1", "lines of 'key: value', found 'ED 1'"), (b"\xff\xfe", "readable Info.cfg")],
+    [(b"ED 1", "lines of 'key: value', found 'ED 1'"), (b"\xffED: 1", "readable Info.cfg")],
 )
 def test_info_of_another_form_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "Info.cfg").write_bytes(content)

@@ -4,9 +4,11 @@ import re
 import shutil
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 
-from pipelines.core.records import PatientRecord
+from pipelines.core.records import PatientRecord, VolumeRecord
 from pipelines.datasets.acdc import read_acdc
 from pipelines.datasets.copies import image_hashes, without_copies
 from pipelines.datasets.phantom.cohort import write_phantom_cohort
@@ -67,6 +69,25 @@ def test_of_patients_that_share_a_volume_one_stays(
     assert [patient.patient for patient in kept] == left
     assert [problem.patient for problem in problems] == [name for name in NAMES if name not in left]
     assert all(f"{left[1]} stays" in problem.reason for problem in problems)
+
+
+def test_an_image_is_known_again_in_another_order_of_storage_or_packing(tmp_path: Path) -> None:
+    array = np.random.default_rng(0).integers(0, 500, (12, 14, 8)).astype(np.int16)
+    image = nib.Nifti1Image(array, np.diag([-1.5, -1.5, 8.0, 1.0]))
+    sheared = image.affine + np.outer([6.0, 0, 0, 0], [0, 0, 1, 0])  # as converters write shifted slices
+    same = {
+        "plain.nii": image,
+        "turned.nii.gz": image.as_reoriented(np.array([[2, -1], [0, 1], [1, -1]])),
+        "float.nii.gz": nib.Nifti1Image(array.astype(np.float32), image.affine),
+        "sheared.nii.gz": nib.Nifti1Image(array, sheared),
+    }
+    for name, stored in {**same, "other.nii": nib.Nifti1Image(array[::-1], image.affine)}.items():
+        nib.save(stored, tmp_path / name)
+    hashes = image_hashes(
+        VolumeRecord("p", "NOR", "ED", 1, (1.5, 1.5, 8.0), path, None) for path in tmp_path.iterdir()
+    )
+    assert len({hashes[tmp_path / name] for name in same}) == 1
+    assert hashes[tmp_path / "other.nii"] != hashes[tmp_path / "plain.nii"]
 
 
 def test_a_copy_is_put_aside_and_the_others_keep_their_parts(tmp_path: Path) -> None:

@@ -35,8 +35,9 @@ def test_the_arguments_file_of_a_network_names_the_same_layers(network: str) -> 
 
 
 def test_an_unknown_network_is_refused() -> None:
-    known = "unet, attention_unet, vnet, corrector, efficientnet_lite0, resnet18_tuned, resnet18, resnet34, resnet50"
-    with pytest.raises(ConfigError, match=f"expected a network among {known}, found 'unet3d'"):
+    hearts = "unet, attention_unet, vnet, corrector"
+    radiographs = "efficientnet_lite0, resnet18_tuned, resnet18, resnet34, resnet50"
+    with pytest.raises(ConfigError, match=f"a network among {hearts}, {radiographs}, found 'unet3d'"):
         config_files("unet3d")
 
 
