@@ -48,7 +48,7 @@ def roc_figure(metrics: dict[str, Any]) -> Figure:
     summary = metrics["summary"]
     if 0 < truth.sum() < len(truth):
         scores = [case["probability"] for case in metrics["cases"]]
-        RocCurveDisplay.from_predictions(truth, scores, ax=axes, color="tab:red", plot_chance_level=True)
+        RocCurveDisplay.from_predictions(truth, scores, ax=axes, curve_kwargs={"color": "tab:red"}, plot_chance_level=True)
         axes.plot(1 - summary["specificity"], summary["sensitivity"], "o", color="black")
         axes.set_title(f"AUROC {summary['auroc']:.3f}, threshold {summary['threshold']:.2f}", fontsize=10)
     else:
