@@ -105,6 +105,7 @@ def test_no_calibration_images_are_refused(classifier: Classifier, tmp_path: Pat
         quantize(classifier, [], tmp_path)
 
 
+@pytest.mark.slow
 def test_all_ways_are_compared_on_the_same_images(
     classifier: Classifier, inputs: list[Tensor], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

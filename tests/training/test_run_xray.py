@@ -40,6 +40,7 @@ def run(
     monai.bundle.run(workflow, "initialize", config_file=files, **SMALL | more)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", XRAY_NETWORKS)
 def test_each_network_trains_is_evaluated_and_infers(
     network: str, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
