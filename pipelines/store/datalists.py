@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from pipelines.core.errors import DataError
 from pipelines.core.files import write_text
-from pipelines.datasets.prepare import DATALIST_NAME
+from pipelines.datasets.prepare import DATALIST_NAME, VOLUMES_NAME
 
 IMAGES_FOLDER: Final = "data"
 """Where the images of a prepared folder travel, in the layout of the dataset's own folder."""
@@ -40,26 +40,34 @@ def listed_files(prepared: Path) -> dict[str, Path]:
     root = dataset_root(prepared)
     items = [item for key in ("volumes", "images") for item in content.get(key, [])]
     paths = {item[key] for item in items for key in ("image", "label") if isinstance(item.get(key), str)}
-    outside = sorted(path for path in paths if not Path(path).is_relative_to(root))
+    places = {(prepared / VOLUMES_NAME).resolve(): f"{IMAGES_FOLDER}/{VOLUMES_NAME}", root: IMAGES_FOLDER}
+    travelling: dict[str, Path] = {}
+    for path in map(Path, sorted(paths)):
+        folder = next((folder for folder in places if path.is_relative_to(folder)), None)
+        if folder is not None:
+            travelling[f"{places[folder]}/{path.relative_to(folder).as_posix()}"] = path
+    outside = sorted(paths - {str(path) for path in travelling.values()})
     missing = sorted(path for path in paths if not Path(path).is_file())
     if outside or missing or not paths:
         what = f"outside of it {outside[:3]}, missing {missing[:3]}" if paths else "none"
         raise DataError(
             f"expected images below {root} in {prepared / DATALIST_NAME}, found {what}; prepare again"
         )
-    return {
-        f"{IMAGES_FOLDER}/{Path(path).relative_to(root).as_posix()}": Path(path) for path in sorted(paths)
-    }
+    return travelling
 
 
 def travelling_datalist(path: Path) -> str:
     """Text of a `datalist.json` with the mark in place of its dataset's folder.
 
+    Volumes that `thorax prepare` wrote anew travel in a folder of that one.
+
     Raises:
         DataError: If the file is damaged.
     """
     content = _read(path)
-    return _replaced(content, str(content["root"]), ROOT_MARK)
+    written = str((path.parent / VOLUMES_NAME).resolve())
+    moved = _with(content, written, f"{ROOT_MARK}/{VOLUMES_NAME}")
+    return _replaced(moved, str(content["root"]), ROOT_MARK)
 
 
 def settle_datalist(path: Path, root: Path) -> None:
