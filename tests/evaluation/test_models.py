@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,7 +18,7 @@ def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     names: list[str] = []
     monkeypatch.setattr(module, "evaluate", lambda root, folder, *_, **__: names.append(folder.name))
     monkeypatch.setattr(module, "cost_of_predicting", lambda *_: {"peak_mb": 9.0, "cpu_seconds": 0.5})
-    monkeypatch.setattr(Model, "predictor", lambda *_, **__: None)
+    monkeypatch.setattr(Model, "predictor", lambda *_, **__: SimpleNamespace(seen=None))
     return names
 
 

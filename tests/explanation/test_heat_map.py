@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from pipelines.core.errors import ConfigError
 from pipelines.datasets.phantom.xray import phantom_xray
 from pipelines.explanation.heat_map import heat_map
-from pipelines.models.bundle import XRAY_NETWORKS, load_config
+from pipelines.models.bundle import load_config
 from pipelines.models.checkpoints import save_weights
 from pipelines.models.classifier import Classifier
 from pipelines.models.weights_sidecar import write_network
@@ -32,9 +32,9 @@ class LinearScore(nn.Module):
 def classifier(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "model.pt"
-    save_weights(load_config(XRAY_NETWORKS[0]).get_parsed_content("network_def"), path)
+    save_weights(load_config("resnet18_tuned").get_parsed_content("network_def"), path)
     write_network(path.parent, "resnet18", {"size_px": [224, 224]})  # that of the images below
-    return Classifier.load(weights=path, precision="fp32", device="cpu")
+    return Classifier.load("resnet18_tuned", weights=path, precision="fp32", device="cpu")
 
 
 @pytest.fixture

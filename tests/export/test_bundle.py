@@ -125,7 +125,7 @@ def test_a_heart_bundle_has_all_files_no_layers_and_a_name_that_tells_the_task(t
 
 
 def test_a_bundle_for_lungs_takes_along_what_lies_beside_the_weights(tmp_path: Path) -> None:
-    network = XRAY_NETWORKS[0]
+    network = "resnet18_tuned"
     weights = random_source(network, tmp_path / "weights").weights
     write_threshold(weights.parent, 0.3)
     write_network(weights.parent, "resnet18", {"size_px": [96, 96]})

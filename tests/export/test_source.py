@@ -17,7 +17,7 @@ from pipelines.models.bundle import ACDC_BUNDLE, XRAY_BUNDLE
         ("vnet", "vnet", ("vnet", None)),
         ("acdc_segmentation", None, ("unet", ACDC_BUNDLE)),
         ("acdc_segmentation", "vnet", ("vnet", ACDC_BUNDLE)),
-        ("chest_xray_classification", None, ("resnet18_tuned", XRAY_BUNDLE)),
+        ("chest_xray_classification", None, ("efficientnet_lite0", XRAY_BUNDLE)),
         (str(ACDC_BUNDLE), "attention_unet", ("attention_unet", ACDC_BUNDLE)),
     ],
 )

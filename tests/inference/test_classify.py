@@ -12,7 +12,7 @@ from pipelines.datasets.chest_xray import Finding
 from pipelines.datasets.phantom.xray import phantom_xray
 from pipelines.datasets.xray_image import read_xray
 from pipelines.inference.classify import classify, find_xrays
-from pipelines.models.bundle import XRAY_NETWORKS, load_config
+from pipelines.models.bundle import load_config
 from pipelines.models.checkpoints import save_weights
 from pipelines.models.classifier import Classifier
 from pipelines.models.weights_sidecar import read_threshold, write_threshold
@@ -30,13 +30,13 @@ class BrightIsPneumonia(torch.nn.Module):
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "model.pt"
-    save_weights(load_config(XRAY_NETWORKS[0]).get_parsed_content("network_def"), path)
+    save_weights(load_config("resnet18_tuned").get_parsed_content("network_def"), path)
     return path
 
 
 @pytest.fixture
 def classifier(weights: Path) -> Classifier:
-    found = Classifier.load(weights=weights, precision="fp32", device="cpu")
+    found = Classifier.load("resnet18_tuned", weights=weights, precision="fp32", device="cpu")
     found.network = BrightIsPneumonia()
     return found
 
@@ -106,7 +106,7 @@ def test_pictures_of_all_formats_and_dicom_without_a_suffix_are_found_in_a_folde
 
 
 def test_the_threshold_decides(tmp_path: Path, weights: Path) -> None:
-    strict = Classifier.load(weights=weights, threshold=0.999, precision="fp32")
+    strict = Classifier.load("resnet18_tuned", weights=weights, threshold=0.999, precision="fp32")
     strict.network = BrightIsPneumonia()
     report = classify([save(tmp_path / "a.png", 0.48)], tmp_path / "out", strict)
     assert report.results[0].probability > 0.9
@@ -116,19 +116,19 @@ def test_the_threshold_decides(tmp_path: Path, weights: Path) -> None:
 def test_the_threshold_beside_the_weights_is_taken(tmp_path: Path, weights: Path) -> None:
     copy = tmp_path / "model.pt"
     copy.write_bytes(weights.read_bytes())
-    assert Classifier.load(weights=copy).threshold == 0.5
+    assert Classifier.load("resnet18_tuned", weights=copy).threshold == 0.5
     write_threshold(tmp_path, 0.37, chosen_on="validation")
-    assert Classifier.load(weights=copy).threshold == 0.37
-    assert Classifier.load(weights=copy, threshold=0.6).threshold == 0.6
+    assert Classifier.load("resnet18_tuned", weights=copy).threshold == 0.37
+    assert Classifier.load("resnet18_tuned", weights=copy, threshold=0.6).threshold == 0.6
     (tmp_path / "operating_point.json").write_text(json.dumps({"other": 1}))
     with pytest.raises(ConfigError, match="expected a threshold in"):
         read_threshold(tmp_path)
     with pytest.raises(ConfigError, match="between 0 and 1, found 1.5"):
-        Classifier.load(weights=copy, threshold=1.5)
+        Classifier.load("resnet18_tuned", weights=copy, threshold=1.5)
 
 
 def test_a_network_gives_the_same_probability_alone_and_in_a_batch(weights: Path) -> None:
-    classifier = Classifier.load(weights=weights, precision="fp32")
+    classifier = Classifier.load("resnet18_tuned", weights=weights, precision="fp32")
     images = [phantom_xray(np.random.default_rng(seed)) for seed in range(3)]
     together = classifier.probabilities(images)
     alone = [classifier.probability(image) for image in images]
@@ -137,7 +137,7 @@ def test_a_network_gives_the_same_probability_alone_and_in_a_batch(weights: Path
 
 
 def test_the_size_of_the_file_does_not_matter(tmp_path: Path, weights: Path) -> None:
-    classifier = Classifier.load(weights=weights, precision="fp32")
+    classifier = Classifier.load("resnet18_tuned", weights=weights, precision="fp32")
     pixels = np.uint8(255 * phantom_xray(np.random.default_rng(0)))
     Image.fromarray(pixels).save(tmp_path / "small.png")
     Image.fromarray(np.kron(pixels, np.ones((3, 3), np.uint8))).save(tmp_path / "large.png")

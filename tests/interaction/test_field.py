@@ -8,6 +8,7 @@ from pipelines.core.volume import Volume
 from pipelines.interaction.clicks import Click, Mask
 from pipelines.interaction.corrector import Corrector
 from pipelines.interaction.field import Window
+from pipelines.models.member import field_affine
 
 NATIVE = np.diag([1.0, 2.0, 8.0, 1.0])
 FIELD = np.diag([1.5, 1.5, 8.0, 1.0])
@@ -36,7 +37,7 @@ def test_masks_lie_in_the_window_where_the_image_does(
     cavity = replace(native, array=np.where(truth == AcdcLabel.LV, 100, 0).astype(np.float32))
     field = corrector.member.prepare(cavity)
     click = Click(36, 28, 1, AcdcLabel.LV)
-    window = Window.around(click, 64, field.affine.numpy(), native.affine, tuple(field.shape[1:3]))
+    window = Window.around(click, 64, field.affine.numpy(), field_affine(native), tuple(field.shape[1:3]))
     image = field.as_tensor()[1][window.box].movedim(-1, 0)
     bright = image > (image.min() + image.max()) / 2
     found = window.to_field(truth)[:, AcdcLabel.LV] > 0

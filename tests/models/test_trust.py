@@ -136,6 +136,7 @@ def test_the_command_tells_what_is_trusted_and_remembers_it(copy: Path) -> None:
 
 def test_a_command_takes_another_bundle_only_with_trust(copy: Path, tmp_path: Path) -> None:
     change(copy)
+    (tmp_path / "none.nii.gz").touch()
     words = [
         "segment",
         str(tmp_path / "none.nii.gz"),

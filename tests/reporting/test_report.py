@@ -259,7 +259,7 @@ def test_marked_lines_of_a_card_take_the_results_and_the_rest_stays(tmp_path: Pa
     write_report(folders, tmp_path / "page.md", cards=[card])
     assert card.read_text() == once
     card.write_text("# Card\n")
-    with pytest.raises(DataError, match="expected the lines <!-- accuracy:start -->"):
+    with pytest.raises(DataError, match="expected the lines <!-- runs:start -->"):
         write_report(folders, tmp_path / "new" / "page.md", cards=[card])
     assert not (tmp_path / "new").exists()
 
