@@ -1,5 +1,6 @@
 """What an image of a heart tells without its label: grid, position, intensities and noise."""
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,6 +82,9 @@ def measure_image(volume: Volume, orientation: str) -> ImageMeasures:
     noise = noise_sd(array, tissue)
     directions = volume.affine[:3, :3] / np.asarray(volume.spacing_mm)
     is_oblique = bool((np.abs(directions).max(axis=0) < 1 - 1e-4).any())
+    # However axes were turned since, without a place in the header one corner of the stack is at zero.
+    corners = np.array(list(itertools.product(*((0, length - 1) for length in array.shape))))
+    from_zero_mm = np.linalg.norm(corners @ volume.affine[:3, :3].T + volume.affine[:3, 3], axis=1)
     return ImageMeasures(
         columns_px=columns,
         rows_px=rows,
@@ -93,7 +97,7 @@ def measure_image(volume: Volume, orientation: str) -> ImageMeasures:
         coverage_mm=slices * dz,
         orientation=orientation,
         is_oblique=is_oblique,
-        has_position=is_oblique or bool(np.abs(volume.affine[:3, 3]).max() > 0),
+        has_position=is_oblique or bool(from_zero_mm.min() > 0),
         intensity_min=least,
         intensity_median=median,
         intensity_p99=p99,
