@@ -391,7 +391,10 @@ def test_a_save_of_old_contours_asks_and_keeps_the_readers_as_the_next_version(
 
 def test_a_click_means_the_voxel_of_the_file_however_it_is_stored(viewer: Opened, cine: Path) -> None:
     image = nib.load(cine)
-    turned = nib.Nifti1Image(np.asarray(image.dataobj)[..., 0], image.affine).as_reoriented(TURNED)
+    # Along the body's axes, so that the page's axes are those of the file in another order.
+    dx, dy, dz = (float(step) for step in image.header.get_zooms()[:3])
+    upright = nib.Nifti1Image(np.asarray(image.dataobj)[..., 0], np.diag([-dx, -dy, dz, 1.0]))
+    turned = upright.as_reoriented(TURNED)
     viewer.drop("turned heart.nii.gz", gzip.compress(turned.to_bytes()))
     expect(viewer.status).to_have_text("turned heart is open")
     sent: list[Request] = []
