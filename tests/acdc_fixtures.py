@@ -58,7 +58,7 @@ def write_patient(
             write_nifti(folder / f"{name}_frame{frame:02d}_gt.nii.gz", label)
         entries = {"ED": 1, "ES": 3, "Group": "NOR", **info}
         lines = [f"{key}: {value}\n" for key, value in entries.items() if value is not None]
-        (folder / "Info.cfg").write_text("".join(lines))
+        (folder / "Info.cfg").write_text("".join(lines), encoding="utf-8")
         return folder
 
     return write

@@ -27,4 +27,4 @@ def write_mnms(cohort: Path, folder: Path) -> None:
             stack = np.stack(frames, axis=-1).astype(np.int16)
             nib.save(nib.Nifti1Image(stack, image.affine), place / f"{patient.patient}_{name}.nii.gz")
         rows.append(f"{patient.patient},0,1,{patient.group}")
-    (folder / "information.csv").write_text("\n".join(rows) + "\n")
+    (folder / "information.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")

@@ -104,8 +104,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     (folder / "images").mkdir()
     one = folder / "two" / "training" / "patient001" / "patient001_frame01.nii.gz"
     shutil.copy(one, folder / "images" / "case.nii.gz")
-    (folder / "test_patients.txt").write_text("patient002\n")
-    (folder / "cohort.csv").write_text(f"study,path\nanna,{cine}\n")
+    (folder / "test_patients.txt").write_text("patient002\n", encoding="utf-8")
+    (folder / "cohort.csv").write_text(f"study,path\nanna,{cine}\n", encoding="utf-8")
     prepare_acdc(folder / "acdc", folder / "runs" / "acdc")
     write_phantom_xrays(folder / "chest_xray", patients=30, images=1, side_px=96)
     prepare_chest_xray(folder / "chest_xray", folder / "runs" / "xray")

@@ -50,12 +50,12 @@ def save(path: Path, image: np.ndarray, affine: np.ndarray = AFFINE) -> Path:
 
 
 def rows(path: Path) -> list[dict[str, str]]:
-    with path.open() as stream:
+    with path.open(encoding="utf-8") as stream:
         return list(csv.DictReader(stream))
 
 
 def acdc_patient(folder: Path, *, radius_ed: int = 8, radius_es: int = 5) -> Path:
     save(folder / f"{folder.name}_frame01.nii.gz", heart(radius_ed))
     save(folder / f"{folder.name}_frame09.nii.gz", heart(radius_es))
-    (folder / "Info.cfg").write_text("ED: 1\nES: 9\nGroup: NOR\n")
+    (folder / "Info.cfg").write_text("ED: 1\nES: 9\nGroup: NOR\n", encoding="utf-8")
     return folder

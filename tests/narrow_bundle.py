@@ -21,9 +21,9 @@ def write_narrow_bundle(root: Path, *, networks: tuple[str, ...] = tuple(NARROW)
     torch.manual_seed(0)
     for name in networks:
         path = root / "configs" / f"network_{name}.yaml"
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
         content["+network_def"] |= NARROW[name]
-        path.write_text(yaml.safe_dump(content))
+        path.write_text(yaml.safe_dump(content), encoding="utf-8")
         network = load_config(name, bundle=root).get_parsed_content("network")
         save_weights(network.half(), root / "models" / name / "model.pt")
     return root

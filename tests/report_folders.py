@@ -35,7 +35,7 @@ def write_training(folder: Path, *, fold: int = 0, network: str = "unet") -> Pat
     _write(
         folder / "manifest.json", manifest | {"seconds": 90.0, "seed": 0, "split_hash": "d2ca6160d7a3af2a"}
     )
-    (folder / "history.csv").write_text(HISTORY)
+    (folder / "history.csv").write_text(HISTORY, encoding="utf-8")
     (folder / "best.pt").write_bytes(b"weights")
     return folder
 

@@ -45,7 +45,7 @@ def write_heart(
         image += (outside * 160 * gain).astype(np.int16)
         save(folder / f"{name}_frame{frame:02d}.nii.gz", image)
         save(folder / f"{name}_frame{frame:02d}_gt.nii.gz", label)
-    (folder / "Info.cfg").write_text(f"ED: 1\nES: 3\nGroup: {group}\nNbFrame: 12\n")
+    (folder / "Info.cfg").write_text(f"ED: 1\nES: 3\nGroup: {group}\nNbFrame: 12\n", encoding="utf-8")
     return folder
 
 

@@ -40,7 +40,7 @@ def test_disk_space_is_asked_for_only_until_torch_is_there(tmp_path: Path) -> No
 def test_an_environment_of_another_python_is_named(tmp_path: Path) -> None:
     python = environment.environment_python(tmp_path)
     python.parent.mkdir()
-    python.write_text("#!/bin/sh\necho 3 9\n")
+    python.write_text("#!/bin/sh\necho 3 9\n", encoding="utf-8")
     python.chmod(0o755)
     with pytest.raises(environment.PrerequisiteError, match="environment of another Python"):
         environment.make_environment(tmp_path)
@@ -52,7 +52,7 @@ def test_a_missing_torch_wheel_ends_in_advice_and_not_in_a_traceback(tmp_path: P
     (folder / "lib/site-packages/torch/version.py").touch()  # so that the test does not depend on the disk
     python = environment.environment_python(folder)
     python.parent.mkdir()
-    python.write_text(f'#!/bin/sh\n[ "$1" = -c ] && exec "{sys.executable}" "$@"\nexit 1\n')
+    python.write_text(f'#!/bin/sh\n[ "$1" = -c ] && exec "{sys.executable}" "$@"\nexit 1\n', encoding="utf-8")
     python.chmod(0o755)
     run = subprocess.run(
         [sys.executable, ROOT / ".ci" / "environment.py", "--venv", folder],
@@ -113,12 +113,12 @@ def test_a_file_that_is_not_the_locked_one_is_not_installed(
     folder = tmp_path / "venv"
     environment.make_environment(folder)
     lock = tmp_path / environment.TOOLS_LOCK_NAME
-    lock.write_text(f"tiny==1.0 \\\n    --hash=sha256:{'0' * 64}\n")
+    lock.write_text(f"tiny==1.0 \\\n    --hash=sha256:{'0' * 64}\n", encoding="utf-8")
     with pytest.raises(environment.PrerequisiteError, match="could not install the packages of tools.lock"):
         environment.install_tools(folder, tmp_path)
     assert "DO NOT MATCH THE HASHES" in capfd.readouterr().err
     assert not list(folder.rglob("tiny.py"))
-    lock.write_text(f"tiny==1.0 \\\n    --hash=sha256:{digest}\n")
+    lock.write_text(f"tiny==1.0 \\\n    --hash=sha256:{digest}\n", encoding="utf-8")
     environment.install_tools(folder, tmp_path)
     assert list(folder.rglob("tiny.py"))
 

@@ -31,10 +31,10 @@ def test_a_second_make_does_not_install_again(tmp_path: Path) -> None:
 
 
 def test_every_requirement_is_locked_at_a_version_it_admits() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
     required = [*project["dependencies"], *itertools.chain(*extras.values())]
-    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     locked = dict(line.split("==") for line in lines if not line.startswith("#"))
     names = [re.split(r"[\[<>=]", requirement)[0] for requirement in required]
     assert [name for name in names if name not in locked] == []
@@ -46,7 +46,7 @@ def test_every_requirement_is_locked_at_a_version_it_admits() -> None:
 
 def locked(name: str) -> dict[str, list[str]]:
     """The hashes of a lock by `name==version`."""
-    blocks = re.split(r"^(?=[a-z0-9])", (ROOT / name).read_text(), flags=re.MULTILINE)[1:]
+    blocks = re.split(r"^(?=[a-z0-9])", (ROOT / name).read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
     return {block.split()[0]: re.findall(r"--hash=sha256:([0-9a-f]{64})\b", block) for block in blocks}
 
 
@@ -59,7 +59,11 @@ def test_every_package_of_a_lock_has_a_version_and_hashes(name: str) -> None:
 
 
 def test_the_lock_is_that_of_the_constraints() -> None:
-    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+    lines = [
+        line
+        for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+        if not line.startswith("#")
+    ]
     found = set(locked(environment.LOCK_NAME))
     assert set(lines) - found == set(), "run 'make lock'"
     of_platforms = (
@@ -76,12 +80,14 @@ def test_the_lock_is_that_of_the_constraints() -> None:
 
 
 def test_the_lock_holds_all_extras() -> None:
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
+        "optional-dependencies"
+    ]
     assert ",".join(sorted(extras)) == environment.EXTRAS
 
 
 def test_conda_and_make_install_the_same_versions() -> None:
-    packages = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    packages = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
     pip = next(entry["pip"] for entry in packages if isinstance(entry, dict))
     assert "-c constraints.txt" in pip
     assert f"-e .[{environment.EXTRAS}]" in pip
@@ -90,9 +96,11 @@ def test_conda_and_make_install_the_same_versions() -> None:
 
 
 def test_the_hooks_of_a_commit_are_the_checks_of_ci() -> None:
-    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
-    makefile = (ROOT / "Makefile").read_text()
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"][0][
+        "hooks"
+    ]
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     check = re.search(r"^check: (.*)$", makefile, re.MULTILINE)
     assert check is not None
     assert [hook["entry"] for hook in hooks] == [f"make {target}" for target in check[1].split()]
-    assert "make check" in (ROOT / ".ci" / "run").read_text()
+    assert "make check" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")

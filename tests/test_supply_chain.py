@@ -32,8 +32,8 @@ def write_locks(root: Path, exceptions: str = "") -> None:
         f"{name} \\\n    --hash=sha256:{'0' * 64}\n" for name in ("first==1.0", "second==2.0", "third==3.0")
     )
     for name in ("requirements.lock", "tools.lock"):
-        (root / name).write_text(lock)
-    (root / "pyproject.toml").write_text(f"[tool.thorax.audit-exceptions]\n{exceptions}")
+        (root / name).write_text(lock, encoding="utf-8")
+    (root / "pyproject.toml").write_text(f"[tool.thorax.audit-exceptions]\n{exceptions}", encoding="utf-8")
 
 
 def stand_in(root: Path, *packages: object, code: int = 0) -> tuple[str, ...]:
@@ -45,7 +45,8 @@ def stand_in(root: Path, *packages: object, code: int = 0) -> tuple[str, ...]:
         "text = pathlib.Path(sys.argv[sys.argv.index('--requirement') + 1]).read_text()\n"
         f"found = [p for p in json.loads({json.dumps(json.dumps(packages))}) if p['name'] in text]\n"
         "print(json.dumps({'dependencies': found, 'fixes': []}))\n"
-        f"sys.exit({code})\n"
+        f"sys.exit({code})\n",
+        encoding="utf-8",
     )
     return (sys.executable, str(script))
 
@@ -98,7 +99,7 @@ def test_a_service_that_knows_no_package_is_asked_once_a_lock(
     }
     assert audit(tmp_path, stand_in(tmp_path, unknown, UNKNOWN)) == 0
     assert capsys.readouterr().out.count("could NOT be audited") == 2
-    assert (tmp_path / "asked").read_text() == "xx"
+    assert (tmp_path / "asked").read_text(encoding="utf-8") == "xx"
 
 
 def test_every_exception_of_the_project_has_a_reason() -> None:
@@ -126,7 +127,7 @@ def test_the_bill_of_materials_is_valid_and_names_what_is_installed(tmp_path: Pa
     )
     python = Path(sys.prefix) / "tools" / "bin" / "python"
     subprocess.run([python, "-c", validate, tmp_path / "sbom.json"], check=True)
-    content = json.loads((tmp_path / "sbom.json").read_text())
+    content = json.loads((tmp_path / "sbom.json").read_text(encoding="utf-8"))
     own = content["metadata"]["component"]
     assert (content["bomFormat"], own["name"], own["version"]) == (
         "CycloneDX",

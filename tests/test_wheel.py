@@ -15,7 +15,7 @@ from pipelines.datasets.phantom.cohort import write_phantom_cohort
 from pipelines.datasets.phantom.xray import write_phantom_xrays
 
 ROOT = Path(__file__).parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
 def test_the_build_names_every_package() -> None:

@@ -50,9 +50,9 @@ def moody() -> Callable[[Job], dict[str, Any]]:
                 held = [bytearray(os.urandom(1_000_000)) for _ in range(400)]
                 time.sleep(60 if held else 0)
             case b"rewrite":
-                job.files[0].write_text("written anew")
+                job.files[0].write_text("written anew", encoding="utf-8")
             case b"write":
-                job.files[0].with_name("b.nii").write_text("half and the rest")
+                job.files[0].with_name("b.nii").write_text("half and the rest", encoding="utf-8")
             case b"raise":
                 raise RuntimeError("nobody foresaw this")
             case b"full":

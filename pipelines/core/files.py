@@ -83,7 +83,7 @@ def only_one(lock: Path, job: str) -> Iterator[None]:
     """
     import fcntl  # absent on Windows, where nothing else here needs it
 
-    with lock.open("w") as stream:
+    with lock.open("w", encoding="utf-8") as stream:
         for left in reversed(range(3)):  # `is_locked` holds it for a moment
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -102,7 +102,7 @@ def is_locked(lock: Path) -> bool:
     import fcntl
 
     try:
-        with lock.open() as stream:
+        with lock.open(encoding="utf-8") as stream:
             fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False

@@ -69,7 +69,7 @@ def own_peak_memory_mb() -> float:
     status = Path("/proc/self/status")
     if status.is_file():
         # On Linux ru_maxrss is that of the parent at the fork where that was larger; VmHWM starts anew.
-        peak = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
+        peak = re.search(r"VmHWM:\s+(\d+) kB", status.read_text(encoding="utf-8"))
         if peak:
             return int(peak[1]) * 1024 / 1e6
     import resource

@@ -157,7 +157,9 @@ def _limit_memory(most_bytes: int) -> None:
         return
     import resource  # absent on Windows
 
-    used_kb = next(int(line.split()[1]) for line in status.read_text().splitlines() if "VmData" in line)
+    used_kb = next(
+        int(line.split()[1]) for line in status.read_text(encoding="utf-8").splitlines() if "VmData" in line
+    )
     limit = used_kb * 1024 + min(most_bytes, int(MOST_SHARE * psutil.virtual_memory().total))
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 

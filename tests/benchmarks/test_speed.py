@@ -89,7 +89,9 @@ def test_bench_writes_what_it_shows(tmp_path: Path) -> None:
     content = run_bench(
         tmp_path, networks=["unet"], rounds=1, frames=3, console=Console(file=text, width=140)
     )
-    assert json.loads((tmp_path / "bench.json").read_text()) == json.loads(json.dumps(content))
+    assert json.loads((tmp_path / "bench.json").read_text(encoding="utf-8")) == json.loads(
+        json.dumps(content)
+    )
     assert content["threads"] == torch.get_num_threads()
     assert 100 < content["training"]["unet"]["peak_mb"] < 6000
     assert 100 < content["segmentation"]["cine_peak_mb"] < 3000

@@ -46,7 +46,7 @@ def test_flattened_copy_has_the_content_of_the_layers(
 def test_flattened_file_is_plain_yaml_without_merge_keys_or_file_references(
     workflow: str, exported: dict[str, Path]
 ) -> None:
-    text = (exported["unet"] / "configs" / f"{workflow}.yaml").read_text()
+    text = (exported["unet"] / "configs" / f"{workflow}.yaml").read_text(encoding="utf-8")
     content = yaml.safe_load(text)
     assert [key for key in content if key.startswith("+") or ":" in key] == []
     assert "%" not in text
@@ -79,10 +79,10 @@ def test_flattened_copy_builds_the_network_and_the_transforms_of_the_layers(
 def test_flattened_metadata_has_the_channels_of_its_network(
     network: str, channels: int, exported: dict[str, Path]
 ) -> None:
-    metadata = json.loads((exported[network] / "configs" / "metadata.json").read_text())
+    metadata = json.loads((exported[network] / "configs" / "metadata.json").read_text(encoding="utf-8"))
     image = metadata["network_data_format"]["inputs"]["image"]
     assert image["num_channels"] == len(image["channel_def"]) == channels
-    committed = json.loads((ACDC_BUNDLE / "configs" / "metadata.json").read_text())
+    committed = json.loads((ACDC_BUNDLE / "configs" / "metadata.json").read_text(encoding="utf-8"))
     assert metadata["network_data_format"]["outputs"] == committed["network_data_format"]["outputs"]
 
 

@@ -40,7 +40,7 @@ def test_the_head_is_configurable(hidden: list[int]) -> None:
 
 
 def test_class_names_and_channels_agree() -> None:
-    metadata = json.loads(METADATA.read_text())
+    metadata = json.loads(METADATA.read_text(encoding="utf-8"))
     channels = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
     assert list(channels.values()) == load_config("resnet18").get_parsed_content("classes")
 

@@ -18,7 +18,7 @@ def simulate(folder: Path, *options: str) -> Result:
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Path:
-    (tmp_path / BENCH_NAME).write_text(json.dumps(bench_content()))
+    (tmp_path / BENCH_NAME).write_text(json.dumps(bench_content()), encoding="utf-8")
     return tmp_path
 
 

@@ -32,7 +32,9 @@ def test_report_shows_curves_overlays_and_the_new_cine(small_demo: tuple[DemoRes
     for heading in ("Measured against true", "Accuracy", "The new study", "Training", "The run"):
         assert f">{heading}</h2>" in page
     assert "every frame was segmented" in page
-    assert "split_hash" in (small_demo[0].report.parent / "training" / "manifest.json").read_text()
+    assert "split_hash" in (small_demo[0].report.parent / "training" / "manifest.json").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_what_an_earlier_demo_left_is_replaced(small_demo: tuple[DemoResult, str]) -> None:

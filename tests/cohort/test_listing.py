@@ -12,7 +12,7 @@ from pipelines.core.errors import DataError
 
 def manifest(folder: Path, text: str) -> Path:
     path = folder / "cohort.csv"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     return path
 
 

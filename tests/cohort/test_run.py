@@ -81,7 +81,7 @@ def test_interrupted_cohort_goes_on_with_what_is_not_in_a_part(tmp_path: Path, r
         cohort(tmp_path)
     left = tmp_path / "out" / "masks" / "00" / ".part-1-heart.nii.gz"
     left.parent.mkdir(exist_ok=True)
-    left.write_text("half a mask")
+    left.write_text("half a mask", encoding="utf-8")
     report = cohort(tmp_path, resume=True)
     assert (report.measured, report.table.num_rows) == (4, 8)
     assert not left.exists()

@@ -95,7 +95,7 @@ def test_disk_that_takes_nothing_is_a_fault_and_no_studys_failure(tmp_path: Path
     write_hearts(tmp_path / "in", 1)
     task = Task("p", tuple(list_studies(tmp_path / "in")[0]))
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "parts").write_text("a file where the folder goes")
+    (tmp_path / "out" / "parts").write_text("a file where the folder goes", encoding="utf-8")
     assert "cannot write" in worker(tmp_path / "out")(batch(task))["fault"][0]
 
 

@@ -16,10 +16,10 @@ def disk_full(*args: object, **kwargs: object) -> None:
 def test_a_file_takes_its_name_when_whole(tmp_path: Path) -> None:
     with atomic_path(tmp_path / "new" / "mask.nii.gz") as temporary:
         assert temporary.name.endswith(".nii.gz")
-        temporary.write_text("whole")
+        temporary.write_text("whole", encoding="utf-8")
         assert not (tmp_path / "new" / "mask.nii.gz").exists()
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["mask.nii.gz"]
-    assert (tmp_path / "new" / "mask.nii.gz").read_text() == "whole"
+    assert (tmp_path / "new" / "mask.nii.gz").read_text(encoding="utf-8") == "whole"
 
 
 def test_a_folder_replaces_the_folder_before_it(tmp_path: Path) -> None:
@@ -34,23 +34,23 @@ def test_a_folder_replaces_the_folder_before_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize("error", [ValueError("bug"), KeyboardInterrupt()])
 def test_a_failed_block_leaves_what_was_there_and_nothing_else(tmp_path: Path, error: BaseException) -> None:
     path = tmp_path / "table.csv"
-    path.write_text("old")
+    path.write_text("old", encoding="utf-8")
 
     def write_half() -> None:
         with atomic_path(path) as temporary:
-            temporary.write_text("half")
+            temporary.write_text("half", encoding="utf-8")
             raise error
 
     with pytest.raises(type(error)):
         write_half()
-    assert path.read_text() == "old"
+    assert path.read_text(encoding="utf-8") == "old"
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_full_disk_is_an_output_error_and_leaves_nothing(tmp_path: Path) -> None:
     def write_half() -> None:
         with atomic_path(tmp_path / "table.csv") as temporary:
-            temporary.write_text("half")
+            temporary.write_text("half", encoding="utf-8")
             disk_full()
 
     with pytest.raises(OutputError, match=r"table\.csv: No space left on device; free some space"):
@@ -66,12 +66,12 @@ def test_a_full_disk_while_writing_text_leaves_the_old_file(
     monkeypatch.setattr(Path, "write_text", disk_full)
     with pytest.raises(OutputError, match="No space left"):
         write_json(path, {"dice": 0.8})
-    assert json.loads(path.read_text()) == {"dice": 0.9}
+    assert json.loads(path.read_text(encoding="utf-8")) == {"dice": 0.9}
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_an_output_below_a_file_is_an_output_error(tmp_path: Path) -> None:
-    (tmp_path / "taken").write_text("")
+    (tmp_path / "taken").write_text("", encoding="utf-8")
     with pytest.raises(OutputError, match="taken"):
         write_text(tmp_path / "taken" / "a.txt", "text")
 
@@ -83,7 +83,7 @@ def test_an_output_folder_is_made_with_its_parents(tmp_path: Path) -> None:
 
 
 def test_a_file_is_no_output_folder(tmp_path: Path) -> None:
-    (tmp_path / "taken").write_text("")
+    (tmp_path / "taken").write_text("", encoding="utf-8")
     with pytest.raises(OutputError, match="expected an output folder that can be written, found .*taken"):
         output_folder(tmp_path / "taken")
 
@@ -109,7 +109,7 @@ def test_json_turns_what_it_cannot_hold_into_what_it_can(tmp_path: Path) -> None
         3: (True, None),
     }
     write_json(tmp_path / "a.json", content)
-    assert json.loads((tmp_path / "a.json").read_text()) == {
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == {
         "nan": None,
         "inf": [None, 1.5],
         "numpy": None,

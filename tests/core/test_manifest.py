@@ -14,7 +14,7 @@ def test_a_manifest_tells_versions_command_and_what_the_run_adds(
 ) -> None:
     monkeypatch.setattr("sys.argv", ["/somewhere/bin/thorax", "train", "unet"])
     path = write_manifest(tmp_path, seed=3, split_hash="abc", best=float("nan"))
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text(encoding="utf-8"))
     assert path == tmp_path / "manifest.json"
     assert content["thorax"] == pipelines.__version__
     assert content["packages"]["torch"] == torch.__version__.partition("+")[0]
@@ -28,7 +28,10 @@ def test_a_package_that_is_not_installed_has_no_version(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipelines.core.manifest.PACKAGES", ("torch", "no-such-package"))
-    assert json.loads(write_manifest(tmp_path).read_text())["packages"]["no-such-package"] is None
+    assert (
+        json.loads(write_manifest(tmp_path).read_text(encoding="utf-8"))["packages"]["no-such-package"]
+        is None
+    )
 
 
 def test_a_manifest_that_cannot_be_written_is_an_output_error(tmp_path: Path) -> None:

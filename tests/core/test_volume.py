@@ -110,7 +110,7 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_no_image_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "a.nii").write_text("no image")
+    (tmp_path / "a.nii").write_text("no image", encoding="utf-8")
     with pytest.raises(DataError, match="expected a readable NIfTI file"):
         read_volume(tmp_path / "a.nii")
 

@@ -128,7 +128,7 @@ def test_a_folder_of_faulty_patients_is_refused_with_the_reasons(
 
 
 def test_info_holds_keys_and_values_with_blank_lines_passed_over(tmp_path: Path) -> None:
-    (tmp_path / "Info.cfg").write_text("ED: 1\n\n  ES :12 \nGroup: DCM: mild\n")
+    (tmp_path / "Info.cfg").write_text("ED: 1\n\n  ES :12 \nGroup: DCM: mild\n", encoding="utf-8")
     assert read_info(tmp_path / "Info.cfg") == {"ED": "1", "ES": "12", "Group": "DCM: mild"}
 
 

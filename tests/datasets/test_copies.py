@@ -98,10 +98,12 @@ def test_a_copy_is_put_aside_and_the_others_keep_their_parts(tmp_path: Path) -> 
         next(name for name, part in before.items() if part == wanted) for wanted in ("test", 0)
     )
     folder = tmp_path / "data" / "training"
-    group = (folder / tested / "Info.cfg").read_text().partition("Group: ")[2].split()[0]
+    group = (folder / tested / "Info.cfg").read_text(encoding="utf-8").partition("Group: ")[2].split()[0]
     give_heart(folder / trained, folder / tested)
-    info = (folder / tested / "Info.cfg").read_text()
-    (folder / tested / "Info.cfg").write_text(re.sub(r"Group: \w+", f"Group: {group}", info))
+    info = (folder / tested / "Info.cfg").read_text(encoding="utf-8")
+    (folder / tested / "Info.cfg").write_text(
+        re.sub(r"Group: \w+", f"Group: {group}", info), encoding="utf-8"
+    )
     prepare_acdc(tmp_path / "data", tmp_path / "after")
     after = read_datalist(tmp_path / "after")
     assert {item["patient"]: item["part"] for item in after["volumes"]} == {

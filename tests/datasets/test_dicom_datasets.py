@@ -25,14 +25,15 @@ def square(path: Path, low: float, high: float) -> None:
     """A square contour from column `low + 1` and row `low` to column `high + 1` and row `high`."""
     corners = [(low, low), (high, low), (high, high), (low, high)]
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{x + 1:.2f} {y:.2f}\n" for x, y in corners))
+    path.write_text("".join(f"{x + 1:.2f} {y:.2f}\n" for x, y in corners), encoding="utf-8")
 
 
 @pytest.fixture
 def sunnybrook(tmp_path: Path) -> Path:
     (tmp_path / "scd_patientdata.csv").write_text(
         "PatientID,OriginalID,Gender,Age,Pathology\n"
-        "SCD0000101,SC-HF-I-1,Male,74,HF-I\nSCD0000201,SC-HF-I-2,Male,60,HF-I\n"
+        "SCD0000101,SC-HF-I-1,Male,74,HF-I\nSCD0000201,SC-HF-I-2,Male,60,HF-I\n",
+        encoding="utf-8",
     )
     # Numbers run frame by frame within a slice, slices from the top down.
     for z in range(SLICES):
@@ -121,7 +122,7 @@ def test_sunnybrook_without_its_table_is_refused(sunnybrook: Path) -> None:
 )
 def test_a_contour_of_another_form_is_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "IM-0001-0001-icontour-manual.txt"
-    path.write_text(content)
+    path.write_text(content, encoding="utf-8")
     with pytest.raises(DataError, match="expected"):
         read_contour(path)
 

@@ -21,7 +21,7 @@ WriteDicom = Callable[..., Path]
 
 def test_first_bytes_tell_dicom_from_other_files(tmp_path: Path, write_dicom: WriteDicom) -> None:
     text = tmp_path / "notes"
-    text.write_text("no image")
+    text.write_text("no image", encoding="utf-8")
     assert is_dicom(write_dicom(tmp_path / "IM1", SeriesInstanceUID=generate_uid()))
     assert not is_dicom(text)
     assert not is_dicom(tmp_path)

@@ -48,7 +48,7 @@ def mnms(tmp_path: Path, write_nifti: Writer) -> Path:
             labels[..., 2] = label([3, 2, 1])
             write_nifti(folder / f"{code}_sa_gt.nii.gz", labels)
     table = tmp_path / "211230_M&Ms_Dataset_information_diagnosis_opendataset.csv"
-    table.write_text("\n".join(rows) + "\n")
+    table.write_text("\n".join(rows) + "\n", encoding="utf-8")
     return tmp_path
 
 
@@ -67,14 +67,15 @@ def test_mnms_gives_the_frames_of_its_table_with_mapped_labels(mnms: Path) -> No
 def test_what_mnms_lacks_is_listed_and_the_rest_goes_on(mnms: Path, write_nifti: Writer) -> None:
     table = next(mnms.glob("*.csv"))
     table.write_text(
-        table.read_text().replace("B1C2D3,Siemens,A,1,0,1", "B1C2D3,Siemens,A,1,0,9")
-        + "C9C9C9,GE,C,4,0,1,,NOR,F,,\n"
+        table.read_text(encoding="utf-8").replace("B1C2D3,Siemens,A,1,0,1", "B1C2D3,Siemens,A,1,0,9")
+        + "C9C9C9,GE,C,4,0,1,,NOR,F,,\n",
+        encoding="utf-8",
     )
     write_nifti(mnms / "Testing" / "X1X1X1" / "X1X1X1_sa.nii.gz", image(4, 4, 2, 3))
     (mnms / "Training/Labeled/A0S9V9/A0S9V9_sa_gt.nii.gz").unlink()
     (mnms / "Training" / "Labeled" / "Z9").mkdir()
     (mnms / "Training" / "Labeled" / "Z9" / "Z9_sa.nii.gz").write_bytes(b"cut off")
-    table.write_text(table.read_text() + "Z9,GE,C,4,0,1,,NOR,F,,\n")
+    table.write_text(table.read_text(encoding="utf-8") + "Z9,GE,C,4,0,1,,NOR,F,,\n", encoding="utf-8")
     dataset = read_dataset("mnms", mnms)
     assert [patient.patient for patient in dataset.patients] == ["A0S9V9", "B1C2D3"]
     assert [volume.phase for volume in dataset.patients[1].volumes] == [Phase.ED]

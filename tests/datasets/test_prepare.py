@@ -52,7 +52,7 @@ def test_the_datalist_holds_every_sound_volume_with_its_part(cohort: Path, tmp_p
 
 def test_the_same_data_and_seed_give_the_same_datalist(cohort: Path, tmp_path: Path) -> None:
     texts = [
-        prepare_acdc(cohort, tmp_path / name, seed=seed).datalist.read_text()
+        prepare_acdc(cohort, tmp_path / name, seed=seed).datalist.read_text(encoding="utf-8")
         for name, seed in (("a", 0), ("b", 0), ("c", 5))
     ]
     assert texts[0] == texts[1]
@@ -133,7 +133,7 @@ def test_an_output_that_cannot_be_written_is_an_error_before_the_work(cohort: Pa
 def test_a_disk_that_fills_up_leaves_the_datalist_before(
     cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = prepare_acdc(cohort, tmp_path / "out").datalist.read_text()
+    before = prepare_acdc(cohort, tmp_path / "out").datalist.read_text(encoding="utf-8")
 
     def disk_full(*args: object, **kwargs: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -143,13 +143,13 @@ def test_a_disk_that_fills_up_leaves_the_datalist_before(
         with pytest.raises(OutputError, match="No space left"):
             prepare_acdc(cohort, tmp_path / "out", seed=1)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["datalist.json"]
-    assert (tmp_path / "out" / "datalist.json").read_text() == before
+    assert (tmp_path / "out" / "datalist.json").read_text(encoding="utf-8") == before
 
 
 @pytest.mark.parametrize("content", [None, "no json", "[]", "{}", '{"volumes": []}'])
 def test_what_is_no_datalist_is_refused(tmp_path: Path, content: str | None) -> None:
     if content is not None:
-        (tmp_path / "datalist.json").write_text(content)
+        (tmp_path / "datalist.json").write_text(content, encoding="utf-8")
     with pytest.raises(DataError, match="expected a datalist of volumes, found .*thorax prepare acdc"):
         read_datalist(tmp_path)
 

@@ -34,7 +34,7 @@ def root(tmp_path: Path) -> Path:
 
 def content_of(root: Path, output: Path, **options: object) -> dict[str, object]:
     prepare_chest_xray(root, output, **options)  # type: ignore[arg-type]
-    content: dict[str, object] = json.loads((output / "datalist.json").read_text())
+    content: dict[str, object] = json.loads((output / "datalist.json").read_text(encoding="utf-8"))
     return content
 
 
@@ -79,7 +79,7 @@ def test_the_same_seed_gives_the_same_split(root: Path, tmp_path: Path) -> None:
 
 
 def test_bad_files_are_put_aside_with_their_reason(root: Path, tmp_path: Path) -> None:
-    (root / "train" / "NORMAL" / "IM-0900-0001.jpeg").write_text("text")
+    (root / "train" / "NORMAL" / "IM-0900-0001.jpeg").write_text("text", encoding="utf-8")
     write(root / "train" / "NORMAL" / "IM-0901-0001.png", 901, colour=True)
     Image.new("L", (64, 64), 90).save(root / "train" / "NORMAL" / "IM-0902-0001.png")
     found = prepare_chest_xray(root, tmp_path / "out")

@@ -71,12 +71,12 @@ def test_three_patients_suffice() -> None:
 
 
 def test_a_file_of_test_patients_may_hold_comments_and_blank_lines(tmp_path: Path) -> None:
-    (tmp_path / "test.txt").write_text("# published\npatient003  # DCM\n\npatient001\n")
+    (tmp_path / "test.txt").write_text("# published\npatient003  # DCM\n\npatient001\n", encoding="utf-8")
     assert read_test_patients(tmp_path / "test.txt") == ["patient003", "patient001"]
 
 
 def test_a_file_without_test_patients_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "test.txt").write_text("# none\n\n")
+    (tmp_path / "test.txt").write_text("# none\n\n", encoding="utf-8")
     with pytest.raises(DataError, match="expected a patient a line, found none"):
         read_test_patients(tmp_path / "test.txt")
     with pytest.raises(DataError, match="found nothing at"):

@@ -214,7 +214,7 @@ def truncated(folder: Path) -> Path:
 
 def text(folder: Path) -> Path:
     path = folder / "x.jpeg"
-    path.write_text("not an image" * 30)
+    path.write_text("not an image" * 30, encoding="utf-8")
     return path
 
 

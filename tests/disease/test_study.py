@@ -92,14 +92,18 @@ def test_a_study_measures_truth_and_masks_and_the_hold_out_when_told(
     for item in some:
         shutil.copy(item["label"], masks / Path(item["image"]).name)
     study_disease(datalist, tmp_path / "out", masks=masks, hold_out=True)
-    written = json.loads((tmp_path / "out" / "disease.json").read_text())
+    written = json.loads((tmp_path / "out" / "disease.json").read_text(encoding="utf-8"))
     inner, held = written["cross_validation"], written["hold_out"]
     assert inner["truth"]["accuracy"] == 1.0
     assert inner["truth"]["patients"] == 8
     assert inner["masks"]["patients"] == len({item["patient"] for item in some if item["part"] == 0})
     assert held["truth"]["accuracy"] == 1.0
     assert held["truth"]["cases"] == held["masks"]["cases"]  # these masks are the true ones
-    assert (tmp_path / "out" / "features.csv").read_text().startswith("patient,group,source,lv_edv_ml")
+    assert (
+        (tmp_path / "out" / "features.csv")
+        .read_text(encoding="utf-8")
+        .startswith("patient,group,source,lv_edv_ml")
+    )
     # The patients without a mask are named.
     assert {problem["source"] for problem in written["problems"]} == {"masks"}
     page = write_disease_page(tmp_path)
@@ -109,7 +113,7 @@ def test_a_study_measures_truth_and_masks_and_the_hold_out_when_told(
 
 def write_disease_page(folder: Path) -> str:
     command = ["thorax", "disease", "runs/acdc", "--output", "runs/disease"]
-    (folder / "out" / "manifest.json").write_text(json.dumps({"command": command}))
+    (folder / "out" / "manifest.json").write_text(json.dumps({"command": command}), encoding="utf-8")
     page = page_of(folder / "docs", folder / "out")
     for name in ("page-confusion.png", "page-importance.png"):
         assert (folder / "docs" / name).stat().st_size > 0

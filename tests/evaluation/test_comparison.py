@@ -139,7 +139,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_read_evaluations_give_the_figures_of_their_cases(written: Path) -> None:
-    content = json.loads((written / "comparison.json").read_text())
+    content = json.loads((written / "comparison.json").read_text(encoding="utf-8"))
     assert content["models"]["good"]["summary"]["dice"]["lv"] == pytest.approx(np.mean(GOOD) - 0.01)
     assert content["models"]["good"]["cost"] == {
         "parameters": 4_500_000,
@@ -149,7 +149,7 @@ def test_read_evaluations_give_the_figures_of_their_cases(written: Path) -> None
 
 
 def test_the_table_has_models_parts_and_structures(written: Path) -> None:
-    rows = (written / "comparison.csv").read_text().splitlines()
+    rows = (written / "comparison.csv").read_text(encoding="utf-8").splitlines()
     assert rows[0] == "model,part,figure,structure,value,low,high,patients"
     parts = {tuple(row.split(",")[:2]) for row in rows[1:]}
     assert parts == {(name, part) for name in MODELS for part in ("all", "ED", "ES", "NOR", "DCM")}
@@ -164,7 +164,7 @@ def test_the_page_has_models_phases_and_groups(written: Path, tmp_path: Path) ->
     for words in ("By phase", "By disease group", "DCM (3), Dice", "p, Wilcoxon", "Ranks with 95%"):
         assert words in page
     assert (tmp_path / "page-models_paired.png").read_bytes().startswith(b"\x89PNG")
-    page = write_result_page(written, tmp_path / "comparison.html").read_text()
+    page = write_result_page(written, tmp_path / "comparison.html").read_text(encoding="utf-8")
     assert page.count("data:image/png") == 2
 
 

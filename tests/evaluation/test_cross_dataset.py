@@ -47,7 +47,7 @@ def write_cohort(root: Path, patients: int = 2) -> Path:
     for number in range(1, patients + 1):
         folder = root / f"patient{number:03d}"
         folder.mkdir(parents=True)
-        (folder / "Info.cfg").write_text("ED: 1\nES: 2\nGroup: NOR\n")
+        (folder / "Info.cfg").write_text("ED: 1\nES: 2\nGroup: NOR\n", encoding="utf-8")
         for frame in (1, 2):
             stem = folder / f"{folder.name}_frame{frame:02d}"
             nib.save(nib.Nifti1Image(label.astype(np.float32) * 100, AFFINE), f"{stem}.nii.gz")
@@ -89,7 +89,10 @@ def test_the_table_holds_every_model_on_every_dataset(tmp_path: Path, loader: Lo
     assert bad["dice"]["mean"] == pytest.approx(2 / 3)
     assert bad["interval"]["mean"] == pytest.approx([2 / 3, 2 / 3])
     assert (bad["patients"], bad["volumes"], bad["error"]) == (3, 6, None)
-    assert json.loads((tmp_path / "out" / "cross.json").read_text())["cells"][3]["dice"] == bad["dice"]
+    assert (
+        json.loads((tmp_path / "out" / "cross.json").read_text(encoding="utf-8"))["cells"][3]["dice"]
+        == bad["dice"]
+    )
     with (tmp_path / "out" / "cross.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [row["dice_mean"][:5] for row in rows] == ["1.0", "1.0", "0.666", "0.666"]
@@ -180,7 +183,7 @@ def test_phantoms_have_the_same_hearts_and_are_written_once(tmp_path: Path) -> N
         "phantom-late-enhancement",
         "phantom-dark-blood",
     ]
-    truths = {(target.root / "truth.csv").read_text() for target in targets}
+    truths = {(target.root / "truth.csv").read_text(encoding="utf-8") for target in targets}
     assert len(truths) == 1
     before = (targets[0].root / "truth.csv").stat().st_mtime_ns
     (targets[1].root / "truth.csv").unlink()
@@ -196,7 +199,7 @@ def test_the_page_has_no_path_of_the_machine(tmp_path: Path, loader: Loader) -> 
     target = Target("near", "acdc", write_cohort(tmp_path / "a"))
     cross_evaluate([replace(GOOD, weights=weights)], [target], tmp_path / "out", loader[0])
     command = ["thorax", "cross-evaluate", f"near:acdc={tmp_path}/a", "--model", f"good=unet:{weights}"]
-    (tmp_path / "out" / "manifest.json").write_text(json.dumps({"command": command}))
+    (tmp_path / "out" / "manifest.json").write_text(json.dumps({"command": command}), encoding="utf-8")
     page = page_of(tmp_path / "docs", tmp_path / "out")
     assert str(tmp_path) not in page
     assert "near:acdc=/path/to/a --model good=unet:runs/unet/best.pt" in page

@@ -32,7 +32,7 @@ def write_patient(
 ) -> None:
     folder = root / "training" / name
     folder.mkdir(parents=True)
-    (folder / "Info.cfg").write_text(f"ED: 1\nES: 7\nGroup: {group}\nNbFrame: 20\n")
+    (folder / "Info.cfg").write_text(f"ED: 1\nES: 7\nGroup: {group}\nNbFrame: 20\n", encoding="utf-8")
     for phase, frame, lv_columns in ((Phase.ED, 1, 10), (Phase.ES, 7, 5)):
         if phase not in phases:
             continue
@@ -80,7 +80,7 @@ def test_metrics_json_holds_what_evaluate_returns(tmp_path: Path) -> None:
     write_patient(tmp_path, "patient001")
     write_patient(tmp_path, "patient002", group="DCM")
     metrics = evaluate(tmp_path, tmp_path / "out", ShiftedTruth({"patient002": 1}))
-    written = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    written = json.loads((tmp_path / "out" / "metrics.json").read_text(encoding="utf-8"))
     assert written == metrics
     assert {"summary", "intervals", "by_phase", "by_group", "cases", "problems"} <= set(written)
     assert set(written["by_group"]) == {"NOR", "DCM"}
@@ -123,7 +123,7 @@ def test_one_bad_file_is_listed_and_does_not_stop_the_rest(tmp_path: Path) -> No
     nib.save(nib.Nifti1Image(np.full((48, 32, 3), 7, np.uint8), AFFINE), bad)
     metrics = evaluate(tmp_path, tmp_path / "out", ShiftedTruth())
     assert metrics["summary"]["volumes"] == 3
-    [problem] = json.loads((tmp_path / "out" / "metrics.json").read_text())["problems"]
+    [problem] = json.loads((tmp_path / "out" / "metrics.json").read_text(encoding="utf-8"))["problems"]
     assert problem["patient"] == "patient001"
     assert "7" in problem["reason"]
 

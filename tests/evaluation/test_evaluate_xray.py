@@ -45,7 +45,7 @@ def test_figures_are_those_of_the_decisions(root: Path, tmp_path: Path) -> None:
     assert metrics["summary"]["accuracy"] == pytest.approx(5 / 6)
     assert metrics["summary"]["auroc"] == 1
     assert (metrics["summary"]["patients"], metrics["summary"]["images"]) == (5, 6)
-    written = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    written = json.loads((tmp_path / "out" / "metrics.json").read_text(encoding="utf-8"))
     assert written["summary"] == metrics["summary"]
     assert {"accuracy", "f1", "auroc", "sensitivity", "specificity"} <= written["intervals"].keys()
     with (tmp_path / "out" / "metrics.csv").open(newline="") as stream:
@@ -65,7 +65,7 @@ def test_pictures_are_files_and_in_tensorboard(root: Path, tmp_path: Path) -> No
 
 
 def test_an_unreadable_image_is_listed_and_the_rest_goes_on(root: Path, tmp_path: Path) -> None:
-    (root / "NORMAL" / "IM-0009-0001.png").write_text("text")
+    (root / "NORMAL" / "IM-0009-0001.png").write_text("text", encoding="utf-8")
     metrics = evaluate_xray(root, tmp_path / "out", Brightness())
     assert metrics["summary"]["images"] == 6
     assert [problem["patient"] for problem in metrics["problems"]] == ["IM-0009"]

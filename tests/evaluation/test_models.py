@@ -36,7 +36,7 @@ def test_a_model_is_measured_once(measured: list[str], tmp_path: Path) -> None:
     for _ in range(2):
         folders = evaluate_models([model], patients, tmp_path / "out", root=tmp_path)
     assert measured == ["a"]
-    told = json.loads((folders["a"] / "manifest.json").read_text())
+    told = json.loads((folders["a"] / "manifest.json").read_text(encoding="utf-8"))
     assert (told["peak_mb"], told["cpu_seconds"], told["parameters"]) == (9.0, 0.5, parameters_of("vnet"))
 
 

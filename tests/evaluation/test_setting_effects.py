@@ -59,9 +59,9 @@ def test_runs_are_scored_by_their_best_validation(tmp_path: Path) -> None:
         run = tmp_path / f"run{number}"
         run.mkdir()
         rows = f"epoch,iteration,val_mean_dice\n1,5,0.{number + 3}\n2,10,\n3,15,0.{number + 1}\n"
-        (run / "history.csv").write_text(rows)
+        (run / "history.csv").write_text(rows, encoding="utf-8")
         words = ["thorax", "train", "unet", "--set", f"learning_rate={rate}"]
-        (run / "manifest.json").write_text(json.dumps({"command": words}))
+        (run / "manifest.json").write_text(json.dumps({"command": words}), encoding="utf-8")
     assert read_scored_settings(tmp_path) == [({"learning_rate": 0.1}, 0.3), ({"learning_rate": 0.2}, 0.4)]
 
 

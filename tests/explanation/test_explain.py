@@ -32,7 +32,7 @@ def save(path: Path, seed: int) -> Path:
 def test_each_image_has_an_overlay_and_a_row(classifier: Classifier, tmp_path: Path) -> None:
     save(tmp_path / "in" / "a.png", 0)
     save(tmp_path / "in" / "deep" / "a.png", 1)
-    (tmp_path / "in" / "b.jpeg").write_text("text")
+    (tmp_path / "in" / "b.jpeg").write_text("text", encoding="utf-8")
     report = explain([tmp_path / "in"], tmp_path / "out", classifier, method="grad_cam")
     assert [overlay.name for overlay in report.overlays] == ["0001_a.png", "0003_a.png"]
     assert all(Image.open(overlay).size[0] > 500 for overlay in report.overlays)

@@ -51,7 +51,7 @@ def test_each_case_has_its_overlay_and_figures(tmp_path: Path) -> None:
     evaluation = tmp_path / "evaluation"
     evaluation.mkdir()
     cases = [case(str(tmp_path / "a.png"), "NORMAL", 0.9)]
-    (evaluation / "metrics.json").write_text(json.dumps({"cases": cases}))
+    (evaluation / "metrics.json").write_text(json.dumps({"cases": cases}), encoding="utf-8")
     torch.manual_seed(0)
     get = load_config("resnet18", size_px=[64, 64]).get_parsed_content
     network = get("network")
@@ -65,7 +65,9 @@ def test_each_case_has_its_overlay_and_figures(tmp_path: Path) -> None:
         dtype=None,
     )
     content = study_explanations(evaluation, tmp_path / "out", classifier, of_each=1)
-    assert json.loads((tmp_path / "out" / "explanations.json").read_text())["deleted"] == list(DELETED)
+    assert json.loads((tmp_path / "out" / "explanations.json").read_text(encoding="utf-8"))[
+        "deleted"
+    ] == list(DELETED)
     (found,) = content["cases"]
     assert Image.open(tmp_path / "out" / found["overlay"]).size[0] > 300
     methods = {"integrated_gradients", "grad_cam", "occlusion"}
@@ -79,6 +81,6 @@ def test_each_case_has_its_overlay_and_figures(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", [None, "no JSON", "{}"])
 def test_a_folder_without_an_evaluation_is_told(tmp_path: Path, text: str | None) -> None:
     if text is not None:
-        (tmp_path / "metrics.json").write_text(text)
+        (tmp_path / "metrics.json").write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match="expected an evaluation of 'thorax evaluate-xray'"):
         read_cases(tmp_path)

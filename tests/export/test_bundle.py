@@ -119,8 +119,8 @@ def test_exported_bundle_classifies_with_monai_alone_as_the_classifier_does(tmp_
 def test_a_heart_bundle_has_all_files_no_layers_and_a_name_that_tells_the_task(tmp_path: Path) -> None:
     folder = write_bundle(random_source("vnet", tmp_path / "weights"), tmp_path)
     assert files_of(folder) == ALL_FILES
-    assert "pipelines" not in (folder / "configs" / "inference.yaml").read_text()
-    assert "needs the thorax package" in (folder / "configs" / "train.yaml").read_text()
+    assert "pipelines" not in (folder / "configs" / "inference.yaml").read_text(encoding="utf-8")
+    assert "needs the thorax package" in (folder / "configs" / "train.yaml").read_text(encoding="utf-8")
     assert folder.name == "acdc_vnet_segmentation"
 
 
@@ -133,15 +133,15 @@ def test_a_bundle_for_lungs_takes_along_what_lies_beside_the_weights(tmp_path: P
     folder = write_bundle(source, tmp_path)
     assert folder.name == f"chest_xray_{network}_classification"
     assert files_of(folder) == ALL_FILES | {"models/operating_point.json", "models/network.json"}
-    metadata = json.loads((folder / "configs" / "metadata.json").read_text())
+    metadata = json.loads((folder / "configs" / "metadata.json").read_text(encoding="utf-8"))
     assert metadata["network_data_format"]["inputs"]["image"]["spatial_shape"] == [96, 96]
     assert source.example.shape == (1, 3, 96, 96)
-    assert "pipelines" not in (folder / "configs" / "inference.yaml").read_text()
+    assert "pipelines" not in (folder / "configs" / "inference.yaml").read_text(encoding="utf-8")
 
 
 def test_checksums_are_those_of_all_other_files(tmp_path: Path) -> None:
     folder = write_bundle(random_source("vnet", tmp_path / "weights"), tmp_path)
-    lines = [line.split("  ") for line in (folder / "SHA256SUMS").read_text().splitlines()]
+    lines = [line.split("  ") for line in (folder / "SHA256SUMS").read_text(encoding="utf-8").splitlines()]
     expected = {
         name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in ALL_FILES - {"SHA256SUMS"}
     }
@@ -161,8 +161,8 @@ def test_the_zip_holds_one_folder_and_no_time_of_its_making(tmp_path: Path) -> N
 def test_an_older_folder_is_replaced_and_nothing_beside_it(tmp_path: Path) -> None:
     source = random_source("vnet", tmp_path / "weights")
     folder = write_bundle(source, tmp_path / "out")
-    (folder / "old.txt").write_text("of the older export")
-    (tmp_path / "out" / "mine.txt").write_text("not of the export")
+    (folder / "old.txt").write_text("of the older export", encoding="utf-8")
+    (tmp_path / "out" / "mine.txt").write_text("not of the export", encoding="utf-8")
     write_bundle(source, tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [folder.name, "mine.txt"]
     assert not (folder / "old.txt").exists()
@@ -186,7 +186,7 @@ def test_monais_checks_of_metadata_and_network_pass(network: str, tmp_path: Path
     folder = write_bundle(random_source(network, tmp_path / "weights"), tmp_path)
     assert folder.name == bundle_name(network)
     schema = tmp_path / "schema.json"
-    schema.write_text(json.dumps(SCHEMA))
+    schema.write_text(json.dumps(SCHEMA), encoding="utf-8")
     metadata = str(folder / "configs" / "metadata.json")
     verify_metadata(meta_file=metadata, filepath=str(schema))
     config = str(folder / "configs" / "inference.yaml")

@@ -53,7 +53,7 @@ def test_a_heart_is_checked_on_generated_volumes_and_recorded(
     assert made.fidelity.images == 2
     assert made.fidelity.measure == DICE
     assert made.fidelity.agreement > 0.99
-    told = json.loads((made.folder / "manifest.json").read_text())
+    told = json.loads((made.folder / "manifest.json").read_text(encoding="utf-8"))
     assert told["checked_on"] == "phantom"
     assert told["fidelity"]["difference"] == made.fidelity.difference
     assert told["bytes"] == made.size == sum((made.folder / file).stat().st_size for file in told["outputs"])
@@ -87,7 +87,7 @@ def test_a_classifier_is_checked_on_radiographs_and_keeps_its_threshold(tmp_path
     )
     assert made.fidelity.measure == DECISIONS
     assert made.fidelity.images == 4
-    assert json.loads((made.folder / "operating_point.json").read_text())["threshold"] == 0.4
+    assert json.loads((made.folder / "operating_point.json").read_text(encoding="utf-8"))["threshold"] == 0.4
 
 
 def test_an_export_that_differs_is_not_kept(
@@ -97,12 +97,12 @@ def test_an_export_that_differs_is_not_kept(
         return source.run_by(lambda slices: -source.logits(slices))  # type: ignore[return-value]
 
     older = export_network("unet", "torchscript", tmp_path, bundle=bundle)
-    before = (older.folder / "manifest.json").read_text()
+    before = (older.folder / "manifest.json").read_text(encoding="utf-8")
     monkeypatch.setitem(FORMATS, "torchscript", replace(FORMATS["torchscript"], load=other))
     with pytest.raises(ConfigError, match=r"expected unet as torchscript to agree .* nothing was written"):
         export_network("unet", "torchscript", tmp_path, bundle=bundle)
     assert [path.name for path in tmp_path.iterdir()] == ["unet-torchscript"]
-    assert (older.folder / "manifest.json").read_text() == before
+    assert (older.folder / "manifest.json").read_text(encoding="utf-8") == before
 
 
 def test_int8_without_training_images_is_refused(bundle: Path, tmp_path: Path) -> None:

@@ -54,5 +54,5 @@ def test_metadata_tells_the_channels_of_each_network() -> None:
 
 
 def test_metadata_of_lungs_is_that_of_the_bundle() -> None:
-    committed = json.loads((XRAY_BUNDLE / "configs" / "metadata.json").read_text())
+    committed = json.loads((XRAY_BUNDLE / "configs" / "metadata.json").read_text(encoding="utf-8"))
     assert network_metadata("resnet18_tuned") == committed

@@ -48,7 +48,7 @@ def save(path: Path, level: float, size: tuple[int, int] = (224, 224)) -> Path:
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as stream:
+    with path.open(encoding="utf-8", newline="") as stream:
         return list(csv.DictReader(stream))
 
 
@@ -67,7 +67,7 @@ def test_each_image_has_a_row_with_its_decision(tmp_path: Path, classifier: Clas
 
 def test_a_broken_file_is_told_and_the_rest_goes_on(tmp_path: Path, classifier: Classifier) -> None:
     save(tmp_path / "in" / "a.png", 0.8)
-    (tmp_path / "in" / "b.jpeg").write_text("text")
+    (tmp_path / "in" / "b.jpeg").write_text("text", encoding="utf-8")
     report = classify([tmp_path / "in"], tmp_path / "out", classifier)
     assert len(report.results) == 1
     assert "expected a whole JPEG, PNG or DICOM image" in report.problems[0].reason
@@ -87,7 +87,7 @@ def test_missing_and_empty_inputs_are_told(tmp_path: Path, classifier: Classifie
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="expected files that end in"):
         classify([tmp_path / "empty"], tmp_path / "out", classifier)
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(OutputError):
         classify([tmp_path / "empty"], tmp_path / "file", classifier)
 
@@ -120,7 +120,7 @@ def test_the_threshold_beside_the_weights_is_taken(tmp_path: Path, weights: Path
     write_threshold(tmp_path, 0.37, chosen_on="validation")
     assert Classifier.load("resnet18_tuned", weights=copy).threshold == 0.37
     assert Classifier.load("resnet18_tuned", weights=copy, threshold=0.6).threshold == 0.6
-    (tmp_path / "operating_point.json").write_text(json.dumps({"other": 1}))
+    (tmp_path / "operating_point.json").write_text(json.dumps({"other": 1}), encoding="utf-8")
     with pytest.raises(ConfigError, match="expected a threshold in"):
         read_threshold(tmp_path)
     with pytest.raises(ConfigError, match="between 0 and 1, found 1.5"):

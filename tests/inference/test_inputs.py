@@ -25,7 +25,7 @@ def acdc_patient(folder: Path, *, info: str = "ED: 1\nES: 12\nGroup: DCM\n", cin
         nifti(folder / f"{folder.name}_frame{frame:02d}_gt.nii.gz")
     if cine:
         nifti(folder / f"{folder.name}_4d.nii.gz", (4, 4, 3, 5))
-    (folder / "Info.cfg").write_text(info)
+    (folder / "Info.cfg").write_text(info, encoding="utf-8")
     return folder
 
 
@@ -45,7 +45,7 @@ def test_folder_is_searched_deeply_and_labels_and_hidden_files_are_passed_over(t
     nifti(tmp_path / "two.nii")
     for name in ("one_gt.nii.gz", "two_seg.nii.gz", "two_segmentation.nii", ".part-1-three.nii.gz"):
         nifti(tmp_path / "a" / name)
-    (tmp_path / "notes.txt").write_text("no image")
+    (tmp_path / "notes.txt").write_text("no image", encoding="utf-8")
     studies, problems = find_studies([tmp_path])
     assert sorted(study.name for study in studies) == ["one", "two"]
     assert problems == []
@@ -147,14 +147,14 @@ def test_missing_path_is_an_error_that_names_it(tmp_path: Path) -> None:
 
 
 def test_folder_without_images_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "readme.md").write_text("empty")
+    (tmp_path / "readme.md").write_text("empty", encoding="utf-8")
     with pytest.raises(DataError, match="found none in"):
         find_studies([tmp_path])
 
 
 def test_file_that_is_no_image_is_a_problem_beside_sound_files(tmp_path: Path) -> None:
     text = tmp_path / "notes.txt"
-    text.write_text("no image")
+    text.write_text("no image", encoding="utf-8")
     studies, problems = find_studies([text, nifti(tmp_path / "heart.nii.gz")])
     assert [study.name for study in studies] == ["heart"]
     assert [problem.path for problem in problems] == [text]

@@ -229,7 +229,7 @@ def test_read_only_output_folder_is_an_error(tmp_path: Path, monkeypatch: pytest
 
 
 def test_file_in_place_of_the_output_folder_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "out").write_text("a file")
+    (tmp_path / "out").write_text("a file", encoding="utf-8")
     with pytest.raises(OutputError, match="output folder"):
         segment([save(tmp_path / "anna.nii.gz", heart(8))], tmp_path / "out", IntensityPredictor())
 

@@ -50,7 +50,7 @@ def test_curves_share_their_start_and_go_on_after_a_stop(
     )
     assert [folder.name for folder in trained] == ["start1", "random2", "uncertainty2", "uncertainty2"]
     assert told == [(0, 3), (1, 3), (2, 3)]
-    assert json.loads((tmp_path / "active_learning.json").read_text()) == content
+    assert json.loads((tmp_path / "active_learning.json").read_text(encoding="utf-8")) == content
     by_random, by_uncertainty = content["curves"]
     assert by_random["rounds"][0] == by_uncertainty["rounds"][0]
     sections = {

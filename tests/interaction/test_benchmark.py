@@ -68,7 +68,7 @@ def test_each_user_and_each_click_is_a_row_and_the_figures_follow_from_them(
     assert float(rows[0]["dice_lv"]) == pytest.approx(expected)
     assert content["volume"]["dice"]["lv"][0] == pytest.approx(expected)
     assert content["scribbles"]["dice"]["lv"] > 0.93
-    assert json.loads((tmp_path / "out" / "interaction.json").read_text())["section"] == "all"
+    assert json.loads((tmp_path / "out" / "interaction.json").read_text(encoding="utf-8"))["section"] == "all"
     assert told == [(1, 1, "anna ED")]
 
 
@@ -87,7 +87,7 @@ def test_the_command_writes_figures_plot_and_manifest_and_then_the_page(
     volume, truth = heart
     folder = tmp_path / "acdc" / "training" / "patient001"
     folder.mkdir(parents=True)
-    (folder / "Info.cfg").write_text("ED: 1\nES: 2\nGroup: NOR\n")
+    (folder / "Info.cfg").write_text("ED: 1\nES: 2\nGroup: NOR\n", encoding="utf-8")
     for frame in (1, 2):
         name = folder / f"patient001_frame{frame:02d}"
         nib.save(nib.Nifti1Image(volume.array, volume.affine), f"{name}.nii.gz")
@@ -102,5 +102,5 @@ def test_the_command_writes_figures_plot_and_manifest_and_then_the_page(
     assert {path.name for path in out.iterdir()} == names
     pages = ["results", "interaction", "--benchmark", str(out), "--output", str(tmp_path / "docs")]
     assert CliRunner().invoke(app, pages).exit_code == 0
-    assert "patient001" in (tmp_path / "docs" / "interaction.md").read_text()
-    assert np.isfinite(json.loads((out / "interaction.json").read_text())["open_seconds"])
+    assert "patient001" in (tmp_path / "docs" / "interaction.md").read_text(encoding="utf-8")
+    assert np.isfinite(json.loads((out / "interaction.json").read_text(encoding="utf-8"))["open_seconds"])

@@ -30,7 +30,7 @@ def test_each_network_belongs_to_one_bundle() -> None:
 @pytest.mark.parametrize("network", [*NETWORKS, CORRECTOR, *XRAY_NETWORKS])
 def test_the_arguments_file_of_a_network_names_the_same_layers(network: str) -> None:
     bundle = bundle_of(network)
-    arguments = yaml.safe_load((bundle / "configs" / f"args_{network}.yaml").read_text())
+    arguments = yaml.safe_load((bundle / "configs" / f"args_{network}.yaml").read_text(encoding="utf-8"))
     assert [str(bundle / path) for path in arguments["config_file"]] == config_files(network, "train")
 
 

@@ -169,7 +169,7 @@ def test_a_missing_weights_file_is_named(tmp_path: Path) -> None:
 
 
 def write_text(path: Path) -> None:
-    path.write_text("no weights")
+    path.write_text("no weights", encoding="utf-8")
 
 
 def write_list(path: Path) -> None:

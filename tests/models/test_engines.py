@@ -108,7 +108,7 @@ def test_a_model_from_elsewhere_does_not_say_its_weights(tmp_path: Path) -> None
     model = to_openvino(torch.nn.Conv2d(3, 2, 3).eval(), torch.zeros(1, 3, 16, 16))
     openvino.save_model(model, tmp_path / "model.xml")
     assert weights_of(tmp_path / "model.xml") is None
-    (tmp_path / "broken.xml").write_text("no model")
+    (tmp_path / "broken.xml").write_text("no model", encoding="utf-8")
     with pytest.raises(ConfigError, match="expected a model that OpenVINO can run"):
         weights_of(tmp_path / "broken.xml")
 

@@ -32,9 +32,11 @@ def copy(tmp_path: Path) -> Path:
 def change(bundle: Path, mark: Path | None = None) -> None:
     """As somebody who wants a config to do more would."""
     path = bundle / "configs" / "common.yaml"
-    lines = [line for line in path.read_text().splitlines() if not line.startswith("channels:")]
+    lines = [
+        line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("channels:")
+    ]
     more = f"channels: \"$__import__('pathlib').Path('{mark}').touch() or 4\""
-    path.write_text("\n".join([*lines, more, "# changed", ""]))
+    path.write_text("\n".join([*lines, more, "# changed", ""]), encoding="utf-8")
 
 
 def test_the_checksums_of_the_shipped_bundles_are_true() -> None:
@@ -64,11 +66,11 @@ def test_a_trusted_bundle_runs_until_its_code_changes(copy: Path) -> None:
     assert "configs/common.yaml" in trust(copy)
     assert load_config("unet", bundle=copy) is not None
     (copy / "models").mkdir()
-    (copy / "models" / "quality.json").write_text("{}")  # what training writes is no code
+    (copy / "models" / "quality.json").write_text("{}", encoding="utf-8")  # what training writes is no code
     assert load_config("unet", bundle=copy) is not None
     change(copy)
     (copy / "scripts").mkdir()
-    (copy / "scripts" / "loss.py").write_text("x = 1\n")
+    (copy / "scripts" / "loss.py").write_text("x = 1\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"changes since .* in configs/common\.yaml, scripts/loss\.py"):
         load_config("unet", bundle=copy)
 
@@ -122,7 +124,7 @@ def test_the_trust_file_follows_xdg(monkeypatch: pytest.MonkeyPatch, settings: P
 def test_a_damaged_trust_file_trusts_nothing(copy: Path) -> None:
     change(copy)
     trust(copy)
-    trusted_file().write_text('{"/somewhere": {"always": "yes"}}')
+    trusted_file().write_text('{"/somewhere": {"always": "yes"}}', encoding="utf-8")
     with pytest.raises(ConfigError, match="expected the trusted bundles"):
         load_config("unet", bundle=copy)
 
@@ -156,6 +158,6 @@ def test_a_command_takes_another_bundle_only_with_trust(copy: Path, tmp_path: Pa
 )
 def test_settings_beside_weights_are_no_programs(value: object, tmp_path: Path) -> None:
     content = {"architecture": "resnet18", "settings": {"size_px": value}}
-    (tmp_path / "network.json").write_text(json.dumps(content))
+    (tmp_path / "network.json").write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(ConfigError, match="which may be a program"):
         read_network(tmp_path, "resnet18")

@@ -31,7 +31,7 @@ def test_a_folder_without_them_has_no_settings_and_the_plain_threshold(tmp_path:
 
 @pytest.mark.parametrize("text", ["no JSON", "[]", "{}", json.dumps({"architecture": "a", "settings": 3})])
 def test_a_damaged_file_is_told(tmp_path: Path, text: str) -> None:
-    (tmp_path / "network.json").write_text(text)
+    (tmp_path / "network.json").write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError, match=r"expected a network and its settings in .*network\.json"):
         read_network(tmp_path, "resnet18")
 
@@ -55,7 +55,7 @@ def test_what_weights_have_seen_goes_where_they_go(tmp_path: Path) -> None:
     write_seen(source, ["b", "a", "b"])
     copy_beside(source, target)
     assert read_seen(target) == {"a", "b"}
-    (target / "seen.json").write_text("{}")
+    (target / "seen.json").write_text("{}", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"expected hashes of training images in .*seen\.json"):
         read_seen(target)
 

@@ -78,7 +78,7 @@ def test_a_label_without_a_structure_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_table_of_something_else_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "images.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "images.csv").write_text("a,b\n1,2\n", encoding="utf-8")
     with pytest.raises(DataError, match="expected a table of measured images"):
         read_measured(tmp_path / "images.csv")
 

@@ -45,7 +45,7 @@ def test_what_is_written_is_read_and_holds_numbers_only(tmp_path: Path) -> None:
     )
     write_quality(tmp_path / "quality.json", models)
     assert quality_beside(tmp_path / "model.pt") == models
-    assert json.loads((tmp_path / "quality.json").read_text())["quick"]["threshold"] == 0.86
+    assert json.loads((tmp_path / "quality.json").read_text(encoding="utf-8"))["quick"]["threshold"] == 0.86
 
 
 def test_weights_without_a_quality_model_have_none(tmp_path: Path) -> None:
@@ -54,6 +54,6 @@ def test_weights_without_a_quality_model_have_none(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "{}", '{"quick": {"structures": {"lv": 1}}, "thorough": null}', "[1]"])
 def test_a_damaged_file_is_refused_by_name(tmp_path: Path, text: str) -> None:
-    (tmp_path / "quality.json").write_text(text)
+    (tmp_path / "quality.json").write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError, match=r"expected the quality model.*quality\.json.*fit it again"):
         read_quality(tmp_path / "quality.json")

@@ -36,12 +36,12 @@ def document(folder: Path) -> Document:
 
 def as_markdown(path: Path, shown: Document) -> str:
     write_page(path / "page.md", shown)
-    return (path / "page.md").read_text()
+    return (path / "page.md").read_text(encoding="utf-8")
 
 
 def as_html(path: Path, shown: Document) -> str:
     write_html(path / "page.html", shown)
-    return (path / "page.html").read_text()
+    return (path / "page.html").read_text(encoding="utf-8")
 
 
 def as_pdf(path: Path, shown: Document) -> str:
@@ -94,12 +94,12 @@ def test_words_written_by_hand_stay_and_marked_lines_are_replaced(tmp_path: Path
     start, end = block_marks("accuracy")
     other = "\n".join(block_marks("errors"))
     page = tmp_path / "page.md"
-    page.write_text(f"# Mine\n\nRead with care.\n\n{start}\nold\n{end}\n\n{other}\n")
+    page.write_text(f"# Mine\n\nRead with care.\n\n{start}\nold\n{end}\n\n{other}\n", encoding="utf-8")
     text = as_markdown(tmp_path, document(tmp_path / "pictures"))
     assert text.startswith(f"# Mine\n\nRead with care.\n\n{start}\n\nWords.\n")
     assert text.endswith(f"{end}\n\n{other}\n")
     assert "old" not in text
-    page.write_text(text.replace(end, ""))
+    page.write_text(text.replace(end, ""), encoding="utf-8")
     with pytest.raises(DataError, match="expected the lines <!-- accuracy:start --> and"):
         as_markdown(tmp_path, document(tmp_path / "pictures"))
 

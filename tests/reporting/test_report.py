@@ -135,7 +135,7 @@ def test_slides_stay_on_the_slide(report: tuple[str, Path]) -> None:
 
 
 def test_manifest_names_the_folders_and_the_files(report: tuple[str, Path]) -> None:
-    manifest = json.loads((report[1] / "manifest.json").read_text())
+    manifest = json.loads((report[1] / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["sources"]["test_unet"] == "evaluation"
     assert manifest["outputs"] == [one.file_name for one in formats()]
 
@@ -240,7 +240,10 @@ def test_versions_stand_beside_those_of_the_folders(tmp_path: Path) -> None:
 
 def test_changes_are_those_of_this_version(tmp_path: Path) -> None:
     log = tmp_path / "CHANGELOG.md"
-    log.write_text(f"# C\n\n## {pipelines.__version__}\n\n- `a` does\n  this.\n- b.\n\n## 0.0.1\n\n- old.\n")
+    log.write_text(
+        f"# C\n\n## {pipelines.__version__}\n\n- `a` does\n  this.\n- b.\n\n## 0.0.1\n\n- old.\n",
+        encoding="utf-8",
+    )
     assert changes(log) == ["a does this.", "b."]
     assert changes(tmp_path / "none.md") == []
 
@@ -248,17 +251,17 @@ def test_changes_are_those_of_this_version(tmp_path: Path) -> None:
 def test_marked_lines_of_a_card_take_the_results_and_the_rest_stays(tmp_path: Path) -> None:
     start, end = block_marks("accuracy")
     card = tmp_path / "README.md"
-    card.write_text(f"# Card\n\n{start}\nold values\n{end}\n\nafter\n")
+    card.write_text(f"# Card\n\n{start}\nold values\n{end}\n\nafter\n", encoding="utf-8")
     folders = [write_training(tmp_path / "unet"), write_evaluation(tmp_path / "test_unet")]
     write_report(folders, tmp_path / "page.md", cards=[card])
-    once = card.read_text()
+    once = card.read_text(encoding="utf-8")
     assert once.startswith(f"# Card\n\n{start}\n\n")
     assert once.endswith(f"{end}\n\nafter\n")
     assert "old values" not in once
     assert rows_of(once)["samples seen"] == ["360"]
     write_report(folders, tmp_path / "page.md", cards=[card])
-    assert card.read_text() == once
-    card.write_text("# Card\n")
+    assert card.read_text(encoding="utf-8") == once
+    card.write_text("# Card\n", encoding="utf-8")
     with pytest.raises(DataError, match="expected the lines <!-- runs:start -->"):
         write_report(folders, tmp_path / "new" / "page.md", cards=[card])
     assert not (tmp_path / "new").exists()
@@ -280,7 +283,7 @@ def test_an_old_name_of_a_page_names_the_command_that_replaces_it(tmp_path: Path
     assert result.output.splitlines()[0] == (
         f"thorax results recipe is now: thorax report {folder} --output {page}"
     )
-    assert "A handful by heart" in page.read_text()
+    assert "A handful by heart" in page.read_text(encoding="utf-8")
     assert re.search(r"│ results\b", CliRunner().invoke(app, ["--help"]).output) is None
     assert CliRunner().invoke(app, ["results", "nothing"]).exception is not None
 

@@ -61,13 +61,13 @@ def test_a_folder_of_no_kind_is_an_error_that_lists_the_kinds(tmp_path: Path) ->
 
 @pytest.mark.parametrize("text", ["no JSON", "[]"])
 def test_a_damaged_file_is_an_error(tmp_path: Path, text: str) -> None:
-    (tmp_path / "recipe.json").write_text(text)
+    (tmp_path / "recipe.json").write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match=re.escape(str(tmp_path / "recipe.json"))):
         read_sources(KINDS, [tmp_path])
 
 
 def test_a_file_of_another_version_is_an_error_that_names_the_command(tmp_path: Path) -> None:
-    (tmp_path / "recipe.json").write_text('{"steps": {}}')
+    (tmp_path / "recipe.json").write_text('{"steps": {}}', encoding="utf-8")
     with pytest.raises(DataError, match=r"expected .*recipe\.json of 'thorax recipe' of this version"):
         document_of(tmp_path, tmp_path)
 
@@ -132,4 +132,6 @@ def test_a_source_without_a_manifest_has_none(tmp_path: Path) -> None:
     folder = write_evaluation(tmp_path / "test_unet")
     (folder / "manifest.json").unlink()
     (source,) = read_sources(KINDS, [folder])
-    assert source == Source(folder, "evaluation", json.loads((folder / "metrics.json").read_text()), {})
+    assert source == Source(
+        folder, "evaluation", json.loads((folder / "metrics.json").read_text(encoding="utf-8")), {}
+    )

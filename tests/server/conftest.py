@@ -85,7 +85,7 @@ def studies(tmp_path: Path) -> Path:
     patient = folder / "patient001"
     write_nifti(patient / "patient001_frame01.nii.gz", heart(4.0))
     write_nifti(patient / "patient001_frame03.nii.gz", heart(3.0))
-    (patient / "Info.cfg").write_text("ED: 1\nES: 3\nGroup: NOR\n")
+    (patient / "Info.cfg").write_text("ED: 1\nES: 3\nGroup: NOR\n", encoding="utf-8")
     write_nifti(folder / "lone.nii.gz", heart(4.0))
     return folder
 
@@ -167,7 +167,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     write_phantom_cohort(studies, patients=2, frames=3)
     with running_server(studies) as url:
         yield Running(url, studies)
-    assert "Traceback" not in (studies.parent / "server.log").read_text()
+    assert "Traceback" not in (studies.parent / "server.log").read_text(encoding="utf-8")
 
 
 def until(is_so: Callable[[], bool]) -> None:

@@ -61,7 +61,7 @@ def test_a_header_that_claims_too_much_is_refused(
 
 def test_an_nrrd_that_claims_too_much_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.nrrd").write_text(
-        "NRRD0004\ntype: uint8\ndimension: 3\nsizes: 30000 30000 30000\nencoding: raw\n\n"
+        "NRRD0004\ntype: uint8\ndimension: 3\nsizes: 30000 30000 30000\nencoding: raw\n\n", encoding="utf-8"
     )
     with pytest.raises(DataError, match=f"{MOST_VOXELS} voxels"):
         claimed_shape(tmp_path / "a.nrrd")

@@ -35,7 +35,7 @@ def login(app: Any, users_path: Path) -> TestClient:
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def test_deeds_are_recorded_with_who_and_outcome(login: TestClient, studies: Path, tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_deeds_are_recorded_with_who_and_outcome(login: TestClient, studies: Pat
         ("", "GET /info/", 401),
     ]
     assert len({line["image"] for line in found if "image" in line}) == 1
-    text = (studies / ".thorax" / "audit.log").read_text()
+    text = (studies / ".thorax" / "audit.log").read_text(encoding="utf-8")
     assert "patient001" not in text
     assert PASSWORD not in text
     assert all(line["time"].endswith("+00:00") and line["address"] for line in found)
@@ -90,9 +90,9 @@ def test_a_token_ends_with_a_change_of_the_password(login: TestClient, users_pat
 
 def test_a_token_ends_with_its_user_who_may_come_back(login: TestClient, users_path: Path) -> None:
     add_user(users_path, "berta", PASSWORD, Role.USER)
-    known = json.loads(users_path.read_text())
+    known = json.loads(users_path.read_text(encoding="utf-8"))
     del known["users"]["anna"]
-    users_path.write_text(json.dumps(known))
+    users_path.write_text(json.dumps(known), encoding="utf-8")
     assert login.get("/info/").status_code == 401
     add_user(users_path, "anna", PASSWORD, Role.REVIEWER)
     assert login.get("/info/").status_code == 401

@@ -66,7 +66,9 @@ def test_better_weights_are_published_and_worse_ones_are_not(
         again = fine_tune(studies, "unet", epochs=1)
         assert (again.version, published.current("unet")) == (None, 1)
         assert again.patients == first.patients
-    status = json.loads((studies / ".thorax" / "training" / "unet" / "status.json").read_text())
+    status = json.loads(
+        (studies / ".thorax" / "training" / "unet" / "status.json").read_text(encoding="utf-8")
+    )
     assert (status["epoch"], status["total_epochs"], status["published"]) == (1, 1, None)
     assert (status["dice_before"]["mean"], status["dice"]["mean"], status["best_metric"]) == (0.9, 0.5, 0.9)
     published.restore("unet")

@@ -131,7 +131,9 @@ def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """A server that does not wait long."""
     monkeypatch.setattr(gate, "HEADERS_S", 0.3)
     monkeypatch.setattr(gate, "PAUSE_S", 0.3)
-    config = uvicorn.Config(Gate(inner), port=0, http=gate.Connection, log_level="error")
+    config = uvicorn.Config(
+        Gate(inner), port=0, http=gate.Connection, log_level="error", timeout_keep_alive=1
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -38,7 +38,7 @@ def client(studies: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         sys.path.remove(str(PLUGIN))
     with running_server(studies) as url:
         yield library.MONAILabelClient(url, str(tmp_path_factory.mktemp("slicer")), "anna")
-    assert "Traceback" not in (studies.parent / "server.log").read_text()
+    assert "Traceback" not in (studies.parent / "server.log").read_text(encoding="utf-8")
 
 
 def ended(client: Any) -> dict[str, Any]:

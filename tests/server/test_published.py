@@ -11,7 +11,7 @@ def published(folder: Path, *contents: str) -> PublishedWeights:
     store = PublishedWeights(folder)
     for content in contents:
         source = folder / "new.pt"
-        source.write_text(content)
+        source.write_text(content, encoding="utf-8")
         store.publish("unet", source, {"dice": {"mean": 0.5}})
     return store
 
@@ -27,7 +27,7 @@ def test_without_published_weights_those_of_the_bundle_are_served(tmp_path: Path
 def test_each_version_stays_with_its_record(tmp_path: Path) -> None:
     store = published(tmp_path, "one", "two")
     assert store.current("unet") == 2
-    assert [store.path("unet", number).read_text() for number in (1, 2)] == ["one", "two"]
+    assert [store.path("unet", number).read_text(encoding="utf-8") for number in (1, 2)] == ["one", "two"]
     assert [(entry["version"], entry["replaces"]) for entry in store.versions("unet")] == [(1, 0), (2, 1)]
     assert store.current("vnet") == 0
 

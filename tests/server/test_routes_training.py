@@ -132,7 +132,7 @@ def test_statistics_of_the_latest_training_come_first(
     stats = {"best_metric": 0.9, "epoch": 2, "total_epochs": 4}
     path = Path(app.datastore().root) / ".thorax" / "training" / "vnet" / "status.json"
     path.parent.mkdir(parents=True)
-    path.write_text(json.dumps(stats))
+    path.write_text(json.dumps(stats), encoding="utf-8")
     found = client.get("/info/").json()["train_stats"]
     assert next(iter(found.items())) == ("vnet", stats)
 

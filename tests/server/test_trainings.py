@@ -36,7 +36,7 @@ def test_a_training_ends_when_its_server_is_killed(tmp_path: Path) -> None:
 def is_alive(pid: int) -> bool:
     """Whether a process runs; one that ended and was not waited for does not."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
 
@@ -58,8 +58,8 @@ def test_the_command_of_a_training_watches_its_server(
 def test_a_training_of_another_server_is_left_alone(tmp_path: Path) -> None:
     folder = tmp_path / ".thorax" / "training"
     folder.mkdir(parents=True)
-    (folder / "training.log").write_text("epoch 3")
+    (folder / "training.log").write_text("epoch 3", encoding="utf-8")
     with (folder / "running").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert Trainings(tmp_path, ("unet",)).start("unet", epochs=1, batch_size=1) is None
-    assert (folder / "training.log").read_text() == "epoch 3"
+    assert (folder / "training.log").read_text(encoding="utf-8") == "epoch 3"

@@ -17,7 +17,7 @@ from .conftest import PASSWORD
 
 
 def test_a_password_is_kept_as_a_hash_for_the_owner_only(users_file: Path) -> None:
-    assert PASSWORD not in users_file.read_text()
+    assert PASSWORD not in users_file.read_text(encoding="utf-8")
     assert users_file.stat().st_mode & 0o077 == 0
 
 
@@ -73,8 +73,8 @@ def test_the_mark_of_a_user_changes_with_the_password(tmp_path: Path) -> None:
     assert before == users.mark("anna") != users.mark("berta")
     add_user(path, "anna", PASSWORD, Role.USER)
     assert users.mark("anna") != before
-    assert "anna" in (tmp_path / "users-audit.log").read_text()
-    assert PASSWORD not in (tmp_path / "users-audit.log").read_text()
+    assert "anna" in (tmp_path / "users-audit.log").read_text(encoding="utf-8")
+    assert PASSWORD not in (tmp_path / "users-audit.log").read_text(encoding="utf-8")
 
 
 def test_a_change_of_the_file_counts_at_once(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_a_change_of_the_file_counts_at_once(tmp_path: Path) -> None:
     add_user(path, "anna", PASSWORD + "2", Role.ADMIN)
     assert users.role("anna") is Role.ADMIN
     assert users.is_right("anna", PASSWORD + "2")
-    path.write_text(json.dumps({"users": {}}))
+    path.write_text(json.dumps({"users": {}}), encoding="utf-8")
     assert users.role("anna") is None
 
 
@@ -94,7 +94,7 @@ def test_a_change_of_the_file_counts_at_once(tmp_path: Path) -> None:
 )
 def test_a_file_of_something_else_is_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "users.json"
-    path.write_text(content)
+    path.write_text(content, encoding="utf-8")
     with pytest.raises(ConfigError, match="expected names with a role and an Argon2 hash"):
         Users(path)
 
@@ -102,7 +102,7 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path, content: str) -> No
 def test_a_server_with_login_needs_a_user(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="expected a file of users"):
         Users(tmp_path / "absent.json")
-    (tmp_path / "empty.json").write_text('{"users": {}}')
+    (tmp_path / "empty.json").write_text('{"users": {}}', encoding="utf-8")
     with pytest.raises(ConfigError, match="expected at least one user"):
         Users(tmp_path / "empty.json")
 

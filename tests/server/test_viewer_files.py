@@ -54,10 +54,10 @@ def test_no_other_name_leads_to_a_file(client: TestClient, name: str) -> None:
 
 
 def test_a_file_that_comes_into_the_folder_later_is_not_served(tmp_path: Path) -> None:
-    (tmp_path / "index.html").write_text("page")
+    (tmp_path / "index.html").write_text("page", encoding="utf-8")
     files = viewer_files(tmp_path)
-    (tmp_path / "later.js").write_text("1")
-    (tmp_path / "secret.env").write_text("1")
+    (tmp_path / "later.js").write_text("1", encoding="utf-8")
+    (tmp_path / "secret.env").write_text("1", encoding="utf-8")
     assert set(files) == {"", "index.html"}
     assert set(viewer_files(tmp_path)) == {"", "index.html", "later.js"}
 

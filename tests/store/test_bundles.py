@@ -71,7 +71,10 @@ def damage(path: Path) -> None:
             "changed models/tiny/model.safetensors",
         ),
         (lambda kept: (kept / "LICENSE").unlink(), "missing LICENSE"),
-        (lambda kept: (kept / "configs" / "more.yaml").write_text("a: 1"), "additional configs/more.yaml"),
+        (
+            lambda kept: (kept / "configs" / "more.yaml").write_text("a: 1", encoding="utf-8"),
+            "additional configs/more.yaml",
+        ),
     ],
 )
 def test_a_damaged_missing_or_additional_file_is_refused_and_named(
@@ -86,10 +89,10 @@ def test_a_damaged_missing_or_additional_file_is_refused_and_named(
 
 def rewrite_checksums(kept: Path, change: Callable[[dict[str, dict[str, object]]], object]) -> None:
     """As somebody who owns the store could: with a fingerprint that fits."""
-    content = json.loads((kept / CHECKSUMS_NAME).read_text())
+    content = json.loads((kept / CHECKSUMS_NAME).read_text(encoding="utf-8"))
     change(content["files"])
     files = {name: FileSum(**entry) for name, entry in content["files"].items()}
-    (kept / CHECKSUMS_NAME).write_text(Checksums("bundle", files).to_json())
+    (kept / CHECKSUMS_NAME).write_text(Checksums("bundle", files).to_json(), encoding="utf-8")
 
 
 class Payload:
@@ -184,7 +187,7 @@ def test_something_else_is_replaced_only_when_asked_for(store: str, bundle: Path
     first = push_bundle(bundle, store)
     assert push_bundle(bundle, store) == first
     (bundle / "LICENSE").unlink()
-    (bundle / "LICENSE.txt").write_text("other\n")
+    (bundle / "LICENSE.txt").write_text("other\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=f"found {first.fingerprint[:12]}.*--replace"):
         push_bundle(bundle, store)
     second = push_bundle(bundle, store, replace=True)

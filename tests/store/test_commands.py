@@ -29,7 +29,7 @@ def test_a_bundle_is_pushed_pulled_and_vouched_for(bundle: Path, tmp_path: Path)
 
 def test_terms_are_printed_and_need_an_answer(tmp_path: Path) -> None:
     (tmp_path / "hearts").mkdir()
-    (tmp_path / "hearts" / "a.csv").write_text("1\n")
+    (tmp_path / "hearts" / "a.csv").write_text("1\n", encoding="utf-8")
     words = ("data", "push", tmp_path / "hearts", tmp_path / "kept", "--reader", "acdc")
     with pytest.raises(ConfigError, match="--accept-licence"):
         run(*words, input="y\n")  # not a terminal
@@ -40,7 +40,7 @@ def test_terms_are_printed_and_need_an_answer(tmp_path: Path) -> None:
     assert said.index("terms: CC BY-NC-SA 4.0") < said.index("1 files in")
     folder = tmp_path / "out" / "hearts"
     assert "is as it was pushed" in run("data", "verify", folder).output
-    (folder / "a.csv").write_text("2\n")
+    (folder / "a.csv").write_text("2\n", encoding="utf-8")
     with pytest.raises(DataError, match="expected .* as it was pushed"):
         run("data", "verify", folder)
     result = CliRunner().invoke(app, ["data", "verify", str(folder)])
@@ -49,7 +49,7 @@ def test_terms_are_printed_and_need_an_answer(tmp_path: Path) -> None:
 
 def test_at_a_terminal_the_question_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "hearts").mkdir()
-    (tmp_path / "hearts" / "a.csv").write_text("1\n")
+    (tmp_path / "hearts" / "a.csv").write_text("1\n", encoding="utf-8")
     asked: list[str] = []
     monkeypatch.setattr("pipelines.cli.store.is_terminal", lambda: True)
     monkeypatch.setattr("typer.confirm", lambda text: asked.append(text) or len(asked) == 2)

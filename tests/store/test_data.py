@@ -27,7 +27,7 @@ def hearts(tmp_path: Path) -> Path:
     for name in ("one", "two", "three"):
         (folder / name).mkdir(parents=True)
         (folder / name / "image.nii.gz").write_bytes(name.encode() * 100)
-    (folder / "LICENCE.txt").write_text("For those who asked.\n")
+    (folder / "LICENCE.txt").write_text("For those who asked.\n", encoding="utf-8")
     return folder
 
 
@@ -49,7 +49,7 @@ def test_every_missing_changed_or_additional_file_is_named(hearts: Path, tmp_pat
     folder = tmp_path / "out" / "hearts"
     (folder / "one" / "image.nii.gz").unlink()
     (folder / "two" / "image.nii.gz").write_bytes(b"TWO" + b"two" * 99)
-    (folder / ".hidden").write_text("more")
+    (folder / ".hidden").write_text("more", encoding="utf-8")
     expected = ["missing one/image.nii.gz", "changed two/image.nii.gz", "additional .hidden"]
     assert verify_data(folder).lines() == expected
     assert verify_data(folder, store=store).lines() == expected
@@ -95,7 +95,7 @@ def test_terms_are_the_folder_s_own_or_the_reader_s_or_a_file_s(hearts: Path, tm
         shown.append(terms)
         return True
 
-    (tmp_path / "terms.md").write_text("Of a file.\n")
+    (tmp_path / "terms.md").write_text("Of a file.\n", encoding="utf-8")
     store = str(tmp_path / "kept")
     push_data(hearts, store, accept=accept, reader="acdc", name="both")
     push_data(hearts, store, accept=accept, licence=tmp_path / "terms.md", name="file")
@@ -137,11 +137,11 @@ def test_an_interrupted_pull_fetches_only_what_is_missing(
 
 def test_a_prepared_folder_travels_with_the_images_that_it_lists(tmp_path: Path) -> None:
     write_phantom_cohort(tmp_path / "acdc", patients=5, frames=3, cine=False)
-    (tmp_path / "acdc" / "notes.txt").write_text("not listed")
+    (tmp_path / "acdc" / "notes.txt").write_text("not listed", encoding="utf-8")
     prepare_acdc(tmp_path / "acdc", tmp_path / "prepared")
     store = str(tmp_path / "kept")
     push_data(tmp_path / "prepared", store, accept=accepted, reader="acdc", name="phantom")
-    kept = (tmp_path / "kept" / "phantom" / "datalist.json").read_text()
+    kept = (tmp_path / "kept" / "phantom" / "datalist.json").read_text(encoding="utf-8")
     assert str(tmp_path) not in kept
     pull_data(store, "phantom", tmp_path / "out", accept=accepted)
     shutil.rmtree(tmp_path / "acdc")  # the link to the dataset is dead
@@ -154,9 +154,9 @@ def test_a_prepared_folder_travels_with_the_images_that_it_lists(tmp_path: Path)
     assert all(image.is_relative_to(folder / "data") and image.is_file() for image in images)
     assert not list(folder.rglob("notes.txt"))
     assert not verify_data(folder)
-    content = json.loads((folder / "datalist.json").read_text())
+    content = json.loads((folder / "datalist.json").read_text(encoding="utf-8"))
     content["volumes"][0]["part"] = 1 if content["volumes"][0]["part"] == 0 else 0
-    (folder / "datalist.json").write_text(json.dumps(content))
+    (folder / "datalist.json").write_text(json.dumps(content), encoding="utf-8")
     assert verify_data(folder).lines() == ["changed datalist.json"]
 
 

@@ -39,13 +39,13 @@ def test_a_file_added_on_the_hub_is_named(hub: Hub, bundle: Path, tmp_path: Path
 
 def test_data_are_a_dataset_there_and_no_model(hub: Hub, tmp_path: Path) -> None:
     (tmp_path / "hearts").mkdir()
-    (tmp_path / "hearts" / "a.csv").write_text("1\n")
-    (tmp_path / "hearts" / "LICENSE").write_text("CC0\n")
+    (tmp_path / "hearts" / "a.csv").write_text("1\n", encoding="utf-8")
+    (tmp_path / "hearts" / "LICENSE").write_text("CC0\n", encoding="utf-8")
     push_data(tmp_path / "hearts", "hf://clinic", accept=lambda _: True)
     assert set(hub.repos) == {"datasets/clinic/hearts"}
     kept = pull_data("hf://clinic", "hearts", tmp_path / "out", accept=lambda _: True)
     assert kept.files == 2
-    assert (tmp_path / "out" / "hearts" / "a.csv").read_text() == "1\n"
+    assert (tmp_path / "out" / "hearts" / "a.csv").read_text(encoding="utf-8") == "1\n"
 
 
 def test_a_repository_that_is_not_there_is_told(hub: Hub, tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_damaged_weights_are_refused(tmp_path: Path) -> None:
 
 def test_a_checkpoint_is_known_by_its_content_too(tmp_path: Path) -> None:
     torch.save({"a": torch.zeros(2)}, tmp_path / "int8.bin")
-    (tmp_path / "int8.xml").write_text("<net/>")
+    (tmp_path / "int8.xml").write_text("<net/>", encoding="utf-8")
     files = {path.name: path for path in tmp_path.iterdir()}
     assert unsafe_files(files) == ["int8.bin"]
     assert unsafe_files({"model.ts": tmp_path / "int8.xml"}) == ["model.ts"]

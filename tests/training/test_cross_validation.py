@@ -56,7 +56,7 @@ def whole(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def content_of(whole: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((whole / "cross_validation.json").read_text())
+    content: dict[str, Any] = json.loads((whole / "cross_validation.json").read_text(encoding="utf-8"))
     return content
 
 
@@ -76,7 +76,9 @@ def test_a_fold_is_measured_on_its_own_patients_by_a_network_of_the_others(
     for fold in folds_of(datalist):
         measured = {case.patient for case in read_cases(whole / f"fold{fold}" / "evaluation/metrics.json")}
         assert measured == {item["patient"] for item in select(datalist, "validation", fold)}
-        assert json.loads((whole / f"fold{fold}" / "manifest.json").read_text())["fold"] == fold
+        assert (
+            json.loads((whole / f"fold{fold}" / "manifest.json").read_text(encoding="utf-8"))["fold"] == fold
+        )
 
 
 def test_each_volume_has_its_mask_on_its_own_grid(whole: Path, prepared: Path) -> None:
@@ -116,7 +118,10 @@ def test_what_is_measured_is_the_average_at_the_end_of_the_run(whole: Path) -> N
     final = torch.load(whole / "fold2" / "final.pt", weights_only=True)["model"]
     last = torch.load(whole / "fold2" / "last.pt", weights_only=False)["averaged"]
     assert all(torch.equal(value, last[f"module.{key}"]) for key, value in final.items())
-    assert json.loads((whole / "fold2/evaluation/manifest.json").read_text())["weights"] == "final.pt"
+    assert (
+        json.loads((whole / "fold2/evaluation/manifest.json").read_text(encoding="utf-8"))["weights"]
+        == "final.pt"
+    )
 
 
 def test_finished_folds_are_not_done_again(whole: Path, prepared: Path) -> None:

@@ -118,7 +118,7 @@ def test_first_process_writes_the_mean_loss_of_all(
     history = tmp_path / "history.csv"
     assert history.exists() is (rank == 0)
     if rank == 0:
-        (row,) = csv.DictReader(history.read_text().splitlines())
+        (row,) = csv.DictReader(history.read_text(encoding="utf-8").splitlines())
         assert float(row["train_loss"]) == pytest.approx((4 + 5) / (2 + 3))
 
 

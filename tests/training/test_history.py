@@ -18,7 +18,7 @@ HISTORY = """epoch,iteration,train_loss,learning_rate,val_mean_dice,val_dice_rv,
 @pytest.fixture
 def history(tmp_path: Path) -> Path:
     path = tmp_path / "history.csv"
-    path.write_text(HISTORY)
+    path.write_text(HISTORY, encoding="utf-8")
     return path
 
 
@@ -35,7 +35,9 @@ def test_picture_is_a_png_wider_than_high(history: Path, tmp_path: Path) -> None
 
 
 def test_a_run_without_any_validation_can_be_drawn(tmp_path: Path) -> None:
-    (tmp_path / "history.csv").write_text("epoch,iteration,train_loss,learning_rate\n1,5,3.0,0.1\n")
+    (tmp_path / "history.csv").write_text(
+        "epoch,iteration,train_loss,learning_rate\n1,5,3.0,0.1\n", encoding="utf-8"
+    )
     history_figure(tmp_path / "history.csv", tmp_path / "curves.png")
     assert (tmp_path / "curves.png").stat().st_size > 1000
 
@@ -46,6 +48,6 @@ def test_a_run_without_any_validation_can_be_drawn(tmp_path: Path) -> None:
 def test_what_is_no_history_is_a_data_error(tmp_path: Path, text: str | None) -> None:
     path = tmp_path / "history.csv"
     if text is not None:
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match="expected the history of a training"):
         read_history(path)

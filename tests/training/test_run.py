@@ -75,13 +75,15 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(small: Settings, tmp_pat
             train_small(parts, stop=stop)
         assert error in {type(caught.value), type(caught.value.__cause__)}
         assert last(tmp_path / name)["epoch"] == 2
-        assert json.loads((tmp_path / name / "manifest.json").read_text())["finished"] is False
+        assert (
+            json.loads((tmp_path / name / "manifest.json").read_text(encoding="utf-8"))["finished"] is False
+        )
         resumed = train_small(parts | {"resume": True}).get_parsed_content("network")
         assert same(dict(whole.state_dict()), dict(resumed.state_dict()))
         assert same(last(tmp_path / "whole"), last(tmp_path / name))
         best = [torch.load(tmp_path / run / "best.pt", weights_only=True) for run in ("whole", name)]
         assert same(*best)
-        tables = [(tmp_path / run / "history.csv").read_text() for run in ("whole", name)]
+        tables = [(tmp_path / run / "history.csv").read_text(encoding="utf-8") for run in ("whole", name)]
         assert tables[0] == tables[1]
 
 
@@ -134,22 +136,25 @@ def test_each_network_trains_is_evaluated_and_infers(
         (row,) = csv.DictReader(stream)
     scores = [f"val_{score}_{name}" for score in ("dice", "iou") for name in ("rv", "myo", "lv")]
     assert {"train_loss", "learning_rate", "val_mean_dice", "val_dice_loss", *scores} <= row.keys()
-    manifest = json.loads((run / "manifest.json").read_text())
+    manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["finished"] is True
     assert manifest["epochs"] == 1
     assert {"best.pt", "last.pt", "history.csv", "datalist.json"} <= set(manifest["outputs"])
-    assert manifest["split_hash"] == json.loads((run / "datalist.json").read_text())["split_hash"]
+    assert (
+        manifest["split_hash"]
+        == json.loads((run / "datalist.json").read_text(encoding="utf-8"))["split_hash"]
+    )
 
-    volumes = json.loads((run / "datalist.json").read_text())["volumes"]
+    volumes = json.loads((run / "datalist.json").read_text(encoding="utf-8"))["volumes"]
     trained_on = {
         item["content_hash"] for item in volumes if item["part"] not in ("test", settings.get("fold", 0))
     }
-    assert set(json.loads((run / "seen.json").read_text())["images"]) <= trained_on
+    assert set(json.loads((run / "seen.json").read_text(encoding="utf-8"))["images"]) <= trained_on
 
     trained = settings | {"weights": str(run / "best.pt")}
     overlays = ["configs/train.yaml", "configs/evaluate.yaml"]
     monai.bundle.run("evaluating", "initialize", config_file=[*layers, *overlays], **trained)
-    metrics = json.loads((run / "evaluation" / "metrics.json").read_text())
+    metrics = json.loads((run / "evaluation" / "metrics.json").read_text(encoding="utf-8"))
     assert len(metrics["cases"]) == 2
     assert metrics["seen_patients"] == []
     assert 0 <= metrics["summary"]["dice"]["mean"] <= 1
@@ -190,11 +195,11 @@ def test_the_manifest_of_a_run_tells_data_and_settings(tmp_path: Path) -> None:
     trainer.state.device = torch.device("cpu")
     trainer.state.max_epochs = 2
     trainer.run = lambda: seen.append(  # type: ignore[assignment]
-        json.loads((tmp_path / "manifest.json").read_text())["finished"]
+        json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8"))["finished"]
     )
     datalist = {"split_hash": "abc", "fingerprint": "def"}
     train(trainer, datalist, output_dir=tmp_path, seed=3, precision=torch.bfloat16)
-    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    manifest = json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8"))
     assert seen == [False]
     assert (manifest["split_hash"], manifest["fingerprint"]) == ("abc", "def")
     assert (manifest["seed"], manifest["precision"], manifest["device"]) == (3, "torch.bfloat16", "cpu")

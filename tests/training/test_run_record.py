@@ -22,8 +22,8 @@ def write_run(folder: Path, *, fold: int = 0, seconds: float | None = None) -> P
     manifest |= {"fold": fold, "precision": "torch.bfloat16", "threads": 1}
     if seconds is not None:
         manifest["seconds"] = seconds
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    (folder / "history.csv").write_text(HISTORY)
+    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    (folder / "history.csv").write_text(HISTORY, encoding="utf-8")
     return folder
 
 
@@ -83,16 +83,16 @@ def test_command_is_shown_without_paths_of_the_machine() -> None:
 def test_folder_without_a_run_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="expected the history of a training"):
         read_run(tmp_path)
-    (tmp_path / "history.csv").write_text(HISTORY)
+    (tmp_path / "history.csv").write_text(HISTORY, encoding="utf-8")
     with pytest.raises(DataError, match=r"expected a training run whose manifest\.json"):
         read_run(tmp_path)
 
 
 def test_a_run_of_a_version_that_did_not_record_its_network_is_an_error(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run")
-    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     del manifest["network"]
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     with pytest.raises(DataError, match="has command, network and batch_size.*add what is missing"):
         read_run(folder)
 

@@ -52,20 +52,20 @@ def test_each_network_trains_is_evaluated_and_infers(
         rows = list(csv.DictReader(stream))
     scores = ("loss", "accuracy", "balanced_accuracy", "precision", "recall", "f1", "auroc")
     assert {f"{part}_{score}" for part in ("train", "val") for score in scores} <= rows[1].keys()
-    assert json.loads((folder / "manifest.json").read_text())["finished"] is True
-    assert 0 < json.loads((folder / "operating_point.json").read_text())["threshold"] < 1
+    assert json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["finished"] is True
+    assert 0 < json.loads((folder / "operating_point.json").read_text(encoding="utf-8"))["threshold"] < 1
 
     built = Classifier.load(network, weights=folder / "best.pt", precision="fp32")
     assert built.batch([np.zeros((90, 80), np.float32)]).shape == (1, 3, 64, 64)
 
     weights = {"weights": str(folder / "best.pt")}
     run("evaluating", network, ["train", "evaluate"], monkeypatch, **common, **weights)
-    metrics = json.loads((folder / "evaluation" / "metrics.json").read_text())
+    metrics = json.loads((folder / "evaluation" / "metrics.json").read_text(encoding="utf-8"))
     test = select(load_or_prepare(prepared, tmp_path), "test")
     assert [case["image"] for case in metrics["cases"]] == [item["image"] for item in test]
     assert (
         metrics["summary"]["threshold"]
-        == json.loads((folder / "operating_point.json").read_text())["threshold"]
+        == json.loads((folder / "operating_point.json").read_text(encoding="utf-8"))["threshold"]
     )
 
     images = tmp_path / "images"
@@ -94,10 +94,10 @@ def test_a_resumed_run_goes_on_to_the_same_weights(prepared: Path, tmp_path: Pat
     with pytest.raises(RuntimeError, match="thorax_run.train|second epoch"):
         train_network("resnet18", prepared, parts, progress=stop, **settings)
     assert not (parts / "operating_point.json").exists()
-    kept = (parts / "network.json").read_text()
+    kept = (parts / "network.json").read_text(encoding="utf-8")
     with pytest.raises(ConfigError, match="expected an empty run folder"):
         train_network("resnet18", prepared, parts, **settings | {"head": [8]})
-    assert (parts / "network.json").read_text() == kept
+    assert (parts / "network.json").read_text(encoding="utf-8") == kept
     train_network("resnet18", prepared, parts, resume=True, **settings)
     first, second = (
         torch.load(folder / "last.pt", map_location="cpu", weights_only=False)["model"]

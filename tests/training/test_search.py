@@ -64,9 +64,11 @@ def test_trials_are_ranked_by_their_best_epoch(tmp_path: Path) -> None:
     for name, scores in {"a": (0.7, 0.6), "b": (0.5, 0.9), "c": (0.8, 0.8)}.items():
         folder = tmp_path / "trials" / name
         folder.mkdir(parents=True)
-        (folder / "settings.yaml").write_text(yaml.safe_dump({"dropout": 0.5}))
+        (folder / "settings.yaml").write_text(yaml.safe_dump({"dropout": 0.5}), encoding="utf-8")
         lines = [f"{epoch},{score},{score / 2}" for epoch, score in enumerate(scores, start=1)]
-        (folder / "history.csv").write_text("\n".join(["epoch,val_auroc,val_accuracy", *lines]) + "\n")
+        (folder / "history.csv").write_text(
+            "\n".join(["epoch,val_auroc,val_accuracy", *lines]) + "\n", encoding="utf-8"
+        )
     (tmp_path / "trials" / "not_begun").mkdir()
     found = read_trials(tmp_path)
     assert [(trial.name, *trial.scores.values(), trial.epochs) for trial in found] == [
@@ -105,7 +107,10 @@ def test_data_that_is_not_prepared_stops_before_ray_starts(tmp_path: Path) -> No
 
 def command(prepared: Path, output: Path, *more: str) -> list[str]:
     space = output.with_suffix(".yaml")
-    space.write_text("learning_rate: {low: 0.0001, high: 0.01, log: true}\nbatch_size: {choice: [4096]}\n")
+    space.write_text(
+        "learning_rate: {low: 0.0001, high: 0.01, log: true}\nbatch_size: {choice: [4096]}\n",
+        encoding="utf-8",
+    )
     options = ["--trials", "3", "--epochs", "2", "--concurrency", "1", "--space", str(space)]
     for name, value in SMALL.items():
         options += ["--set", f"{name}={value}"]

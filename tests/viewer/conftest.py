@@ -31,7 +31,9 @@ def write_small_cine(folder: Path) -> Path:
     path = folder / "studies" / "patient" / "patient_4d.nii.gz"
     path.parent.mkdir(parents=True)
     nib.save(cut, path)
-    (path.parent / "Info.cfg").write_text((patient / "Info.cfg").read_text())
+    (path.parent / "Info.cfg").write_text(
+        (patient / "Info.cfg").read_text(encoding="utf-8"), encoding="utf-8"
+    )
     return path
 
 
@@ -59,7 +61,7 @@ def viewer(cine: Path) -> Iterator[Opened]:
         # The network finds ED and ES in the background unless Info.cfg tells them.
         expect(found.page.locator("#studies button")).to_have_count(2)
         yield found
-    assert "Traceback" not in (studies.parent / "server.log").read_text()
+    assert "Traceback" not in (studies.parent / "server.log").read_text(encoding="utf-8")
 
 
 @pytest.fixture(autouse=True)

@@ -477,7 +477,7 @@ def test_a_photograph_of_a_radiograph_is_made_smaller_and_classified(viewer: Ope
     shown = viewer.page.locator("#picture")
     # The longer side is sent with 2048 pixels, and comes back with 1024.
     assert shown.evaluate(DECODED_WIDTH) == 1024
-    (tmp_path / "notes.jpg").write_text("text")
+    (tmp_path / "notes.jpg").write_text("text", encoding="utf-8")
     viewer.page.locator("#camera").set_input_files(tmp_path / "notes.jpg")
     problem = viewer.page.get_by_role("alert").filter(has_text="Expected a photograph")
     expect(problem).to_be_visible()

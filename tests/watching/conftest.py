@@ -24,7 +24,7 @@ class Watched:
     def put(self, name: str, content: str) -> Path:
         path = self.incoming / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content)
+        path.write_text(content, encoding="utf-8")
         return path
 
     def run(self, factory: ProcessorFactory, settings: WatchSettings = FAST) -> list[str]:
@@ -44,7 +44,7 @@ class Watched:
     def check_whole(self) -> None:
         """Every folder holds just the files that it says, as it says; nothing is left beside them."""
         for folder in self.done:
-            said = json.loads((folder / "result.json").read_text())
+            said = json.loads((folder / "result.json").read_text(encoding="utf-8"))
             found = {
                 path.name: hashlib.sha256(path.read_bytes()).hexdigest()
                 for path in folder.iterdir()
@@ -56,7 +56,9 @@ class Watched:
 
     def ids(self) -> list[str]:
         """Identities of the finished studies."""
-        return sorted(json.loads((folder / "result.json").read_text())["id"] for folder in self.done)
+        return sorted(
+            json.loads((folder / "result.json").read_text(encoding="utf-8"))["id"] for folder in self.done
+        )
 
 
 @pytest.fixture

@@ -66,7 +66,7 @@ def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
         pytest.skip("systemd-analyze is missing, which comes with systemd")
     path = tmp_path / "thorax-watch.service"
     text = block("ini").replace("/opt/thorax/.venv/bin/thorax", shutil.which("true") or "/bin/true")
-    path.write_text(re.sub("^(User|Group)=.*", r"\1=root", text, flags=re.MULTILINE))
+    path.write_text(re.sub("^(User|Group)=.*", r"\1=root", text, flags=re.MULTILINE), encoding="utf-8")
     run = subprocess.run(
         ["systemd-analyze", "verify", str(path)], capture_output=True, encoding="utf-8", check=False
     )
@@ -78,7 +78,7 @@ def test_the_container_has_what_the_package_needs_at_the_locked_versions() -> No
         *sources, _ = line.split()
         assert [source for source in sources if not (ROOT / source).exists()] == []
     copied = " ".join(of("COPY")).split()
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert {project["readme"], *project["license-files"], "constraints.txt", "bundles"} <= set(copied)
     install = " ".join(of("RUN"))
     assert all(pair in install for pair in environment.TORCH_PAIR)

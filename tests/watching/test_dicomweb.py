@@ -50,7 +50,7 @@ def orthanc(tmp_path: Path) -> Iterator[str]:
         "AuthenticationEnabled": False,
         "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
     }
-    (tmp_path / "orthanc.json").write_text(json.dumps(settings))
+    (tmp_path / "orthanc.json").write_text(json.dumps(settings), encoding="utf-8")
     with (tmp_path / "orthanc.log").open("wb") as log:
         process = subprocess.Popen([ORTHANC, str(tmp_path / "orthanc.json")], stdout=log, stderr=log)
     try:
@@ -69,13 +69,13 @@ def free_port() -> int:
 
 def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     for _ in range(300):
-        assert process.poll() is None, log.read_text()
+        assert process.poll() is None, log.read_text(encoding="utf-8")
         try:
             requests.get(url, timeout=5).raise_for_status()
             return
         except requests.RequestException:
             time.sleep(0.2)
-    raise AssertionError(log.read_text())
+    raise AssertionError(log.read_text(encoding="utf-8"))
 
 
 def a_series(folder: Path, *, slices: int = SLICES, first: int = 0, uid: str = "1.2.3.4") -> list[Any]:
@@ -136,7 +136,7 @@ def test_a_series_that_has_grown_is_fetched_whole_again(
     client.store_instances(a_series(tmp_path / "series", slices=SLICES + 1, first=SLICES))
     run(watched, orthanc, None)
     (new,) = set(watched.done) - set(before)
-    said = json.loads((new / "result.json").read_text())
+    said = json.loads((new / "result.json").read_text(encoding="utf-8"))
     assert len(said["sources"]) == SLICES + 1
     assert said["replaces"] == [before[0].name]
     assert stored(client, "SEG") == []

@@ -72,10 +72,10 @@ def check_exactly_once(watched: Watched, contents: dict[str, str], id_of: Callab
     assert watched.quarantined == []
     for folder in watched.done:
         name = folder.name.rpartition("-")[0]
-        halves = [(folder / f"{half}_half.bin").read_text() for half in ("first", "second")]
+        halves = [(folder / f"{half}_half.bin").read_text(encoding="utf-8") for half in ("first", "second")]
         assert "".join(halves) == contents[f"{name}.nii"]
     for name, content in contents.items():
-        assert (watched.incoming / name).read_text() == content
+        assert (watched.incoming / name).read_text(encoding="utf-8") == content
     counts = Ledger(watched.output / ".watch" / "ledger.sqlite").counts()
     assert (counts["done"], counts["working"], counts["waiting"]) == (len(contents), 0, 0)
 
@@ -114,7 +114,9 @@ def test_a_file_that_the_watcher_dies_on_again_and_again_is_put_aside(watched: W
         process.wait()
     last = start(watched, "copier", "--once")
     assert last.wait(timeout=200) == 0
-    assert "the watcher ended while it worked on it" in (watched.quarantined[0] / "reason.json").read_text()
+    assert "the watcher ended while it worked on it" in (watched.quarantined[0] / "reason.json").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_a_killed_watcher_takes_its_worker_along(watched: Watched) -> None:
@@ -187,6 +189,6 @@ def test_a_disk_that_is_full_ends_it_and_the_next_start_goes_on(watched: Watched
     first, some, second, every, failed = map(int, run.stdout.split())
     assert (first, second, every, failed) == (1, 0, 30, 0)
     assert 0 < some < 30
-    errors = (watched.output.parent / f"{watched.output.name}.errors").read_text()
+    errors = (watched.output.parent / f"{watched.output.name}.errors").read_text(encoding="utf-8")
     assert "OutputError" in errors
     assert "free some space" in errors

@@ -148,7 +148,7 @@ def test_the_command_is_killed_and_goes_on_with_the_networks_of_the_bundles(tmp_
     write_phantom_xrays(tmp_path / "x", patients=2, images=1, side_px=96)
     xray = next((tmp_path / "x").rglob("*.jpeg"))
     (incoming / "chest.jpeg").write_bytes(xray.read_bytes())
-    (incoming / "bad.nii.gz").write_text("no NIfTI")
+    (incoming / "bad.nii.gz").write_text("no NIfTI", encoding="utf-8")
     code = "from pipelines.cli.main import main; main()"
     waits = ["--settle-seconds", "0.2", "--quiet-seconds", "0.5", "--poll-seconds", "0.2"]
     command = [sys.executable, "-c", code, "watch", str(incoming), str(output), "--seg", *waits]
@@ -166,7 +166,7 @@ def test_the_command_is_killed_and_goes_on_with_the_networks_of_the_bundles(tmp_
     assert run.returncode == 0, run.stderr
     said = {}
     for folder in (output / "studies").iterdir():
-        content = json.loads((folder / "result.json").read_text())
+        content = json.loads((folder / "result.json").read_text(encoding="utf-8"))
         said[content["name"]] = content
         assert {file["name"] for file in content["files"]} | {"result.json"} == {
             path.name for path in folder.iterdir()
@@ -178,4 +178,4 @@ def test_the_command_is_killed_and_goes_on_with_the_networks_of_the_bundles(tmp_
     assert "dicom_seg.dcm" in [file["name"] for file in said["dicom"]["files"]]
     assert said["patient001"]["indices"].keys() >= {"lv_edv_ml", "lv_ef_percent"}
     (reason,) = (output / "quarantine").glob("*/reason.json")
-    assert "expected a readable NIfTI file" in json.loads(reason.read_text())["reason"]
+    assert "expected a readable NIfTI file" in json.loads(reason.read_text(encoding="utf-8"))["reason"]

@@ -36,10 +36,12 @@ def test_a_failing_study_is_put_aside_with_its_reason_and_the_others_go_on(watch
     bad, _ = watched.put("bad.nii", "bad"), watched.put("good.nii", "good")
     watched.run(moody)
     (folder,) = watched.quarantined
-    reason = json.loads((folder / "reason.json").read_text())
+    reason = json.loads((folder / "reason.json").read_text(encoding="utf-8"))
     assert (reason["reason"], reason["tries"]) == ("expected a good file, found a bad one", 1)
     assert reason["sources"][0]["path"] == str(bad)
-    assert (folder / "input" / "bad.nii").read_text() == "bad" == bad.read_text()
+    assert (
+        (folder / "input" / "bad.nii").read_text(encoding="utf-8") == "bad" == bad.read_text(encoding="utf-8")
+    )
     assert len(watched.done) == 1
 
 
@@ -60,7 +62,7 @@ def test_crashes_and_limits_are_tried_again_and_then_put_aside(
     said = watched.run(moody, replace(FAST, limits=limits, tries=2))
     assert len(said) == 2
     assert said[0].endswith("try 1 of 2")
-    told = json.loads((watched.quarantined[0] / "reason.json").read_text())
+    told = json.loads((watched.quarantined[0] / "reason.json").read_text(encoding="utf-8"))
     assert reason in told["reason"]
     assert told["tries"] == 2
 
@@ -141,7 +143,7 @@ def test_a_full_disk_under_the_ledger_stops_and_loses_nothing(
 
 
 def test_an_output_that_is_a_file_is_refused(watched: Watched) -> None:
-    watched.output.write_text("")
+    watched.output.write_text("", encoding="utf-8")
     with pytest.raises(OutputError, match="expected an output folder"):
         watched.run(copier)
 
@@ -175,7 +177,7 @@ def test_a_worker_that_grows_is_replaced(watched: Watched) -> None:
         watched.put(f"{number:02}.nii", f"content {number}")
     watched.run(partial(leaky, 30), replace(FAST, limits=Limits(memory_mb=300)))
     assert len(watched.done) == 12  # 360 MB in one process would have been killed
-    beat = json.loads((watched.output / ".watch" / "heartbeat.json").read_text())
+    beat = json.loads((watched.output / ".watch" / "heartbeat.json").read_text(encoding="utf-8"))
     assert beat["worker_mb"] < 300
 
 
@@ -203,7 +205,7 @@ def test_a_file_that_changes_while_it_is_worked_on_is_done_as_it_is_at_the_end(
 ) -> None:
     path = watched.put("x.nii", "rewrite")
     said = watched.run(moody)
-    assert watched.ids() == [id_of(path.read_text())]
+    assert watched.ids() == [id_of(path.read_text(encoding="utf-8"))]
     assert len(said) == 1
 
 

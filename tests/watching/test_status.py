@@ -87,14 +87,14 @@ def test_a_heartbeat_is_written_now_and_then_and_at_once_when_asked(tmp_path: Pa
 
     def told(change: Callable[[], None]) -> int:
         change()
-        return int(json.loads(path.read_text())["arriving"])
+        return int(json.loads(path.read_text(encoding="utf-8"))["arriving"])
 
     assert told(lambda: heart.beat(arriving=1)) == 1
     assert told(lambda: heart.beat(arriving=2)) == 1
     now_s = 2.0
     assert told(lambda: heart.beat()) == 2
     assert told(lambda: heart.beat(at_once=True, arriving=3)) == 3
-    assert json.loads(path.read_text())["own_mb"] > 1
+    assert json.loads(path.read_text(encoding="utf-8"))["own_mb"] > 1
 
 
 @pytest.mark.slow
@@ -106,7 +106,9 @@ def test_memory_of_the_watcher_does_not_grow_with_the_files(watched: Watched) ->
     memory_mb: list[float] = []
 
     def measure(text: str) -> None:
-        memory_mb.append(json.loads((watched.output / ".watch" / "heartbeat.json").read_text())["own_mb"])
+        memory_mb.append(
+            json.loads((watched.output / ".watch" / "heartbeat.json").read_text(encoding="utf-8"))["own_mb"]
+        )
 
     for number in range(600):
         watched.put(f"{number:04}.nii", f"content {number}")

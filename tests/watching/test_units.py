@@ -59,10 +59,10 @@ def desk(tmp_path: Path) -> Desk:
 
 def test_a_file_is_whole_when_it_has_not_changed_for_some_seconds(desk: Desk) -> None:
     path = desk.folder / "a.nii.gz"
-    path.write_text("half")
+    path.write_text("half", encoding="utf-8")
     assert desk.after(0) == []
     assert desk.after(4) == []
-    path.write_text("half and more")
+    path.write_text("half and more", encoding="utf-8")
     assert desk.after(1) == []
     assert desk.after(4.9) == []
     assert desk.units.waiting == 1
@@ -72,7 +72,7 @@ def test_a_file_is_whole_when_it_has_not_changed_for_some_seconds(desk: Desk) ->
 
 def test_an_old_time_of_a_file_is_not_trusted(desk: Desk) -> None:
     path = desk.folder / "a.nii"
-    path.write_text("x")
+    path.write_text("x", encoding="utf-8")
     os.utime(path, (1, 1))
     assert desk.after(0) == []
     assert desk.names(5) == ["a"]
@@ -87,7 +87,7 @@ def test_a_file_without_content_waits_longer(desk: Desk) -> None:
 
 def test_what_is_no_input_is_passed_over_and_not_looked_at_again(desk: Desk) -> None:
     for name in ("notes.txt", "a_gt.nii.gz", "b_seg.nii", ".hidden.nii", "c.nii.part", "~lock.png"):
-        (desk.folder / name).write_text("x")
+        (desk.folder / name).write_text("x", encoding="utf-8")
     desk.after(0)
     assert desk.after(10) == []
     assert desk.arrivals.look() == []
@@ -95,7 +95,7 @@ def test_what_is_no_input_is_passed_over_and_not_looked_at_again(desk: Desk) -> 
 
 def test_pictures_are_radiographs(desk: Desk) -> None:
     for name in ("a.JPEG", "b.png"):
-        (desk.folder / name).write_text("x")
+        (desk.folder / name).write_text("x", encoding="utf-8")
     desk.after(0)
     assert [(unit.kind, unit.name) for unit in desk.after(5)] == [(Kind.XRAY, "a"), (Kind.XRAY, "b")]
 
@@ -104,10 +104,10 @@ def test_a_patients_folder_is_one_study_when_nothing_in_it_changes(desk: Desk) -
     folder = desk.folder / "patient001"
     folder.mkdir()
     for name in ("Info.cfg", "patient001_frame01.nii.gz", "patient001_frame01_gt.nii.gz"):
-        (folder / name).write_text("x")
+        (folder / name).write_text("x", encoding="utf-8")
     desk.after(0)
     assert desk.after(50) == []
-    (folder / "patient001_frame12.nii.gz").write_text("y")
+    (folder / "patient001_frame12.nii.gz").write_text("y", encoding="utf-8")
     assert desk.after(0) == []
     assert desk.after(59) == []
     (unit,) = desk.after(1)

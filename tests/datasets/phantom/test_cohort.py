@@ -29,7 +29,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[PhantomTr
 
 
 def info_of(folder: Path) -> dict[str, str]:
-    return dict(line.split(": ") for line in (folder / "Info.cfg").read_text().splitlines())
+    return dict(line.split(": ") for line in (folder / "Info.cfg").read_text(encoding="utf-8").splitlines())
 
 
 def array_of(path: Path) -> np.ndarray:

@@ -64,7 +64,7 @@ def test_the_verdict_follows_from_the_figures(gains: tuple[float, ...], words: s
 
 
 def test_the_page_holds_verdict_curves_and_seeds(tmp_path: Path) -> None:
-    (tmp_path / "active_learning.json").write_text(json.dumps(content(0.04, -0.05, 0.06)))
+    (tmp_path / "active_learning.json").write_text(json.dumps(content(0.04, -0.05, 0.06)), encoding="utf-8")
     text = page_of(tmp_path / "docs", tmp_path)
     assert "in favour of uncertainty with 2 of 3 seeds" in text
     assert "| 4 | 0.500 | 0.500 |  |" in text
@@ -74,6 +74,6 @@ def test_the_page_holds_verdict_curves_and_seeds(tmp_path: Path) -> None:
 
 
 def test_what_is_no_benchmark_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "active_learning.json").write_text("{}")
+    (tmp_path / "active_learning.json").write_text("{}", encoding="utf-8")
     with pytest.raises(DataError, match="of 'thorax active-learning-benchmark'.*run the command again"):
         page_of(tmp_path / "docs", tmp_path)

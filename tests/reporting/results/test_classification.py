@@ -19,8 +19,10 @@ def write_run(folder: Path) -> Path:
     command = ["__main__.py", "run", "training", "--args_file", "configs/args_resnet18.yaml"]
     manifest = {"command": [*command, "--dataset_dir", "/here/prep"], "network": "resnet18"}
     manifest |= {"batch_size": 96, "seconds": 120.0}
-    (folder / "manifest.json").write_text(json.dumps({**manifest, "precision": "None", "threads": 2}))
-    (folder / "history.csv").write_text(HISTORY)
+    (folder / "manifest.json").write_text(
+        json.dumps({**manifest, "precision": "None", "threads": 2}), encoding="utf-8"
+    )
+    (folder / "history.csv").write_text(HISTORY, encoding="utf-8")
     return folder
 
 
@@ -36,10 +38,10 @@ def write_evaluation(folder: Path, *, accuracy: float = 0.95, leaks: bool = Fals
         case = {"image": f"{index}.png", "patient": f"p{index}", "finding": truth, "decision": decision}
         cases.append(case | {"probability": 0.9 if decision == "PNEUMONIA" else 0.1})
     metrics = {"summary": summary, "intervals": intervals, "cases": cases}
-    (folder / "metrics.json").write_text(json.dumps(metrics))
+    (folder / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
     command = ["thorax", "evaluate-xray", "/here/prep", "--output", "/there/test"]
     manifest = {"networks": ["resnet18"], "leaks_patients": leaks, "command": command}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     for name in PICTURES:
         Image.new("L", (4, 4)).save(folder / f"{name}.png")
     return folder
@@ -61,10 +63,10 @@ def test_sections_without_a_folder_stay_as_they_are(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     names = ("accuracy", "errors", "runs", "search")
     blocks = "\n".join("\nold\n".join(block_marks(name)) for name in names)
-    page.write_text(f"# Mine\n\nRead with care.\n\n{blocks}\n")
+    page.write_text(f"# Mine\n\nRead with care.\n\n{blocks}\n", encoding="utf-8")
     search = tmp_path / "search"
     search.mkdir()
-    (search / "trials.csv").write_text("trial,auroc\na,0.9\n")
+    (search / "trials.csv").write_text("trial,auroc\na,0.9\n", encoding="utf-8")
     text = page_of(tmp_path, write_run(tmp_path / "run"), write_evaluation(tmp_path / "base"), search)
     assert "Read with care." in text
     assert "\nold\n".join(block_marks("errors")) in text

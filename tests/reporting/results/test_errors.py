@@ -69,7 +69,7 @@ def explored(tmp_path_factory: pytest.TempPathFactory) -> Explored:
         name = f"patient{number:03d}"
         folder = root / "training" / name
         folder.mkdir(parents=True)
-        (folder / "Info.cfg").write_text(f"ED: 1\nES: 7\nGroup: {group}\nNbFrame: 20\n")
+        (folder / "Info.cfg").write_text(f"ED: 1\nES: 7\nGroup: {group}\nNbFrame: 20\n", encoding="utf-8")
         for frame, size in ((1, 20 + number), (7, 16 + number)):
             mask = truth_mask(size)
             image = np.random.default_rng(frame).normal(100, 5, mask.shape).astype(np.float32) + 60 * mask
@@ -190,13 +190,13 @@ def evaluation(folder: Path, *, wrong: int) -> Path:
                 "is_correct": index >= wrong,
             }
         )
-    (folder / "metrics.json").write_text(json.dumps({"cases": cases}))
+    (folder / "metrics.json").write_text(json.dumps({"cases": cases}), encoding="utf-8")
     return folder
 
 
 def test_page_table_and_tensorboard_show_all_wrong_images(tmp_path: Path) -> None:
     found = explore_xray_errors(evaluation(tmp_path, wrong=14), tmp_path / "out")
-    page = write_result_page(tmp_path / "out", tmp_path / "out" / "errors.html").read_text()
+    page = write_result_page(tmp_path / "out", tmp_path / "out" / "errors.html").read_text(encoding="utf-8")
     assert page.count("data:image/png;base64") == 2  # twelve to a sheet
     assert "14 of 20 images are misclassified" in page
     assert page.count("<tr>") == 1 + len(found.types)
@@ -204,7 +204,9 @@ def test_page_table_and_tensorboard_show_all_wrong_images(tmp_path: Path) -> Non
         rows = list(csv.DictReader(stream))
     assert [row["is_correct"] for row in rows] == ["False"] * 14 + ["True"] * 6
     assert float(rows[0]["brightness"]) == pytest.approx(found.cases[0]["attributes"]["brightness"])
-    assert json.loads((tmp_path / "out" / "errors.json").read_text())["types"][0]["errors"] == 14
+    assert (
+        json.loads((tmp_path / "out" / "errors.json").read_text(encoding="utf-8"))["types"][0]["errors"] == 14
+    )
     events = EventAccumulator(str(tmp_path / "out" / "tensorboard"))
     events.Reload()
     assert events.Tags()["images"] == ["misclassified"]
@@ -224,7 +226,7 @@ def test_error_types_are_listed_without_the_images(tmp_path: Path) -> None:
     kind = {"name": "dark", "images": 5, "errors": 2, "share_of_errors": 0.5, "error_rate": 0.4}
     kind |= {"other_rate": 0.1, "interval": [0.05, 0.6], "p_value": 0.02, "example": "/data/a.png"}
     cases = [{"is_correct": index > 3} for index in range(25)]
-    (tmp_path / "errors.json").write_text(json.dumps({"types": [kind], "cases": cases}))
+    (tmp_path / "errors.json").write_text(json.dumps({"types": [kind], "cases": cases}), encoding="utf-8")
     text = page_of(tmp_path / "docs", tmp_path)
     assert "4 of 25 images are misclassified" in text
     assert "| dark | 5 | 2 | 50.0 | 40.0 | 10.0 | +5.0 to +60.0 | 0.020 | `a.png` |" in text

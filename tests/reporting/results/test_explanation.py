@@ -19,7 +19,7 @@ def test_checks_of_explanations_are_summed_up(tmp_path: Path) -> None:
     }
     other = case | {"deletion": {"integrated_gradients": {"gain": -0.1}}, "is_correct": False}
     content = {"cases": [case, other], "randomised": {"integrated_gradients": {"fc": 0.12, "stem": 0.03}}}
-    (tmp_path / STUDY_NAME).write_text(json.dumps(content))
+    (tmp_path / STUDY_NAME).write_text(json.dumps(content), encoding="utf-8")
     text = page_of(tmp_path / "docs", tmp_path)
     assert "| black | 8.0 | 2.0 |" in text
     assert "| integrated gradients | +0.10 | 1 of 2 | 80 (area 50) | 10 (area 36) |" in text

@@ -58,7 +58,9 @@ def split(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
                 }
             )
     aside = [{"patient": "patient099", "path": "patient099", "reason": "expected a heart"}]
-    (prepared / "datalist.json").write_text(json.dumps({"volumes": volumes, "put_aside": aside}))
+    (prepared / "datalist.json").write_text(
+        json.dumps({"volumes": volumes, "put_aside": aside}), encoding="utf-8"
+    )
     run("eda", "acdc", str(prepared), "--output", str(output))
     return output
 
@@ -77,7 +79,7 @@ def test_findings_stand_first_and_each_says_what_to_decide(split: Path) -> None:
     page = page_of(split)
     captions = re.findall(r"<caption>([^<]+)</caption>", page)
     assert captions[0] == "Findings that need a decision"
-    found = json.loads((split / "eda.json").read_text())["findings"]
+    found = json.loads((split / "eda.json").read_text(encoding="utf-8"))["findings"]
     assert found[0]["urgency"] == "before training"
     assert all(item["found"] and item["decide"] for item in found)
     assert "patient002" in found[0]["found"]
@@ -110,7 +112,7 @@ def test_the_table_has_a_row_for_each_volume_that_could_be_read(split: Path) -> 
 
 
 def test_a_patient_as_bright_as_ten_is_an_outlier_with_a_picture(split: Path) -> None:
-    outliers = json.loads((split / "eda.json").read_text())["outliers"]
+    outliers = json.loads((split / "eda.json").read_text(encoding="utf-8"))["outliers"]
     assert {item["volume"] for item in outliers[:2]} == {"patient005 ED", "patient005 ES"}
     assert re.search(r"<figcaption>patient005 E[DS], NOR: [^<]*99th percentile of intensity", page_of(split))
 
@@ -125,7 +127,7 @@ def test_tensorboard_has_figures_histograms_and_findings(split: Path) -> None:
 
 
 def test_with_a_split_the_sections_are_compared_and_labels_of_the_test_stay_closed(split: Path) -> None:
-    content = json.loads((split / "eda.json").read_text())
+    content = json.loads((split / "eda.json").read_text(encoding="utf-8"))
     assert content["labels"] == {"read": 11, "held out": 6}
     assert content["sections"] == {
         "DCM": {"training": 2, "validation": 1, "test": 1},
@@ -157,7 +159,7 @@ def test_a_renamed_exploration_gives_the_same_page(split: Path, tmp_path: Path) 
     pages = [tmp_path / name / "page.md" for name in ("before", "after")]
     for folder, page in zip((split, moved), pages, strict=True):
         write_report([folder], page)
-    assert pages[0].read_text() == pages[1].read_text()
+    assert pages[0].read_text(encoding="utf-8") == pages[1].read_text(encoding="utf-8")
 
 
 def test_without_a_split_the_page_says_how_to_get_one(root: Path, tmp_path: Path) -> None:
@@ -196,7 +198,7 @@ def xrays(tmp_path: Path) -> Path:
     near = np.asarray(Image.open(folder / "NORMAL" / "IM-0002-0001.png").convert("L")).copy()
     near[:2, :8] //= 2
     Image.fromarray(near).save(folder / "PNEUMONIA" / "person3_bacteria_1.png")
-    (folder / "PNEUMONIA" / "person4_virus_1.png").write_text("text")
+    (folder / "PNEUMONIA" / "person4_virus_1.png").write_text("text", encoding="utf-8")
     return folder
 
 
@@ -253,6 +255,6 @@ def test_nothing_readable_is_an_error(tmp_path: Path) -> None:
     for name in ("NORMAL/IM-0001-0001.png", "PNEUMONIA/person1_virus_1.png"):
         path = tmp_path / name
         path.parent.mkdir()
-        path.write_text("text")
+        path.write_text("text", encoding="utf-8")
     with pytest.raises(DataError, match="expected a readable radiograph below"):
         survey_xrays(tmp_path)

@@ -62,7 +62,7 @@ def test_a_short_benchmark_is_asked_only_what_it_measured() -> None:
 
 
 def test_page_has_tables_goals_and_the_plot(tmp_path: Path) -> None:
-    (tmp_path / "interaction.json").write_text(json.dumps(content()))
+    (tmp_path / "interaction.json").write_text(json.dumps(content()), encoding="utf-8")
     text = page_of(tmp_path / "docs", tmp_path)
     assert "| 10 | 0.950 | 0.950 | 0.950 | 0.950 | 50.0 |" in text
     assert "- LV Dice 0.95: 75 % of the volumes reach it with 10 clicks at most, the median needs 2." in text
@@ -73,6 +73,6 @@ def test_page_has_tables_goals_and_the_plot(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["no json", "{}", "[]"])
 def test_a_damaged_or_foreign_file_is_an_error(text: str, tmp_path: Path) -> None:
-    (tmp_path / "interaction.json").write_text(text)
+    (tmp_path / "interaction.json").write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match="run .*command again"):
         page_of(tmp_path / "docs", tmp_path)

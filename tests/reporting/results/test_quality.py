@@ -21,13 +21,13 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     evaluate_study(measured_images(seed=1), models, root / "test", details=told)
     for name, command in (("fit", "fit-quality"), ("test", "evaluate-quality")):
         manifest = {"command": ["thorax", command, "runs/acdc", "--output", f"runs/{name}"]}
-        (root / name / "manifest.json").write_text(json.dumps(manifest))
+        (root / name / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     return root
 
 
 def test_page_says_whether_each_model_reaches_what_is_asked(folders: Path, tmp_path: Path) -> None:
     page = page_of(tmp_path, folders / "fit", folders / "test")
-    measured = json.loads((folders / "test" / "quality_evaluation.json").read_text())
+    measured = json.loads((folders / "test" / "quality_evaluation.json").read_text(encoding="utf-8"))
     value = measured["quick"]["clean"]["pearson"]["value"]
     assert value > 0.7
     assert f"The quick model reaches a correlation of 0.7 on images as acquired: {value:.2f}." in page
@@ -45,5 +45,5 @@ def test_the_models_made_say_on_whom(folders: Path) -> None:
 
 
 def test_the_table_for_the_terminal_has_a_row_for_each_model_and_part(folders: Path) -> None:
-    content = json.loads((folders / "fit" / "fit.json").read_text())
+    content = json.loads((folders / "fit" / "fit.json").read_text(encoding="utf-8"))
     assert len(quality_table(content).rows) == 6

@@ -26,7 +26,7 @@ def content() -> dict[str, Any]:
 
 
 def test_page_has_verdicts_findings_and_the_sweep(tmp_path: Path) -> None:
-    (tmp_path / "recipe.json").write_text(json.dumps(content()))
+    (tmp_path / "recipe.json").write_text(json.dumps(content()), encoding="utf-8")
     text = page_of(tmp_path / "docs", tmp_path)
     assert "| 1 | Sweep | fail | 2.500 | 2 min | at most 3 | too high a rate |" in text
     assert "Network vnet, validation on fold 2, time limit: 30 minutes." in text
@@ -39,6 +39,6 @@ def test_page_has_verdicts_findings_and_the_sweep(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["no json", "{}"])
 def test_a_damaged_or_foreign_file_is_an_error(text: str, tmp_path: Path) -> None:
-    (tmp_path / "recipe.json").write_text(text)
+    (tmp_path / "recipe.json").write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match=r"expected .*recipe\.json"):
         page_of(tmp_path / "docs", tmp_path)

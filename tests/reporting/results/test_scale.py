@@ -16,16 +16,17 @@ BLOCKS = ("measured", "reproduced", "cost", "machines", "bottleneck")
 def empty_page(folder: Path) -> Path:
     page = folder / "scale.md"
     page.write_text(
-        "# Scale\n\nWords that stay.\n\n" + "\n".join("\n".join(block_marks(name)) for name in BLOCKS)
+        "# Scale\n\nWords that stay.\n\n" + "\n".join("\n".join(block_marks(name)) for name in BLOCKS),
+        encoding="utf-8",
     )
     return page
 
 
 def test_page_keeps_its_words_and_gets_the_figures(tmp_path: Path) -> None:
     page = empty_page(tmp_path)
-    (tmp_path / BENCH_NAME).write_text(json.dumps(bench_content()))
+    (tmp_path / BENCH_NAME).write_text(json.dumps(bench_content()), encoding="utf-8")
     write_report([tmp_path], page)
-    text = page.read_text()
+    text = page.read_text(encoding="utf-8")
     assert "Words that stay." in text
     # Five times the measured planes: 50 core-seconds, and 100,000 of them.
     assert "100,000 x 50.00 s / 3600 = 1,389 core-hours" in text
@@ -48,8 +49,8 @@ def test_lost_studies_are_no_good_result() -> None:
 
 
 def test_a_page_that_lost_a_mark_is_refused(tmp_path: Path) -> None:
-    (tmp_path / BENCH_NAME).write_text(json.dumps(bench_content()))
+    (tmp_path / BENCH_NAME).write_text(json.dumps(bench_content()), encoding="utf-8")
     page = empty_page(tmp_path)
-    page.write_text(page.read_text().replace(block_marks("cost")[1], ""))
+    page.write_text(page.read_text(encoding="utf-8").replace(block_marks("cost")[1], ""), encoding="utf-8")
     with pytest.raises(DataError, match="put both back"):
         write_report([tmp_path], page)

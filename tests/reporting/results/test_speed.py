@@ -60,7 +60,7 @@ def test_table_has_which_values_meet_their_targets() -> None:
 
 
 def test_page_has_the_figures_and_the_machine(tmp_path: Path) -> None:
-    (tmp_path / "bench.json").write_text(json.dumps(content()))
+    (tmp_path / "bench.json").write_text(json.dumps(content()), encoding="utf-8")
     text = page_of(tmp_path / "docs", tmp_path)
     rows = rows_of(text)
     assert rows["of it network"] == ["0.15 s", "", ""]
@@ -69,7 +69,7 @@ def test_page_has_the_figures_and_the_machine(tmp_path: Path) -> None:
 
 
 def test_page_compares_the_engines_and_the_sizes_of_exports(tmp_path: Path) -> None:
-    (tmp_path / "bench.json").write_text(json.dumps(content()))
+    (tmp_path / "bench.json").write_text(json.dumps(content()), encoding="utf-8")
     rows = rows_of(page_of(tmp_path / "docs", tmp_path))
     assert rows["engine"] == ["unet", "vnet"]
     assert rows["PyTorch fp32"] == ["1.0 / 1.0", "1.0 / 1.0"]
@@ -80,7 +80,7 @@ def test_page_compares_the_engines_and_the_sizes_of_exports(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("text", ["no json", "{}"])
 def test_a_damaged_or_foreign_file_is_an_error(text: str, tmp_path: Path) -> None:
-    (tmp_path / "bench.json").write_text(text)
+    (tmp_path / "bench.json").write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match=r"bench\.json.*run .*command again"):
         page_of(tmp_path / "docs", tmp_path)
 
@@ -95,13 +95,13 @@ def evaluated(folder: Path, engine: str, precision: str, dices: list[float]) -> 
         cases.append(Case(f"p{number}", "NOR", Phase.ED, 1, scored, volumes, volumes, 0.5))
     write_json(folder / "metrics.json", summarise(cases, resamples=5) | {"problems": []})
     told = {"networks": ["unet"], "engine": engine, "precision": precision}
-    (folder / "manifest.json").write_text(json.dumps(told))
+    (folder / "manifest.json").write_text(json.dumps(told), encoding="utf-8")
     return folder
 
 
 def test_page_has_what_engines_cost_in_dice_and_how_cohorts_grow(tmp_path: Path) -> None:
-    (tmp_path / "bench.json").write_text(json.dumps(content()))
-    (tmp_path / COHORT_NAME).write_text(json.dumps(bench_content()))
+    (tmp_path / "bench.json").write_text(json.dumps(content()), encoding="utf-8")
+    (tmp_path / COHORT_NAME).write_text(json.dumps(bench_content()), encoding="utf-8")
     folders = [
         evaluated(tmp_path / "fast", "int8", "bf16", [0.9, 0.794]),
         evaluated(tmp_path / "base", "pytorch", "fp32", [0.9, 0.8]),
@@ -126,7 +126,7 @@ def test_page_has_what_engines_cost_in_dice_and_how_cohorts_grow(tmp_path: Path)
 def test_engines_are_compared_with_float32_on_the_same_volumes(
     dices: list[float], precision: str, words: str, tmp_path: Path
 ) -> None:
-    (tmp_path / "bench.json").write_text(json.dumps(content()))
+    (tmp_path / "bench.json").write_text(json.dumps(content()), encoding="utf-8")
     folders = [
         evaluated(tmp_path / "base", "pytorch", precision, dices),
         evaluated(tmp_path / "fast", "openvino", "bf16", [0.9, 0.8]),

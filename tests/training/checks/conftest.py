@@ -38,9 +38,9 @@ def change_datalist(prepared: Path, tmp_path: Path) -> Callable[..., Path]:
     """Writes a datalist whose volumes were changed; its folder."""
 
     def change(edit: Callable[[list[dict[str, Any]]], None]) -> Path:
-        content = json.loads((prepared / DATALIST_NAME).read_text())
+        content = json.loads((prepared / DATALIST_NAME).read_text(encoding="utf-8"))
         edit(content["volumes"])
-        (tmp_path / DATALIST_NAME).write_text(json.dumps(content))
+        (tmp_path / DATALIST_NAME).write_text(json.dumps(content), encoding="utf-8")
         return tmp_path
 
     return change

@@ -48,7 +48,7 @@ def test_all_steps_are_done_in_order(steps: dict[str, Any], prepared: Path, tmp_
     seen: list[int] = []
 
     def count() -> None:
-        seen.append(len(json.loads((tmp_path / "recipe.json").read_text())["steps"]))
+        seen.append(len(json.loads((tmp_path / "recipe.json").read_text(encoding="utf-8"))["steps"]))
 
     content = run_recipe(prepared, tmp_path, network="vnet", on_step=count)
     assert steps["done"] == list(DETAILS)

@@ -50,6 +50,6 @@ def test_a_folder_of_another_recipe_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_no_recipe_is_refused(tmp_path: Path) -> None:
-    (tmp_path / RECIPE_NAME).write_text("{}")
+    (tmp_path / RECIPE_NAME).write_text("{}", encoding="utf-8")
     with pytest.raises(ConfigError, match="expected a recipe to go on with"):
         Record(tmp_path, HEAD)
