@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pipelines.models.bundle import load_config
 from pipelines.training.launch import train_network
-from pipelines.training.precision import AutocastInferer
+from pipelines.training.optimisation import AutocastInferer
 
 TRAINING_MINUTES: Final = 0.25
 """Minutes of training steps, after which memory no longer grows."""

@@ -94,7 +94,7 @@ def compare(
     from pipelines.evaluation.models import Model
     from pipelines.reporting.report import write_result_page
     from pipelines.reporting.results.comparison import findings
-    from pipelines.training.scored_runs import read_scored_settings
+    from pipelines.training.search import read_scored_settings
 
     models = [Model.parse(text) for text in model or []]
     with progress_bar("Evaluating", console) as tell:

@@ -31,8 +31,8 @@ from pipelines.reporting.demo_report import (
     write_demo_report,
 )
 from pipelines.reporting.terminal import render
+from pipelines.training.cpu import fastest_thread_count, torch_threads
 from pipelines.training.launch import bundle_command, train_network
-from pipelines.training.threads import fastest_thread_count, torch_threads
 
 NETWORK: Final = "unet"
 REQUIRED_DICE: Final = 0.90

@@ -40,8 +40,8 @@ def train(
     setting: Setting = None,
 ) -> None:
     """Train a network through the bundle's own workflow."""
+    from pipelines.training.distributed import WorkerOptions, train_by_workers
     from pipelines.training.launch import bundle_command, parse_settings, read_settings, train_network
-    from pipelines.training.many_workers import WorkerOptions, train_by_workers
 
     if address and not workers:
         raise ConfigError("expected --workers with --address, found none; say how many processes train")
@@ -85,9 +85,7 @@ def tune(
     """Search for better settings with Ray Tune; write the best as best.yaml."""
     from pipelines.reporting.terminal import trials_table
     from pipelines.training.launch import parse_settings
-    from pipelines.training.search import SearchOptions, search
-    from pipelines.training.space import read_space
-    from pipelines.training.trials import BEST_SETTINGS_NAME
+    from pipelines.training.search import BEST_SETTINGS_NAME, SearchOptions, read_space, search
 
     options = SearchOptions(
         trials=trials,

@@ -15,7 +15,7 @@ from pipelines.inference.study_result import StudyResult
 from pipelines.reporting.document import Document, Picture, Section, Table, interval, number
 from pipelines.reporting.html import write_html
 from pipelines.reporting.language import DEFAULT, read_language
-from pipelines.training.history import history_figure
+from pipelines.training.run_record import history_figure
 
 FIELDS = {
     "LV EF %": "lv_ef_percent",

@@ -11,7 +11,7 @@ from pipelines.reporting.document import Table, number
 if TYPE_CHECKING:
     from pipelines.inference.classify import ClassifiedXray
     from pipelines.inference.study_result import StudyResult
-    from pipelines.training.trials import Trial
+    from pipelines.training.search import Trial
 
 MAX_ROWS = 40
 """Rows that a table on the terminal shows."""

@@ -1,19 +1,25 @@
-"""A run that several processes train together: who writes, and what they agree on.
+"""A run that several processes train together, on one machine or on a Ray cluster."""
 
-All of it needs an initialised process group, as `torchrun` and Ray Train make it.
-"""
-
-from collections.abc import Sequence
-from typing import TypeVar
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, TypeVar
 
 import torch
 import torch.distributed as dist
 from ignite.engine import Engine, Events
 
-from pipelines.core.errors import ConfigError
-from pipelines.models.checkpoints import RunCheckpoint
+from pipelines.core.errors import ConfigError, ThoraxError
+from pipelines.core.files import output_folder
+from pipelines.core.ray_session import ray_session
+from pipelines.core.tasks import task_of
+from pipelines.datasets.prepare import read_datalist
+from pipelines.models.checkpoints import BEST_NAME, LAST_NAME, RunCheckpoint
+from pipelines.training.cpu import flushed_denormals
 from pipelines.training.handlers import WeightAverager
-from pipelines.training.memory import flushed_denormals
+from pipelines.training.launch import check_settings, train_network
 from pipelines.training.monitor import TrainingMonitor
 
 Item = TypeVar("Item")
@@ -99,3 +105,156 @@ class RankWeightAverager(WeightAverager):
             if buffer.is_floating_point():
                 dist.all_reduce(buffer)
                 buffer /= dist.get_world_size()
+
+
+OVERLAY: Final = "multi_gpu_train"
+"""Overlay of both bundles for several processes; it is read last."""
+
+STATE_NAME: Final = "ray"
+"""Folder in the run with Ray Train's own notes; removed when the run has ended well."""
+
+START_TIMEOUT_S: Final = "600"
+"""How long workers may take to start, s: they import PyTorch from a disk that may be far away."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    """Who trains.
+
+    Attributes:
+        workers: Processes, each with its share of every batch.
+        address: Existing Ray cluster, such as `"auto"` or `"ray://host:10001"`, whose machines all
+            see the same folders; None starts Ray on this machine.
+        threads: Cores, and CPU threads, of each process.
+        failures: How often the run goes on from its last checkpoint after a process was lost.
+    """
+
+    workers: int
+    address: str | None = None
+    threads: int = 1
+    failures: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What each process is told."""
+
+    network: str
+    dataset_dir: Path
+    folder: Path
+    overlays: tuple[str, ...]
+    threads: int
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+def train_by_workers(
+    network: str,
+    dataset_dir: Path,
+    output_dir: Path,
+    options: WorkerOptions,
+    *,
+    resume: bool = False,
+    overlays: Sequence[str] = (),
+    **settings: Any,
+) -> Path:
+    """Train a network as `torchrun` does with the overlay `multi_gpu_train`, on a Ray cluster.
+
+    `batch_size` is that of one process. Each takes a GPU if the cluster has one for each, and works
+    on the CPU otherwise. When one is lost, all start again from `last.pt`, as `--resume` does.
+
+    Args:
+        network: A network of one of the bundles.
+        dataset_dir: Prepared folder that all machines see.
+        output_dir: Folder of the run that all machines see; made if it does not exist.
+        options: Who trains.
+        resume: Go on with the run in `output_dir`.
+        overlays: Further configuration files to read after `train`, without `.yaml`.
+        **settings: Values that replace those of the configuration, by their id.
+
+    Returns:
+        Path of the best weights.
+
+    Raises:
+        ConfigError: If Ray is missing, the cluster has too few cores, a setting is unknown,
+            `output_dir` does not fit `resume`, or processes were lost more often than allowed.
+        DataError: If `dataset_dir` is not prepared.
+    """
+    read_datalist(dataset_dir, kind=task_of(network).datalist_kind)
+    overlays = (*overlays, OVERLAY)
+    check_settings(settings, network, overlays)
+    folder = output_folder(output_dir.resolve())
+    if (folder / LAST_NAME).is_file() != resume:
+        raise ConfigError(
+            f"expected a run to go on with in {folder}, found none; start without --resume"
+            if resume
+            else f"expected an empty run folder, found {folder / LAST_NAME}; go on with it by --resume, "
+            "or choose another folder by --output"
+        )
+    job = _Job(network, dataset_dir.resolve(), folder, overlays, options.threads, settings)
+    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", START_TIMEOUT_S)
+    with ray_session(options.address, cpus=options.workers * options.threads, part="ray.train.torch"):
+        _fit(job, options)
+    shutil.rmtree(folder / STATE_NAME, ignore_errors=True)
+    return folder / BEST_NAME
+
+
+def _fit(job: _Job, options: WorkerOptions) -> None:
+    import ray
+    from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+    from ray.train.torch import TorchTrainer
+
+    resources = ray.cluster_resources()
+    wanted, found = options.workers * options.threads, resources.get("CPU", 0)
+    if found < wanted:
+        raise ConfigError(
+            f"expected {wanted} cores for {options.workers} workers, found a cluster of {found:g}; "
+            "ask for fewer workers or threads"
+        )
+    trainer = TorchTrainer(
+        _train,
+        train_loop_config={"job": job},
+        scaling_config=ScalingConfig(
+            num_workers=options.workers,
+            use_gpu=resources.get("GPU", 0) >= options.workers,
+            resources_per_worker={"CPU": options.threads},
+        ),
+        run_config=RunConfig(
+            name=f"{job.network}-{os.getpid()}",
+            storage_path=str(job.folder / STATE_NAME),
+            failure_config=FailureConfig(max_failures=options.failures),
+        ),
+    )
+    try:
+        trainer.fit()
+    except TrainingFailedError as error:
+        for failure in getattr(error, "worker_failures", {}).values():
+            cause = getattr(failure, "_base_exc", failure)  # Ray keeps the error of the loop within its own
+            if isinstance(cause, ThoraxError):
+                raise cause from None
+        raise ConfigError(
+            f"expected workers to train until the end, found that they were lost more than "
+            f"{options.failures} times: {error}; go on with --resume"
+        ) from error
+
+
+def _train(config: Mapping[str, Any]) -> None:
+    """What each process runs, and runs again after one of them was lost."""
+    import ray.train
+    import torch
+
+    job: _Job = config["job"]
+    torch.set_num_threads(job.threads)
+
+    def tell(epoch: int, metrics: Mapping[str, float]) -> None:
+        numbers = {name: float(value) for name, value in metrics.items() if isinstance(value, int | float)}
+        ray.train.report({"epoch": epoch} | numbers)
+
+    train_network(
+        job.network,
+        job.dataset_dir,
+        job.folder,
+        resume=(job.folder / LAST_NAME).is_file(),
+        overlays=job.overlays,
+        on_epoch=tell,
+        **job.settings,
+    )

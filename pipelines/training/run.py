@@ -16,7 +16,7 @@ from pipelines.models.checkpoints import load_weights
 from pipelines.models.member import Member
 from pipelines.models.predictor import Predictor
 from pipelines.models.weights_sidecar import read_seen, write_seen
-from pipelines.training.memory import flushed_denormals, keep_freed_memory
+from pipelines.training.cpu import flushed_denormals, keep_freed_memory
 
 logger = logging.getLogger(__name__)
 

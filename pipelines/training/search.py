@@ -1,27 +1,208 @@
-"""Search for better settings of a training with Ray Tune, on one machine or a cluster."""
+"""Search for better settings of a training with Ray Tune: space, trials, and what they showed."""
 
+import csv
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
+from torch.utils.tensorboard import SummaryWriter
 
-from pipelines.core.errors import ConfigError
-from pipelines.core.files import output_folder, write_json, write_text
-from pipelines.core.manifest import write_manifest
+from pipelines.core.errors import ConfigError, DataError
+from pipelines.core.files import output_folder, write_csv, write_json, write_text
+from pipelines.core.manifest import MANIFEST_NAME, write_manifest
 from pipelines.core.ray_session import ray_session
 from pipelines.core.tasks import task_of
 from pipelines.datasets.prepare import read_datalist
 from pipelines.models.checkpoints import LAST_NAME
-from pipelines.training.launch import check_settings
-from pipelines.training.space import Choice, Range, Space
-from pipelines.training.trial import TIME, run_trial
-from pipelines.training.trials import SETTINGS_NAME, TRIALS_NAME, Trial, read_trials, write_trials
+from pipelines.training.launch import check_settings, parse_settings, read_settings, train_network
+from pipelines.training.monitor import HISTORY_NAME
+from pipelines.training.run_record import read_history
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Numbers between two bounds.
+
+    Attributes:
+        low: Smallest value.
+        high: Largest value.
+        log: Whether each factor, not each difference, is as likely as another.
+    """
+
+    low: float
+    high: float
+    log: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of several values, all as likely."""
+
+    values: list[Any]
+
+
+Space = Mapping[str, Range | Choice]
+"""Values that each setting may take, by the setting's id in the configuration."""
+
+
+def read_space(path: Path) -> Space:
+    """A search space of a YAML file.
+
+    Each line names a setting and what it may be: `{low: 0.1, high: 0.5}`, with
+    `log: true` for logarithmic draws, or `{choice: [a, b]}`.
+
+    Args:
+        path: File to read.
+
+    Raises:
+        ConfigError: If the file is missing or an entry cannot be understood.
+    """
+    content = read_settings(path)
+    if not content:
+        raise ConfigError(f"expected settings and their ranges in {path}, found none")
+    return {name: _domain(name, entry, path) for name, entry in content.items()}
+
+
+def _domain(name: str, entry: Any, path: Path) -> Range | Choice:
+    match entry:
+        case {"choice": [_, *_] as values, **others} if not others:
+            return Choice(values)
+        case {"low": float() | int() as low, "high": float() | int() as high, **others} if (
+            low < high and set(others) <= {"log"} and (low > 0 or not others.get("log"))
+        ):
+            return Range(float(low), float(high), log=bool(others.get("log", False)))
+    raise ConfigError(
+        f"expected {name} to be {{low: 0.1, high: 0.5}}, with log: true only above 0, or {{choice: [a, b]}}, "
+        f"found {entry!r} in {path}"
+    )
+
+
+TIME = "epoch"
+
+
+def run_trial(
+    settings: Mapping[str, Any],
+    *,
+    network: str,
+    dataset_dir: Path,
+    folder: Path,
+    report: Callable[[dict[str, float]], None],
+    overlays: Sequence[str] = (),
+) -> None:
+    """Train with some settings; go on from the last checkpoint if there is one.
+
+    Args:
+        settings: Values by the id of the setting.
+        network: A network of one of the bundles.
+        dataset_dir: Prepared folder.
+        folder: Folder of the trial's run.
+        report: Given the epoch and the scores on validation after each epoch.
+        overlays: Further configuration files, without `.yaml`.
+
+    Raises:
+        ThoraxError: As for `train_network`.
+    """
+    scores = task_of(network).scores
+
+    def tell(epoch: int, metrics: Mapping[str, float]) -> None:
+        report({TIME: epoch} | {name: metrics[f"val_{name}"] for name in scores})
+
+    resume = (folder / LAST_NAME).is_file()
+    train_network(network, dataset_dir, folder, resume=resume, overlays=overlays, on_epoch=tell, **settings)
+
+
+BEST_SETTINGS_NAME: Final = "best.yaml"
+TABLE_NAME: Final = "trials.csv"
+TRIALS_NAME: Final = "trials"
+"""Folder with the run of each trial."""
+
+SETTINGS_NAME: Final = "settings.yaml"
+"""File in the run of a trial with what was drawn for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What one trial showed.
+
+    Attributes:
+        name: Its name, also that of its folder.
+        settings: What was drawn for it.
+        epochs: Epochs that it ran.
+        scores: On validation by name, in the epoch in which the first was largest.
+    """
+
+    name: str
+    settings: Mapping[str, Any]
+    epochs: int
+    scores: Mapping[str, float]
+
+    @property
+    def score(self) -> float:
+        """What trials are compared by."""
+        return next(iter(self.scores.values()))
+
+
+def read_trials(output: Path, names: Sequence[str] = ("auroc", "accuracy")) -> list[Trial]:
+    """Trials of a search that finished an epoch, the best first.
+
+    Args:
+        output: Folder of the search.
+        names: Scores to read; the first is compared by.
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    trials = []
+    for folder in sorted((output / TRIALS_NAME).glob("*")):
+        path = folder / HISTORY_NAME
+        if not path.is_file():
+            continue
+        with path.open(encoding="utf-8", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+        best = max(rows, key=lambda row: float(row[f"val_{names[0]}"]))
+        settings = yaml.safe_load((folder / SETTINGS_NAME).read_text(encoding="utf-8"))
+        scores = {name: float(best[f"val_{name}"]) for name in names}
+        trials.append(Trial(folder.name, settings, len(rows), scores))
+    if not trials:
+        raise ConfigError(f"expected a trial that finished an epoch in {output}, found none; see its errors")
+    return sorted(trials, key=lambda trial: trial.score, reverse=True)
+
+
+def write_trials(output: Path, trials: Sequence[Trial], shared: Mapping[str, Any]) -> None:
+    """Write `trials.csv`, `best.yaml` and TensorBoard's HParams.
+
+    Args:
+        output: Folder of the search.
+        trials: At least one, the best first.
+        shared: Settings that all trials shared.
+
+    Raises:
+        OutputError: If a file cannot be written.
+    """
+    names = list(trials[0].settings)
+    rows = [
+        {"trial": trial.name, "epochs": trial.epochs} | dict(trial.scores) | dict(trial.settings)
+        for trial in trials
+    ]
+    write_csv(output / TABLE_NAME, ["trial", "epochs", *trials[0].scores, *names], rows)
+    best = trials[0]
+    metric = next(iter(best.scores))
+    header = f"# Trial {best.name}: {metric} {best.score:.4f} on validation within {best.epochs} epochs.\n"
+    write_text(output / BEST_SETTINGS_NAME, header + yaml.safe_dump({**shared, **best.settings}))
+    for trial in trials:
+        with SummaryWriter(str(output / "tensorboard" / trial.name)) as writer:
+            values = {
+                name: value if isinstance(value, int | float | bool) else str(value)
+                for name, value in trial.settings.items()
+            }
+            writer.add_hparams(values, dict(trial.scores), run_name=".")
+
 
 STATE_NAME: Final = "ray"
 """Folder of the search's own state, from which it goes on."""
@@ -215,3 +396,67 @@ def _ray_domain(domain: Range | Choice) -> Any:
     if isinstance(domain, Choice):
         return tune.choice(domain.values)
     return (tune.loguniform if domain.log else tune.uniform)(domain.low, domain.high)
+
+
+SCORES: Final = ("val_mean_dice", "val_auroc")
+"""What runs are scored by: the best validation of the first of these that they have."""
+
+NOT_SETTINGS: Final = frozenset(
+    {"args_file", "config_file", "meta_file", "dataset_dir", "output_dir", "cache_dir", "resume", "fold"}
+)
+"""Options of a training that say where, not how."""
+
+
+def read_scored_settings(folder: Path) -> list[tuple[dict[str, Any], float]]:
+    """Settings and validation score of each trial or run.
+
+    Args:
+        folder: Of `thorax tune`, or one whose folders are training runs; of a run, the settings are
+            those of its command that are not the network's own.
+
+    Raises:
+        DataError: If there are fewer than two.
+    """
+    is_search = (folder / TRIALS_NAME).is_dir()
+    histories = sorted((folder / TRIALS_NAME if is_search else folder).glob(f"*/{HISTORY_NAME}"))
+    found = [_read_scored(path.parent, drawn=is_search) for path in histories]
+    if len(found) < 2:
+        raise DataError(
+            f"expected a folder of 'thorax tune' or of training runs, found {len(found)} with a score in "
+            f"{folder}; give one with two at least"
+        )
+    return found
+
+
+def command_settings(words: list[str]) -> dict[str, Any]:
+    """Settings in the command of a run, of `thorax train` (`--set`) or of MONAI (`--name value`).
+
+    Args:
+        words: Program and arguments, as in a manifest.
+    """
+    settings: dict[str, Any] = {}
+    for option, value in zip(words, [*words[1:], ""], strict=True):
+        name, sign, own = option.partition("=")
+        if option == "--set":
+            settings |= parse_settings([value])
+        elif words[0] == "__main__.py" and option.startswith("--"):
+            settings[name.removeprefix("--")] = yaml.safe_load(own if sign else value)
+    return {name: value for name, value in settings.items() if name not in NOT_SETTINGS}
+
+
+def _read_scored(run: Path, *, drawn: bool) -> tuple[dict[str, Any], float]:
+    """Settings of a run, as drawn for it or as in its command, and its best validation."""
+    history = read_history(run / HISTORY_NAME)
+    scores = [max(history[name][1]) for name in SCORES if history.get(name, ([], []))[1]]
+    try:
+        if drawn:
+            settings = dict(yaml.safe_load((run / SETTINGS_NAME).read_text(encoding="utf-8")))
+        else:
+            words = json.loads((run / MANIFEST_NAME).read_text(encoding="utf-8"))["command"]
+            settings = command_settings(words)
+        return settings, scores[0]
+    except (OSError, ValueError, TypeError, KeyError, IndexError, yaml.YAMLError, ConfigError) as error:
+        needed = SETTINGS_NAME if drawn else MANIFEST_NAME
+        raise DataError(
+            f"expected a training run with {needed} and a validation, found {run}: {error!r}"
+        ) from error

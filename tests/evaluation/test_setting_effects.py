@@ -8,7 +8,7 @@ from scipy.stats import kruskal, spearmanr
 
 from pipelines.core.errors import DataError
 from pipelines.evaluation.setting_effects import setting_effects
-from pipelines.training.scored_runs import command_settings, read_scored_settings
+from pipelines.training.search import command_settings, read_scored_settings
 
 TRIALS = [
     ({"rate": 0.1, "optimizer": "sgd", "epochs": 3}, 0.5),

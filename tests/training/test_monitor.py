@@ -6,8 +6,7 @@ import torch
 from ignite.engine import Engine, Events
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from pipelines.training.monitor import TrainingMonitor
-from pipelines.training.pictures import VolumePictures
+from pipelines.training.monitor import TrainingMonitor, VolumePictures
 
 
 def case(right: bool) -> dict[str, torch.Tensor]:

@@ -20,8 +20,8 @@ from pipelines.datasets.prepare import prepare_acdc
 from pipelines.datasets.prepare_xray import prepare_chest_xray
 from pipelines.models.bundle import ACDC_BUNDLE, config_files, load_config
 from pipelines.models.checkpoints import load_weights
+from pipelines.training.distributed import OVERLAY, STATE_NAME, WorkerOptions, train_by_workers
 from pipelines.training.launch import train_network
-from pipelines.training.many_workers import OVERLAY, STATE_NAME, WorkerOptions, train_by_workers
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 

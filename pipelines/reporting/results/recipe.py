@@ -6,7 +6,7 @@ from typing import Any, Final
 from pipelines.reporting.document import Cell, Document, Section, Table, duration, number
 from pipelines.reporting.language import Language
 from pipelines.reporting.source import Context, Kind, Source
-from pipelines.training.checks.record import RECIPE_NAME
+from pipelines.training.checks.case import RECIPE_NAME
 
 
 def document(sources: Sequence[Source], context: Context) -> Document:

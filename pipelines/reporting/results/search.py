@@ -7,7 +7,7 @@ from typing import Final
 from pipelines.core.errors import DataError
 from pipelines.reporting.document import Document, Section, Table
 from pipelines.reporting.source import Context, Kind, Source
-from pipelines.training.trials import TABLE_NAME
+from pipelines.training.search import TABLE_NAME
 
 MOST_TRIALS: Final = 10
 

@@ -13,9 +13,8 @@ from pipelines.reporting.document import Cell, Document, Picture, Section, Table
 from pipelines.reporting.language import Language
 from pipelines.reporting.results.evaluation import TITLES
 from pipelines.reporting.source import Context, Kind, Source
-from pipelines.training.history import history_figure
 from pipelines.training.monitor import HISTORY_NAME
-from pipelines.training.run_record import RunRecord, read_run
+from pipelines.training.run_record import RunRecord, history_figure, read_run
 
 FALL: Final = 0.01
 """Fall of validation Dice after its best from which a report warns of it."""

@@ -1,9 +1,12 @@
-"""What a recipe is about, and the bundle's own training on a part of it."""
+"""What a recipe is about, trainings by the bundle's own workflow, and what each step found."""
 
+import csv
+import hashlib
+import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -12,9 +15,117 @@ from ignite.engine import Engine, Events
 from monai.bundle import ConfigParser
 from torch import Tensor
 
+from pipelines.core.errors import ConfigError
+from pipelines.core.files import output_folder, write_json
+from pipelines.core.manifest import MANIFEST_NAME
 from pipelines.datasets.prepare import read_datalist, select
 from pipelines.models.bundle import load_config
-from pipelines.training.memory import flushed_denormals
+from pipelines.models.checkpoints import BEST_NAME, LAST_NAME
+from pipelines.training.cpu import flushed_denormals
+from pipelines.training.launch import train_network
+from pipelines.training.monitor import HISTORY_NAME
+
+RECIPE_NAME: Final = "recipe.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a step found.
+
+    Attributes:
+        passed: Whether the figure is as expected.
+        figure: The figure, None if there is none.
+        measures: What the figure is, with its unit.
+        expectation: What was expected of it, and why.
+        finding: What it means and what to do, in plain words.
+        details: Further figures.
+    """
+
+    passed: bool
+    figure: float | None
+    measures: str
+    expectation: str
+    finding: str
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Record:
+    """Findings of the steps in `recipe.json`, written after each step and each part of one.
+
+    A step or part that was finished with the same settings is taken from the file.
+
+    Args:
+        folder: Folder of the recipe; made if it does not exist.
+        head: What the recipe is about; kept beside the steps.
+
+    Raises:
+        ConfigError: If the folder holds a recipe of something else or an unreadable one.
+        OutputError: If it cannot be written.
+    """
+
+    def __init__(self, folder: Path, head: Mapping[str, Any]) -> None:
+        self.path = output_folder(folder) / RECIPE_NAME
+        self.content: dict[str, Any] = {**head, "finished": False, "steps": {}, "parts": {}}
+        if self.path.is_file():
+            try:
+                found = json.loads(self.path.read_text(encoding="utf-8"))
+                same = {name: found[name] for name in head} == json.loads(json.dumps(dict(head)))
+                self.content["steps"], self.content["parts"] = found["steps"], found["parts"]
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                raise ConfigError(
+                    f"expected a recipe to go on with in {self.path}, found {error!r}"
+                ) from error
+            if not same:
+                raise ConfigError(
+                    f"expected a recipe of the same network and data in {self.path}, found another; "
+                    "choose another folder by --output"
+                )
+
+    def step(
+        self, name: str, title: str, settings: Mapping[str, Any], perform: Callable[[], Verdict]
+    ) -> dict[str, Any]:
+        """Finding of a step, which is performed unless it was with these settings.
+
+        Args:
+            name: Name of the step.
+            title: Its heading.
+            settings: All that its finding depends on, as JSON can hold it.
+            perform: Does the step.
+
+        Returns:
+            The verdict with `title`, `settings` and `seconds`.
+        """
+        key = json.loads(json.dumps(dict(settings)))
+        known: dict[str, Any] | None = self.content["steps"].get(name)
+        if known is not None and known["settings"] == key:
+            return known
+        if known is not None:  # what comes after rests on it
+            names = list(self.content["steps"])
+            for later in names[names.index(name) :]:
+                del self.content["steps"][later]
+        begin = time.perf_counter()
+        verdict = perform()
+        entry = {"title": title, "settings": key, **asdict(verdict), "seconds": time.perf_counter() - begin}
+        self.content["steps"][name] = entry
+        self.write()
+        return entry
+
+    def part(self, key: str, compute: Callable[[], Any]) -> Any:
+        """Result of a part of a step, computed unless it was.
+
+        Args:
+            key: Name of the part with all that it depends on.
+            compute: Gives what JSON can hold.
+        """
+        if key not in self.content["parts"]:
+            self.content["parts"][key] = compute()
+            self.write()
+        return self.content["parts"][key]
+
+    def write(self) -> None:
+        """Write `recipe.json`."""
+        write_json(self.path, self.content)
+
 
 FIXED: Final = ("EpochSeeder", "GradientClipper")
 """Handlers of the bundle's trainer that short trainings keep; the others save, validate or decay the rate."""
@@ -172,3 +283,33 @@ def losses_without_learning(parser: ConfigParser) -> tuple[float, float, Tensor]
         chance.append(float(loss(torch.zeros_like(logits), label)))
         counts += torch.bincount(label.flatten().cpu(), minlength=len(counts))
     return sum(found) / len(found), sum(chance) / len(chance), counts / counts.sum()
+
+
+def train_or_resume(case: Case, name: str, settings: Mapping[str, Any]) -> tuple[list[dict[str, str]], Path]:
+    """Train, or go on with the training of these settings that was interrupted.
+
+    Args:
+        case: What is to be trained.
+        name: Beginning of the folder's name.
+        settings: Settings beyond those of the case, by their id.
+
+    Returns:
+        Rows of the history, and the path of the best weights.
+
+    Raises:
+        ThoraxError: As for `train_network`.
+    """
+    values = case.shared() | dict(settings)
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:8]
+    folder = case.output / f"{name}-{digest}"
+    if not _is_finished(folder):
+        resume = (folder / LAST_NAME).is_file()
+        train_network(case.network, case.dataset_dir, folder, resume=resume, overlays=("steps",), **values)
+    with (folder / HISTORY_NAME).open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream)), folder / BEST_NAME
+
+
+def _is_finished(folder: Path) -> bool:
+    """Whether a run came to its end, be it early; such a one must not be told to go on."""
+    path = folder / MANIFEST_NAME
+    return path.is_file() and bool(json.loads(path.read_text(encoding="utf-8"))["finished"])

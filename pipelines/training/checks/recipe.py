@@ -10,16 +10,10 @@ from pipelines.core.manifest import write_manifest
 from pipelines.core.progress import Progress
 from pipelines.datasets.prepare import DATALIST_NAME, load_or_prepare
 from pipelines.models.bundle import load_config
-from pipelines.training.checks.case import Case
-from pipelines.training.checks.data_check import check_data
-from pipelines.training.checks.early import check_early
-from pipelines.training.checks.grid import search_grid
-from pipelines.training.checks.initial_loss import TOLERANCE, check_initial_loss
-from pipelines.training.checks.long_run import run_long
-from pipelines.training.checks.overfit import check_overfit
-from pipelines.training.checks.plan import SMOKE, Sizes, sizes_for
-from pipelines.training.checks.rates import sweep
-from pipelines.training.checks.record import RECIPE_NAME, Record
+from pipelines.training.checks.case import RECIPE_NAME, Case, Record
+from pipelines.training.checks.long_run import check_early, run_long
+from pipelines.training.checks.rates import SMOKE, Sizes, search_grid, sizes_for, sweep
+from pipelines.training.checks.sanity import TOLERANCE, check_data, check_initial_loss, check_overfit
 from pipelines.training.launch import check_settings
 
 CHECK_VOLUMES: Final = 12

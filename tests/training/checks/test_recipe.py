@@ -10,8 +10,8 @@ from report_folders import page_of
 
 from pipelines.core.errors import ConfigError
 from pipelines.training.checks import recipe
+from pipelines.training.checks.case import Verdict
 from pipelines.training.checks.recipe import run_recipe
-from pipelines.training.checks.record import Verdict
 
 DETAILS = {
     "check_data": {},

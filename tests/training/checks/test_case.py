@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.core.errors import ConfigError
-from pipelines.training.checks.record import RECIPE_NAME, Record, Verdict
+from pipelines.training.checks.case import RECIPE_NAME, Record, Verdict
 
 HEAD = {"network": "unet"}
 FOUND = Verdict(True, 1.0, "figure", "one", "as it should be", {"more": [1, 2]})
