@@ -146,7 +146,7 @@ def segment(
 ) -> None:
     """Segment volumes and cines; write label maps, indices, overlays and curves."""
     from pipelines.inference.segment import segment as segment_studies
-    from pipelines.reporting.terminal import indices_table
+    from pipelines.reporting.terminal import study_tables, warning_lines
 
     bundle = _known_bundle(bundle, trust)
     judge = judge_for(network, weights, device, thorough=quality, several=tta or ensemble, bundle=bundle)
@@ -155,10 +155,11 @@ def segment(
     )
     with progress_bar("Segmenting", console) as tell:
         report = segment_studies(inputs, output, predictor, judge=judge, progress=tell)
-    console.print(indices_table(report.results))
-    for result in report.results:
-        for warning in result.warnings:
-            say(f"{result.study}: {warning}")
+    for table in study_tables(report.results):
+        console.print(table)
+    notes = [(one.study, note) for one in report.results for note in (one.reason, *one.warnings) if note]
+    for line in warning_lines(notes):
+        say(line)
     for problem in report.problems:
         say(f"put aside {problem.path}: {problem.reason}")
     if report.passed_over:

@@ -49,9 +49,12 @@ app.add_typer(eda_app, name="eda")
 
 def main() -> None:
     """Entry point: a foreseen error is one message and exit code 1, without a traceback."""
-    logging.basicConfig(
-        level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=Console(stderr=True))]
-    )
+    screen = Console(stderr=True)
+    handlers = [RichHandler(console=screen)] if screen.is_terminal else None  # lines stay whole in a file
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=handlers)
+    logging.getLogger("pipelines.training.search").setLevel(logging.INFO)  # a line a trial
+    if not console.is_terminal:  # no bar is drawn there: a line an epoch instead
+        logging.getLogger("pipelines.training.monitor").setLevel(logging.INFO)
     # MONAI says at each start that an optional DICOM decoder for GPUs is not there.
     logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader", category=UserWarning)

@@ -81,12 +81,14 @@ def classify(
 ) -> None:
     """Tell pneumonia from healthy lungs in chest radiographs; write a table."""
     from pipelines.inference.classify import classify as classify_images
-    from pipelines.reporting.terminal import classification_table
+    from pipelines.reporting.terminal import classification_table, warning_lines
 
     classifier = _xray_model(network, model, weights=weights, threshold=threshold, device=device)
     with progress_bar("Classifying", console) as tell:
         report = classify_images(inputs, output, classifier, progress=tell)
     console.print(classification_table(report.results))
+    for line in warning_lines((one.image.name, text) for one in report.results for text in one.warnings):
+        say(line)
     for problem in report.problems:
         say(f"put aside {problem.path}: {problem.reason}")
     say(f"table in {report.table}")

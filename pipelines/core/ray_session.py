@@ -1,5 +1,6 @@
 """Ray, joined where it runs or started here, for the time of a block."""
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,7 +39,7 @@ def ray_session(
         raise missing_extra(part, extra, error) from error
     try:
         if address:
-            ray.init(address=address, log_to_driver=False)
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         else:
             ray.init(
                 address="local",  # else it would join what another job started here, or RAY_ADDRESS names
@@ -46,6 +47,7 @@ def ray_session(
                 include_dashboard=False,
                 object_store_memory=OBJECT_STORE_BYTES,
                 log_to_driver=False,
+                logging_level=logging.ERROR,
             )
     except (ConnectionError, ValueError) as error:
         raise ConfigError(f"expected a Ray cluster at {address}, found {error}") from error

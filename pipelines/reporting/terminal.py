@@ -1,11 +1,12 @@
 """Tables on the terminal: those of documents, and those of commands that write no document."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
 from rich.table import Table as RichTable
 
+from pipelines.core.labels import AcdcLabel
 from pipelines.reporting.document import Table, number
 
 if TYPE_CHECKING:
@@ -13,18 +14,24 @@ if TYPE_CHECKING:
     from pipelines.inference.study_result import StudyResult
     from pipelines.training.search import Trial
 
+MAX_NAMES = 3
+"""Names that a warning is shown with."""
+
+VOLUMES = (AcdcLabel.LV, AcdcLabel.RV, AcdcLabel.MYO)
+
 MAX_ROWS = 40
 """Rows that a table on the terminal shows."""
 
 INDICES = {
-    "LV EDV mL": "lv_edv_ml",
-    "LV ESV mL": "lv_esv_ml",
-    "LV EF %": "lv_ef_percent",
-    "RV EDV mL": "rv_edv_ml",
-    "RV ESV mL": "rv_esv_ml",
-    "RV EF %": "rv_ef_percent",
-    "mass g": "myo_mass_ed_g",
+    "LV EDV\nmL": "lv_edv_ml",
+    "LV ESV\nmL": "lv_esv_ml",
+    "LV EF\n%": "lv_ef_percent",
+    "RV EDV\nmL": "rv_edv_ml",
+    "RV ESV\nmL": "rv_esv_ml",
+    "RV EF\n%": "rv_ef_percent",
+    "mass\ng": "myo_mass_ed_g",
 }
+"""Titles, in two lines so that the table fits 80 columns, and the indices below them."""
 
 
 def render(table: Table, *, show_lines: bool = False) -> RichTable:
@@ -36,7 +43,7 @@ def render(table: Table, *, show_lines: bool = False) -> RichTable:
     """
     shown = RichTable(title=escape(table.caption) or None, title_justify="left", show_lines=show_lines)
     for place, title in enumerate(table.header):
-        shown.add_column(escape(title), justify="right" if place else "left")
+        shown.add_column(escape(title), justify="right" if place else "left", overflow="fold")
     rows = table.texts()
     for row in rows[:MAX_ROWS]:
         shown.add_row(*map(escape, row))
@@ -45,22 +52,41 @@ def render(table: Table, *, show_lines: bool = False) -> RichTable:
     return shown
 
 
-def indices_table(results: Sequence["StudyResult"]) -> RichTable:
-    """Volumes and ejection fractions, a row for each study."""
-    rows = [
-        [one.study, *(number(getattr(one.indices, name), 1) for name in INDICES.values()), one.reason]
-        for one in results
+def study_tables(results: Sequence["StudyResult"]) -> list[RichTable]:
+    """Volumes and ejection fractions, a row for each study; apart from them volumes of unknown phase."""
+    rows, unknown = [], []
+    for one in results:
+        if one.volumes_ml:
+            unknown.append([one.study, *(number(one.volumes_ml[label], 1) for label in VOLUMES)])
+        else:
+            indices = (getattr(one.indices, name) for name in INDICES.values())
+            rows.append([one.study, *(number(value, 1) for value in indices)])
+    tables = [
+        Table("", ["study", *INDICES], rows),
+        Table("Volumes, phase unknown", ["study", *(f"{label.name} mL" for label in VOLUMES)], unknown),
     ]
-    return render(Table("", ["study", *INDICES, "why empty"], rows))
+    return [render(table) for table in tables if table.rows]
 
 
 def classification_table(results: Sequence["ClassifiedXray"]) -> RichTable:
-    """Probability, decision and warnings of radiographs."""
-    rows = [
-        [one.image.name, f"{one.probability:.3f}", one.decision.value.lower(), "; ".join(one.warnings)]
-        for one in results
+    """Probability and decision of radiographs."""
+    rows = [[one.image.name, f"{one.probability:.3f}", one.decision.value.lower()] for one in results]
+    return render(Table("", ["image", "pneumonia", "decision"], rows))
+
+
+def warning_lines(warnings: Iterable[tuple[str, str]]) -> list[str]:
+    """A line for each warning with the names that it is about, or their number if there are many.
+
+    Args:
+        warnings: Name and warning, in any order.
+    """
+    names: dict[str, list[str]] = {}
+    for name, warning in warnings:
+        names.setdefault(warning, []).append(name)
+    return [
+        f"{', '.join(those) if len(those) <= MAX_NAMES else f'{len(those)} of them'}: {warning}"
+        for warning, those in names.items()
     ]
-    return render(Table("", ["image", "pneumonia", "decision", "warnings"], rows))
 
 
 def trials_table(trials: Sequence["Trial"]) -> RichTable:

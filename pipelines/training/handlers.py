@@ -84,6 +84,7 @@ class TimeBudget:
         self._start = self.clock()
 
     def _stop_in_time(self, engine: Engine) -> None:
+        engine.state.seconds_left = (1.0 - self.spent) * self.seconds
         if self.spent < 1.0:
             return
         self.evaluator.run(engine.state.epoch)

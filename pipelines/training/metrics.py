@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from ignite.engine import Engine
 from ignite.metrics import Metric
 from monai.utils import evenly_divisible_all_gather
 from sklearn.metrics import roc_auc_score
@@ -40,6 +41,10 @@ class ClassMetrics(Metric):
         logits, labels = output
         self._logits += [torch.as_tensor(item).detach().float().cpu().reshape(-1, 2) for item in logits]
         self._labels += [torch.as_tensor(item).cpu().reshape(-1) for item in labels]
+
+    def completed(self, engine: Engine, name: str) -> None:
+        """Add all scores to the engine's metrics; `name` is one of them, the one that MONAI compares."""
+        engine.state.metrics.update(self.compute())
 
     def compute(self) -> dict[str, float]:
         """Scores over all images; what is not defined, as AUROC of one class, is NaN."""

@@ -1,8 +1,10 @@
-"""What a run leaves to look at: TensorBoard with pictures, a CSV of its history, log lines."""
+"""What a run leaves to look at: TensorBoard with pictures, a CSV of its history, a log of its epochs."""
 
 import csv
 import logging
+import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -77,6 +79,7 @@ def _tinted(grey: torch.Tensor, onehot: torch.Tensor) -> torch.Tensor:
 
 logger = logging.getLogger(__name__)
 HISTORY_NAME = "history.csv"
+LOG_NAME = "training.log"
 
 
 class Pictures(Protocol):
@@ -92,8 +95,8 @@ class Pictures(Protocol):
 class TrainingMonitor:
     """Record losses, learning rate, validation scores and pictures of a run.
 
-    Each epoch is a row of `history.csv` and a point in TensorBoard, with the metrics
-    of trainer and evaluator; after a validation, pictures are drawn.
+    Each epoch is a row of `history.csv`, a point in TensorBoard and a line of `training.log`, with the
+    metrics of trainer and evaluator; after a validation, pictures are drawn.
 
     Args:
         folder: Folder of the run.
@@ -116,6 +119,8 @@ class TrainingMonitor:
         self._loss_sum = 0.0
         self._batches = 0
         self._metrics: dict[str, float] = {}
+        self._began: float | None = None
+        self._epochs = 0
         self._pictures = pictures
         self._writer: SummaryWriter | None = None
         evaluator.add_event_handler(Events.EPOCH_COMPLETED, self._keep_metrics)
@@ -123,6 +128,7 @@ class TrainingMonitor:
     def attach(self, engine: Engine) -> None:
         """Record from the trainer's events; attach it after validation."""
         engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.EPOCH_STARTED, self._start_clock)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._add_loss)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._write_epoch)
         engine.add_event_handler(Events.COMPLETED, self._close)
@@ -170,7 +176,25 @@ class TrainingMonitor:
         scores = ", ".join(
             f"{name} {value:.4g}" for name, value in row.items() if name not in ("epoch", "iteration")
         )
-        logger.info("epoch %d of %d: %s", epoch, engine.state.max_epochs, scores)
+        self._log(f"epoch {epoch}{self._time_left(engine)}: {scores}")
+
+    def _start_clock(self, engine: Engine) -> None:
+        self._began = self._began or time.perf_counter()
+        self._epochs += 1
+
+    def _time_left(self, engine: Engine) -> str:
+        """Epochs and minutes that the run has at most: early stopping may end it before."""
+        epoch, last = engine.state.epoch, engine.state.max_epochs
+        seconds = getattr(engine.state, "seconds_left", None)  # of a training by the clock
+        if seconds is not None:
+            return f" (at most {seconds / 60:.1f} min left)"
+        spent = time.perf_counter() - (self._began or 0.0)
+        return f" of {last} (at most {spent / self._epochs * (last - epoch) / 60:.1f} min left)"
+
+    def _log(self, line: str) -> None:
+        logger.info(line)
+        with (self.folder / LOG_NAME).open("a", encoding="utf-8") as stream:
+            stream.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {line}\n")
 
     def _close(self, engine: Engine) -> None:
         if self._writer is not None:

@@ -372,7 +372,10 @@ def _run(
                 ),
             ),
             run_config=tune.RunConfig(
-                name=network, storage_path=str(state), callbacks=[JsonLoggerCallback()], verbose=1
+                name=network,
+                storage_path=str(state),
+                callbacks=[JsonLoggerCallback(), _trial_lines(task_of(network).scores[0])],
+                verbose=0,
             ),
         )
     results = tuner.fit()
@@ -380,10 +383,32 @@ def _run(
         logger.warning("a trial failed: %s", error)
 
 
+def _trial_lines(score: str) -> Any:
+    """A callback of Ray Tune that logs a line for each trial that ends, in place of Ray's own tables."""
+    from ray.tune import Callback
+
+    class TrialLines(Callback):
+        def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            ended = sum(each.is_finished() for each in trials)
+            result = trial.last_result
+            logger.info(
+                "trial %s ended after epoch %s (%d of %d started): %s %.4f",
+                trial.trial_id,
+                result.get(TIME),
+                ended,
+                len(trials),
+                score,
+                result.get(score, float("nan")),
+            )
+
+    return TrialLines()
+
+
 @contextmanager
 def _ray(options: SearchOptions) -> Iterator[None]:
     """Ray, joined or started for the time of the block."""
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # it would end as if all trials were done
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the new one prints tables at any verbosity
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1")  # a killed search loses a second, not a trial
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # each trial has a history of its own
     with ray_session(options.address, cpus=options.concurrency, part="ray.tune", extra="tune"):

@@ -97,3 +97,13 @@ def _steps(transform: Compose) -> list[object]:
         for step in transform.transforms
         for inner in (_steps(step) if isinstance(step, Compose) else [step])
     ]
+
+
+def test_label_maps_next_to_the_images_are_not_segmented(tmp_path: Path) -> None:
+    for name in ("a_frame01.nii.gz", "a_frame01_gt.nii.gz", "b.nii.gz"):
+        (tmp_path / name).touch()
+    parser = ConfigParser()
+    parser.read_config(config_files("unet", "inference"))
+    parser["dataset_dir"] = str(tmp_path)
+    images = [Path(item["image"]).name for item in parser.get_parsed_content("datalist")]
+    assert images == ["a_frame01.nii.gz", "b.nii.gz"]

@@ -12,12 +12,15 @@ from report_folders import PNG
 from rich.console import Console
 
 from pipelines.core.errors import ConfigError, DataError
+from pipelines.core.indices import indices_from_volumes
+from pipelines.core.labels import AcdcLabel
+from pipelines.inference.study_result import StudyResult
 from pipelines.reporting.document import Document, Picture, Section, Table
 from pipelines.reporting.html import html_text, require_pdf, write_html, write_pdf
 from pipelines.reporting.language import read_language
 from pipelines.reporting.markdown import block_marks, write_page
 from pipelines.reporting.slides import write_slides
-from pipelines.reporting.terminal import render
+from pipelines.reporting.terminal import render, study_tables, warning_lines
 
 TABLE = Table("Dice by structure", ["structure", "Dice"], [["RV", "0.912"], ["LV", 0.5], ["MYO", None]])
 
@@ -115,6 +118,30 @@ def test_a_missing_picture_leaves_no_page(tmp_path: Path) -> None:
 def test_a_bar_in_a_cell_does_not_end_it(tmp_path: Path) -> None:
     shown = Document("A", "", [Section("s", tables=[Table("t", ["a", "b"], [["x|y", "z"]])])])
     assert "| x\\|y | z |" in as_markdown(tmp_path, shown)
+
+
+def test_the_table_of_studies_fits_80_columns_and_shows_volumes_of_unknown_phase() -> None:
+    volumes = {AcdcLabel.RV: 101.5, AcdcLabel.MYO: 102.5, AcdcLabel.LV: 103.5}
+    measured = StudyResult(
+        "patient001_with_a_long_name_4d", "1", indices=indices_from_volumes(volumes, volumes)
+    )
+    text = io.StringIO()
+    for table in study_tables([measured, StudyResult("one", "2", volumes_ml=volumes)]):
+        Console(file=text, width=80).print(table)
+    shown = text.getvalue()
+    assert "…" not in shown
+    assert [line.split()[1::2] for line in shown.splitlines() if "one" in line] == [
+        ["one", "103.5", "101.5", "102.5"]
+    ]
+    assert "Volumes, phase unknown" in shown
+
+
+def test_a_warning_is_shown_once_for_all_that_it_is_about() -> None:
+    many = [(f"image{number}", "it is small") for number in range(4)]
+    assert warning_lines([("a", "it is turned"), *many, ("b", "it is turned")]) == [
+        "a, b: it is turned",
+        "4 of them: it is small",
+    ]
 
 
 def test_the_terminal_shows_how_many_rows_are_left_out() -> None:

@@ -76,6 +76,7 @@ def test_training_stops_after_the_iteration_in_which_the_time_is_up(clock: Clock
     TimeBudget(7.0, evaluator=evaluator, clock=clock).attach(trainer)
     trainer.run([0] * 5, max_epochs=100)
     assert trainer.state.iteration == 7
+    assert trainer.state.seconds_left == 0.0  # type: ignore[attr-defined]
     assert completed == [5, 7]  # the broken-off epoch still counts as one, for checkpoints and history
     assert validated == [2]
 

@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from ignite.engine import Engine
 from torch import Tensor
 
 from pipelines.training.metrics import ClassMetrics, VolumeMetrics
@@ -24,6 +25,14 @@ def test_scores_of_batches_are_those_of_all_images_together() -> None:
 
 def test_auroc_of_one_class_is_not_defined() -> None:
     assert math.isnan(scores([[2, 0], [0, 2]], [1, 1])["val_auroc"])
+
+
+def test_all_scores_are_numbers_of_the_engine_and_the_one_it_is_attached_as_is_among_them() -> None:
+    engine = Engine(lambda engine, batch: (list(torch.tensor([[2.0, 0.0], [0.0, 2.0]])), [0, 1]))
+    ClassMetrics(lambda output: output, prefix="val_").attach(engine, "val_auroc")
+    metrics = engine.run([0]).metrics
+    assert metrics["val_auroc"] == metrics["val_accuracy"] == 1.0
+    assert all(isinstance(value, float) for value in metrics.values())
 
 
 def onehot(*values: int) -> Tensor:

@@ -54,6 +54,17 @@ def test_each_epoch_is_a_row_with_its_mean_loss(tmp_path: Path) -> None:
     assert (second["epoch"], second["val_mean_dice"]) == ("2", "0.2")
 
 
+def test_each_epoch_is_a_line_of_the_log_and_a_resumed_run_adds_its_own(tmp_path: Path) -> None:
+    run(tmp_path, 2)
+    run(tmp_path, 3, first=2)
+    lines = (tmp_path / "training.log").read_text(encoding="utf-8").splitlines()
+    assert [line.split(" ", 2)[2].split(" (")[0] for line in lines] == [
+        "epoch 1 of 2",
+        "epoch 2 of 2",
+        "epoch 3 of 3",
+    ]
+
+
 def test_a_resumed_run_keeps_the_rows_before_and_replaces_those_after(tmp_path: Path) -> None:
     run(tmp_path, 3)
     run(tmp_path, 4, first=2, losses=(5.0,))
@@ -93,6 +104,6 @@ def test_every_epoch_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture)
         run(tmp_path, 2)
     logged = [record.message for record in caplog.records if record.name == "pipelines.training.monitor"]
     assert logged == [
-        "epoch 1 of 2: train_loss 2, learning_rate 0.5",
-        "epoch 2 of 2: train_loss 2, learning_rate 0.5, val_mean_dice 0.2",
+        "epoch 1 of 2 (at most 0.0 min left): train_loss 2, learning_rate 0.5",
+        "epoch 2 of 2 (at most 0.0 min left): train_loss 2, learning_rate 0.5, val_mean_dice 0.2",
     ]
