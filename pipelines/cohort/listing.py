@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pandas as pd
 
-from pipelines.core.errors import DataError
+from pipelines.core.errors import DataError, cause
 from pipelines.core.records import Problem
 from pipelines.inference.inputs import Study, StudyKind, UniqueNames, find_studies
 
@@ -134,7 +134,7 @@ def _read_table(manifest: Path) -> pd.DataFrame:
         separator = ";" if ";" in start and "," not in start else ","
         return pd.read_csv(manifest, dtype=str, keep_default_na=False, sep=separator, encoding="utf-8-sig")
     except (OSError, ValueError) as error:  # pandas and pyarrow raise kinds of ValueError
-        raise DataError(f"expected a table of studies in {manifest}, found {error}") from error
+        raise DataError(f"expected a table of studies in {manifest}, found {cause(error)}") from error
 
 
 def _paths(cell: Any) -> list[str]:

@@ -15,7 +15,7 @@ from pipelines.cohort.listing import CohortStudy, list_studies
 from pipelines.cohort.model import ModelSource
 from pipelines.cohort.results import forget_failed, read_results, write_results
 from pipelines.cohort.worker import BEGUN_NAME, MASKS_NAME, CohortWorker, Task, attempts_of
-from pipelines.core.errors import ConfigError, OutputError
+from pipelines.core.errors import ConfigError, OutputError, cause
 from pipelines.core.files import only_one, output_folder, write_csv, write_json
 from pipelines.core.manifest import write_manifest
 from pipelines.core.progress import Progress
@@ -160,7 +160,7 @@ def _begin(output: Path, source: Path, record: Mapping[str, str], *, resume: boo
     try:
         began = json.loads(path.read_text(encoding="utf-8"))["model"]
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ConfigError(f"expected how a cohort began in {path}, found {error!r}") from error
+        raise ConfigError(f"expected how a cohort began in {path}, found {cause(error)}") from error
     if began != record:
         other = [name for name in record if record[name] != began.get(name)]
         raise ConfigError(

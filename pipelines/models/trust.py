@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from pipelines.core.errors import ConfigError
+from pipelines.core.errors import ConfigError, cause
 from pipelines.core.files import write_json
 
 SHIPPED_NAME: Final = "checksums.json"
@@ -100,7 +100,7 @@ def read_trusted() -> dict[str, dict[str, Any]]:
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(
-            f"expected the trusted bundles in {path}, found {error!r}; delete it and trust them again"
+            f"expected the trusted bundles in {path}, found {cause(error)}; delete it and trust them again"
         ) from error
 
 

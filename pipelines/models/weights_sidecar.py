@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from pipelines.core.errors import ConfigError
+from pipelines.core.errors import ConfigError, cause
 from pipelines.core.files import write_json, write_text
 
 OPERATING_POINT_NAME: Final = "operating_point.json"
@@ -33,7 +33,7 @@ def read_threshold(folder: Path) -> float:
     try:
         return float(json.loads(path.read_text(encoding="utf-8"))["threshold"])
     except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"expected a threshold in {path}, found {error!r}") from error
+        raise ConfigError(f"expected a threshold in {path}, found {cause(error)}") from error
 
 
 def write_threshold(folder: Path, threshold: float, **details: Any) -> Path:
@@ -66,7 +66,7 @@ def read_network(folder: Path, network: str) -> dict[str, Any]:
         name, settings = str(content["architecture"]), dict(content["settings"])
         check_plain(settings)
     except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"expected a network and its settings in {path}, found {error!r}") from error
+        raise ConfigError(f"expected a network and its settings in {path}, found {cause(error)}") from error
     if name != network.removesuffix("_tuned"):
         raise ConfigError(f"expected weights of {network}, found those of {name} in {folder}; give --network")
     return settings
@@ -120,7 +120,7 @@ def read_seen(folder: Path) -> frozenset[str] | None:
     try:
         return frozenset(str(digest) for digest in json.loads(path.read_text(encoding="utf-8"))["images"])
     except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"expected hashes of training images in {path}, found {error!r}") from error
+        raise ConfigError(f"expected hashes of training images in {path}, found {cause(error)}") from error
 
 
 def write_seen(folder: Path, images: Iterable[str]) -> Path:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from pipelines.core.errors import DataError
+from pipelines.core.errors import DataError, cause
 from pipelines.core.progress import Progress
 from pipelines.core.volume import check_same_grid, read_label, read_volume, write_label
 from pipelines.evaluation.dice import MEAN, STRUCTURES, structure_dice
@@ -133,7 +133,7 @@ def read_measured(path: Path) -> list[Measured]:
         with path.open(encoding="utf-8", newline="") as stream:
             return [_from_row(row) for row in csv.DictReader(stream)]
     except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"expected a table of measured images at {path}, found {error!r}") from error
+        raise DataError(f"expected a table of measured images at {path}, found {cause(error)}") from error
 
 
 def _from_row(row: dict[str, str]) -> Measured:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from pipelines.core.errors import ConfigError
+from pipelines.core.errors import ConfigError, cause
 from pipelines.core.files import write_json
 from pipelines.evaluation.dice import MEAN, STRUCTURES
 from pipelines.quality.features import Features, feature_key
@@ -123,7 +123,7 @@ def read_quality(path: Path) -> QualityModels:
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
-            f"expected the quality model of 'thorax fit-quality' at {path}, found {error!r}; fit it again"
+            f"expected the quality model of 'thorax fit-quality' at {path}, found {cause(error)}; fit it"
         ) from error
 
 

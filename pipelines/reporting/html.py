@@ -10,8 +10,8 @@ from markupsafe import Markup, escape
 from PIL import ImageFile
 
 import pipelines
-from pipelines.core.errors import ConfigError
 from pipelines.core.files import atomic_path, write_text
+from pipelines.core.install import missing_extra
 from pipelines.reporting.document import Document, cell_text
 from pipelines.reporting.language import (
     DEFAULT,
@@ -102,10 +102,8 @@ def require_pdf() -> Any:
     try:
         import weasyprint
     except (ImportError, OSError) as error:  # OSError: Pango is not there
-        raise ConfigError(
-            f"expected WeasyPrint and Pango for a PDF, found {error}; run pip install 'thorax[report]', "
-            "install Pango (Debian and Ubuntu: libpangoft2-1.0-0), or leave the PDF out by --format"
-        ) from error
+        otherwise = "install Pango (Debian and Ubuntu: libpangoft2-1.0-0), or leave the PDF out by --format"
+        raise missing_extra("WeasyPrint and Pango for a PDF", "report", error, otherwise) from error
     finally:
         ImageFile.LOAD_TRUNCATED_IMAGES = truncated
     return weasyprint

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from PIL import Image
 
-from pipelines.core.errors import ConfigError
 from pipelines.core.files import atomic_path
+from pipelines.core.install import missing_extra
 from pipelines.reporting.document import BarChart, Document, Picture, Section, Table, cell_text
 from pipelines.reporting.html import is_foreign, marked
 from pipelines.reporting.language import Language
@@ -108,10 +108,8 @@ def require_slides() -> Any:
     try:
         import pptx
     except ImportError as error:
-        raise ConfigError(
-            f"expected python-pptx for slides, found {error}; run pip install 'thorax[report]', or leave "
-            "the slides out by --format"
-        ) from error
+        otherwise = "leave the slides out by --format"
+        raise missing_extra("python-pptx for slides", "report", error, otherwise) from error
     return pptx
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipelines.core.errors import DataError
+from pipelines.core.errors import DataError, cause
 from pipelines.core.manifest import MANIFEST_NAME
 from pipelines.reporting.document import Document
 from pipelines.reporting.language import Language
@@ -115,7 +115,7 @@ def from_content(kind: Kind, own: Sequence[Source], make: Callable[[], Made]) ->
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         files = ", ".join(str(source.folder / kind.marker) for source in own)
         raise DataError(
-            f"expected {files} of '{kind.command}' of this version, found {error!r}; run the command again"
+            f"expected {files} of '{kind.command}' of this version, found {cause(error)}; run it again"
         ) from error
 
 
@@ -177,7 +177,7 @@ def _content(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise DataError(f"expected JSON in {path}, found {error!r}; run its command again") from error
+        raise DataError(f"expected JSON in {path}, found {cause(error)}; run its command again") from error
     if not isinstance(content, dict):
         raise DataError(
             f"expected an object in {path}, found {type(content).__name__}; run its command again"

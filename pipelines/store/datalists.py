@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-from pipelines.core.errors import DataError
+from pipelines.core.errors import DataError, cause
 from pipelines.core.files import write_text
 from pipelines.datasets.prepare import DATALIST_NAME, VOLUMES_NAME
 
@@ -91,7 +91,7 @@ def _read(path: Path) -> dict[str, Any]:
             raise TypeError("no folder as its root")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"expected a datalist in {path}, found {error!r}; prepare the dataset again"
+            f"expected a datalist in {path}, found {cause(error)}; prepare the dataset again"
         ) from error
     return dict(content)
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from pipelines.core.errors import ConfigError
+from pipelines.core.errors import ConfigError, cause
 from pipelines.datasets.readers import find_reader
 
 LICENCE_STEMS: Final = ("license", "licence", "data_license", "data_licence", "copying", "terms")
@@ -76,7 +76,7 @@ def _read(path: Path) -> str:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"expected terms as text in {path}, found {error}") from error
+        raise ConfigError(f"expected terms as text in {path}, found {cause(error)}") from error
     if not text.strip() or len(text) > LONGEST:
         raise ConfigError(f"expected terms of 1 to {LONGEST} characters in {path}, found {len(text)}")
     return text

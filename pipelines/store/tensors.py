@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import torch
 
-from pipelines.core.errors import ConfigError, DataError
+from pipelines.core.errors import ConfigError, DataError, cause
 from pipelines.core.files import atomic_path
 from pipelines.models.checkpoints import save_state
 
@@ -44,7 +44,8 @@ def checkpoint_to_safetensors(checkpoint: Path, target: Path) -> None:
     try:
         content = torch.load(checkpoint, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise ConfigError(f"expected a PyTorch weights file, found {checkpoint}: {error}") from error
+        found = cause(error) if isinstance(error, OSError) else "something else"
+        raise ConfigError(f"expected a PyTorch weights file, found {found} in {checkpoint}") from error
     wrapped = isinstance(content, dict) and set(content) == {"model"}
     state = content["model"] if wrapped else content
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):

@@ -11,7 +11,7 @@ import yaml
 from ignite.engine import Engine, Events
 from monai.bundle import ConfigWorkflow
 
-from pipelines.core.errors import ConfigError, ThoraxError
+from pipelines.core.errors import ConfigError, ThoraxError, cause
 from pipelines.core.progress import Progress
 from pipelines.models.bundle import bundle_of, config_files, load_config
 from pipelines.models.checkpoints import BEST_NAME
@@ -149,7 +149,7 @@ def read_settings(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"expected settings in {path}, found {error}") from error
+        raise ConfigError(f"expected settings in {path}, found {cause(error)}") from error
     if not isinstance(content, dict):
         raise ConfigError(
             f"expected lines such as 'max_epochs: 10' in {path}, found {type(content).__name__}"

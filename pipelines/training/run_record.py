@@ -11,7 +11,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from pipelines.core.errors import DataError
+from pipelines.core.errors import DataError, cause
 from pipelines.core.labels import FOREGROUND, LABEL_COLORS, LABEL_NAMES
 from pipelines.core.manifest import MANIFEST_NAME
 from pipelines.datasets.prepare import ALL_PATIENTS
@@ -71,7 +71,7 @@ def read_history(history: Path) -> dict[str, Series]:
             series[name] = [epoch for epoch, _ in points], [value for _, value in points]
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
         raise DataError(
-            f"expected the history of a training with an epoch at least, found {history}: {error!r}; "
+            f"expected the history of a training with an epoch at least, found {history}: {cause(error)}; "
             "name the history.csv in the folder of a run"
         ) from error
     return series
@@ -146,7 +146,7 @@ def read_run(folder: Path) -> RunRecord:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"expected a training run whose {MANIFEST_NAME} has command, network and batch_size, found "
-            f"{folder}: {error!r}; add what is missing to the file, or train with this version"
+            f"{folder}: {cause(error)}; add what is missing to the file, or train with this version"
         ) from error
     fold: int | None = manifest.get("fold")
     return RunRecord(

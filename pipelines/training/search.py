@@ -13,7 +13,7 @@ from typing import Any, Final
 import yaml
 from torch.utils.tensorboard import SummaryWriter
 
-from pipelines.core.errors import ConfigError, DataError
+from pipelines.core.errors import ConfigError, DataError, cause
 from pipelines.core.files import output_folder, write_csv, write_json, write_text
 from pipelines.core.manifest import MANIFEST_NAME, write_manifest
 from pipelines.core.ray_session import ray_session
@@ -319,7 +319,7 @@ def _kept_options(output: Path, options: SearchOptions, *, resume: bool) -> Sear
         began = json.loads(path.read_text(encoding="utf-8"))
         return SearchOptions(**began | {"concurrency": options.concurrency, "address": options.address})
     except (OSError, ValueError, TypeError) as error:
-        raise ConfigError(f"expected the options of a search in {path}, found {error!r}") from error
+        raise ConfigError(f"expected the options of a search in {path}, found {cause(error)}") from error
 
 
 def _run(
@@ -483,5 +483,5 @@ def _read_scored(run: Path, *, drawn: bool) -> tuple[dict[str, Any], float]:
     except (OSError, ValueError, TypeError, KeyError, IndexError, yaml.YAMLError, ConfigError) as error:
         needed = SETTINGS_NAME if drawn else MANIFEST_NAME
         raise DataError(
-            f"expected a training run with {needed} and a validation, found {run}: {error!r}"
+            f"expected a training run with {needed} and a validation, found {run}: {cause(error)}"
         ) from error

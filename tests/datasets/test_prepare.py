@@ -146,11 +146,20 @@ def test_a_disk_that_fills_up_leaves_the_datalist_before(
     assert (tmp_path / "out" / "datalist.json").read_text(encoding="utf-8") == before
 
 
-@pytest.mark.parametrize("content", [None, "no json", "[]", "{}", '{"volumes": []}'])
-def test_what_is_no_datalist_is_refused(tmp_path: Path, content: str | None) -> None:
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (None, "no such file"),
+        ("no json", "no JSON"),
+        ("[]", "list indices"),
+        ("{}", "no 'volumes' in it"),
+        ('{"volumes": []}', "nothing in it"),
+    ],
+)
+def test_what_is_no_datalist_is_refused(tmp_path: Path, content: str | None, found: str) -> None:
     if content is not None:
         (tmp_path / "datalist.json").write_text(content, encoding="utf-8")
-    with pytest.raises(DataError, match="expected a datalist of volumes, found .*thorax prepare acdc"):
+    with pytest.raises(DataError, match=f"a datalist of volumes at .*, found {found}.*thorax prepare acdc"):
         read_datalist(tmp_path)
 
 

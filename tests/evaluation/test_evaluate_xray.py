@@ -10,7 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from pipelines.core.errors import ConfigError, DataError
 from pipelines.datasets.duplicates import pixel_hash
 from pipelines.datasets.xray_image import read_xray
-from pipelines.evaluation.evaluate_xray import evaluate_xray
+from pipelines.evaluation.evaluate_xray import evaluate_xray, read_cases
 
 
 class Brightness:
@@ -97,3 +97,9 @@ def test_patients_that_the_weights_were_trained_on_are_named_and_left_out_on_req
     assert evaluate_xray(root, tmp_path / "unknown", Brightness())["seen_patients"] is None
     with pytest.raises(ConfigError, match=r"expected weights with a list of the images .* found none"):
         evaluate_xray(root, tmp_path / "refused", Brightness(), unseen_only=True)
+
+
+def test_an_evaluation_of_hearts_is_named_as_such(tmp_path: Path) -> None:
+    (tmp_path / "metrics.json").write_text('{"cases": [{"patient": "a", "dice": {}}]}', encoding="utf-8")
+    with pytest.raises(DataError, match="expected an evaluation of radiographs .*, found one of hearts"):
+        read_cases(tmp_path)

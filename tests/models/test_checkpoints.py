@@ -164,7 +164,7 @@ def test_weights_that_do_not_fit_are_refused_with_the_first_keys(tmp_path: Path)
 
 
 def test_a_missing_weights_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"expected weights at .*model\.pt, found none; train them"):
+    with pytest.raises(ConfigError, match=r"expected weights at .*model\.pt, found no such file; train them"):
         load_weights(nn.Linear(1, 1), tmp_path / "model.pt")
 
 

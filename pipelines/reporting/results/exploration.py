@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import pandas as pd
 
-from pipelines.core.errors import DataError
+from pipelines.core.errors import DataError, cause
 from pipelines.core.labels import LABEL_NAMES, AcdcLabel
 from pipelines.core.records import Phase
 from pipelines.exploration.section_shift import SECTIONS, SIGNIFICANT
@@ -192,7 +192,7 @@ def _survey(source: Source) -> pd.DataFrame:
         frame = pd.read_csv(path)
         frame[["section", "label_findings"]] = frame[["section", "label_findings"]].fillna("")
     except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"expected {path} of 'thorax eda', found {error!r}; explore again") from error
+        raise DataError(f"expected {path} of 'thorax eda', found {cause(error)}; explore again") from error
     return frame
 
 

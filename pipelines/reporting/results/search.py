@@ -4,7 +4,7 @@ import csv
 from collections.abc import Sequence
 from typing import Final
 
-from pipelines.core.errors import DataError
+from pipelines.core.errors import DataError, cause
 from pipelines.reporting.document import Document, Section, Table
 from pipelines.reporting.source import Context, Kind, Source
 from pipelines.training.search import TABLE_NAME
@@ -37,7 +37,9 @@ def _section(source: Source) -> Section:
             rows = list(csv.DictReader(stream))
         header = list(rows[0])
     except (OSError, IndexError) as error:
-        raise DataError(f"expected a search of 'thorax tune' in {source.folder}, found {error!r}") from error
+        raise DataError(
+            f"expected a search of 'thorax tune' in {source.folder}, found {cause(error)}"
+        ) from error
     cells = [[_short(row[name]) for name in header] for row in rows[:MOST_TRIALS]]
     caption = f"The {len(cells)} best of {len(rows)} trials, by AUROC on validation"
     table = Table(caption, [name.replace("_", " ") for name in header], cells)

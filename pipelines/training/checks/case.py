@@ -15,7 +15,7 @@ from ignite.engine import Engine, Events
 from monai.bundle import ConfigParser
 from torch import Tensor
 
-from pipelines.core.errors import ConfigError
+from pipelines.core.errors import ConfigError, cause
 from pipelines.core.files import output_folder, write_json
 from pipelines.core.manifest import MANIFEST_NAME
 from pipelines.datasets.prepare import read_datalist, select
@@ -73,7 +73,7 @@ class Record:
                 self.content["steps"], self.content["parts"] = found["steps"], found["parts"]
             except (OSError, ValueError, KeyError, TypeError) as error:
                 raise ConfigError(
-                    f"expected a recipe to go on with in {self.path}, found {error!r}"
+                    f"expected a recipe to go on with in {self.path}, found {cause(error)}"
                 ) from error
             if not same:
                 raise ConfigError(

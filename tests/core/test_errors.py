@@ -1,0 +1,39 @@
+"""What the user is shown of an error from below."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipelines.core.errors import cause
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (None, "no such file"),
+        (b"hello", "no JSON"),
+        (b"\xff\xfe\x00", "no text in UTF-8"),
+        (b"{}", "no 'cases' in it"),
+        (b'{"cases": []}', "nothing in it"),
+    ],
+    ids=["missing", "text", "binary", "other", "empty"],
+)
+def test_a_file_that_does_not_fit_is_described_in_plain_words(
+    text: bytes | None, expected: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "metrics.json"
+    if text is not None:
+        path.write_bytes(text)
+    with pytest.raises((OSError, ValueError, LookupError)) as raised:
+        json.loads(path.read_text(encoding="utf-8"))["cases"][0]
+    assert cause(raised.value) == expected
+
+
+def test_a_folder_in_the_place_of_a_file_and_other_errors_are_described(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError) as raised:
+        tmp_path.read_bytes()
+    assert cause(raised.value) == "a folder"
+    assert cause(PermissionError(13, "Permission denied")) == "permission denied"
+    assert cause(ValueError("shape 3")) == "shape 3"
+    assert cause(ValueError()) == "ValueError"
