@@ -10,11 +10,9 @@ import pandas as pd
 from pipelines.core.files import output_folder, write_json
 from pipelines.core.labels import FOREGROUND, LABEL_NAMES, AcdcLabel
 from pipelines.core.records import Phase
-from pipelines.evaluation.cases import Case
 from pipelines.evaluation.comparison import compare_models
-from pipelines.evaluation.metrics import StructureMetrics
-from pipelines.evaluation.summary import INDEX_FIELDS, summarise
-from pipelines.exploration.survey_features import FEATURES
+from pipelines.evaluation.segmentation import INDEX_FIELDS, Case, StructureMetrics, summarise
+from pipelines.exploration.heart import FEATURES
 from pipelines.reporting.report import write_report
 
 PNG = base64.b64decode(

@@ -89,9 +89,8 @@ def compare(
 ) -> None:
     """Compare models on the same patients: figures, paired tests, ranks, cost, settings."""
     from pipelines.core.manifest import write_manifest
-    from pipelines.evaluation.compare import compare as compare_all
-    from pipelines.evaluation.compare import write_comparison
-    from pipelines.evaluation.models import Model
+    from pipelines.evaluation.comparison import Model, write_comparison
+    from pipelines.evaluation.comparison import compare as compare_all
     from pipelines.reporting.report import write_result_page
     from pipelines.reporting.results.comparison import findings
     from pipelines.training.search import read_scored_settings

@@ -19,7 +19,7 @@ from pipelines.core.steps import StepLog
 from pipelines.datasets.acdc import read_acdc
 from pipelines.datasets.phantom.cohort import write_phantom_cohort
 from pipelines.datasets.prepare import patient_records, prepare_acdc, read_datalist, select
-from pipelines.evaluation.evaluate import evaluate
+from pipelines.evaluation.segmentation import evaluate
 from pipelines.inference.segment import segment
 from pipelines.models.predictor import Predictor
 from pipelines.reporting.demo_report import (

@@ -47,8 +47,8 @@ def _explore(name: str, root: Path, output: Path, dataset_dir: Path | None, fold
     from pipelines.core.manifest import write_manifest
     from pipelines.datasets.prepare import DATALIST_NAME, read_datalist
     from pipelines.datasets.readers import find_reader
-    from pipelines.exploration.section_shift import sections_of
-    from pipelines.exploration.survey_files import CONTENT_NAME, TABLE_NAME, explore_hearts
+    from pipelines.exploration.files import CONTENT_NAME, TABLE_NAME, explore_hearts
+    from pipelines.exploration.findings import sections_of
     from pipelines.reporting.report import write_result_page
 
     is_datalist = root.name == DATALIST_NAME or (root / DATALIST_NAME).is_file()

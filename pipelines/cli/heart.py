@@ -83,8 +83,8 @@ def evaluate(
     from pipelines.core.manifest import write_manifest
     from pipelines.datasets.label_convention import parse_values
     from pipelines.datasets.prepare import section_records
-    from pipelines.evaluation.evaluate import evaluate as evaluate_volumes
-    from pipelines.evaluation.models import described_weights
+    from pipelines.evaluation.comparison import described_weights
+    from pipelines.evaluation.segmentation import evaluate as evaluate_volumes
     from pipelines.models.weights_sidecar import seen_note
     from pipelines.reporting.results.evaluation import accuracy_table, agreement_table
     from pipelines.reporting.terminal import render

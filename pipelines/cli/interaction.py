@@ -78,7 +78,7 @@ def unseen_masks(
 ) -> None:
     """Segment each half of the training patients with a network trained on the other."""
     from pipelines.core.manifest import write_manifest
-    from pipelines.interaction.unseen_masks import write_unseen_masks
+    from pipelines.interaction.simulation import write_unseen_masks
     from pipelines.training.launch import parse_settings
 
     values = parse_settings(setting or [])

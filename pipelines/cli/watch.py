@@ -11,7 +11,7 @@ from pipelines.cli.options import Device, Engine, HeartNetwork, LungsNetwork, Qu
 from pipelines.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pipelines.watching.status import Status
+    from pipelines.watching.service import Status
 
 
 def watch(
@@ -93,7 +93,7 @@ def watch_status(
     ] = False,
 ) -> None:
     """Say what 'thorax watch' has done and is doing."""
-    from pipelines.watching.status import check_alive, read_status
+    from pipelines.watching.service import check_alive, read_status
 
     status = read_status(output)
     if as_json:

@@ -50,7 +50,7 @@ def eda_chest_xray(
 ) -> None:
     """Explore radiographs: sizes, brightness, counts, samples, duplicates; an HTML page."""
     from pipelines.core.manifest import write_manifest
-    from pipelines.exploration.survey_files import CONTENT_NAME, explore_xrays
+    from pipelines.exploration.files import CONTENT_NAME, explore_xrays
     from pipelines.reporting.report import write_result_page
 
     with progress_bar("Measuring", console) as tell:
@@ -138,8 +138,8 @@ def evaluate_xray(
     from pipelines.core.manifest import write_manifest
     from pipelines.datasets.prepare import DATALIST_NAME, read_datalist
     from pipelines.datasets.prepare_xray import select, xray_records
-    from pipelines.evaluation.evaluate_xray import evaluate_xray as evaluate_images
-    from pipelines.evaluation.models import described_weights
+    from pipelines.evaluation.classification import evaluate_xray as evaluate_images
+    from pipelines.evaluation.comparison import described_weights
     from pipelines.models.bundle import XRAY_BUNDLE
     from pipelines.models.classifier import Classifier
     from pipelines.models.weights_sidecar import seen_note

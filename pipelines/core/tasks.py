@@ -61,7 +61,7 @@ HEART: Final = Task(
     scores=("mean_dice", "dice_lv"),
     model="pipelines.models.predictor:Predictor",
     records="pipelines.datasets.prepare:section_records",
-    evaluate="pipelines.evaluation.evaluate:evaluate",
+    evaluate="pipelines.evaluation.segmentation:evaluate",
     check_int8="pipelines.models.engines:check_int8",
 )
 
@@ -74,7 +74,7 @@ XRAY: Final = Task(
     keeps_settings=True,
     model="pipelines.models.classifier:Classifier",
     records="pipelines.datasets.prepare_xray:section_records",
-    evaluate="pipelines.evaluation.evaluate_xray:evaluate_xray",
+    evaluate="pipelines.evaluation.classification:evaluate_xray",
     check_int8="pipelines.models.int8:check_int8_classifier",
 )
 

@@ -11,7 +11,7 @@ from pipelines.core.volume import Volume, check_same_grid, read_label
 from pipelines.datasets.acdc import read_acdc
 from pipelines.datasets.prepare import patient_records
 from pipelines.disease.features import Features, disease_features
-from pipelines.interaction.unseen_masks import mask_path
+from pipelines.interaction.simulation import mask_path
 
 
 @dataclass(frozen=True, slots=True)

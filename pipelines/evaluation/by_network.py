@@ -32,8 +32,8 @@ def evaluate(
         progress: Called with images done, images in all and the image's name.
 
     Returns:
-        For hearts as from `pipelines.evaluation.evaluate`, for radiographs as from
-        `pipelines.evaluation.evaluate_xray`.
+        For hearts as from `pipelines.evaluation.segmentation`, for radiographs as from
+        `pipelines.evaluation.classification`.
 
     Raises:
         ConfigError: If the network or the fold is unknown, or weights are missing or do not fit.

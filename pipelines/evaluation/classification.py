@@ -1,13 +1,27 @@
-"""Figures of a two-class decision, with intervals over patients."""
+"""Evaluation of a classifier on labelled radiographs: figures with intervals, and recipes compared."""
 
-from collections.abc import Sequence
-from typing import Any
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import roc_curve
 
-from pipelines.evaluation.bootstrap import RESAMPLES, bootstrap_weights, percentile_interval
+from pipelines.core.errors import ConfigError, DataError, cause
+from pipelines.core.files import output_folder, write_csv, write_json
+from pipelines.core.progress import Progress
+from pipelines.core.records import Problem
+from pipelines.datasets.chest_xray import Finding, XrayRecord, decide, read_chest_xray
+from pipelines.datasets.duplicates import pixel_hash
+from pipelines.datasets.xray_image import read_xray
+from pipelines.evaluation.segmentation import NOTHING_KNOWN
+from pipelines.evaluation.statistics import RESAMPLES, bootstrap_weights, percentile_interval
+from pipelines.figures.xray_figures import write_figures
+from pipelines.models.classifier import XrayModel
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -228,3 +242,221 @@ def summarise_classification(
 
 def _known(value: FloatArray) -> float | None:
     return float(value) if np.isfinite(value) else None
+
+
+METRICS_NAME = "metrics.json"
+COLUMNS = ("image", "patient", "finding", "agent", "probability", "decision", "is_correct")
+
+logger = logging.getLogger(__name__)
+
+
+def evaluate_xray(
+    root: Path,
+    output: Path,
+    classifier: XrayModel,
+    *,
+    records: Sequence[XrayRecord] | None = None,
+    seen: frozenset[str] | None = None,
+    unseen_only: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Classify every labelled radiograph, and write figures, a table and pictures.
+
+    An image that cannot be read is listed under `problems`, and the rest goes on.
+
+    Args:
+        root: Existing folder with `NORMAL` or `PNEUMONIA` at any depth.
+        output: Folder for `metrics.json`, `metrics.csv` (a row per image), `roc.png`,
+            `confusion.png`, `calibration.png` and TensorBoard entries; made if it does not exist.
+        classifier: Classifies one image at a time.
+        records: Images to evaluate in place of all in `root`.
+        seen: Hashes of the images that the weights were trained on, None if they are not known.
+        unseen_only: Leave out the patients that the weights were trained on.
+        progress: Called with images done, images in all and the image's name.
+
+    Returns:
+        The content of `metrics.json`: see `summarise_classification`, with `cases` and `problems`; and
+            `seen_patients`, those that the weights were trained on, whether measured or left out, or None
+            if nothing is known of that.
+
+    Raises:
+        ConfigError: If `unseen_only` where nothing is known of what was seen.
+        DataError: If there is no image that can be evaluated.
+        OutputError: If the results cannot be written.
+    """
+    output_folder(output)
+    if unseen_only and seen is None:
+        raise ConfigError(NOTHING_KNOWN)
+    problems: list[Problem] = []
+    if records is None:
+        dataset = read_chest_xray(root)
+        records, problems = dataset.records, list(dataset.problems)
+    seen_patients = _seen_patients(records, seen)
+    if unseen_only:
+        records = [record for record in records if record.patient not in set(seen_patients or [])]
+    cases: list[dict[str, Any]] = []
+    for done, record in enumerate(records, start=1):
+        try:
+            cases.append(_case(record, classifier))
+        except DataError as error:
+            logger.warning("put aside %s: %s", record.image, error)
+            problems.append(Problem(record.patient, record.image, str(error)))
+        if progress is not None:
+            progress(done, len(records), record.image.name)
+    if not cases:
+        raise DataError(
+            f"expected an image that can be evaluated below {root}, found none of {len(records)}; "
+            f"the last problem: {problems[-1].reason if problems else 'no images'}"
+        )
+    truth, probability = truth_and_probability(cases)
+    patients = [case["patient"] for case in cases]
+    metrics = summarise_classification(truth, probability, patients, threshold=classifier.threshold)
+    metrics |= {"cases": cases, "problems": [asdict(problem) for problem in problems]}
+    metrics |= {"seen_patients": seen_patients, "unseen_only": unseen_only}
+    write_figures(metrics, output)
+    write_csv(output / "metrics.csv", COLUMNS, cases)
+    write_json(output / METRICS_NAME, metrics)
+    return metrics
+
+
+def _seen_patients(records: Sequence[XrayRecord], seen: frozenset[str] | None) -> list[str] | None:
+    """Patients with an image that the weights were trained on, in name order; None if it is not known."""
+    if seen is None:
+        return None
+    found = set[str]()
+    for record in records:
+        try:
+            if pixel_hash(read_xray(record.image).pixels) in seen:
+                found.add(record.patient)
+        except DataError:
+            continue  # reported where it is measured
+    return sorted(found)
+
+
+def read_cases(evaluation: Path) -> list[dict[str, Any]]:
+    """Cases of an evaluation.
+
+    Raises:
+        DataError: If there is none.
+    """
+    path = evaluation / METRICS_NAME
+    try:
+        cases: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["cases"]
+        is_of_radiographs = all("probability" in case for case in cases)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"expected an evaluation of 'thorax evaluate-xray' at {path}, found {cause(error)}"
+        ) from error
+    if not is_of_radiographs:
+        raise DataError(
+            f"expected an evaluation of radiographs at {path}, found one of hearts; those are "
+            "analysed by 'thorax analyse-errors'"
+        )
+    return cases
+
+
+def truth_and_probability(cases: Sequence[dict[str, Any]]) -> tuple[Any, FloatArray]:
+    """`(N,)` labels, 1 for pneumonia, and probabilities of the cases of an evaluation."""
+    truth = np.array([case["finding"] == Finding.PNEUMONIA for case in cases], dtype=np.int64)
+    return truth, np.array([case["probability"] for case in cases], dtype=np.float64)
+
+
+def _case(record: XrayRecord, classifier: XrayModel) -> dict[str, Any]:
+    probability = classifier.probability(read_xray(record.image).pixels)
+    decision = decide(probability, classifier.threshold)
+    return {
+        "image": str(record.image),
+        "patient": record.patient,
+        "finding": record.finding.value,
+        "agent": record.agent,
+        "probability": probability,
+        "decision": decision.value,
+        "is_correct": decision is record.finding,
+    }
+
+
+Cases = Sequence[Mapping[str, Any]]
+
+SCORES: Final = ("accuracy", "balanced_accuracy", "auroc")
+
+
+@dataclass(frozen=True, slots=True)
+class PairedScore:
+    """One score of two recipes on the same patients.
+
+    Attributes:
+        name: The score.
+        first: Of each seed of the first recipe.
+        second: Of each seed of the second recipe.
+        difference: Mean of the second minus mean of the first.
+        interval: Its 95% interval, bootstrapped over patients, all seeds on the same resample.
+        p_value: Two-sided, from the same resamples: how often the difference has the other sign, doubled.
+    """
+
+    name: str
+    first: list[float]
+    second: list[float]
+    difference: float
+    interval: list[float] | None
+    p_value: float
+
+
+def compare_recipes(first: Sequence[Cases], second: Sequence[Cases]) -> list[PairedScore]:
+    """Scores of two recipes, and a paired bootstrap of their difference.
+
+    Args:
+        first: Cases of the evaluation of each seed of a recipe.
+        second: The same of another recipe, of the same images.
+
+    Raises:
+        DataError: If there are none, or the evaluations are not of the same images.
+    """
+    if not first or not second:
+        raise DataError(f"expected evaluations of two recipes, found {len(first)} and {len(second)}")
+    reference = [case["image"] for case in first[0]]
+    for cases in (*first, *second):
+        if [case["image"] for case in cases] != reference:
+            raise DataError("expected evaluations of the same images, found others; evaluate them again")
+    truth = np.array([case["finding"] == Finding.PNEUMONIA for case in first[0]], dtype=np.int64)
+    patients, owner = np.unique([case["patient"] for case in first[0]], return_inverse=True)
+    weights = bootstrap_weights(len(patients))[:, owner]
+    once = np.ones((1, len(truth)))
+    found = []
+    for name in SCORES:
+        score = _SCORERS[name]
+        values = [[float(score(truth, cases, once)[0]) for cases in recipe] for recipe in (first, second)]
+        resampled = [
+            np.mean([score(truth, cases, weights) for cases in recipe], axis=0) for recipe in (first, second)
+        ]
+        change = resampled[1] - resampled[0]
+        found.append(
+            PairedScore(
+                name=name,
+                first=values[0],
+                second=values[1],
+                difference=float(np.mean(values[1]) - np.mean(values[0])),
+                interval=percentile_interval(change),
+                p_value=min(1.0, 2 * float(min((change <= 0).mean(), (change >= 0).mean()))),
+            )
+        )
+    return found
+
+
+def _decision_score(name: str) -> Callable[[IntArray, Cases, FloatArray], FloatArray]:
+    def score(truth: IntArray, cases: Cases, weights: FloatArray) -> FloatArray:
+        decided: BoolArray = np.array([case["decision"] == Finding.PNEUMONIA for case in cases])
+        return scores_of(confusion(truth, decided, weights))[name]
+
+    return score
+
+
+def _auroc(truth: IntArray, cases: Cases, weights: FloatArray) -> FloatArray:
+    probability = np.array([case["probability"] for case in cases], dtype=np.float64)
+    return ranking_scores(truth, probability, weights)[0]
+
+
+_SCORERS: Final = {
+    "accuracy": _decision_score("accuracy"),
+    "balanced_accuracy": _decision_score("balanced_accuracy"),
+    "auroc": _auroc,
+}

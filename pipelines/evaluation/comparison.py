@@ -1,20 +1,352 @@
-"""Several models on the same patients: their figures, paired tests between them and ranks."""
+"""Models on the same patients: what they are and cost, paired tests, ranks, and effects of settings."""
 
+import hashlib
+import json
+import re
+import statistics
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from scipy.stats import kruskal, spearmanr
 
-from pipelines.core.errors import DataError
+from pipelines.core.errors import ConfigError, DataError
+from pipelines.core.files import only_one, output_folder, write_csv, write_json
 from pipelines.core.labels import FOREGROUND, LABEL_NAMES
-from pipelines.evaluation.bootstrap import RESAMPLES, FloatArray, bootstrap_weights
-from pipelines.evaluation.cases import Case
-from pipelines.evaluation.metrics import METRIC_NAMES
-from pipelines.evaluation.paired import holm, paired_difference
-from pipelines.evaluation.ranks import rank_stability
-from pipelines.evaluation.summary import INDEX_FIELDS, patient_indices, summarise
+from pipelines.core.manifest import MANIFEST_NAME, write_manifest
+from pipelines.core.progress import Progress
+from pipelines.core.records import PatientRecord
+from pipelines.core.volume import read_volume
+from pipelines.datasets.prepare import Section, patient_records, read_datalist, select
+from pipelines.evaluation.memory import cost_of_predicting
+from pipelines.evaluation.segmentation import (
+    INDEX_FIELDS,
+    METRIC_NAMES,
+    Case,
+    evaluate,
+    patient_indices,
+    read_cases,
+    summarise,
+)
+from pipelines.evaluation.statistics import (
+    RESAMPLES,
+    FloatArray,
+    bootstrap_weights,
+    holm,
+    paired_difference,
+    rank_stability,
+)
+from pipelines.models.bundle import ACDC_BUNDLE, NETWORKS, device_settings, load_config
+from pipelines.models.member import Member
+from pipelines.models.predictor import Predictor
+
+METRICS_NAME: Final = "metrics.json"
+LOCK_NAME: Final = "running"
+TTA: Final = "tta"
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A network or the mean of several, as `NAME=NETWORK[:WEIGHTS][+...][+tta]` says.
+
+    Attributes:
+        name: What tables call it, and its folder.
+        parts: Network and weights of each member; None stands for the bundle's own weights.
+        tta: Whether in-plane flips are averaged.
+    """
+
+    name: str
+    parts: tuple[tuple[str, Path | None], ...]
+    tta: bool
+
+    @classmethod
+    def parse(cls, text: str) -> "Model":
+        """Model from a text such as `mean=unet:runs/unet/best.pt+vnet+tta`.
+
+        Raises:
+            ConfigError: If the text has another form, a network is unknown, or weights are missing.
+        """
+        name, sign, rest = text.partition("=")
+        parts = [part for part in rest.split("+") if part != TTA]
+        if not sign or not re.fullmatch(r"[\w.-]+", name) or not parts:
+            raise ConfigError(
+                f"expected a model such as both=unet:runs/unet/best.pt+vnet+tta, found {text!r}; "
+                "a name has letters, digits, '_', '-' and '.'"
+            )
+        members = []
+        for part in parts:
+            network, _, weights = part.partition(":")
+            if network not in NETWORKS:
+                raise ConfigError(
+                    f"expected a network among {', '.join(NETWORKS)} in {text!r}, found {network!r}"
+                )
+            if weights and not Path(weights).is_file():
+                raise ConfigError(
+                    f"expected weights at {weights}, found none; train them or name another file"
+                )
+            members.append((network, Path(weights) if weights else None))
+        return cls(name, tuple(members), TTA in rest.split("+"))
+
+    @property
+    def text(self) -> str:
+        """The form that `parse` reads."""
+        parts = [f"{network}:{weights}" if weights else network for network, weights in self.parts]
+        return f"{self.name}={'+'.join([*parts, TTA] if self.tta else parts)}"
+
+    def predictor(self, *, device: str = "auto") -> Predictor:
+        """The model, ready to segment; members of one network are told apart by their number.
+
+        Raises:
+            ConfigError: If weights do not fit.
+        """
+        settings = device_settings(device, "auto")
+        members = {
+            f"{network}_{number}": Member.load(network, bundle=ACDC_BUNDLE, weights=weights, **settings)
+            for number, (network, weights) in enumerate(self.parts)
+        }
+        return Predictor(members, tta=self.tta)
+
+    def description(self) -> dict[str, Any]:
+        """What the model is: `networks`, `tta`, `parameters` of all members, and hashes of `weights`."""
+        return {
+            "networks": [network for network, _ in self.parts],
+            "tta": self.tta,
+            "parameters": sum(parameters_of(network) for network, _ in self.parts),
+            "weights": [_hash(weights or _own_weights(network)) for network, weights in self.parts],
+        }
+
+
+def predict_twice(model: str, image: str, device: str) -> dict[str, float]:
+    """Segment an image twice; `cpu_seconds` is the processor time of the second prediction in s."""
+    predictor, volume = Model.parse(model).predictor(device=device), read_volume(Path(image))
+    predictor.predict(volume)
+    start = time.process_time()
+    predictor.predict(volume)
+    return {"cpu_seconds": time.process_time() - start}
+
+
+def described_weights(networks: Sequence[str], weights: Path | None, bundle: Path) -> dict[str, Any]:
+    """What a manifest records of the networks that an evaluation measures.
+
+    Args:
+        networks: Networks of a bundle.
+        weights: File given for them; the bundle's own without it.
+        bundle: Root folder of the bundle.
+
+    Returns:
+        `networks`, `parameters` of all of them, hashes of `weights`, and `bundle_weights`.
+    """
+    modules = [load_config(name, bundle=bundle).get_parsed_content("network_def") for name in networks]
+    return {
+        "networks": list(networks),
+        "parameters": sum(weight.numel() for module in modules for weight in module.parameters()),
+        "weights": [_hash(weights or _own_weights(name, bundle)) for name in networks],
+        "bundle_weights": weights is None,
+    }
+
+
+def parameters_of(network: str) -> int:
+    """Number of weights of a network of the ACDC bundle, heads of deep supervision included."""
+    module = load_config(network).get_parsed_content("network_def")
+    return sum(weight.numel() for weight in module.parameters())
+
+
+def evaluate_models(
+    models: Sequence[Model],
+    records: Sequence[PatientRecord],
+    output: Path,
+    *,
+    root: Path,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> dict[str, Path]:
+    """Measure models that were not measured yet, each into a folder of its name.
+
+    Beside what `thorax evaluate` writes, the manifest of each has what the model is and what
+    predicting the largest of the images costs, measured in a process of its own.
+
+    Args:
+        models: Of different names.
+        records: Labelled patients to measure them on.
+        output: Folder for the folders; made if it does not exist.
+        root: Folder that the records come from, for messages.
+        device: `"auto"`, or a torch device.
+        progress: Told of the volumes.
+
+    Returns:
+        Folder of each model by its name.
+
+    Raises:
+        ConfigError: If two models have one name, or a folder holds another model or other patients.
+        DataError: If nothing can be evaluated.
+        OutputError: If results cannot be written.
+    """
+    names = [model.name for model in models]
+    if len(set(names)) != len(names):
+        raise ConfigError(f"expected models of different names, found {names}")
+    volumes = [volume for record in records for volume in record.volumes if volume.label is not None]
+    largest = max((volume.image for volume in volumes), key=lambda path: path.stat().st_size, default=None)
+    patients = hashlib.sha256(
+        " ".join(f"{volume.patient}_{volume.phase}" for volume in volumes).encode()
+    ).hexdigest()[:16]
+    folders = {model.name: output / model.name for model in models}
+    for model in models:
+        folder = output_folder(folders[model.name])
+        with only_one(folder / LOCK_NAME, f"evaluation of {model.name}"):
+            described = model.description() | {"volumes_hash": patients}
+            if _is_there(folder, described):
+                continue
+            tell = _named(progress, model.name)
+            predictor = model.predictor(device=device)
+            evaluate(root, folder, predictor, records=records, seen=predictor.seen, progress=tell)
+            cost = cost_of_predicting(model.text, largest, device) if largest else {}
+            outputs = [METRICS_NAME, "metrics.csv", "overlays"]
+            own = all(weights is None for _, weights in model.parts)
+            write_manifest(folder, **described, bundle_weights=own, model=model.text, **cost, outputs=outputs)
+    return folders
+
+
+def read_evaluation(folder: Path) -> tuple[list[Case], dict[str, Any]]:
+    """Cases of an evaluation, and what its model costs.
+
+    Args:
+        folder: Of `thorax evaluate`, `thorax compare` or `thorax cross-validate`.
+
+    Returns:
+        The cases, and `parameters`, `seconds_per_volume`, `threads`, `cpu_seconds` and `peak_mb`, as far
+        as the manifest tells.
+
+    Raises:
+        DataError: If there are no cases.
+    """
+    metrics, crossed = folder / METRICS_NAME, folder / "cross_validation.json"
+    cases = read_cases(crossed if crossed.is_file() and not metrics.is_file() else metrics)
+    path = folder / MANIFEST_NAME
+    told = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    networks = told.get("networks") or [name for name in [told.get("network")] if name]
+    counted = sum(map(parameters_of, networks)) if networks else None
+    cost = {"parameters": counted} | {
+        name: told[name] for name in ("parameters", "threads", "cpu_seconds", "peak_mb") if name in told
+    }
+    return cases, cost | {"seconds_per_volume": statistics.median(case.seconds for case in cases)}
+
+
+def _is_there(folder: Path, described: dict[str, Any]) -> bool:
+    """Whether the model was measured; its manifest is written last."""
+    path = folder / MANIFEST_NAME
+    if not path.is_file():
+        return False
+    found = json.loads(path.read_text(encoding="utf-8"))
+    other = [name for name, value in described.items() if found.get(name) != value]
+    if other:
+        raise ConfigError(
+            f"expected the same model on the same patients in {folder}, found other {', '.join(other)}; "
+            "give the model another name, or choose another folder by --output"
+        )
+    return True
+
+
+def _named(progress: Progress | None, name: str) -> Progress | None:
+    if progress is None:
+        return None
+    return lambda done, total, text: progress(done, total, f"{name}: {text}")
+
+
+def _own_weights(network: str, bundle: Path = ACDC_BUNDLE) -> Path:
+    return Path(load_config(network, bundle=bundle).get_parsed_content("weights"))
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+
+
+FEWEST_TRIALS: Final = 4
+"""With fewer trials that have a setting, no p-value is given."""
+
+
+@dataclass(frozen=True, slots=True)
+class SettingEffect:
+    """How the score of trials goes with one setting, the others varying along.
+
+    Attributes:
+        setting: Its name.
+        trials: Number of trials that have it.
+        correlation: Spearman's rank correlation of score and value, for numbers; None otherwise, or
+            where one of both does not vary.
+        p_value: Of the correlation, or of the Kruskal-Wallis test between values of names; None
+            with fewer than `FEWEST_TRIALS` trials or where nothing varies.
+        p_holm: The same corrected by Holm over the settings.
+        means: Of each value: `value`, `trials` and `mean` score; for more than five numbers thirds.
+    """
+
+    setting: str
+    trials: int
+    correlation: float | None
+    p_value: float | None
+    p_holm: float | None
+    means: list[dict[str, Any]]
+
+
+def setting_effects(trials: Sequence[tuple[Mapping[str, Any], float]]) -> list[SettingEffect]:
+    """Effect of each setting that varies between trials, those with the smallest p-value first.
+
+    It is an association within the trials at hand: settings vary together, and searches with early
+    stopping give good trials more epochs.
+
+    Args:
+        trials: Settings and score of each.
+    """
+    names = sorted({name for settings, _ in trials for name in settings})
+    found = []
+    for name in names:
+        pairs = [(settings[name], score) for settings, score in trials if name in settings]
+        if len({str(value) for value, _ in pairs}) > 1:
+            found.append(_effect(name, pairs))
+    corrected = holm([effect.p_value for effect in found])
+    effects = [
+        SettingEffect(effect.setting, effect.trials, effect.correlation, effect.p_value, p_holm, effect.means)
+        for effect, p_holm in zip(found, corrected, strict=True)
+    ]
+    return sorted(effects, key=lambda effect: 2.0 if effect.p_value is None else effect.p_value)
+
+
+def _effect(name: str, pairs: Sequence[tuple[Any, float]]) -> SettingEffect:
+    values, scores = [value for value, _ in pairs], np.array([score for _, score in pairs])
+    is_number = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    correlation = p_value = None
+    if is_number and np.ptp(scores) > 0 and len(pairs) > 2:
+        result = spearmanr(values, scores)
+        correlation, p_value = float(result.statistic), float(result.pvalue)
+    elif not is_number and np.ptp(scores) > 0:
+        texts = np.array([str(value) for value in values])
+        p_value = float(kruskal(*(scores[texts == text] for text in np.unique(texts))).pvalue)
+    if len(pairs) < FEWEST_TRIALS:
+        p_value = None
+    return SettingEffect(name, len(pairs), correlation, p_value, None, _means(values, scores, is_number))
+
+
+def _means(values: Sequence[Any], scores: Any, is_number: bool) -> list[dict[str, Any]]:
+    if is_number and len(set(values)) > 5:
+        order = np.argsort(values, kind="stable")
+        parts = [part for part in np.array_split(order, 3) if len(part)]
+        texts = [f"{values[part[0]]:.3g} to {values[part[-1]]:.3g}" for part in parts]
+    else:
+        distinct = sorted(set(values)) if is_number else sorted({str(value) for value in values})
+        parts = [
+            np.array([i for i, value in enumerate(values) if value == one or str(value) == one])
+            for one in distinct
+        ]
+        texts = [f"{one:.3g}" if is_number else str(one) for one in distinct]
+    return [
+        {"value": text, "trials": len(part), "mean": float(scores[part].mean())}
+        for text, part in zip(texts, parts, strict=True)
+    ]
+
 
 COMPARED_METRICS: Final = tuple(metric for metric in METRIC_NAMES if metric != "f1")
 """F1 of the voxels is Dice by definition: testing both would show one finding twice."""
@@ -199,3 +531,125 @@ def _by_name(cases: Sequence[Case], model: str) -> dict[str, Case]:
 def _listed(volumes: Sequence[str], most: int = 6) -> str:
     more = f" and {len(volumes) - most} more" if len(volumes) > most else ""
     return ", ".join(volumes[:most]) + more
+
+
+MODELS_FOLDER: Final = "models"
+CONTENT_NAME: Final = "comparison.json"
+TABLE_NAME: Final = "comparison.csv"
+
+
+def write_comparison(content: dict[str, Any], output: Path) -> list[str]:
+    """Write `comparison.json` and `comparison.csv`; returns their names.
+
+    Args:
+        content: As from `compare`.
+        output: Folder that takes them; made if it does not exist.
+
+    Raises:
+        OutputError: If a file cannot be written.
+    """
+    rows = long_rows(content)
+    write_csv(output_folder(output) / TABLE_NAME, rows[0], rows)
+    write_json(output / CONTENT_NAME, content)
+    return [CONTENT_NAME, TABLE_NAME]
+
+
+def long_rows(content: dict[str, Any]) -> list[dict[str, Any]]:
+    """A row for each metric and index of each model: over all, by phase and by group.
+
+    Args:
+        content: Content of `comparison.json`.
+
+    Returns:
+        Rows with `model`, `part`, `figure`, `structure`, `value`, `low`, `high` and `patients`.
+    """
+    rows = []
+    for model, found in content["models"].items():
+        parts = {"all": found["summary"], **found["by_phase"], **found["by_group"]}
+        for part, summary in parts.items():
+            intervals = found["intervals"] if part == "all" else {}
+            keys = [(metric, name) for metric in METRIC_NAMES for name in STRUCTURES]
+            keys += [(index, "mae") for index in INDEX_FIELDS if index in summary]
+            for figure, name in keys:
+                low, high = (intervals.get(figure) or {}).get(name) or (None, None)
+                rows.append(
+                    {
+                        "model": model,
+                        "part": part,
+                        "figure": figure,
+                        "structure": "" if name == "mae" else name,
+                        "value": summary[figure][name],
+                        "low": low,
+                        "high": high,
+                        "patients": summary["patients"],
+                    }
+                )
+    return rows
+
+
+def compare(
+    evaluations: Sequence[Path],
+    models: Sequence[Model],
+    output: Path,
+    *,
+    dataset_dir: Path | None = None,
+    section: Section = "test",
+    fold: int = 0,
+    trials: Sequence[tuple[Mapping[str, Any], float]] | None = None,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Compare models on the same patients; those given as networks are measured first.
+
+    Args:
+        evaluations: Folders of `thorax evaluate` or `thorax cross-validate`, named as their models.
+        models: Networks to measure on a section of the datalist, into `models/NAME` of `output`, unless
+            they are there.
+        output: Folder of the comparison.
+        dataset_dir: Folder of `thorax prepare acdc`, for `models`.
+        section: Part of the datalist to measure on.
+        fold: Fold that validation stands for.
+        trials: Settings and score of each trial of a search, if their effects are of interest.
+        device: `"auto"`, or a torch device, for `models`.
+        progress: Told of the volumes.
+
+    Returns:
+        As from `compare_models`; also `cost` of each model, `measured_on` in words, and `effects` of
+        the settings if there are trials.
+
+    Raises:
+        ConfigError: If there are models but no `dataset_dir`, or two have one name; as for
+            `evaluate_models`.
+        DataError: If the evaluations are not about the same patients, or something cannot be read.
+        OutputError: If a result cannot be written.
+    """
+    folders = {folder.resolve().name: folder for folder in evaluations}
+    repeated = len(folders) < len(evaluations) or any(model.name in folders for model in models)
+    if repeated:
+        raise ConfigError("expected models of different names, found one twice; rename a folder or a model")
+    measured_on = "those of the evaluations given"
+    if models:
+        if dataset_dir is None:
+            raise ConfigError("expected the patients to measure models on, found none; give --dataset-dir")
+        datalist = read_datalist(dataset_dir)
+        folders |= evaluate_models(
+            models,
+            patient_records(select(datalist, section, fold)),
+            output / MODELS_FOLDER,
+            root=Path(datalist["root"]),
+            device=device,
+            progress=progress,
+        )
+        measured_on = f"section {section}" + (f" of fold {fold}" if section != "test" else " of the datalist")
+    found = {name: read_evaluation(folder) for name, folder in folders.items()}
+    content = compare_models({name: cases for name, (cases, _) in found.items()})
+    for name, (_, cost) in found.items():
+        content["models"][name]["cost"] = cost
+    content["measured_on"] = measured_on
+    if trials is not None:
+        content["effects"] = [asdict(effect) for effect in setting_effects(trials)]
+        content["definitions"]["effects"] = (
+            "association of a setting with the score within the trials, not its effect by itself: settings "
+            "vary together, and a search with early stopping gives good trials more epochs"
+        )
+    return content

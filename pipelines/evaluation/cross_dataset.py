@@ -23,7 +23,7 @@ from pipelines.datasets.phantom.cohort import write_phantom_cohort
 from pipelines.datasets.phantom.contrast import CONTRASTS
 from pipelines.datasets.prepare import DATALIST_NAME, fingerprint, patient_records, read_datalist, select
 from pipelines.datasets.readers import find_reader, read_dataset
-from pipelines.evaluation.evaluate import VolumePredictor, evaluate
+from pipelines.evaluation.segmentation import VolumePredictor, evaluate
 from pipelines.models.bundle import NETWORKS
 
 logger = logging.getLogger(__name__)

@@ -15,18 +15,19 @@ from pipelines.core.records import PatientRecord
 from pipelines.core.volume import Volume, slices_last
 from pipelines.datasets.loading import load_pair, without_unlabelled
 from pipelines.datasets.xray_image import read_xray
-from pipelines.evaluation.evaluate import OVERLAYS
-from pipelines.evaluation.evaluate_xray import read_cases
-from pipelines.evaluation.failure_reasons import in_words
+from pipelines.evaluation.classification import read_cases
 from pipelines.evaluation.heart_error_tables import error_tables
 from pipelines.evaluation.heart_errors import (
     HeartErrors,
     HeartPredictor,
     HeartVolume,
     analyse_hearts,
+    entropy,
+    flip_disagreement,
+    in_words,
     stack_of,
 )
-from pipelines.evaluation.uncertainty_maps import entropy, flip_disagreement
+from pipelines.evaluation.segmentation import OVERLAYS
 from pipelines.evaluation.xray_errors import ErrorAnalysis, analyse_errors
 from pipelines.figures.overlay import overlay_figure
 from pipelines.figures.style import panels, save_png

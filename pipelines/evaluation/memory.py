@@ -16,7 +16,7 @@ from typing import Final
 from pipelines.core.errors import ConfigError
 from pipelines.core.files import write_json
 
-PREDICT: Final = "pipelines.evaluation.models:predict_twice"
+PREDICT: Final = "pipelines.evaluation.comparison:predict_twice"
 """Job of `cost_of_predicting`."""
 
 
@@ -38,7 +38,7 @@ def cost_of_predicting(model: str, image: Path, device: str) -> dict[str, float]
     """Cost of segmenting one image by a model, in a new process.
 
     Args:
-        model: As `pipelines.evaluation.models.Model.parse` reads it.
+        model: As `pipelines.evaluation.comparison.Model.parse` reads it.
         image: NIfTI file of one volume.
         device: `"auto"`, or a torch device.
 

@@ -12,7 +12,7 @@ from pipelines.core.manifest import write_manifest
 from pipelines.core.progress import Progress
 from pipelines.datasets.chest_xray import Finding
 from pipelines.datasets.xray_image import read_xray
-from pipelines.evaluation.evaluate_xray import read_cases
+from pipelines.evaluation.classification import read_cases
 from pipelines.evaluation.xray_errors import wrongness
 from pipelines.explanation.checks import DELETED, attribution_shares, deletion, randomised_likeness
 from pipelines.explanation.explain import overlay_heat_map

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pipelines.core.volume import Volume
-from pipelines.evaluation.dice import MEAN, structure_dice
+from pipelines.evaluation.segmentation import MEAN, structure_dice
 from pipelines.models.classifier import Classifier, Pixels
 from pipelines.models.member import Member
 from pipelines.models.openvino_runtime import Run

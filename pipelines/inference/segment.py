@@ -19,7 +19,7 @@ from pipelines.core.progress import Progress
 from pipelines.core.records import Phase, Problem
 from pipelines.core.volume import Volume, slices_last, write_label
 from pipelines.datasets.coverage import check_coverage
-from pipelines.evaluation.dice import MEAN
+from pipelines.evaluation.segmentation import MEAN
 from pipelines.figures.overlay import curve_figure, overlay_figure
 from pipelines.inference.inputs import Study, StudyImage, find_studies, passed_over
 from pipelines.inference.study_result import SegmentReport, StudyResult

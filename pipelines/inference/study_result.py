@@ -8,7 +8,7 @@ from typing import Any
 from pipelines.core.indices import CardiacIndices, indices_from_volumes
 from pipelines.core.labels import AcdcLabel
 from pipelines.core.records import Problem
-from pipelines.evaluation.dice import MEAN, STRUCTURES
+from pipelines.evaluation.segmentation import MEAN, STRUCTURES
 
 
 @dataclass(slots=True)

@@ -1,26 +1,244 @@
-"""Correct a label map by clicks: the region around a click changes as the image and the click say."""
+"""Correct a label map by clicks: the region around a click changes as the network sees it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.ndimage import label
 from torch import Tensor
+from torch.nn import functional as F
 
 from pipelines.core.errors import DataError
 from pipelines.core.labels import AcdcLabel
 from pipelines.core.stack_order import stack_order
 from pipelines.core.volume import Volume, slices_last
-from pipelines.interaction.channels import bell, input_channels
 from pipelines.interaction.clicks import Click, Mask
-from pipelines.interaction.field import Window
-from pipelines.interaction.pull import KEEP, KEEP_BESIDE, TOUCH_MM, connected, fulfil, keep, pull
 from pipelines.models.bundle import ACDC_BUNDLE, CORRECTOR, device_settings
 from pipelines.models.member import Member, field_affine
 from pipelines.models.native_grid import to_native_box
+
+CLICK_SIGMA_PX: Final = 3.0
+"""Standard deviation of the bell that stands for a click, pixels of the network's grid."""
+
+LAYOUT: Final = (
+    *(f"image at offset {offset}" for offset in (-1, 0, 1)),
+    *(f"present {name} at offset {offset}" for offset in (0, -1, 1) for name in ("rv", "myo", "lv")),
+    *(f"clicks {name}" for name in ("background", "rv", "myo", "lv")),
+    *(f"clicks {name} in the neighbouring slices" for name in ("background", "rv", "myo", "lv")),
+    "newest click",
+)
+"""Names of the channels in order."""
+
+
+def input_channels(
+    image: Tensor, present: Tensor, clicks: Tensor, neighbour_clicks: Tensor, newest: Tensor
+) -> Tensor:
+    """Channels of a batch of slices in the order of `LAYOUT`.
+
+    Args:
+        image: `(B, 3, H, W)`, the slice between its neighbours.
+        present: `(B, 3, 4, H, W)`, share of each class at offsets -1, 0 and 1.
+        clicks: `(B, 4, H, W)`, bells of the clicks in the slice, by class.
+        neighbour_clicks: `(B, 4, H, W)`, those of the slices before and after it.
+        newest: `(B, 1, H, W)`, bell of the click to act on, in whichever of the three slices.
+
+    Returns:
+        `(B, 21, H, W)` float32, channels last in memory.
+    """
+    before, this, after = (present[:, index, 1:] for index in range(3))
+    stacked = torch.cat((image, this, before, after, clicks, neighbour_clicks, newest), dim=1)
+    return stacked.float().contiguous(memory_format=torch.channels_last)
+
+
+def bell(center: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Bells `(B, H, W)` of height 1 at `center` `(B, 2)`, row and column in pixels."""
+    rows = torch.arange(shape[0], device=center.device)
+    columns = torch.arange(shape[1], device=center.device)
+    squared = (rows[None, :, None] - center[:, 0, None, None]) ** 2 + (
+        columns[None, None, :] - center[:, 1, None, None]
+    ) ** 2
+    return torch.exp(-squared / (2 * CLICK_SIGMA_PX**2))
+
+
+Affine = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A square of the network's field of view.
+
+    Attributes:
+        corner: First row and column.
+        size: Side in pixels.
+        scale: Pixels of the field for each voxel, along rows and columns.
+        origin: Row and column in the field of the volume's first voxel.
+    """
+
+    corner: tuple[int, int]
+    size: int
+    scale: tuple[float, float]
+    origin: tuple[float, float]
+
+    @classmethod
+    def around(
+        cls,
+        click: Click,
+        size: int,
+        field_affine: Affine,
+        native_affine: Affine,
+        field_shape: tuple[int, ...],
+    ) -> Self:
+        """Window with the click in its middle, as far as the field goes.
+
+        Args:
+            click: On the volume with slices last.
+            size: Side in pixels, at most that of the field.
+            field_affine: 4 x 4, of the network's field.
+            native_affine: 4 x 4, of the volume, with axes as those of the field.
+            field_shape: Rows and columns of the field.
+        """
+        to_field = np.linalg.inv(field_affine) @ native_affine
+        scale = (float(to_field[0, 0]), float(to_field[1, 1]))
+        origin = (float(to_field[0, 3]), float(to_field[1, 3]))
+        corner = []
+        for axis, place in enumerate((click.i, click.j)):
+            first = round(scale[axis] * place + origin[axis] - size / 2)
+            corner.append(min(max(first, 0), field_shape[axis] - size))
+        return cls((corner[0], corner[1]), size, scale, origin)
+
+    @property
+    def box(self) -> tuple[slice, slice]:
+        """Rows and columns of the field."""
+        return slice(self.corner[0], self.corner[0] + self.size), slice(
+            self.corner[1], self.corner[1] + self.size
+        )
+
+    def affine(self, field_affine: Affine) -> Affine:
+        """Affine of the window's pixels, 4 x 4."""
+        shift = np.eye(4)
+        shift[:2, 3] = self.corner
+        moved: Affine = field_affine @ shift
+        return moved
+
+    def position(self, click: Click) -> Tensor:
+        """`(1, 2)` float32, row and column of a click among the window's pixels, not rounded."""
+        places = [
+            self.scale[axis] * place + self.origin[axis] - self.corner[axis]
+            for axis, place in enumerate((click.i, click.j))
+        ]
+        return torch.tensor([places])
+
+    def to_field(self, masks: Mask) -> Tensor:
+        """One-hot masks `(S, 4, h, w)` float32 in the window of label maps `(X, Y, S)`.
+
+        Classes are resampled as shares, and the largest share wins; beyond the volume is background.
+        """
+        kinds = torch.arange(len(AcdcLabel)).view(1, -1, 1, 1)
+        native = torch.from_numpy(np.ascontiguousarray(masks)).movedim(-1, 0)[:, None]
+        lines = []
+        for axis, length in enumerate(masks.shape[:2]):
+            field = torch.arange(self.size) + self.corner[axis]
+            voxel = (field - self.origin[axis]) / self.scale[axis]
+            lines.append((2 * voxel + 1) / length - 1)
+        grid = torch.stack(torch.meshgrid(*lines, indexing="ij")[::-1], dim=-1).float()
+        shares = F.grid_sample(
+            (native == kinds).float()[:, 1:],
+            grid.expand(len(native), *grid.shape),
+            mode="bilinear",
+            padding_mode="zeros",
+            align_corners=False,
+        )
+        shares = torch.cat((1 - shares.sum(dim=1, keepdim=True), shares), dim=1)
+        index = shares.max(dim=1, keepdim=True).indices
+        return torch.zeros_like(shares).scatter_(1, index, 1.0)
+
+
+Scores = npt.NDArray[np.float32]
+Distances = npt.NDArray[np.float32]
+
+KEEP: Final = 2.0
+"""What the present label of a pixel is ahead of others, in log-probability: a change has to be worth it."""
+
+KEEP_BESIDE: Final = 3.0
+"""The same in the slices before and after that of the click, of which the click says less."""
+
+PULL: Final = 1.5
+"""What a click adds to the log-probability of its label where it lies,"""
+
+PULL_A_MM: Final = 0.7
+"""and for each mm from it to where the mask has that label already: who clicks in the middle of a fault
+is as far from what is right as the fault is wide. Small faults are so mended nearby, large ones whole."""
+
+MOST_PULL: Final = {True: 12.0, False: 4.0}
+"""The most that this comes to, of background and of a structure, which must not spread without edges."""
+
+UNKNOWN_MM: Final = 30.0
+"""That distance where the mask has the label nowhere near, mm."""
+
+SPREAD: Final = 1.2
+"""Standard deviation of the bell by which the pull fades around the click, as a multiple of that distance,"""
+
+SPREAD_MM: Final = (2.0, 20.0)
+"""within these limits, mm in plane."""
+
+FULFIL_MM: Final = 4.0
+"""Standard deviation of the bell by which a click that is ignored even so is imposed, mm in plane."""
+
+TOUCH_MM: Final = 2.0
+"""What changes in the slice of a click has to come that near to it, mm."""
+
+
+def pull(scores: Scores, present: Mask, kind: AcdcLabel, distance_mm: Distances) -> None:
+    """Raise the scores of a click's label around it, in place.
+
+    Args:
+        scores: `(4, x, y)` log-probabilities.
+        present: `(x, y)`, the mask.
+        kind: The click's label.
+        distance_mm: `(x, y)`, distance of each pixel to the click.
+    """
+    known_mm = distance_mm[present == kind].min(initial=UNKNOWN_MM)
+    height = min(PULL + PULL_A_MM * known_mm, MOST_PULL[kind == AcdcLabel.BACKGROUND])
+    width_mm = np.clip(SPREAD * known_mm, *SPREAD_MM)
+    scores[kind] += height * np.exp(-(distance_mm**2) / (2 * width_mm**2))
+
+
+def fulfil(scores: Scores, kind: AcdcLabel, distance_mm: Distances) -> None:
+    """Make a click's label the best one where it lies, and fade what that takes around it, in place.
+
+    Args:
+        scores: `(4, x, y)` log-probabilities.
+        kind: The click's label.
+        distance_mm: `(x, y)`, distance of each pixel to the click, 0 where it lies.
+    """
+    row, column = divmod(int(distance_mm.argmin()), distance_mm.shape[1])
+    lack = scores[:, row, column].max() - scores[kind, row, column]
+    if lack > 0:
+        scores[kind] += 1.1 * lack * np.exp(-(distance_mm**2) / (2 * FULFIL_MM**2))
+
+
+def keep(scores: Scores, present: Mask, ahead: float) -> None:
+    """Raise the scores of the labels that pixels `(x, y)` have, in place.
+
+    Args:
+        scores: `(4, x, y)` log-probabilities.
+        present: `(x, y)`, the mask.
+        ahead: What is added.
+    """
+    held = present[None]
+    np.put_along_axis(scores, held, np.take_along_axis(scores, held, 0) + np.float32(ahead), 0)
+
+
+def connected(changed: npt.NDArray[np.bool_], with_this: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """`(x, y)`, the connected parts of what changes that share a pixel with another region."""
+    parts, _ = label(changed)
+    shared = np.unique(parts[with_this])
+    return np.isin(parts, shared[shared > 0])
+
 
 Region = npt.NDArray[np.bool_]
 """`(X, Y)` of a slice."""

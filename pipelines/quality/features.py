@@ -11,7 +11,7 @@ from pipelines.core.indices import structure_volume_ml
 from pipelines.core.labels import FOREGROUND, LABEL_NAMES, AcdcLabel
 from pipelines.core.plausibility import check_mask
 from pipelines.core.volume import Volume, slices_last
-from pipelines.evaluation.metrics import dice_coefficient
+from pipelines.evaluation.segmentation import dice_coefficient
 from pipelines.models.predictor import Prediction
 
 Mask = npt.NDArray[np.uint8]

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import rankdata
 
-from pipelines.evaluation.bootstrap import RESAMPLES, agreement, bootstrap_weights, percentile_interval
 from pipelines.evaluation.classification import confusion, ranking_scores, scores_of
+from pipelines.evaluation.statistics import RESAMPLES, agreement, bootstrap_weights, percentile_interval
 from pipelines.quality.fit import FloatArray, true_dice
 from pipelines.quality.measure import Measured
 from pipelines.quality.model import FLAGGED_BELOW

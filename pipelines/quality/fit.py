@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 from pipelines.core.errors import DataError
 from pipelines.evaluation.classification import best_threshold
-from pipelines.evaluation.dice import MEAN, STRUCTURES
+from pipelines.evaluation.segmentation import MEAN, STRUCTURES
 from pipelines.quality.features import QUICK, THOROUGH
 from pipelines.quality.measure import Measured
 from pipelines.quality.model import FLAGGED_BELOW, LinearModel, QualityModel, feature_values, to_log_odds

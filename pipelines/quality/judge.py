@@ -5,7 +5,7 @@ from typing import Protocol
 
 from pipelines.core.errors import ConfigError
 from pipelines.core.volume import Volume
-from pipelines.evaluation.dice import MEAN
+from pipelines.evaluation.segmentation import MEAN
 from pipelines.models.bundle import ACDC_BUNDLE, load_config
 from pipelines.models.predictor import Prediction, Predictor
 from pipelines.quality.features import partner_features, quick_features

@@ -11,8 +11,8 @@ import numpy as np
 from pipelines.core.errors import DataError, cause
 from pipelines.core.progress import Progress
 from pipelines.core.volume import check_same_grid, read_label, read_volume, write_label
-from pipelines.evaluation.dice import MEAN, STRUCTURES, structure_dice
-from pipelines.interaction.unseen_masks import mask_path
+from pipelines.evaluation.segmentation import MEAN, STRUCTURES, structure_dice
+from pipelines.interaction.simulation import mask_path
 from pipelines.models.predictor import Predictor
 from pipelines.quality.degradations import CLEAN, degrade, draw_fault
 from pipelines.quality.features import Features, partner_features, quick_features

@@ -10,7 +10,7 @@ import numpy as np
 
 from pipelines.core.errors import ConfigError, cause
 from pipelines.core.files import write_json
-from pipelines.evaluation.dice import MEAN, STRUCTURES
+from pipelines.evaluation.segmentation import MEAN, STRUCTURES
 from pipelines.quality.features import Features, feature_key
 
 QUALITY_NAME: Final = "quality.json"

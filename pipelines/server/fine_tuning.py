@@ -11,7 +11,7 @@ from pipelines.core.errors import ConfigError, DataError
 from pipelines.core.files import only_one, output_folder, write_json
 from pipelines.core.progress import Progress
 from pipelines.core.volume import Volume
-from pipelines.evaluation.dice import MEAN, STRUCTURES, mean_dice
+from pipelines.evaluation.segmentation import MEAN, STRUCTURES, mean_dice
 from pipelines.models.bundle import ACDC_BUNDLE, device_settings, load_config
 from pipelines.models.predictor import Predictor
 from pipelines.server.history import LabelStore

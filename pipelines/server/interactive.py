@@ -11,8 +11,7 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 from pipelines.core.errors import DataError
 from pipelines.core.labels import LABEL_NAMES, AcdcLabel
 from pipelines.core.volume import Volume, read_volume
-from pipelines.interaction.clicks import Click, Mask
-from pipelines.interaction.scribbles import refine_by_scribbles
+from pipelines.interaction.clicks import Click, Mask, refine_by_scribbles
 from pipelines.server.answers import LABELS, Laps, answer
 from pipelines.server.datastore import StudiesDatastore
 from pipelines.server.drafts import Draft

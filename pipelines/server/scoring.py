@@ -10,7 +10,7 @@ from monailabel.interfaces.tasks.scoring import ScoringMethod
 
 from pipelines.core.errors import DataError, ThoraxError
 from pipelines.core.volume import read_volume
-from pipelines.evaluation.dice import structure_dice
+from pipelines.evaluation.segmentation import structure_dice
 from pipelines.server.datastore import StudiesDatastore
 from pipelines.server.job_time import job_time
 from pipelines.server.measurements import measure

@@ -13,8 +13,7 @@ from pipelines.core.errors import DataError
 from pipelines.core.labels import LABEL_NAMES, AcdcLabel
 from pipelines.core.stack_order import slice_axis
 from pipelines.core.volume import Volume
-from pipelines.interaction.clicks import Mask
-from pipelines.interaction.scribbles import UNMARKED
+from pipelines.interaction.clicks import UNMARKED, Mask
 from pipelines.server.label_file import VALUE_OF_NAME, read_on_grid
 
 FOREGROUND_SCRIBBLES: Final = "foreground_scribbles"

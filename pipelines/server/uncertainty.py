@@ -10,7 +10,7 @@ from monailabel.interfaces.tasks.strategy import Strategy
 from pipelines.core.errors import DataError
 from pipelines.core.files import write_json
 from pipelines.core.volume import read_volume
-from pipelines.interaction.disagreement import disagreement
+from pipelines.interaction.active_learning import disagreement
 from pipelines.server.datastore import StudiesDatastore
 from pipelines.server.images import WORK_FOLDER
 from pipelines.server.predictors import ENSEMBLE, Predictors

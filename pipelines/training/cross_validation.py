@@ -14,9 +14,7 @@ from pipelines.core.files import only_one, output_folder, write_csv, write_json
 from pipelines.core.manifest import MANIFEST_NAME, write_manifest
 from pipelines.core.progress import Progress
 from pipelines.datasets.prepare import patient_records, read_datalist, select
-from pipelines.evaluation.cases import Case, read_cases
-from pipelines.evaluation.evaluate import evaluate
-from pipelines.evaluation.summary import summarise
+from pipelines.evaluation.segmentation import Case, evaluate, read_cases, summarise
 from pipelines.models.bundle import ACDC_BUNDLE, load_config
 from pipelines.models.checkpoints import BEST_NAME, LAST_NAME, load_average, save_weights
 from pipelines.models.member import Member

@@ -11,7 +11,7 @@ from torch import nn
 
 from pipelines.core.manifest import write_manifest
 from pipelines.datasets.prepare import Section, patient_records, select
-from pipelines.evaluation.evaluate import evaluate as evaluate_records
+from pipelines.evaluation.segmentation import evaluate as evaluate_records
 from pipelines.models.checkpoints import load_weights
 from pipelines.models.member import Member
 from pipelines.models.predictor import Predictor

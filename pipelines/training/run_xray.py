@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from pipelines.datasets.prepare import Section
 from pipelines.datasets.prepare_xray import select, xray_records
 from pipelines.datasets.xray_image import read_xray
-from pipelines.evaluation.classification import chosen_threshold
-from pipelines.evaluation.evaluate_xray import evaluate_xray
+from pipelines.evaluation.classification import chosen_threshold, evaluate_xray
 from pipelines.models.checkpoints import BEST_NAME
 from pipelines.models.classifier import Classifier
 from pipelines.models.pretrained import load_imagenet

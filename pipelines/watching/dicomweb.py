@@ -18,9 +18,8 @@ import pydicom
 from pipelines.core.errors import ConfigError, OutputError
 from pipelines.core.install import missing_extra
 from pipelines.watching.folders import Folders
-from pipelines.watching.identity import stamps
-from pipelines.watching.ledger import Ledger
-from pipelines.watching.stop import Stop
+from pipelines.watching.ledger import Ledger, stamps
+from pipelines.watching.worker import Stop
 
 MODALITIES: Final = ("MR", "CR", "DX")
 """Series that are fetched: hearts and radiographs. Segmentations that were sent are none of them."""

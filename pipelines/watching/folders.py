@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from pipelines.core.errors import ConfigError, OutputError
 from pipelines.core.files import output_folder, write_json
-from pipelines.watching.identity import SHORT_DIGITS, file_sha256
+from pipelines.watching.ledger import SHORT_DIGITS, file_sha256
 
 RESULT_NAME: Final = "result.json"
 REASON_NAME: Final = "reason.json"

@@ -1,19 +1,103 @@
-"""The watcher's durable memory: which studies it has begun and ended, and which files it knows.
+"""The watcher's durable memory: which studies it has begun and ended, known by their content."""
 
-A study is named by its content. It is claimed before anything is done for it, and ended after its folder has
-taken its final name; `recovery` makes the two agree after a kill. Every change is one transaction.
-"""
-
+import hashlib
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
 from pipelines.core.errors import OutputError
-from pipelines.watching.identity import Stamp
-from pipelines.watching.study_row import State, StudyRow
+
+SHORT_DIGITS: Final = 16
+"""Digits of an identity that stand in folder names: 64 bits, so that chance never makes two alike."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What changes when a file is written.
+
+    Attributes:
+        size: Bytes.
+        modified_ns: Time of the last change, nanoseconds since 1970.
+    """
+
+    size: int
+    modified_ns: int
+
+
+def stamp(path: Path) -> Stamp | None:
+    """Size and time of a file, None if there is no such file."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return Stamp(status.st_size, status.st_mtime_ns)
+
+
+def stamps(files: Iterable[Path]) -> dict[Path, Stamp]:
+    """Size and time of each of the files that are there."""
+    return {path: found for path in files if (found := stamp(path)) is not None}
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file in hexadecimal digits.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def printable(text: str) -> str:
+    """Text that any terminal and database takes: bytes of file names that are no UTF-8 become `?`."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def content_id(checksums: Iterable[str]) -> str:
+    """SHA-256 of what is in the files, whatever they are called; copies among them count once.
+
+    Args:
+        checksums: SHA-256 of each file, in any order.
+    """
+    return hashlib.sha256("\n".join(sorted(set(checksums))).encode()).hexdigest()
+
+
+class State(StrEnum):
+    """How far a study has come."""
+
+    WORKING = "working"
+    WAITING = "waiting"
+    DONE = "done"
+    QUARANTINED = "quarantined"
+
+
+@dataclass(frozen=True, slots=True)
+class StudyRow:
+    """A study as the ledger has it.
+
+    Attributes:
+        id: SHA-256 of its content.
+        folder: Name of its folder in `studies/` or `quarantine/`.
+        kind: `"heart"` or `"xray"`.
+        origin: What stays the same when more of it arrives: a path, or the UID of a DICOM series.
+        state: How far it has come.
+        tries: How often work on it was begun and not given back.
+        reason: Why the last try failed, `""` if none did.
+    """
+
+    id: str
+    folder: str
+    kind: str
+    origin: str
+    state: State
+    tries: int
+    reason: str
+
 
 LEDGER_NAME: Final = "ledger.sqlite"
 

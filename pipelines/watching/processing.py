@@ -17,7 +17,7 @@ from pipelines.datasets.xray_image import read_xray
 from pipelines.inference.dicom_seg import load_highdicom, write_dicom_seg
 from pipelines.inference.inputs import Study, StudyKind, find_studies
 from pipelines.inference.study_result import StudyResult
-from pipelines.watching.identity import printable
+from pipelines.watching.ledger import printable
 from pipelines.watching.units import Kind
 from pipelines.watching.worker import Job
 

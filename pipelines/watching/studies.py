@@ -1,23 +1,134 @@
-"""One study from its files to its final folder: claim, work, rename, record."""
+"""One study from its files to its final folder: claim, work, rename, record; and recovery after a kill."""
 
+import json
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pipelines
-from pipelines.core.errors import ConfigError, OutputError
-from pipelines.watching.folders import REASON_NAME, Folders, commit, copy_inputs, folder_name
-from pipelines.watching.heartbeat import Heartbeat
-from pipelines.watching.identity import Stamp, content_id, file_sha256, printable, stamps
-from pipelines.watching.ledger import Ledger
-from pipelines.watching.recovery import KILLED, has_segmentation
-from pipelines.watching.stop import Stop
-from pipelines.watching.study_row import State
+from pipelines.core.errors import ConfigError, DataError, OutputError
+from pipelines.core.files import write_json
+from pipelines.watching.folders import REASON_NAME, RESULT_NAME, Folders, commit, copy_inputs, folder_name
+from pipelines.watching.ledger import Ledger, Stamp, State, content_id, file_sha256, printable, stamps
 from pipelines.watching.units import Unit
-from pipelines.watching.worker import Ending, Job, Outcome, Worker
+from pipelines.watching.worker import Ending, Job, Outcome, Stop, Worker, resident_mb
+
+HEARTBEAT_NAME: Final = "heartbeat.json"
+
+BEAT_S: Final = 2.0
+"""Seconds between two writings while nothing else changes."""
+
+
+class Heartbeat:
+    """Says what is in hand.
+
+    Args:
+        path: JSON file to write.
+        every_s: Least time between two writings, seconds.
+        clock: Seconds that never go back.
+    """
+
+    def __init__(
+        self, path: Path, *, every_s: float = BEAT_S, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._path = path
+        self._every_s = every_s
+        self._clock = clock
+        self._written: float | None = None
+        self._content: dict[str, Any] = {"pid": os.getpid(), "since": _now()}
+
+    def beat(self, *, at_once: bool = False, **changes: Any) -> None:
+        """Write what is known, if it is time.
+
+        Args:
+            at_once: Write it in any case.
+            **changes: What is new, e.g. `in_hand` or `worker_mb`.
+
+        Raises:
+            OutputError: If it cannot be written.
+        """
+        self._content |= changes
+        now = self._clock()
+        if at_once or self._written is None or now - self._written >= self._every_s:
+            self._written = now
+            memory = {"own_mb": round(resident_mb(os.getpid()), 1)}
+            write_json(self._path, self._content | memory | {"time": _now()})
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+KILLED = "the watcher ended while it worked on it"
+
+
+def recover(ledger: Ledger, folders: Folders, *, send: bool) -> None:
+    """Finish in the ledger what is finished on disk, and give back what is not.
+
+    A folder in `studies/` or `quarantine/` took its name in one step when all of it was written, so it is
+    believed. What was in work is removed. A study in quarantine whose folder somebody has removed is
+    forgotten, which is how it is tried again. A folder that the ledger does not know is adopted.
+
+    Args:
+        ledger: Of the run before.
+        folders: Existing folders below the output.
+        send: Whether DICOM segmentations are sent to a server.
+
+    Raises:
+        DataError: If the JSON file of a finished study is damaged.
+        OutputError: If the ledger cannot be written.
+    """
+    folders.clean()
+    for row in (*ledger.in_state(State.WORKING), *ledger.in_state(State.WAITING)):
+        if (folders.done / row.folder).is_dir():
+            to_send = send and has_segmentation(folders.done / row.folder)
+            ledger.end(row.id, State.DONE, to_send=to_send)
+        elif (folders.quarantine / row.folder).is_dir():
+            content = _read(folders.quarantine / row.folder / REASON_NAME)
+            ledger.end(row.id, State.QUARANTINED, reason=str(content["reason"]))
+        elif row.state is State.WORKING:
+            ledger.wait(row.id, KILLED)
+    for row in ledger.in_state(State.QUARANTINED):
+        if not (folders.quarantine / row.folder).is_dir():
+            ledger.forget(row.id)
+    known = ledger.folders()
+    for parent, name, state in (
+        (folders.done, RESULT_NAME, State.DONE),
+        (folders.quarantine, REASON_NAME, State.QUARANTINED),
+    ):
+        for folder in sorted(parent.iterdir()):
+            if folder.name not in known and (folder / name).is_file():
+                content = _read(folder / name)
+                ledger.adopt(
+                    str(content["id"]),
+                    folder=folder.name,
+                    kind=str(content["kind"]),
+                    origin=str(content["origin"]),
+                    state=state,
+                )
+
+
+def has_segmentation(folder: Path) -> bool:
+    """Whether a study's folder holds DICOM segmentations."""
+    return any(folder.glob("*_seg.dcm"))
+
+
+def _read(path: Path) -> dict[str, object]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not {"id", "kind", "origin"} <= content.keys():
+            raise ValueError("it has no id, kind or origin")
+    except (OSError, ValueError, AttributeError) as error:
+        raise DataError(
+            f"expected what a finished study says of itself in {path}, found {error}; "
+            "remove its folder to have the study done again"
+        ) from error
+    found: dict[str, object] = content
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,10 @@
 """What belongs together and is whole: single files, patients with an `Info.cfg`, DICOM series."""
 
+import os
 import re
+import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -10,14 +12,142 @@ from typing import Final
 
 from pipelines.core.errors import DataError
 from pipelines.core.volume import is_label_map
-from pipelines.datasets.dicom_file import is_dicom
+from pipelines.datasets.dicom_file import UNREADABLE, has_image, is_dicom, read_header
 from pipelines.datasets.dicom_series import group_series
 from pipelines.datasets.xray_image import SUFFIXES, XRAY_MODALITIES
 from pipelines.inference.inputs import DICOM_SUFFIXES, INFO_NAME, NIFTI_SUFFIXES
-from pipelines.watching.arrivals import Arrival
-from pipelines.watching.dicom_tags import DicomTags, read_tags
-from pipelines.watching.identity import printable, stamps
-from pipelines.watching.ledger import Ledger
+from pipelines.watching.ledger import Ledger, Stamp, printable, stamp, stamps
+
+TEXT_TAGS: Final = (
+    "SOPInstanceUID",
+    "SeriesInstanceUID",
+    "StudyInstanceUID",
+    "Modality",
+    "SeriesDescription",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DicomTags:
+    """Where a DICOM file belongs.
+
+    Attributes:
+        instance: SOPInstanceUID, or the file's path where it has none.
+        series: SeriesInstanceUID, or the folder's path where it has none.
+        study: StudyInstanceUID, or the folder's path where it has none.
+        modality: As in the file, `""` if it does not say.
+        description: SeriesDescription, `""` if there is none.
+        instances: NumberOfSeriesRelatedInstances, or None where it is not told.
+        is_image: Whether it has pixels.
+    """
+
+    instance: str
+    series: str
+    study: str
+    modality: str
+    description: str
+    instances: int | None
+    is_image: bool
+
+
+def read_tags(path: Path) -> DicomTags:
+    """Tags of a DICOM file without its pixels.
+
+    Raises:
+        DataError: If it is no DICOM file, is cut off, or NumberOfSeriesRelatedInstances is none.
+    """
+    header = read_header(path)
+    try:
+        number = header.get("NumberOfSeriesRelatedInstances")
+        instance, series, study, modality, description = (str(header.get(tag) or "") for tag in TEXT_TAGS)
+        is_image = has_image(header, path)
+        instances = None if number is None else int(number)
+    except UNREADABLE as error:
+        raise DataError(f"expected tags as in the standard in {path}, found others: {error}") from error
+    # An anonymiser may take all UIDs away; files of one folder then belong together.
+    folder = printable(str(path.parent))
+    return DicomTags(
+        instance or printable(str(path)),
+        series or folder,
+        study or folder,
+        modality,
+        description,
+        instances,
+        is_image,
+    )
+
+
+UNFINISHED: Final = (".part", ".partial", ".tmp", ".temp", ".crdownload", ".filepart", ".swp")
+"""Endings by which programs mark what they are still writing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A file that nothing has been done with yet.
+
+    Attributes:
+        path: Where it is.
+        stamp: Its size and time.
+        still_s: Seconds for which it has been seen unchanged.
+    """
+
+    path: Path
+    stamp: Stamp
+    still_s: float
+
+
+class Arrivals:
+    """Looks at folders again and again, and remembers since when each new file has not changed.
+
+    The times of files are not trusted for that, since copies may carry those of the original from the
+    beginning: a file has to be seen twice.
+
+    Args:
+        folders: Existing folders, searched with their sub-folders; hidden files are passed over.
+        ledger: Knows the files that have been dealt with.
+        leave_out: Folder that is not searched: that of the results.
+        clock: Seconds that never go back.
+    """
+
+    def __init__(
+        self,
+        folders: Sequence[Path],
+        ledger: Ledger,
+        *,
+        leave_out: Path,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._folders = folders
+        self._ledger = ledger
+        self._leave_out = leave_out.resolve()
+        self._clock = clock
+        self._since: dict[Path, tuple[Stamp, float]] = {}
+
+    def look(self) -> list[Arrival]:
+        """New files in the order of their paths; only these are held in memory."""
+        now = self._clock()
+        since: dict[Path, tuple[Stamp, float]] = {}
+        for folder in self._folders:
+            for path in self._files(folder):
+                found = stamp(path)
+                if found is None or self._ledger.knows(path, found):
+                    continue
+                before = self._since.get(path)
+                since[path] = before if before is not None and before[0] == found else (found, now)
+        self._since = since
+        return [Arrival(path, found, now - first) for path, (found, first) in sorted(since.items())]
+
+    def _files(self, top: Path) -> Iterator[Path]:
+        for folder, subfolders, names in os.walk(top):
+            subfolders[:] = [
+                name
+                for name in subfolders
+                if not name.startswith(".") and (Path(folder) / name).resolve() != self._leave_out
+            ]
+            for name in names:
+                if not name.startswith((".", "~")) and not name.lower().endswith(UNFINISHED):
+                    yield Path(folder) / name
+
 
 PICTURE_SUFFIXES: Final = tuple(suffix for suffix in SUFFIXES if suffix not in DICOM_SUFFIXES)
 

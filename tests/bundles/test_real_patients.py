@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.core.records import PatientRecord
 from pipelines.datasets.acdc import read_acdc
-from pipelines.evaluation.evaluate import evaluate
+from pipelines.evaluation.segmentation import evaluate
 from pipelines.models.bundle import NETWORKS
 from pipelines.models.predictor import Predictor
 

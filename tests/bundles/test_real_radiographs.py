@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from pipelines.datasets.chest_xray import Finding, XrayRecord, read_chest_xray
-from pipelines.evaluation.evaluate_xray import evaluate_xray, truth_and_probability
+from pipelines.evaluation.classification import evaluate_xray, truth_and_probability
 from pipelines.models.classifier import Classifier
 from pipelines.models.int8 import Int8Classifier
 

@@ -12,8 +12,7 @@ from pipelines.core.indices import indices_from_volumes
 from pipelines.core.labels import UNLABELLED, AcdcLabel
 from pipelines.core.records import PatientRecord, Phase, VolumeRecord
 from pipelines.core.volume import Volume
-from pipelines.evaluation.evaluate import evaluate
-from pipelines.evaluation.metrics import NOT_LABELLED
+from pipelines.evaluation.segmentation import NOT_LABELLED, evaluate
 
 LV_AND_MYO = (AcdcLabel.MYO, AcdcLabel.LV)
 

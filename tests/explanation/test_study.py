@@ -9,7 +9,7 @@ from PIL import Image
 
 from pipelines.core.errors import DataError
 from pipelines.datasets.phantom.xray import phantom_xray
-from pipelines.evaluation.evaluate_xray import read_cases
+from pipelines.evaluation.classification import read_cases
 from pipelines.explanation.checks import DELETED
 from pipelines.explanation.study import choose_cases, study_explanations
 from pipelines.models.bundle import load_config

@@ -10,7 +10,7 @@ from without_thorax import HIDE_THORAX, run_monai, run_without_thorax
 
 from pipelines.core.volume import read_label, read_volume
 from pipelines.datasets.phantom.cohort import write_phantom_cohort
-from pipelines.evaluation.dice import structure_dice
+from pipelines.evaluation.segmentation import structure_dice
 from pipelines.export.bundle import write_bundle
 from pipelines.export.source import Source
 from pipelines.models.bundle import NETWORKS, XRAY_NETWORKS

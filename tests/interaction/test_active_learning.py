@@ -1,18 +1,41 @@
-"""The benchmark of active learning on a phantom cohort, a few batches a round."""
-
 import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pipelines.core.errors import ConfigError, DataError
 from pipelines.datasets.phantom.cohort import write_phantom_cohort
 from pipelines.datasets.prepare import prepare_acdc, read_datalist, select
-from pipelines.interaction import active_learning as benchmark
-from pipelines.interaction import rounds
-from pipelines.interaction.active_learning import Plan, active_learning_benchmark
-from pipelines.interaction.rounds import most_uncertain
+from pipelines.interaction import active_learning
+from pipelines.interaction.active_learning import (
+    Plan,
+    active_learning_benchmark,
+    disagreement,
+    most_uncertain,
+)
+
+
+def masks(*columns: list[int]) -> list[np.ndarray]:
+    return [np.array(column, dtype=np.uint8).reshape(-1, 1, 1) for column in columns]
+
+
+def test_masks_that_agree_do_not_disagree() -> None:
+    assert disagreement(masks([0, 1, 2, 3], [0, 1, 2, 3])) == 0.0
+
+
+def test_structures_that_neither_mask_has_count_as_agreement() -> None:
+    assert disagreement(masks([0, 0], [0, 0])) == 0.0
+
+
+def test_it_is_one_minus_the_mean_dice_of_the_structures_over_all_pairs() -> None:
+    # LV: 1 of 1 and 2 voxels; RV and myocardium in none. The third mask is the first.
+    first, second = [3, 0, 0], [3, 3, 0]
+    pair = 1 - (1 + 1 + 2 / 3) / 3
+    assert disagreement(masks(first, second)) == pytest.approx(pair)
+    assert disagreement(masks(first, second, first)) == pytest.approx(2 * pair / 3)
+
 
 SMALL = Plan(start=1, add=1, most=2, seeds=1, first_steps=2, steps=1)
 
@@ -33,7 +56,7 @@ def test_curves_share_their_start_and_go_on_after_a_stop(
     prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trained: list[Path] = []
-    train = rounds.train_network
+    train = active_learning.train_network
 
     def counted(network: str, dataset_dir: Path, run: Path, **settings: Any) -> Path:
         trained.append(dataset_dir)
@@ -41,7 +64,7 @@ def test_curves_share_their_start_and_go_on_after_a_stop(
             raise KeyboardInterrupt
         return train(network, dataset_dir, run, **settings)
 
-    monkeypatch.setattr(rounds, "train_network", counted)
+    monkeypatch.setattr(active_learning, "train_network", counted)
     with pytest.raises(KeyboardInterrupt):
         active_learning_benchmark(prepared, tmp_path, SMALL)
     told: list[tuple[int, int]] = []
@@ -77,7 +100,7 @@ def test_curves_share_their_start_and_go_on_after_a_stop(
     assert active_learning_benchmark(prepared, tmp_path, SMALL) == content
     assert len(trained) == 4
     with pytest.raises(ConfigError, match="found another add"):
-        active_learning_benchmark(prepared, tmp_path, Plan(**{**benchmark.asdict(SMALL), "add": 2}))
+        active_learning_benchmark(prepared, tmp_path, Plan(**{**active_learning.asdict(SMALL), "add": 2}))
 
 
 def test_a_pool_that_is_too_small_is_refused(prepared: Path, tmp_path: Path) -> None:

@@ -8,8 +8,133 @@ from pipelines.core.errors import ConfigError, DataError
 from pipelines.core.labels import AcdcLabel
 from pipelines.core.volume import Volume
 from pipelines.interaction.clicks import Click, Mask
-from pipelines.interaction.corrector import Corrector, Reach
+from pipelines.interaction.corrector import (
+    KEEP,
+    MOST_PULL,
+    PULL,
+    PULL_A_MM,
+    Corrector,
+    Reach,
+    Window,
+    connected,
+    fulfil,
+    keep,
+    pull,
+)
 from pipelines.models.bundle import ACDC_BUNDLE
+from pipelines.models.member import field_affine
+
+NATIVE = np.diag([1.0, 2.0, 8.0, 1.0])
+FIELD = np.diag([1.5, 1.5, 8.0, 1.0])
+CLICK = Click(90, 30, 0, AcdcLabel.LV)
+
+
+def test_a_click_keeps_its_place_to_a_fraction_of_a_pixel() -> None:
+    window = Window.around(CLICK, 64, FIELD, NATIVE, (192, 192))
+    row, column = window.position(CLICK)[0].tolist()
+    assert row + window.corner[0] == pytest.approx(90 / 1.5)
+    assert column + window.corner[1] == pytest.approx(30 * 2 / 1.5)
+
+
+@pytest.mark.parametrize(("place", "corner"), [(0, 0), (60, 8), (287, 128)])
+def test_the_window_stays_in_the_field(place: int, corner: int) -> None:
+    click = replace(CLICK, i=place, j=0)
+    assert Window.around(click, 64, FIELD, NATIVE, (192, 192)).corner == (corner, 0)
+
+
+def test_masks_lie_in_the_window_where_the_image_does(
+    corrector: Corrector, heart: tuple[Volume, Mask]
+) -> None:
+    volume, truth = heart
+    wide = np.diag([0.8, 1.2, 1, 1])
+    native = replace(volume, affine=volume.affine @ wide, spacing_mm=(1.2, 1.8, 8.0))
+    cavity = replace(native, array=np.where(truth == AcdcLabel.LV, 100, 0).astype(np.float32))
+    field = corrector.member.prepare(cavity)
+    click = Click(36, 28, 1, AcdcLabel.LV)
+    window = Window.around(click, 64, field.affine.numpy(), field_affine(native), tuple(field.shape[1:3]))
+    image = field.as_tensor()[1][window.box].movedim(-1, 0)
+    bright = image > (image.min() + image.max()) / 2
+    found = window.to_field(truth)[:, AcdcLabel.LV] > 0
+    overlap = 2 * (bright & found).sum() / (bright.sum() + found.sum())
+    assert overlap > 0.97
+    assert np.array_equal(window.to_field(truth).sum(dim=1).numpy(), np.ones((4, 64, 64)))
+
+
+def test_beyond_the_volume_is_background() -> None:
+    window = Window.around(CLICK, 64, FIELD, NATIVE, (192, 192))
+    masks = window.to_field(np.full((4, 4, 2), AcdcLabel.LV, dtype=np.uint8))
+    assert masks[:, AcdcLabel.BACKGROUND].min() == 1
+
+
+CLICK_PULL = (20, 20)
+
+
+def distance_mm() -> np.ndarray:
+    rows, columns = np.ogrid[:41, :41]
+    return np.hypot(rows - CLICK_PULL[0], columns - CLICK_PULL[1]).astype(np.float32)
+
+
+def scores() -> np.ndarray:
+    return np.zeros((4, 41, 41), dtype=np.float32)
+
+
+def disc(radius: float) -> np.ndarray:
+    """A structure around the click, background beyond it."""
+    return np.where(distance_mm() <= radius, AcdcLabel.RV, AcdcLabel.BACKGROUND).astype(np.uint8)
+
+
+def test_a_click_in_a_wide_fault_pulls_harder_and_farther_than_one_in_a_narrow_fault() -> None:
+    wide, narrow = scores(), scores()
+    pull(wide, disc(9.9), AcdcLabel.BACKGROUND, distance_mm())
+    pull(narrow, disc(1.5), AcdcLabel.BACKGROUND, distance_mm())
+    # the nearest background is 10 mm (2 mm) away: 6 and 8 to 10, 1 and 1 to 2
+    assert wide[0][CLICK_PULL] == pytest.approx(PULL + PULL_A_MM * 10, rel=1e-5)
+    assert narrow[0][CLICK_PULL] == pytest.approx(PULL + PULL_A_MM * 2, rel=1e-5)
+    assert wide[0, 20, 28] > 0.7 * wide[0][CLICK_PULL]
+    assert narrow[0, 20, 28] < 0.01 * narrow[0][CLICK_PULL]
+    assert not wide[1:].any()
+
+
+def test_a_structure_pulls_less_than_background_since_it_must_not_spread() -> None:
+    everywhere, nowhere = scores(), scores()
+    pull(everywhere, np.full((41, 41), 1, np.uint8), AcdcLabel.BACKGROUND, distance_mm())
+    pull(nowhere, np.zeros((41, 41), np.uint8), AcdcLabel.LV, distance_mm())
+    assert everywhere[0][CLICK_PULL] == pytest.approx(MOST_PULL[True])
+    assert nowhere[3][CLICK_PULL] == pytest.approx(MOST_PULL[False])
+
+
+def test_a_click_that_is_ignored_has_its_way_where_it_lies_and_fades() -> None:
+    against = scores()
+    against[2] += 6
+    fulfil(against, AcdcLabel.LV, distance_mm())
+    labels = against.argmax(axis=0)
+    assert labels[CLICK_PULL] == AcdcLabel.LV
+    assert labels[20, 26] == AcdcLabel.MYO
+    before = against.copy()
+    fulfil(against, AcdcLabel.LV, distance_mm())
+    assert np.array_equal(against, before)
+
+
+def test_a_pixel_keeps_its_label_unless_another_is_clearly_better() -> None:
+    present = disc(5)
+    little, much = scores(), scores()
+    for held, ahead in ((little, 0.5 * KEEP), (much, 2 * KEEP)):
+        held[3] += ahead
+        keep(held, present, KEEP)
+    assert np.array_equal(little.argmax(axis=0), present)
+    assert (much.argmax(axis=0) == 3).all()
+
+
+def test_only_what_is_connected_with_a_region_is_left() -> None:
+    changed = np.zeros((10, 10), dtype=bool)
+    changed[1:3, 1:3] = changed[6:9, 6:9] = True
+    with_this = np.zeros_like(changed)
+    with_this[2, 2:6] = True
+    found = connected(changed, with_this)
+    assert found[1:3, 1:3].all()
+    assert found.sum() == 4
+    assert not connected(changed, np.zeros_like(changed)).any()
+
 
 AXIS_ORDERS = [
     (order, signs)

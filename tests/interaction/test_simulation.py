@@ -1,14 +1,94 @@
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
-from pipelines.interaction.channels import LAYOUT
-from pipelines.interaction.imperfect_masks import ImperfectMasks
-from pipelines.interaction.simulation import SimulatedCorrection, reached_faults
+from pipelines.core.errors import ConfigError, DataError
+from pipelines.core.volume import check_same_grid, read_label, read_volume
+from pipelines.datasets.phantom.cohort import write_phantom_cohort
+from pipelines.datasets.prepare import prepare_acdc, read_datalist, select
+from pipelines.interaction.corrector import LAYOUT
+from pipelines.interaction.simulation import (
+    ImperfectMasks,
+    SimulatedCorrection,
+    mask_path,
+    reached_faults,
+    with_unseen_masks,
+    write_unseen_masks,
+)
 from pipelines.transforms.intensity import IntensityAugmentation
 from pipelines.transforms.spatial import SpatialAugmentation
+
+NOTHING = {"border": 0.0, "lost": 0.0, "empty": 0.0, "swapped": 0.0, "spurious": 0.0}
+
+
+@pytest.fixture
+def classes() -> Tensor:
+    """Sixteen times three slices with discs of RV, MYO and LV; those of the last slice are smaller."""
+    rows, columns = torch.meshgrid(torch.arange(64), torch.arange(64), indexing="ij")
+    index = torch.zeros(3, 64, 64, dtype=torch.long)
+    for z, shrunk in enumerate((0, 0, 6)):
+        index[z][torch.hypot(rows - 32.0, columns - 48.0) < 12 - shrunk / 2] = 1
+        index[z][torch.hypot(rows - 32.0, columns - 28.0) < 18 - shrunk] = 2
+        index[z][torch.hypot(rows - 32.0, columns - 28.0) < 11 - shrunk] = 3
+    return torch.nn.functional.one_hot(index, 4).permute(0, 3, 1, 2).float().expand(16, 3, 4, 64, 64)
+
+
+def test_without_faults_a_mask_stays_as_it_is_but_for_single_border_pixels(classes: Tensor) -> None:
+    found = ImperfectMasks(**NOTHING).apply(classes)
+    assert (found != classes).float().mean() < 0.01
+
+
+def test_every_pixel_has_exactly_one_class(classes: Tensor) -> None:
+    torch.manual_seed(0)
+    found = ImperfectMasks(border=1.0, lost=0.5, empty=0.2, swapped=0.5, spurious=0.5).apply(classes)
+    assert found.shape == classes.shape
+    assert torch.equal(found.sum(dim=2), torch.ones(16, 3, 64, 64))
+    assert set(found.unique().tolist()) == {0.0, 1.0}
+
+
+def test_border_noise_moves_borders_and_neighbouring_slices_alike(classes: Tensor) -> None:
+    torch.manual_seed(0)
+    found = ImperfectMasks(**{**NOTHING, "border": 0.5}, alike=1.0).apply(classes)
+    wrong = (found != classes).any(dim=2)
+    assert 0.01 < wrong.float().mean() < 0.3
+    assert torch.equal(found[:, 0], found[:, 1])
+
+
+def test_an_empty_slice_has_background_only(classes: Tensor) -> None:
+    found = ImperfectMasks(**{**NOTHING, "empty": 1.0}).apply(classes)
+    assert found[:, 1, 0].min() == 1
+
+
+def test_a_swapped_slice_is_drawn_as_one_beside_it(classes: Tensor) -> None:
+    torch.manual_seed(0)
+    plain = ImperfectMasks(**NOTHING).apply(classes)
+    found = ImperfectMasks(**{**NOTHING, "swapped": 1.0}).apply(classes)
+    beside = [bool(torch.equal(found[item, 1], plain[item, 2])) for item in range(16)]
+    before = [bool(torch.equal(found[item, 1], plain[item, 0])) for item in range(16)]
+    assert any(beside)
+    assert all(first or second for first, second in zip(beside, before, strict=True))
+
+
+def test_part_of_a_structure_is_lost_and_nothing_else_appears(classes: Tensor) -> None:
+    torch.manual_seed(0)
+    plain = ImperfectMasks(**NOTHING).apply(classes)
+    found = ImperfectMasks(**{**NOTHING, "lost": 1.0}).apply(classes)
+    assert all(float(found[item, 1, 1:].sum()) < float(plain[item, 1, 1:].sum()) + 1 for item in range(16))
+    assert (found[:, 1] != plain[:, 1]).flatten(1).any(dim=1).float().mean() > 0.8
+
+
+def test_spurious_structures_appear_about_the_heart_only(classes: Tensor) -> None:
+    torch.manual_seed(0)
+    far = classes.roll(-20, dims=3)[..., :32, :32].clone()
+    far[:, :, 1:], far[:, :, 0] = 0.0, 1.0
+    assert torch.equal(ImperfectMasks(**{**NOTHING, "spurious": 1.0}).apply(far), far)
+    plain = ImperfectMasks(**NOTHING).apply(classes)
+    assert (ImperfectMasks(**{**NOTHING, "spurious": 1.0}).apply(classes) != plain).any()
+
 
 STILL = SpatialAugmentation(
     rotation_deg=0, scale=0, anisotropy=0, shift=0, anywhere=0, flip=0, elastic_probability=0
@@ -133,3 +213,65 @@ def test_the_same_seed_gives_the_same_batch_and_the_network_stays_in_training() 
         made.append(simulate(batch()))
         assert simulate.network.training
     assert all(torch.equal(made[0][key], made[1][key]) for key in ("image", "label"))
+
+
+SMALL: dict[str, Any] = {"precision": "fp32", "max_epochs": 1, "patch_px": [32, 32]}
+
+
+def items(*names: str) -> list[dict[str, Any]]:
+    return [{"image": f"data/{name}.nii.gz", "fingerprint": "1"} for name in names]
+
+
+def test_without_a_folder_items_stay_as_they_are() -> None:
+    assert with_unseen_masks(items("a"), None) == items("a")
+
+
+def test_items_get_their_mask_and_a_fingerprint_that_tells_of_it(tmp_path: Path) -> None:
+    path = mask_path(tmp_path, "data/a.nii.gz")
+    path.write_bytes(b"one")
+    (first,) = with_unseen_masks(items("a"), tmp_path)
+    path.write_bytes(b"two")
+    (second,) = with_unseen_masks(items("a"), tmp_path)
+    assert first["mask"] == second["mask"] == str(tmp_path / "a.nii.gz")
+    assert len({first["fingerprint"], second["fingerprint"], "1"}) == 3
+
+
+def test_a_mask_that_is_missing_is_named(tmp_path: Path) -> None:
+    mask_path(tmp_path, "a.nii.gz").touch()
+    with pytest.raises(DataError, match=r"b\.nii\.gz.*unseen-masks"):
+        with_unseen_masks(items("a", "b"), tmp_path)
+
+
+@pytest.mark.slow
+def test_each_half_is_segmented_by_the_network_trained_on_the_other(tmp_path: Path) -> None:
+    write_phantom_cohort(tmp_path / "data", patients=5, frames=3, cine=False)
+    prepare_acdc(tmp_path / "data", tmp_path / "acdc")
+    training = select(read_datalist(tmp_path / "acdc"), "training", 0)
+    masks = tmp_path / "masks"
+    settings = SMALL | {"cache_dir": str(tmp_path / "cache")}
+    written = write_unseen_masks("unet", tmp_path / "acdc", masks, overlays=["smoke"], **settings)
+    assert {path.name for path in written} == {Path(item["image"]).name for item in training}
+    segmented = []
+    for number in range(2):
+        run = read_datalist(masks / f"run_{number}")
+        known = {item["patient"] for item in select(run, "training", 0)}
+        segmented.append({item["patient"] for item in select(run, "validation", 0)})
+        assert segmented[-1] == {item["patient"] for item in training} - known
+    assert not segmented[0] & segmented[1]
+    first = [read_label(path).array for path in written]
+    for item in with_unseen_masks(training, masks):
+        check_same_grid(read_volume(Path(item["image"])), read_label(Path(item["mask"])))
+    for path in (*written, masks / "run_1" / "best.pt", masks / "run_1" / "last.pt"):
+        path.unlink()
+    with pytest.raises(ConfigError, match="expected an empty run folder"):
+        write_unseen_masks("unet", tmp_path / "acdc", masks, overlays=["smoke"], **settings)
+    again = write_unseen_masks("unet", tmp_path / "acdc", masks, overlays=["smoke"], resume=True, **settings)
+    assert again == written
+    assert all(np.array_equal(read_label(path).array, old) for path, old in zip(again, first, strict=True))
+
+
+def test_a_single_patient_cannot_be_halved(tmp_path: Path) -> None:
+    write_phantom_cohort(tmp_path / "data", patients=3, frames=3, cine=False)
+    prepare_acdc(tmp_path / "data", tmp_path / "acdc")
+    with pytest.raises(DataError, match="at least 2 patients"):
+        write_unseen_masks("unet", tmp_path / "acdc", tmp_path / "masks")

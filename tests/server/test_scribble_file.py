@@ -8,7 +8,7 @@ import pytest
 from pipelines.core.errors import DataError
 from pipelines.core.labels import AcdcLabel
 from pipelines.core.volume import Volume
-from pipelines.interaction.scribbles import UNMARKED
+from pipelines.interaction.clicks import UNMARKED
 from pipelines.server.scribble_file import labels_beside, read_sent_scribbles
 
 from .conftest import write_nifti

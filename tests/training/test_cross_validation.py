@@ -13,7 +13,7 @@ from report_folders import page_of
 from pipelines.core.errors import ConfigError, DataError
 from pipelines.core.files import only_one
 from pipelines.datasets.prepare import prepare_acdc, read_datalist, select
-from pipelines.evaluation.cases import read_cases
+from pipelines.evaluation.segmentation import read_cases
 from pipelines.training.cross_validation import cross_validate, folds_of, parse_folds
 
 from .conftest import NARROW

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from watched_stand_ins import FAST
 
-from pipelines.watching.identity import content_id
+from pipelines.watching.ledger import content_id
 from pipelines.watching.service import WatchSettings, watch
 from pipelines.watching.worker import ProcessorFactory
 

@@ -6,9 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.core.errors import OutputError
-from pipelines.watching.identity import Stamp, content_id
-from pipelines.watching.ledger import Ledger
-from pipelines.watching.study_row import State
+from pipelines.watching.ledger import Ledger, Stamp, State, content_id
 
 
 @pytest.fixture

@@ -9,10 +9,8 @@ import pydicom
 import pytest
 from dicom_files import write_dicom_image
 
-from pipelines.watching.arrivals import Arrivals
-from pipelines.watching.ledger import Ledger
-from pipelines.watching.study_row import State
-from pipelines.watching.units import UNWANTED_SERIES, Kind, Unit, Units, Waits
+from pipelines.watching.ledger import Ledger, State
+from pipelines.watching.units import UNWANTED_SERIES, Arrivals, Kind, Unit, Units, Waits
 
 
 class Desk:

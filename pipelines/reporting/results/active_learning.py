@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from scipy import stats
 
-from pipelines.evaluation.dice import MEAN, STRUCTURES
+from pipelines.evaluation.segmentation import MEAN, STRUCTURES
 from pipelines.figures.style import panels, save_png
 from pipelines.interaction.active_learning import CONTENT_NAME
 from pipelines.reporting.document import Cell, Document, Picture, Section, Table, number

@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any, Final
 
-from pipelines.evaluation.compare_xray import PairedScore, compare_recipes
-from pipelines.evaluation.evaluate_xray import METRICS_NAME, read_cases
+from pipelines.evaluation.classification import METRICS_NAME, PairedScore, compare_recipes, read_cases
 from pipelines.reporting.document import (
     Cell,
     Document,

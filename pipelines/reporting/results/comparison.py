@@ -10,8 +10,7 @@ from matplotlib.axes import Axes
 from pipelines.core.labels import FOREGROUND, LABEL_NAMES
 from pipelines.core.records import Phase
 from pipelines.evaluation.comparison import DEFINITIONS, STRUCTURES
-from pipelines.evaluation.metrics import METRIC_NAMES
-from pipelines.evaluation.summary import INDEX_FIELDS
+from pipelines.evaluation.segmentation import INDEX_FIELDS, METRIC_NAMES
 from pipelines.figures.style import panels, save_png
 from pipelines.reporting.document import (
     BarChart,

@@ -9,13 +9,16 @@ from matplotlib.axes import Axes
 from sklearn.calibration import CalibrationDisplay
 
 from pipelines.core.labels import FOREGROUND, LABEL_COLORS, LABEL_NAMES
-from pipelines.evaluation.error_factors import MIN_PATIENTS
 from pipelines.evaluation.error_files import ERRORS_NAME, PICTURES
-from pipelines.evaluation.evaluate import OVERLAYS
-from pipelines.evaluation.heart_error_tables import CONTINUOUS, MEAN
-from pipelines.evaluation.observer_limits import Statistic, published_limits
-from pipelines.evaluation.slice_errors import THIRDS
-from pipelines.evaluation.voxel_calibration import BAND_MM
+from pipelines.evaluation.heart_error_tables import (
+    CONTINUOUS,
+    MEAN,
+    MIN_PATIENTS,
+    Statistic,
+    published_limits,
+)
+from pipelines.evaluation.heart_errors import BAND_MM, THIRDS
+from pipelines.evaluation.segmentation import OVERLAYS
 from pipelines.evaluation.xray_errors import MANY_IMAGES, TAIL_PERCENT, ErrorType
 from pipelines.figures.style import panels, save_png
 from pipelines.reporting.document import (

@@ -9,10 +9,9 @@ import pandas as pd
 from pipelines.core.errors import DataError, cause
 from pipelines.core.labels import LABEL_NAMES, AcdcLabel
 from pipelines.core.records import Phase
-from pipelines.exploration.section_shift import SECTIONS, SIGNIFICANT
-from pipelines.exploration.survey_features import FEATURE_BY_NAME, told
-from pipelines.exploration.survey_files import CONTENT_NAME, PICTURES, PLOTS, SHARES, TABLE_NAME
-from pipelines.exploration.survey_outliers import OUTLIER_RULE
+from pipelines.exploration.files import CONTENT_NAME, PICTURES, PLOTS, SHARES, TABLE_NAME
+from pipelines.exploration.findings import OUTLIER_RULE, SECTIONS, SIGNIFICANT
+from pipelines.exploration.heart import FEATURE_BY_NAME, told
 from pipelines.reporting.document import Cell, Document, Picture, Section, Table, number, p_text
 from pipelines.reporting.language import Language
 from pipelines.reporting.source import Context, Kind, Source

@@ -8,8 +8,8 @@ import numpy as np
 
 from pipelines.benchmarks.measured import BENCH_NAME, Measured, bench_values
 from pipelines.core.errors import DataError
-from pipelines.evaluation.cases import read_cases
-from pipelines.evaluation.models import METRICS_NAME
+from pipelines.evaluation.comparison import METRICS_NAME
+from pipelines.evaluation.segmentation import read_cases
 from pipelines.export.int8_comparison import COMPARISON_NAME
 from pipelines.export.runtimes import EAGER, INT8
 from pipelines.figures.style import panels, save_png

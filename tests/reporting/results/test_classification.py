@@ -7,7 +7,7 @@ from PIL import Image
 from report_folders import page_of
 
 from pipelines.core.errors import DataError
-from pipelines.evaluation.compare_xray import PairedScore
+from pipelines.evaluation.classification import PairedScore
 from pipelines.reporting.markdown import block_marks
 from pipelines.reporting.results.classification import PICTURES, SCORES, verdict
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 from report_folders import cases, page_of, rows_of, write_evaluation, write_training
 
-from pipelines.evaluation.summary import summarise
+from pipelines.evaluation.segmentation import summarise
 
 
 def test_page_has_each_value_with_its_interval_under_its_network(tmp_path: Path) -> None:

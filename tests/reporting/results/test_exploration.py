@@ -15,7 +15,7 @@ from pipelines.cli.main import app
 from pipelines.core.errors import DataError
 from pipelines.datasets.phantom.xray import phantom_xray
 from pipelines.datasets.readers import READERS
-from pipelines.exploration.xray_survey import survey_xrays
+from pipelines.exploration.xray import survey_xrays
 from pipelines.reporting.report import write_report
 
 FOLDERS = {f"patient{number:03d}": part for number, part in enumerate((0, 0, 0, 1, 1, 1, 2, 2, 2), start=1)}

@@ -13,9 +13,7 @@ from pipelines.core.errors import DataError
 from pipelines.core.files import write_json
 from pipelines.core.labels import FOREGROUND
 from pipelines.core.records import Phase
-from pipelines.evaluation.cases import Case
-from pipelines.evaluation.metrics import StructureMetrics
-from pipelines.evaluation.summary import summarise
+from pipelines.evaluation.segmentation import Case, StructureMetrics, summarise
 from pipelines.reporting.results.speed import bench_table
 from pipelines.reporting.terminal import render
 

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from pipelines.evaluation.error_factors import Observation, correlations, level_table, thirds
+from pipelines.evaluation.heart_error_tables import Observation, correlations, level_table, thirds
 
 
 def test_thirds_of_a_factor_are_named_with_their_edges() -> None:

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from pipelines.core.labels import FOREGROUND, LABEL_COLORS, LABEL_NAMES
-from pipelines.exploration.section_shift import SECTIONS
-from pipelines.exploration.survey_features import FEATURE_BY_NAME, compared
+from pipelines.exploration.findings import SECTIONS
+from pipelines.exploration.heart import FEATURE_BY_NAME, compared
 from pipelines.figures.style import panels
 
 WORDS: Final = {name: feature.words for name, feature in FEATURE_BY_NAME.items()}

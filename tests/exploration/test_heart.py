@@ -3,14 +3,156 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from small_hearts import AFFINE, heart_label, save, write_heart
+from small_hearts import AFFINE, GREY, heart_image, heart_label, save, write_heart
 
 from pipelines.core.errors import DataError
+from pipelines.core.labels import UNLABELLED, AcdcLabel
+from pipelines.core.volume import Volume
 from pipelines.datasets.acdc import read_acdc
-from pipelines.exploration.heart_survey import HeartSurvey, survey_hearts
-from pipelines.exploration.section_shift import section_shifts
-from pipelines.exploration.survey_findings import survey_findings
-from pipelines.exploration.survey_outliers import find_outliers
+from pipelines.exploration.findings import find_outliers, section_shifts, survey_findings
+from pipelines.exploration.heart import (
+    HeartSurvey,
+    check_label,
+    file_orientation,
+    measure_image,
+    measure_label,
+    noise_sd,
+    survey_hearts,
+    tissue_mask,
+)
+
+
+def volume(array: np.ndarray, affine: np.ndarray | None = None) -> Volume:
+    affine = np.diag([2.0, 1.0, 10.0, 1.0]) if affine is None else affine
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    return Volume(array.astype(np.float32), affine, (float(spacing[0]), float(spacing[1]), float(spacing[2])))
+
+
+@pytest.fixture(scope="module")
+def noisy() -> np.ndarray:
+    """A bright half of mean 400 and a dark one of mean 20, with white noise of SD 5."""
+    array = np.full((80, 60, 5), 20.0)
+    array[40:] = 400.0
+    return array + np.random.default_rng(0).normal(0, 5, array.shape)
+
+
+def test_noise_and_snr_are_those_that_were_put_in(noisy: np.ndarray) -> None:
+    measures = measure_image(volume(noisy), "RAS")
+    assert measures.noise_sd == pytest.approx(5.0, rel=0.05)
+    assert measures.snr_image == pytest.approx(80.0, rel=0.05)
+
+
+def test_noise_does_not_see_edges_between_tissues(noisy: np.ndarray) -> None:
+    stripes = noisy.copy()
+    stripes[40:, ::16] += 300.0
+    assert noise_sd(stripes, np.ones(stripes.shape, bool)) == pytest.approx(5.0, rel=0.15)
+
+
+def test_noise_of_a_flat_or_tiny_image_cannot_be_told() -> None:
+    assert noise_sd(np.ones((40, 40, 2)), np.ones((40, 40, 2), bool)) is None
+    assert noise_sd(np.random.default_rng(0).random((4, 4, 1)), np.ones((4, 4, 1), bool)) is None
+
+
+def test_tissue_is_the_bright_part_and_muscle_belongs_to_it(noisy: np.ndarray) -> None:
+    muscle = noisy.copy()
+    muscle[50:60] = 150.0
+    assert tissue_mask(muscle)[40:].mean() > 0.99
+    assert tissue_mask(muscle)[:40].mean() < 0.01
+
+
+def test_grid_and_field_of_view_follow_from_shape_and_spacing(noisy: np.ndarray) -> None:
+    measures = measure_image(volume(noisy), "RAS")
+    assert (measures.columns_px, measures.rows_px, measures.slices) == (80, 60, 5)
+    assert (measures.field_x_mm, measures.field_y_mm, measures.coverage_mm) == (160.0, 60.0, 50.0)
+
+
+def test_clipped_voxels_are_counted() -> None:
+    array = np.arange(1000.0).reshape(10, 10, 10)
+    assert measure_image(volume(array), "RAS").clipped_share == pytest.approx(0.001)
+    assert measure_image(volume(np.minimum(array, 899)), "RAS").clipped_share == pytest.approx(0.101)
+
+
+def test_a_header_with_the_spacing_alone_has_no_position(noisy: np.ndarray) -> None:
+    assert not measure_image(volume(noisy), "RAS").has_position
+    placed = np.diag([2.0, 1.0, 10.0, 1.0])
+    placed[0, 3] = -90.0
+    assert measure_image(volume(noisy, placed), "RAS").has_position
+    turn = np.deg2rad(30)
+    turned = np.diag([2.0, 1.0, 10.0, 1.0])
+    turned[:2, :2] = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) @ turned[:2, :2]
+    measures = measure_image(volume(noisy, turned), "RAS")
+    assert measures.is_oblique
+    assert measures.has_position
+
+
+def test_orientation_is_where_the_axes_of_the_file_point() -> None:
+    assert file_orientation(volume(np.zeros((2, 2, 2)), np.diag([-1.0, -1.0, 8.0, 1.0]))) == "LPS"
+
+
+SPACING = (2.0, 2.0, 10.0)
+
+
+def test_volumes_and_voxels_are_those_of_the_label() -> None:
+    label = heart_label()
+    measures = measure_label(heart_image(label, 0), label, SPACING, 5.0)
+    lv = int((label == AcdcLabel.LV).sum())
+    assert measures.voxels[AcdcLabel.LV] == lv
+    assert measures.volume_ml[AcdcLabel.LV] == pytest.approx(lv * 0.04)
+    assert sum(measures.voxels.values()) == label.size
+
+
+def test_snr_and_cnr_are_contrasts_over_the_noise() -> None:
+    label = heart_label()
+    measures = measure_label(heart_image(label, 0), label, SPACING, 5.0)
+    assert measures.snr_blood == pytest.approx(GREY[AcdcLabel.LV] / 5, rel=0.02)
+    assert measures.cnr == pytest.approx((GREY[AcdcLabel.LV] - GREY[AcdcLabel.MYO]) / 5, rel=0.02)
+    assert measures.snr_pool == pytest.approx(GREY[AcdcLabel.LV] / 5, rel=0.1)
+
+
+def test_what_cannot_be_told_is_none() -> None:
+    empty = np.zeros((48, 40, 4), np.uint8)
+    measures = measure_label(heart_image(empty, 0), empty, SPACING, 5.0)
+    assert (measures.snr_blood, measures.snr_pool, measures.cnr) == (None, None, None)
+    label = heart_label()
+    assert measure_label(heart_image(label, 0), label, SPACING, None).cnr is None
+
+
+def test_a_sound_label_has_no_finding() -> None:
+    assert check_label(heart_label(), SPACING) == []
+
+
+def test_holes_are_found_in_their_slices() -> None:
+    label = heart_label()
+    label[28, 20, 1] = 0
+    label[28, 19:21, 3] = 0
+    label[9, 20, 2] = 0
+    assert check_label(label, SPACING) == [
+        "LV and myocardium enclose background (3 px) in slices 2, 4",
+        "RV encloses background (1 px) in slice 3",
+    ]
+
+
+def test_small_islands_are_found_and_large_ones_only_once() -> None:
+    label = heart_label()
+    label[44:46, 36, 0] = AcdcLabel.LV
+    assert check_label(label, SPACING) == ["LV has small islands (2 voxels in 1)"]
+    label[42:47, 34:38, 0] = AcdcLabel.LV
+    assert [text for text in check_label(label, SPACING) if "LV" in text and "islands" in text] == []
+    assert "LV is in 2 separate pieces" in check_label(label, SPACING)
+
+
+def test_what_plausibility_says_of_masks_is_said_of_labels() -> None:
+    label = heart_label()
+    label[label == AcdcLabel.RV] = 0
+    assert "RV is empty" in check_label(label, SPACING)
+    assert check_label(label, SPACING, structures=(AcdcLabel.MYO, AcdcLabel.LV)) == []
+
+
+def test_voxels_that_nobody_labelled_count_as_background() -> None:
+    label = heart_label()
+    marked = label.copy()
+    marked[:4] = UNLABELLED
+    assert measure_label(heart_image(label, 0), marked, SPACING, 5.0).findings == []
 
 
 def found_in(survey: HeartSurvey) -> str:

@@ -1,4 +1,4 @@
-"""Explorations of datasets written to a folder: what was measured as JSON and CSV, and its pictures."""
+"""Explorations of datasets written to a folder: what was measured as JSON and CSV, and figures."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,19 +21,26 @@ from pipelines.core.volume import Volume, slices_last
 from pipelines.datasets.chest_xray import Finding
 from pipelines.datasets.loading import load_image, load_label
 from pipelines.datasets.xray_image import read_xray
-from pipelines.exploration.heart_survey import (
+from pipelines.exploration.figures import survey_figures
+from pipelines.exploration.findings import Finding as Decision
+from pipelines.exploration.findings import (
+    Outlier,
+    Shift,
+    find_outliers,
+    groups_by_section,
+    kinds_of_label_findings,
+    section_shifts,
+    survey_findings,
+)
+from pipelines.exploration.heart import (
+    FEATURE_BY_NAME,
     NEARLY_SAME_HEARTS,
     HeartSurvey,
     MeasuredVolume,
     survey_hearts,
+    told,
 )
-from pipelines.exploration.section_shift import Shift, groups_by_section, section_shifts
-from pipelines.exploration.survey_decisions import Finding as Decision
-from pipelines.exploration.survey_features import FEATURE_BY_NAME, told
-from pipelines.exploration.survey_figures import survey_figures
-from pipelines.exploration.survey_findings import kinds_of_label_findings, survey_findings
-from pipelines.exploration.survey_outliers import Outlier, find_outliers
-from pipelines.exploration.xray_survey import MeasuredXray, XraySurvey, survey_xrays
+from pipelines.exploration.xray import MeasuredXray, XraySurvey, survey_xrays
 from pipelines.figures.overlay import WINDOW_PERCENTILES, overlay_figure
 from pipelines.figures.style import panels, save_png
 
