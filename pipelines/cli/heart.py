@@ -143,18 +143,32 @@ def segment(
     device: Device = "auto",
     bundle: BundleFolder = None,
     trust: TrustBundle = False,
+    height: Annotated[
+        float | None, typer.Option(help="Body height of the one patient in cm, before what the file tells.")
+    ] = None,
+    weight: Annotated[float | None, typer.Option(help="Body weight in kg, likewise.")] = None,
+    sex: Annotated[Literal["F", "M"] | None, typer.Option(help="Sex, likewise: picks normal ranges.")] = None,
+    age: Annotated[float | None, typer.Option(help="Age in years, likewise.")] = None,
+    heart_rate: Annotated[float | None, typer.Option(help="Beats a minute, likewise.")] = None,
+    surface: Annotated[
+        Literal["mosteller", "du-bois"], typer.Option(help="Formula of the body surface.")
+    ] = "mosteller",
 ) -> None:
     """Segment volumes and cines; write label maps, indices, overlays and curves."""
+    from pipelines.core.cardiac_figures import PatientFacts, Sex
+    from pipelines.inference.segment import StudyOptions
     from pipelines.inference.segment import segment as segment_studies
     from pipelines.reporting.terminal import study_tables, warning_lines
 
+    facts = PatientFacts(height, weight, Sex(sex) if sex else None, age, heart_rate)
     bundle = _known_bundle(bundle, trust)
     judge = judge_for(network, weights, device, thorough=quality, several=tta or ensemble, bundle=bundle)
     predictor = _predictor(
         network, weights, tta=tta, ensemble=ensemble, engine=engine, device=device, bundle=bundle
     )
     with progress_bar("Segmenting", console) as tell:
-        report = segment_studies(inputs, output, predictor, judge=judge, progress=tell)
+        options = StudyOptions(facts, surface)
+        report = segment_studies(inputs, output, predictor, judge=judge, options=options, progress=tell)
     for table in study_tables(report.results):
         console.print(table)
     notes = [(one.study, note) for one in report.results for note in (one.reason, *one.warnings) if note]

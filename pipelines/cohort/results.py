@@ -22,7 +22,10 @@ PARTS_NAME: Final = "parts"
 RESULTS_NAME: Final = "results.parquet"
 """All parts in one table, written when the cohort is through."""
 
-_WORDS: Final = ("patient", "study", "path", "reason")
+_WORDS: Final = (
+    *("patient", "study", "path"),
+    *("outside_normal", "normal_reason", "wall_reason", "reason"),
+)
 _FRAMES: Final = ("frame_ed", "frame_es")
 
 _OWN: Final = {

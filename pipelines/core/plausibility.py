@@ -22,7 +22,7 @@ LV_OUTSIDE_SHARE = 0.05
 """Share of the LV cavity outside the myocardium that is worth a warning."""
 
 OPEN_RING_SHARE = 0.1
-"""Share of the cavity's outline without myocardium that counts as a broken ring."""
+"""Share of the cavity's outline without myocardium from which a ring is broken, and its wall not measured."""
 
 STRAY_SHARE = 0.02
 """Share of a structure beside its largest piece that is worth a warning.
@@ -59,7 +59,7 @@ def check_mask(mask: IntArray, spacing_mm: Spacing) -> list[str]:
             f"{sides_mm[1]:.0f} mm, which is all that the networks see: the label map is empty"
         ]
     warnings = [f"{NAMES[label]} is empty" for label in FOREGROUND if not (mask == label).any()]
-    heart = _around_heart(mask)
+    heart = mask[crop_to_heart(mask)]
     warnings += _check_volumes(heart, spacing_mm)
     warnings += _check_ring(heart)
     warnings += _check_slices(heart)
@@ -90,11 +90,13 @@ def cannot_be_heart(volumes_ml: Mapping[AcdcLabel, float]) -> list[str]:
     ]
 
 
-def _around_heart(mask: IntArray) -> IntArray:
-    """All slices of the rows and columns with heart, and one more on each side: much less to look at."""
+def crop_to_heart(mask: IntArray) -> tuple[slice, slice]:
+    """Rows and columns with heart in any slice, and one more on each side; all of them without a heart."""
     heart = mask.any(axis=2)
     rows, columns = np.flatnonzero(heart.any(axis=1)), np.flatnonzero(heart.any(axis=0))
-    return mask[max(rows[0] - 1, 0) : rows[-1] + 2, max(columns[0] - 1, 0) : columns[-1] + 2]
+    if not len(rows):
+        return slice(None), slice(None)
+    return slice(max(rows[0] - 1, 0), rows[-1] + 2), slice(max(columns[0] - 1, 0), columns[-1] + 2)
 
 
 def check_indices(indices: CardiacIndices) -> list[str]:
@@ -105,6 +107,17 @@ def check_indices(indices: CardiacIndices) -> list[str]:
         for name, ef in (("LV", indices.lv_ef_percent), ("RV", indices.rv_ef_percent))
         if ef is not None and not low <= ef <= high
     ]
+
+
+def open_ring_share(lv: BoolArray, myo: BoolArray) -> float:
+    """Share of the pixels around the LV cavity of one slice that are not myocardium.
+
+    Args:
+        lv: `(X, Y)` LV cavity.
+        myo: `(X, Y)` myocardium.
+    """
+    outline: BoolArray = ndimage.binary_dilation(lv) & ~lv
+    return int(np.count_nonzero(outline & ~myo)) / max(int(np.count_nonzero(outline)), 1)
 
 
 def _check_volumes(mask: IntArray, spacing_mm: Spacing) -> list[str]:
@@ -128,7 +141,9 @@ def _check_ring(mask: IntArray) -> list[str]:
     outside = sum(_outside(lv[:, :, z], myo[:, :, z]) for z in slices) / int(np.count_nonzero(lv))
     warnings = [f"{outside:.0%} of the LV lies outside the myocardium"] if outside > LV_OUTSIDE_SHARE else []
     # The outflow tract opens the ring in the basal slice, which may be at either end.
-    broken = [int(z) + 1 for z in slices[1:-1] if _open_share(lv[:, :, z], myo[:, :, z]) > OPEN_RING_SHARE]
+    broken = [
+        int(z) + 1 for z in slices[1:-1] if open_ring_share(lv[:, :, z], myo[:, :, z]) > OPEN_RING_SHARE
+    ]
     if broken:
         warnings.append(f"the myocardial ring is broken in {_slices(broken)}")
     return warnings
@@ -139,12 +154,6 @@ def _outside(lv: BoolArray, myo: BoolArray) -> int:
     if not myo.any():
         return int(np.count_nonzero(lv))
     return int(np.count_nonzero(lv & ~convex_hull_image(myo)))
-
-
-def _open_share(lv: BoolArray, myo: BoolArray) -> float:
-    """Share of the pixels around the LV that are not myocardium."""
-    outline: BoolArray = ndimage.binary_dilation(lv) & ~lv
-    return int(np.count_nonzero(outline & ~myo)) / max(int(np.count_nonzero(outline)), 1)
 
 
 def _check_slices(mask: IntArray) -> list[str]:

@@ -8,6 +8,7 @@ import codecs
 import math
 from pathlib import Path
 
+from pipelines.core.cardiac_figures import PatientFacts
 from pipelines.core.errors import DataError
 from pipelines.core.records import Dataset, PatientRecord, Phase, Problem, VolumeRecord
 from pipelines.core.volume import read_grid
@@ -71,6 +72,17 @@ def read_info(path: Path) -> dict[str, str]:
     return info
 
 
+def info_facts(folder: Path) -> PatientFacts:
+    """Height and weight in the `Info.cfg` of a patient's folder, as far as it has them.
+
+    Raises:
+        DataError: If it cannot be read, or one of them is no number.
+    """
+    info = read_info(folder / "Info.cfg")
+    height, weight = (_number(info, key, folder) if key in info else None for key in ("Height", "Weight"))
+    return PatientFacts(height_cm=height, weight_kg=weight)
+
+
 def _read_patient(folder: Path) -> tuple[PatientRecord, list[Problem]]:
     name = folder.name
     info = read_info(folder / "Info.cfg")
@@ -84,13 +96,14 @@ def _read_patient(folder: Path) -> tuple[PatientRecord, list[Problem]]:
         except DataError as error:
             problems.append(Problem(name, folder, str(error)))
     cine = _first(folder, f"{name}_4d")
+    facts = info_facts(folder)
     patient = PatientRecord(
         patient=name,
         group=group,
         volumes=tuple(volumes),
         cine=cine,
-        height_cm=_number(info, "Height", folder) if "Height" in info else None,
-        weight_kg=_number(info, "Weight", folder) if "Weight" in info else None,
+        height_cm=facts.height_cm,
+        weight_kg=facts.weight_kg,
         frames=frames,
     )
     return patient, problems

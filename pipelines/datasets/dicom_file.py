@@ -7,12 +7,14 @@ References:
 """
 
 import math
+import re
 import struct
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +31,7 @@ from pydicom.uid import (
     MediaStorageDirectoryStorage,
 )
 
+from pipelines.core.cardiac_figures import PatientFacts, Sex
 from pipelines.core.errors import DataError
 
 UNREADABLE: Final = (
@@ -81,6 +84,11 @@ PHASE_VALUES: Final = ("P", "PHASE", "PHASE MAP", "VELOCITY MAP", "P_FFE", "P_PC
 
 COMPLEX_PARTS: Final = {0: "MAGNITUDE", 1: "PHASE", 2: "REAL", 3: "IMAGINARY"}
 """Meaning of GE's private tag (0043,102F)."""
+
+AGE_UNITS: Final = {"Y": 1.0, "M": 12.0, "W": 52.18, "D": 365.25}
+"""Units of PatientAge, and how many of each are a year."""
+
+_AGE: Final = re.compile(r"(\d{3})([YMWD])")
 
 Floats = npt.NDArray[np.float64]
 
@@ -188,6 +196,56 @@ def read_header(path: Path) -> Any:
         DataError: If it is no DICOM file or is cut off.
     """
     return read_dataset(path, pixels=False)
+
+
+def read_facts(path: Path) -> PatientFacts:
+    """What a file tells of its patient: body, sex, age, heart rate and day; what it cannot tell is None.
+
+    The heart rate is HeartRate, else that of NominalInterval. The age is PatientAge, else the time from
+    PatientBirthDate to StudyDate.
+
+    Raises:
+        DataError: If it is no DICOM file or is cut off.
+
+    References:
+        DICOM PS3.3 C.7.2.2 (patient study, height in m, weight in kg) and C.8.3.1 (MR image, interval in ms).
+    """
+    header = read_header(path)
+
+    def number(tag: str) -> float | None:
+        try:
+            value = float(header.get(tag))
+        except UNREADABLE:
+            return None
+        return value if math.isfinite(value) and value > 0 else None
+
+    def text(tag: str) -> str:
+        try:
+            return str(header.get(tag) or "")
+        except UNREADABLE:
+            return ""
+
+    height_m, interval_ms = number("PatientSize"), number("NominalInterval")
+    study, birth = _day(text("StudyDate")), _day(text("PatientBirthDate"))
+    age = _AGE.fullmatch(text("PatientAge"))
+    years = int(age[1]) / AGE_UNITS[age[2]] if age else None
+    if years is None and study and birth and study >= birth:
+        years = (study - birth).days / AGE_UNITS["D"]
+    return PatientFacts(
+        height_cm=100 * height_m if height_m else None,
+        weight_kg=number("PatientWeight"),
+        sex=Sex(text("PatientSex")) if text("PatientSex") in list(Sex) else None,
+        age_years=years,
+        heart_rate_bpm=number("HeartRate") or (60_000 / interval_ms if interval_ms else None),
+        study_date=study.isoformat() if study else "",
+    )
+
+
+def _day(text: str) -> date | None:
+    try:
+        return datetime.strptime(text, "%Y%m%d").date()
+    except ValueError:
+        return None
 
 
 def has_image(header: Any, path: Path) -> bool:

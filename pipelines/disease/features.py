@@ -6,8 +6,7 @@ References:
     Isensee et al., 2017, arXiv:1707.00587.
 """
 
-import math
-
+from pipelines.core.cardiac_figures import body_surface_m2
 from pipelines.core.errors import DataError
 from pipelines.core.indices import cardiac_indices, structure_volumes_ml
 from pipelines.core.labels import FOREGROUND, LABEL_NAMES, AcdcLabel
@@ -65,12 +64,3 @@ def disease_features(
         features["rv_edv_ml_m2"] = features["rv_edv_ml"] / surface_m2
         features["myo_mass_ed_g_m2"] = features["myo_mass_ed_g"] / surface_m2
     return features
-
-
-def body_surface_m2(height_cm: float, weight_kg: float) -> float:
-    """Body surface in square metres, `sqrt(height * weight / 3600)`.
-
-    References:
-        Mosteller, N Engl J Med 317, 1987, doi:10.1056/NEJM198710223171717.
-    """
-    return math.sqrt(height_cm * weight_kg / 3600)

@@ -6,12 +6,10 @@ from scipy import ndimage
 
 from pipelines.core.indices import IntArray, Spacing
 from pipelines.core.labels import AcdcLabel
+from pipelines.core.plausibility import OPEN_RING_SHARE, open_ring_share
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
-
-OPEN_RING_SHARE = 0.1
-"""Share of the cavity's outline without myocardium from which a slice is not measured."""
 
 
 def slice_thickness_mm(label: BoolArray, cavity: BoolArray, spacing_mm: tuple[float, float]) -> FloatArray:
@@ -29,12 +27,9 @@ def slice_thickness_mm(label: BoolArray, cavity: BoolArray, spacing_mm: tuple[fl
         One value a pixel of the inner border; empty where there is no cavity, or where the ring
         around it is open, as in the outflow tract.
     """
-    if not cavity.any():
+    if not cavity.any() or open_ring_share(cavity, label) > OPEN_RING_SHARE:
         return np.empty(0)
-    outline = ndimage.binary_dilation(cavity) & ~cavity
-    inner = outline & label
-    if inner.sum() < (1 - OPEN_RING_SHARE) * outline.sum():
-        return np.empty(0)
+    inner = ndimage.binary_dilation(cavity) & ~cavity & label
     # One pixel of margin, or a ventricle at the edge of the image would have no outside there.
     ventricle = np.pad(label | cavity, 1)
     distance = ndimage.distance_transform_edt(ventricle, sampling=spacing_mm)[1:-1, 1:-1]

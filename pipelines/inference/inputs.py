@@ -4,16 +4,18 @@ import os
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 
+from pipelines.core.cardiac_figures import PatientFacts
 from pipelines.core.errors import DataError
 from pipelines.core.records import Phase, Problem
 from pipelines.core.volume import Volume, is_label_map, read_volume
-from pipelines.datasets.acdc import read_info
+from pipelines.datasets.acdc import info_facts, read_info
 from pipelines.datasets.dicom import read_series
-from pipelines.datasets.dicom_file import is_dicom
+from pipelines.datasets.dicom_file import is_dicom, read_facts
 from pipelines.datasets.dicom_series import Series, group_series
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
@@ -68,12 +70,14 @@ class Study:
         patient: Identifier as the source gives it.
         kind: How it is stored.
         images: One cine or volume, or the volumes at ED and ES with known phases.
+        read_facts: Reads what its files tell of the patient; raises `DataError` for bad input.
     """
 
     name: str
     patient: str
     kind: StudyKind
     images: tuple[StudyImage, ...]
+    read_facts: Callable[[], PatientFacts] = field(default=PatientFacts, compare=False)
 
 
 def find_studies(inputs: Sequence[Path], *, check: Check | None = None) -> tuple[list[Study], list[Problem]]:
@@ -265,7 +269,7 @@ def _nifti_studies(
         return [_single(path, names) for path in paths], []
     cine = next((path for path in paths if _stem(path.name).endswith("_4d")), None)
     if cine is not None:
-        return [_single(cine, names, patient)], []
+        return [replace(_single(cine, names, patient), read_facts=partial(info_facts, folder))], []
     try:
         if check is not None:
             check(info)
@@ -294,7 +298,8 @@ def _nifti_studies(
     )
     if not images:
         return [_single(path, names) for path in paths], problems
-    return [Study(images[0].name, patient, StudyKind.PHASES, images)], problems
+    facts = partial(info_facts, folder)
+    return [Study(images[0].name, patient, StudyKind.PHASES, images, facts)], problems
 
 
 def _single(path: Path, names: UniqueNames, patient: str | None = None) -> Study:
@@ -315,7 +320,8 @@ def _dicom_study(series: Series, names: UniqueNames) -> Study:
     folder = Path(os.path.commonpath([path.resolve().parent for path in series.files]))
     name = names.unique(folder.name)
     image = StudyImage(name, folder, lambda: read_series(series.files), files=tuple(series.files))
-    return Study(name, series.patient or name, StudyKind.DICOM, (image,))
+    facts = partial(read_facts, series.files[0])
+    return Study(name, series.patient or name, StudyKind.DICOM, (image,), facts)
 
 
 def _frame_number(path: Path) -> int | None:

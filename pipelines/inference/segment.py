@@ -2,14 +2,20 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.core.cine import find_ed_es
+from pipelines.core.cardiac_figures import (
+    PatientFacts,
+    SurfaceFormula,
+    cardiac_figures,
+    compare_with_normal,
+)
+from pipelines.core.cine import find_ed_es, measure_rates
 from pipelines.core.errors import ConfigError, DataError, OutputError
 from pipelines.core.files import output_folder, write_csv
 from pipelines.core.indices import indices_from_volumes, structure_volumes_ml
@@ -18,9 +24,11 @@ from pipelines.core.plausibility import check_indices, check_mask
 from pipelines.core.progress import Progress
 from pipelines.core.records import Phase, Problem
 from pipelines.core.volume import Volume, slices_last, write_label
+from pipelines.core.wall import find_rings, measure_wall
 from pipelines.datasets.coverage import check_coverage
 from pipelines.evaluation.segmentation import MEAN
 from pipelines.figures.overlay import curve_figure, overlay_figure
+from pipelines.figures.study import draw_study
 from pipelines.inference.inputs import Study, StudyImage, find_studies, passed_over
 from pipelines.inference.study_result import SegmentReport, StudyResult
 
@@ -54,6 +62,28 @@ class MaskJudge(Protocol):
         """A sentence for a low score, None if it is not low."""
 
 
+POSSIBLE_BEAT_S: Final = (0.3, 2.5)
+"""Length of a heart beat, 24 to 200 a minute: a header with another has no true time between frames."""
+
+
+@dataclass(frozen=True, slots=True)
+class StudyOptions:
+    """What is wanted of studies, and known of their patient from elsewhere.
+
+    Attributes:
+        facts: What is known of the patient; counts before what the files tell.
+        surface: Formula of the body surface.
+        page: Whether pictures for a page are drawn.
+    """
+
+    facts: PatientFacts = field(default_factory=PatientFacts)
+    surface: SurfaceFormula = "mosteller"
+    page: bool = False
+
+
+DEFAULT_OPTIONS: Final = StudyOptions()
+
+
 @dataclass(frozen=True, slots=True)
 class Tools:
     """What studies are segmented with.
@@ -62,11 +92,13 @@ class Tools:
         predictor: Segments one volume.
         judge: Predicts how good a mask is; of a cine those of ED and ES are judged.
         pictures: Whether overlays and curves are drawn, which takes longer than a small network.
+        options: What is wanted, and known from elsewhere.
     """
 
     predictor: MaskPredictor
     judge: MaskJudge | None = None
     pictures: bool = True
+    options: StudyOptions = DEFAULT_OPTIONS
 
 
 def segment(
@@ -75,6 +107,7 @@ def segment(
     predictor: MaskPredictor,
     *,
     judge: MaskJudge | None = None,
+    options: StudyOptions = DEFAULT_OPTIONS,
     progress: Progress | None = None,
 ) -> SegmentReport:
     """Label maps, `indices.csv`, overlays and curves for all studies found.
@@ -90,16 +123,23 @@ def segment(
         output: Folder for the results, made if it does not exist.
         predictor: Segments one volume.
         judge: Predicts how good a mask is; of a cine those of ED and ES are judged.
+        options: What is wanted, and known from elsewhere.
         progress: Called as the work goes on.
 
     Returns:
         Results and problems. A volume of unknown phase has volumes only.
 
     Raises:
+        ConfigError: If facts of one patient are given with several studies.
         DataError: If nothing was found, or no study could be segmented.
         OutputError: If a result cannot be written.
     """
     studies, problems = find_studies(inputs)
+    if options.facts != PatientFacts() and len(studies) > 1:
+        raise ConfigError(
+            "expected one study where height, weight, sex, age or heart rate are given, found "
+            f"{len(studies)}; segment each patient by itself"
+        )
     output_folder(output)
     report = SegmentReport(output, [], problems, passed_over(inputs))
     _write_tables(report)
@@ -107,7 +147,7 @@ def segment(
         tell = _teller(progress, number, len(studies), study.name)
         tell("")
         try:
-            result, faults = segment_study(study, output, Tools(predictor, judge), tell=tell)
+            result, faults = segment_study(study, output, Tools(predictor, judge, options=options), tell=tell)
         except (ConfigError, OutputError):
             raise
         except DataError as error:
@@ -148,7 +188,8 @@ def segment_study(
     """
     path = study.images[0].path
     result = StudyResult(study.name, study.patient, path=path if len(study.images) == 1 else path.parent)
-    phases_ml: dict[Phase, Mapping[AcdcLabel, float]] = {}
+    result.facts = _facts(study, tools.options.facts, result.warnings)
+    frames: dict[Phase, _Frame] = {}
     faults: list[Problem] = []
     for image in study.images:
         try:
@@ -159,26 +200,47 @@ def segment_study(
             if image.phase is None and volume.array.ndim == 4:
                 _segment_cine(image, volume, output, tools, tell, result)
                 continue
-            volumes_ml = _segment_volume(image, volume, output, tools, result)
+            frame = _segment_volume(image, volume, output, tools, result)
         except DataError as error:
             faults.append(Problem(study.patient, image.path, str(error)))
             continue
         if image.phase is None:
-            result.volumes_ml = volumes_ml
+            result.volumes_ml = frame.volumes_ml
             result.reason = "one volume of unknown phase, EF needs ED and ES"
         else:
-            phases_ml[image.phase] = volumes_ml
+            frames[image.phase] = frame
             _set_frame(result, image.phase, image.frame)
     if len(faults) == len(study.images):
         raise DataError("; ".join(fault.reason for fault in faults))
-    if phases_ml:
-        _set_indices(result, phases_ml.get(Phase.ED), phases_ml.get(Phase.ES))
+    if frames:
+        _set_figures(result, frames.get(Phase.ED), frames.get(Phase.ES), output, tools)
     return result, faults
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """Image and label map of one frame, and its volumes in mL."""
+
+    image: Volume
+    label: Volume
+    volumes_ml: Mapping[AcdcLabel, float]
+
+
+def _facts(study: Study, given: PatientFacts, warnings: list[str]) -> PatientFacts:
+    """What is known of the patient; what cannot be is left out with a warning."""
+    try:
+        known = given.or_else(study.read_facts())
+    except DataError as error:
+        warnings.append(str(error))
+        known = given
+    facts, doubts = known.checked()
+    warnings += doubts
+    return facts
 
 
 def _segment_volume(
     image: StudyImage, volume: Volume, output: Path, tools: Tools, result: StudyResult
-) -> Mapping[AcdcLabel, float]:
+) -> _Frame:
     if volume.array.ndim != 3:
         raise DataError(
             f"expected one 3-D frame for {image.phase}, found shape {volume.array.shape} in {image.path}"
@@ -189,7 +251,11 @@ def _segment_volume(
     result.files.append(path)
     path = output / f"{image.name}_overlay.png"
     _check_and_draw(volume, prediction, path, image.phase, tools, result)
-    return structure_volumes_ml(prediction.mask, volume.spacing_mm)
+    return _frame(volume, prediction.mask)
+
+
+def _frame(volume: Volume, mask: Mask) -> _Frame:
+    return _Frame(volume, replace(volume, array=mask), structure_volumes_ml(mask, volume.spacing_mm))
 
 
 def _segment_cine(
@@ -200,18 +266,16 @@ def _segment_cine(
     tell: Callable[[str], None],
     result: StudyResult,
 ) -> None:
-    frames = cine.array.shape[3]
-    curves: list[Mapping[AcdcLabel, float]] = []
+    count = cine.array.shape[3]
     predictions = []
-    for index in range(frames):
-        tell(f" frame {index + 1} of {frames}")
+    for index in range(count):
+        tell(f" frame {index + 1} of {count}")
         predictions.append(tools.predictor.predict(cine.frame(index)))
-        curves.append(structure_volumes_ml(predictions[-1].mask, cine.spacing_mm))
+    frames = [_frame(cine.frame(index), found.mask) for index, found in enumerate(predictions)]
     path = output / f"{image.name}_seg.nii.gz"
     write_label(path, np.stack([prediction.mask for prediction in predictions], axis=-1), cine.affine)
     result.files.append(path)
-    lv_ml = [volumes_ml[AcdcLabel.LV] for volumes_ml in curves]
-    rv_ml = [volumes_ml[AcdcLabel.RV] for volumes_ml in curves]
+    lv_ml, rv_ml = ([one.volumes_ml[label] for one in frames] for label in (AcdcLabel.LV, AcdcLabel.RV))
     try:
         index_ed, index_es = find_ed_es(lv_ml)
     except DataError as error:
@@ -221,13 +285,17 @@ def _segment_cine(
         return
     if tools.pictures:
         path = output / f"{image.name}_curve.png"
-        curve_figure(range(1, frames + 1), lv_ml, rv_ml, index_ed, index_es, path)
+        curve_figure(range(1, count + 1), lv_ml, rv_ml, index_ed, index_es, path)
         result.files.append(path)
+        result.pictures["curve"] = path
     for phase, index in ((Phase.ED, index_ed), (Phase.ES, index_es)):
         _set_frame(result, phase, index + 1)
         path = output / f"{image.name}_{phase}_overlay.png"
         _check_and_draw(cine.frame(index), predictions[index], path, phase, tools, result)
-    _set_indices(result, curves[index_ed], curves[index_es])
+    if cine.frame_s and POSSIBLE_BEAT_S[0] <= count * cine.frame_s <= POSSIBLE_BEAT_S[1]:
+        result.rates = measure_rates(lv_ml, cine.frame_s, index_ed, index_es)
+        result.facts = result.facts.or_else(PatientFacts(heart_rate_bpm=60 / (count * cine.frame_s)))
+    _set_figures(result, frames[index_ed], frames[index_es], output, tools, frames)
 
 
 def _check_and_draw(
@@ -263,12 +331,32 @@ def _set_frame(result: StudyResult, phase: Phase, frame: int | None) -> None:
         result.frame_es = frame
 
 
-def _set_indices(
-    result: StudyResult, ed_ml: Mapping[AcdcLabel, float] | None, es_ml: Mapping[AcdcLabel, float] | None
+def _set_figures(
+    result: StudyResult,
+    ed: _Frame | None,
+    es: _Frame | None,
+    output: Path,
+    tools: Tools,
+    cine: Sequence[_Frame] = (),
 ) -> None:
-    result.indices = indices_from_volumes(ed_ml, es_ml)
+    """Indices and all that follows from them, of what phases there are."""
+    result.indices = indices_from_volumes(ed.volumes_ml if ed else None, es.volumes_ml if es else None)
     result.reason = result.indices.reason
     result.warnings += check_indices(result.indices)
+    result.figures = cardiac_figures(result.indices, result.facts, tools.options.surface)
+    result.normal, result.normal_reason = compare_with_normal(result.values(), result.facts)
+    if ed is None or es is None:
+        return
+    result.wall = measure_wall(find_rings(ed.label), find_rings(es.label))
+    if tools.options.page:
+        result.pictures |= draw_study(
+            output / result.study,
+            (ed.image, ed.label),
+            (es.image, es.label),
+            result.wall,
+            result.normal,
+            [(one.image, one.label) for one in cine],
+        )
 
 
 def _teller(progress: Progress | None, done: int, total: int, name: str) -> Callable[[str], None]:

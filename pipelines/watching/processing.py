@@ -1,7 +1,7 @@
 """What is done with a study that has arrived: the networks of the bundles, inside of the worker."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -174,11 +174,9 @@ class StudyProcessor:
 
 
 def _said(result: StudyResult) -> dict[str, Any]:
-    indices = asdict(result.indices)
-    del indices["reason"]
     return {
         "patient": result.patient,
-        "indices": _rounded(indices, 2),
+        "indices": _rounded(result.values(), 2),
         "volumes_ml": _rounded({label.name.lower(): ml for label, ml in result.volumes_ml.items()}, 2),
         "frame_ed": result.frame_ed,
         "frame_es": result.frame_es,

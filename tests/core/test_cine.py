@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from pipelines.core.cine import find_ed_es
+from pipelines.core.cine import Rates, find_ed_es, measure_rates
 from pipelines.core.errors import DataError
+from pipelines.datasets.phantom.heart import contraction_curve
 
 
 def beat(frames: int, ed: int = 0) -> np.ndarray:
@@ -53,3 +54,38 @@ def test_frames_without_lv_are_never_es(absent: float) -> None:
 def test_lv_in_fewer_than_two_frames_is_an_error(volumes: list[float]) -> None:
     with pytest.raises(DataError, match="at least 2 frames"):
         find_ed_es(volumes)
+
+
+@pytest.mark.parametrize("frames", [12, 20, 30])
+@pytest.mark.parametrize("ed", [0, 3])
+def test_rates_of_a_cosine_beat_are_off_by_less_than_two_percent(frames: int, ed: int) -> None:
+    found = measure_rates(beat(frames, ed), 0.9 / frames, ed, (ed + frames // 2) % frames)
+    assert found is not None
+    fastest = 50 * 2 * np.pi / 0.9
+    assert found.peak_ejection_ml_s == pytest.approx(fastest, rel=0.02)
+    assert found.peak_filling_ml_s == pytest.approx(fastest, rel=0.02)
+    assert found.time_to_peak_filling_ms == pytest.approx(225, abs=900 / frames)
+
+
+def test_rates_of_the_phantom_beat_are_off_by_less_than_ten_percent() -> None:
+    fine, index_es = 3000, 1000
+    truth = np.diff(150 - 90 * contraction_curve(fine, index_es)) * fine
+    found = measure_rates(150 - 90 * contraction_curve(30, 10), 1 / 30, 0, 10)
+    assert found is not None
+    assert found.peak_ejection_ml_s == pytest.approx(-truth[:index_es].min(), rel=0.1)
+    assert found.peak_filling_ml_s == pytest.approx(truth[index_es:].max(), rel=0.1)
+
+
+def test_one_wild_frame_does_not_become_the_fastest_filling() -> None:
+    volumes = beat(20)
+    expected = measure_rates(volumes, 0.05, 0, 10)
+    volumes[15] = 190
+    found = measure_rates(volumes, 0.05, 0, 10)
+    assert isinstance(expected, Rates)
+    assert isinstance(found, Rates)
+    assert found.peak_filling_ml_s == pytest.approx(expected.peak_filling_ml_s, rel=0.1)
+
+
+def test_too_few_frames_and_frames_without_volume_have_no_rates() -> None:
+    assert measure_rates(beat(9), 0.1, 0, 4) is None
+    assert measure_rates([0.0, *beat(20)[1:]], 0.05, 0, 10) is None

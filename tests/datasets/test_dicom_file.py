@@ -12,9 +12,10 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, generate_pixel_data_frame
 from pydicom.uid import generate_uid
 
+from pipelines.core.cardiac_figures import PatientFacts, Sex
 from pipelines.core.errors import DataError
 from pipelines.datasets.dicom import read_series
-from pipelines.datasets.dicom_file import decode, is_dicom, read_dataset, read_header, read_images
+from pipelines.datasets.dicom_file import decode, is_dicom, read_dataset, read_facts, read_header, read_images
 
 WriteDicom = Callable[..., Path]
 
@@ -100,3 +101,20 @@ def test_an_image_whose_header_is_cut_off_is_an_error(tmp_path: Path, write_dico
     cut.write_bytes(whole.read_bytes()[:600])
     with pytest.raises(DataError, match="cut.dcm"):
         read_images(cut)
+
+
+def test_facts_of_the_patient_come_with_their_units(tmp_path: Path, write_dicom: WriteDicom) -> None:
+    path = write_dicom(tmp_path / "a.dcm")
+    assert read_facts(path) == PatientFacts()
+    header = pydicom.dcmread(path)
+    header.PatientSize, header.PatientWeight, header.PatientSex = 1.8, 80, "F"
+    header.PatientBirthDate, header.StudyDate, header.NominalInterval = "19600301", "20200301", 800
+    header.save_as(path)
+    found = read_facts(path)
+    assert (found.height_cm, found.weight_kg, found.sex) == (180.0, 80.0, Sex.FEMALE)
+    assert (found.age_years, found.heart_rate_bpm) == pytest.approx((60.0, 75.0), abs=0.01)
+    assert found.study_date == "2020-03-01"
+    header.PatientAge, header.HeartRate, header.PatientSex = "006M", 62, "O"
+    header.save_as(path)
+    found = read_facts(path)
+    assert (found.age_years, found.heart_rate_bpm, found.sex) == (0.5, 62.0, None)

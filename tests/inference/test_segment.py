@@ -20,10 +20,11 @@ from intensity_hearts import (
     save,
 )
 
-from pipelines.core.errors import DataError, OutputError
+from pipelines.core.cardiac_figures import PatientFacts, Sex
+from pipelines.core.errors import ConfigError, DataError, OutputError
 from pipelines.core.labels import MYOCARDIAL_DENSITY_G_PER_ML
 from pipelines.core.volume import Volume
-from pipelines.inference.segment import segment
+from pipelines.inference.segment import StudyOptions, segment
 
 
 def test_cine_gives_indices_at_the_extremes_of_the_lv_curve(tmp_path: Path) -> None:
@@ -280,3 +281,84 @@ def test_an_image_too_small_for_a_heart_is_refused_before_it_is_segmented(tmp_pa
     with pytest.raises(DataError, match="expected slices at least 50 mm wide"):
         segment([save(tmp_path / "anna.nii.gz", cine)], tmp_path / "out", predictor)
     assert predictor.shapes == []
+
+
+def test_height_and_weight_of_info_cfg_index_the_volumes(tmp_path: Path) -> None:
+    folder = acdc_patient(tmp_path / "in" / "patient003")
+    with (folder / "Info.cfg").open("a", encoding="utf-8") as stream:
+        stream.write("Height: 180.0\nWeight: 80.0\n")
+    segment([folder], tmp_path / "out", IntensityPredictor())
+    (row,) = rows(tmp_path / "out" / "indices.csv")
+    assert float(row["body_surface_m2"]) == 2.0
+    assert float(row["lv_edv_ml_m2"]) == pytest.approx(lv_ml(8) / 2, abs=0.01)
+    assert row["lv_output_l_min"] == row["outside_normal"] == ""
+    assert row["normal_reason"] == "no normal range: sex and age not known"
+
+
+def test_options_count_before_the_file_and_mark_what_is_outside(tmp_path: Path) -> None:
+    folder = acdc_patient(tmp_path / "in" / "patient003")
+    facts = PatientFacts(height_cm=180, weight_kg=80, sex=Sex.MALE, age_years=60, heart_rate_bpm=50)
+    segment([folder], tmp_path / "out", IntensityPredictor(), options=StudyOptions(facts))
+    (row,) = rows(tmp_path / "out" / "indices.csv")
+    assert float(row["lv_output_l_min"]) == pytest.approx((lv_ml(8) - lv_ml(5)) * 50 / 1000, abs=0.01)
+    assert row["normal_reason"] == ""
+    assert f"lv_edv_ml (z {(lv_ml(8) - 166) / 32:+.1f})" in row["outside_normal"]
+    assert "lv_ef_percent" not in row["outside_normal"]
+
+
+def test_facts_of_one_patient_are_not_taken_for_two(tmp_path: Path) -> None:
+    for name in ("patient003", "patient004"):
+        acdc_patient(tmp_path / "in" / name)
+    with pytest.raises(ConfigError, match="expected one study where height"):
+        segment(
+            [tmp_path / "in"],
+            tmp_path / "out",
+            IntensityPredictor(),
+            options=StudyOptions(PatientFacts(height_cm=170)),
+        )
+
+
+def test_an_impossible_height_is_left_out_with_a_warning(tmp_path: Path) -> None:
+    folder = acdc_patient(tmp_path / "in" / "patient003")
+    with (folder / "Info.cfg").open("a", encoding="utf-8") as stream:
+        stream.write("Height: 1.8\nWeight: 80.0\n")
+    segment([folder], tmp_path / "out", IntensityPredictor())
+    (row,) = rows(tmp_path / "out" / "indices.csv")
+    assert row["body_surface_m2"] == ""
+    assert "expected height_cm of 30 to 250, found 1.8" in row["warnings"]
+
+
+def test_a_cine_with_a_true_time_between_frames_has_rates_and_a_heart_rate(tmp_path: Path) -> None:
+    cine = np.stack([heart(radius) for radius in (8, 8, 7, 6, 5, 5, 6, 7, 7, 7, 8, 8)], axis=3)
+    for name, frame_s in (("timed", 0.075), ("untimed", 1.0)):
+        image = nib.Nifti1Image(cine, AFFINE)
+        image.header.set_xyzt_units("mm", "sec")
+        image.header.set_zooms((*image.header.get_zooms()[:3], frame_s))
+        nib.save(image, tmp_path / f"{name}.nii.gz")
+    segment(sorted(tmp_path.glob("*.nii.gz")), tmp_path / "out", IntensityPredictor())
+    timed, untimed = rows(tmp_path / "out" / "indices.csv")
+    assert float(timed["heart_rate_bpm"]) == pytest.approx(60 / 0.9, abs=0.01)
+    assert float(timed["lv_peak_ejection_ml_s"]) > 100
+    assert untimed["heart_rate_bpm"] == untimed["lv_peak_ejection_ml_s"] == ""
+
+
+def test_the_wall_stands_in_the_row_by_segment(tmp_path: Path) -> None:
+    ed, es = np.zeros((2, 60, 60, 6), np.float32)
+    for image, inner, outer in ((ed, 12, 16), (es, 8, 15)):
+        x, y = np.ogrid[:60, :60]
+        radius = np.hypot(x - 34.5, y - 29.5)
+        beside = (radius < outer + 7) & (x < 26) & (abs(y - 29.5) < 14)
+        image[:] = np.select([radius < inner, radius < outer, beside], [300, 200, 100])[..., None]
+    upright = np.diag([-2.0, -2.0, 10.0, 1.0])
+    for frame, image in (("01", ed), ("09", es)):
+        noise = np.random.default_rng(0).uniform(-20, 20, image.shape).astype(np.float32)
+        save(tmp_path / "patient003" / f"patient003_frame{frame}.nii.gz", image + noise, upright)
+    (tmp_path / "patient003" / "Info.cfg").write_text("ED: 1\nES: 9\n", encoding="utf-8")
+    segment([tmp_path / "patient003"], tmp_path / "out", IntensityPredictor())
+    (row,) = rows(tmp_path / "out" / "indices.csv")
+    assert row["wall_reason"] == ""
+    for number in range(1, 17):
+        assert float(row[f"wall_ed_mm_{number:02d}"]) == pytest.approx(8.0, abs=0.6)
+        assert float(row[f"wall_es_mm_{number:02d}"]) == pytest.approx(14.0, abs=0.6)
+        assert float(row[f"wall_motion_mm_{number:02d}"]) == pytest.approx(8.0, abs=0.6)
+    assert float(row["strain_endo_percent"]) == pytest.approx(100 * (8 / 12 - 1), abs=1.5)
