@@ -73,8 +73,8 @@ docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: $(STAMP)
-	$(BIN)/thorax bench $(ARGS)
-	$(BIN)/thorax cohort-benchmark
+	$(BIN)/thorax benchmark speed $(ARGS)
+	$(BIN)/thorax cohort benchmark
 
 install: $(STAMP)
 

@@ -53,7 +53,7 @@ def evaluate_two(workspace: Workspace, command: Command) -> None:
     if "--weights" in command.text:
         ensure_run(workspace)
     small = {**workspace.paths, "/path/to/ACDC": workspace.folder / "two"}
-    few = ["--clicks 1 --slice-clicks 1"] if "interact" in command.text else []
+    few = ["--clicks 1 --slice-clicks 1"] if "clicks" in command.text else []
     Workspace(workspace.folder, small).run(command, *few)
 
 
@@ -65,9 +65,9 @@ def cross_two(workspace: Workspace, command: Command) -> None:
 
 SMALLER = {
     "thorax tune": "--trials 1 --epochs 1 --set size_px=[32,32] --set batch_size=8 --set warmup=2",
-    "thorax quantize": "--rounds 1",
-    "thorax study-explanations": "--of-each 1",
-    "thorax cohort-benchmark": "--volumes 4 --frames 3 --cines 1",
+    "thorax benchmark int8": "--rounds 1",
+    "thorax explain": "--of-each 1",
+    "thorax cohort benchmark": "--volumes 4 --frames 3 --cines 1",
 }
 """What makes a long command short."""
 
@@ -79,6 +79,16 @@ def with_inputs(workspace: Workspace, command: Command) -> None:
     if smaller:
         shutil.rmtree(workspace.folder / output_of(command), ignore_errors=True)
     workspace.run(command, *smaller)
+
+
+def measure(workspace: Workspace, command: Command) -> None:
+    """Of radiographs those that were prepared, of hearts two patients."""
+    (with_inputs if is_about_xrays(command) else evaluate_two)(workspace, command)
+
+
+def explain(workspace: Workspace, command: Command) -> None:
+    """With what it reads, if that is of radiographs."""
+    (with_inputs if is_about_xrays(command) else run_it)(workspace, command)
 
 
 def cohort_small(workspace: Workspace, command: Command) -> None:
@@ -190,7 +200,7 @@ def serve_a_moment(workspace: Workspace, command: Command) -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     for maker in COMMANDS:
-        if maker.text.startswith("thorax add-user") and "--users" in command.text:
+        if maker.text.startswith("thorax server add-user") and "--users" in command.text:
             run_documented(workspace, maker)
     wait = (
         "import time, urllib.request\n"
@@ -263,7 +273,7 @@ def watch_once(workspace: Workspace, command: Command) -> None:
 def status_of_watched(workspace: Workspace, command: Command) -> None:
     """Of the folder that the documented command writes to."""
     if not (workspace.folder / "runs" / "watched").exists():
-        run_documented(workspace, next(one for one in COMMANDS if one.text.startswith("thorax watch ")))
+        run_documented(workspace, next(one for one in COMMANDS if one.text.startswith("thorax watch run ")))
     assert "1 done" in workspace.run(command)
 
 
@@ -271,7 +281,7 @@ RUNNERS: dict[str, Callable[[Workspace, Command], None]] = {
     r"make demo( DATA=\S+)?": demo_smoke,
     r"(THORAX_DATA=\S+ )?make test(-slow)?( ARGS=.*)?": expands_to("python -m pytest"),
     r"make check": expands_to("supply_chain.py audit"),
-    r"make bench": expands_to("thorax cohort-benchmark"),
+    r"make bench": expands_to("thorax cohort benchmark"),
     r"make audit": expands_to("supply_chain.py audit"),
     r"make sbom": expands_to("supply_chain.py sbom"),
     r"make lock": expands_to("uv pip compile"),
@@ -290,31 +300,34 @@ RUNNERS: dict[str, Callable[[Workspace, Command], None]] = {
     r"python -m monai\.bundle run --config_file .*": with_monai_alone,
     r"python -m monai\.bundle run evaluating .*": run_it,
     r"python -m monai\.bundle (\w+_export|verify_\w+) .*": in_exported,
-    r"thorax (train|unseen-masks) .*": train_smoke,
+    r"thorax (train|benchmark unseen-masks) .*": train_smoke,
     r"torchrun .*": torchrun_smoke,
-    r"thorax cohort .*": cohort_small,
-    r"thorax (cohort-benchmark|simulate-scale) .*": with_inputs,
+    r"thorax cohort run .*": cohort_small,
+    r"thorax cohort (benchmark|simulate) .*": with_inputs,
     r"thorax cross-validate .*": cross_validate_one,
     r"thorax compare .*": with_inputs,
     r"thorax serve .*": serve_a_moment,
-    r"thorax add-user .*": add_a_user,
-    r"thorax watch .*": watch_once,
-    r"thorax watch-status .*": status_of_watched,
-    r"thorax (fine-tune|restore-model) .*": on_labelled_studies,
-    r"thorax (fit-quality|evaluate-quality) .*": judge_small,
+    r"thorax server add-user .*": add_a_user,
+    r"thorax watch run .*": watch_once,
+    r"thorax watch status .*": status_of_watched,
+    r"thorax server (fine-tune|restore) .*": on_labelled_studies,
+    r"thorax quality .*": judge_small,
     r"thorax disease .*": on_ten_hearts,
-    r"thorax active-learning-benchmark .*": label_two,
-    r"thorax recipe acdc .*": recipe_smoke,
-    r"thorax (evaluate|analyse-errors|interact-benchmark) .*": evaluate_two,
+    r"thorax benchmark active-learning .*": label_two,
+    r"thorax check-training .*": recipe_smoke,
+    r"thorax (evaluate|analyse|benchmark clicks) .*": measure,
     r"thorax cross-evaluate .*": cross_two,
     r"thorax report .*": with_inputs,
-    r"thorax (tune|evaluate-xray|classify|explain|errors|study-explanations|quantize) .*": with_inputs,
+    r"thorax (tune|classify|benchmark int8) .*": with_inputs,
+    r"thorax explain .*": explain,
     r"thorax segment (?!.*--bundle).*": run_it,
-    r"thorax (--help|datasets.*|eda .*|phantom .*|prepare .*|show-features .*|export .*)": run_it,
+    r"thorax (--help|datasets.*|explore .*|phantom .*|prepare .*|export .*)": run_it,
 }
 
 
 def run_documented(workspace: Workspace, command: Command) -> None:
     runners = [runner for pattern, runner in RUNNERS.items() if re.fullmatch(pattern, command.text)]
     assert len(runners) == 1, f"RUNNERS does not say how to run '{command.text}'"
+    if "--resume" not in command.text:  # what another page left there may be replaced
+        (workspace.folder / output_of(command) / "manifest.json").unlink(missing_ok=True)
     runners[0](workspace, command)

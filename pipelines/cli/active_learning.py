@@ -5,10 +5,11 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.options import AcdcNetwork, Device, Output, console, say
+from pipelines.cli.options import AcdcNetwork, Device, Output, console, keeps_results, say
 from pipelines.core.progress import progress_bar
 
 
+@keeps_results
 def active_learning_benchmark(
     root: Annotated[
         Path, typer.Argument(help="Labelled folder in ACDC's layout, or a datalist of 'thorax prepare'.")
@@ -66,7 +67,7 @@ def fine_tune(
     if found.version is None:
         say("not better than what is served, so nothing was published")
     else:
-        say(f"published as version {found.version} of {network}; 'thorax restore-model' goes back")
+        say(f"published as version {found.version} of {network}; 'thorax server restore' goes back")
 
 
 def restore_model(

@@ -81,7 +81,7 @@ def cohort_benchmark(
 
 
 def simulate_scale(
-    bench: Annotated[Path, typer.Argument(help="Folder of 'thorax cohort-benchmark'.")],
+    bench: Annotated[Path, typer.Argument(help="Folder of 'thorax cohort benchmark'.")],
     studies: Annotated[int, typer.Option(help="Number of cines.", min=1)] = 100_000,
     frames: Annotated[int, typer.Option(help="Frames of each.", min=1)] = 50,
     slices: Annotated[int, typer.Option(help="Slices of each.", min=1)] = 10,

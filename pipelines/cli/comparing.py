@@ -1,11 +1,11 @@
 """The commands of `thorax` that hold models against each other, and against patients they have not seen."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from pipelines.cli.options import AcdcNetwork, Device, Output, console, say
+from pipelines.cli.options import AcdcNetwork, Device, Fold, Output, SplitPart, console, say
 from pipelines.cli.training import Setting
 from pipelines.core.progress import progress_bar
 
@@ -78,10 +78,8 @@ def compare(
     dataset_dir: Annotated[
         Path | None, typer.Option(help="Folder of 'thorax prepare acdc', to measure models on.")
     ] = None,
-    section: Annotated[
-        Literal["training", "validation", "test"], typer.Option(help="The patients to measure models on.")
-    ] = "test",
-    fold: Annotated[int, typer.Option(help="The fold that validation stands for.")] = 0,
+    section: SplitPart = "test",
+    fold: Fold = 0,
     trials: Annotated[
         Path | None, typer.Option(help="Folder of 'thorax tune' or of training runs: effect of settings.")
     ] = None,

@@ -1,14 +1,14 @@
-"""The commands of `thorax` that explore a dataset of hearts."""
+"""The command of `thorax` that explores a dataset."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.cli.options import Output, console, say
+from pipelines.cli.options import Fold, Output, console, keeps_results, say
+from pipelines.cli.xray import explore_chest_xray
+from pipelines.core.errors import ConfigError
 from pipelines.core.progress import progress_bar
-from pipelines.datasets.readers import READERS
 
 if TYPE_CHECKING:
     from pipelines.core.records import Dataset
@@ -17,30 +17,31 @@ MOST_SAID = 5
 """Findings that the terminal shows."""
 
 
-def register(eda_app: typer.Typer) -> None:
-    """Add a command for each dataset that can be read."""
-    for reader in READERS.values():
-        eda_app.command(reader.name, help=f"Explore {reader.title}: an HTML page, a table, TensorBoard.")(
-            _command(reader.name)
-        )
-
-
-def _command(name: str) -> Callable[..., None]:
-    def eda(
-        root: Annotated[
-            Path, typer.Argument(help="Folder in the dataset's layout, or a datalist of 'thorax prepare'.")
-        ],
-        output: Output,
-        dataset_dir: Annotated[
-            Path | None,
-            typer.Option(help="Prepared folder: compares its sections, and keeps labels of the test closed."),
-        ] = None,
-        fold: Annotated[int, typer.Option(help="Of a datalist: the fold that validation stands for.")] = 0,
-        seed: Annotated[int, typer.Option(help="Seed of the sample images.")] = 0,
-    ) -> None:
+@keeps_results
+def explore(
+    name: Annotated[
+        str, typer.Argument(metavar="DATASET", help="'thorax datasets' lists them; or chest-xray.")
+    ],
+    root: Annotated[
+        Path, typer.Argument(help="Folder in the dataset's layout, or a datalist of 'thorax prepare'.")
+    ],
+    output: Output,
+    dataset_dir: Annotated[
+        Path | None,
+        typer.Option(help="Prepared folder: compares its sections, and keeps labels of the test closed."),
+    ] = None,
+    fold: Fold = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the sample images.")] = 0,
+) -> None:
+    """Explore a dataset before training on it: an HTML page, a table, TensorBoard."""
+    if name != "chest-xray":
         _explore(name, root, output, dataset_dir, fold, seed)
-
-    return eda
+    elif dataset_dir or fold:
+        raise ConfigError(
+            "expected --dataset-dir and --fold for hearts only, found chest-xray; leave them out"
+        )
+    else:
+        explore_chest_xray(root, output, seed)
 
 
 def _explore(name: str, root: Path, output: Path, dataset_dir: Path | None, fold: int, seed: int) -> None:

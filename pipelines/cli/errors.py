@@ -1,41 +1,24 @@
 """The commands of `thorax` that show where a segmentation network fails, and what it looks at."""
 
 from pathlib import Path
-from typing import Annotated, Literal
 
-import typer
-
-from pipelines.cli.options import (
-    Device,
-    Ensemble,
-    HeartNetwork,
-    Output,
-    ReaderName,
-    Tta,
-    Weights,
-    console,
-    say,
-)
+from pipelines.cli.options import Section, console, say
 from pipelines.core.progress import progress_bar
 
 
-def analyse_errors(
-    root: Annotated[
-        Path, typer.Argument(help="Labelled folder of a dataset, or a datalist of 'thorax prepare'.")
-    ],
-    output: Output,
-    network: HeartNetwork = "unet",
-    weights: Weights = None,
-    section: Annotated[
-        Literal["training", "validation", "test"],
-        typer.Option(help="Of a datalist: the patients to measure."),
-    ] = "test",
-    fold: Annotated[int, typer.Option(help="Of a datalist: the fold that validation stands for.")] = 0,
-    reader: ReaderName = "acdc",
-    worst: Annotated[int, typer.Option(help="Volumes in the gallery of failures.", min=1)] = 5,
-    tta: Tta = False,
-    ensemble: Ensemble = False,
-    device: Device = "auto",
+def analyse_hearts(
+    root: Path,
+    output: Path,
+    network: str,
+    weights: Path | None,
+    section: Section,
+    fold: int,
+    reader: str,
+    worst: int,
+    *,
+    tta: bool,
+    ensemble: bool,
+    device: str,
 ) -> None:
     """Show where a network fails: slices, factors, agreement, failures, uncertainty."""
     from pipelines.core.manifest import write_manifest
@@ -69,18 +52,13 @@ def analyse_errors(
 
 
 def show_features(
-    image: Annotated[Path, typer.Argument(help="NIfTI file of one frame, 3-D.")],
-    output: Output,
-    network: HeartNetwork = "unet",
-    weights: Weights = None,
-    layer: Annotated[
-        list[str] | None,
-        typer.Option(help="Layer to show, repeatable; the last of each resolution without it."),
-    ] = None,
-    slice_number: Annotated[
-        int | None, typer.Option("--slice", help="Slice to show, counted from 1; the middle one without it.")
-    ] = None,
-    device: Device = "auto",
+    image: Path,
+    output: Path,
+    network: str,
+    weights: Path | None,
+    layer: list[str] | None,
+    slice_number: int | None,
+    device: str,
 ) -> None:
     """Draw what layers of a network answer to a slice, and its attention gates."""
     from pipelines.models.predictor import Predictor

@@ -57,7 +57,9 @@ def publish(
     ] = False,
     int8: Annotated[
         Path | None,
-        typer.Option(help="Folder of 'thorax quantize' or 'thorax export --int8'; goes beside the weights."),
+        typer.Option(
+            help="Folder of 'thorax benchmark int8' or 'thorax export --int8'; goes beside the weights."
+        ),
     ] = None,
 ) -> None:
     """Put the averaged weights of a run into the bundle, in 16 bits; its int8 model likewise."""

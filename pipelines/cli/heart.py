@@ -14,10 +14,9 @@ from pipelines.cli.options import (
     LabelMeaning,
     Output,
     Quality,
-    ReaderName,
+    Section,
     TrustBundle,
     Tta,
-    UnseenOnly,
     Weights,
     console,
     say,
@@ -54,30 +53,24 @@ def prepare_acdc(
     say(f"{result.patients} patients, {result.volumes} volumes in {result.datalist}")
 
 
-def evaluate(
-    root: Annotated[
-        Path, typer.Argument(help="Labelled folder in the reader's layout, or one of 'thorax prepare'.")
-    ],
-    output: Output,
-    network: HeartNetwork = "unet",
-    weights: Weights = None,
-    section: Annotated[
-        Literal["training", "validation", "test"],
-        typer.Option(help="Of a datalist: the patients to measure."),
-    ] = "test",
-    fold: Annotated[int, typer.Option(help="Of a datalist: the fold that validation stands for.")] = 0,
-    reader: ReaderName = "acdc",
-    label_values: LabelMeaning = None,
-    tta: Tta = False,
-    ensemble: Ensemble = False,
-    engine: Engine = "pytorch",
-    precision: Annotated[
-        Literal["auto", "bf16", "fp32"], typer.Option(help="auto is bf16 where the machine has it.")
-    ] = "auto",
-    unseen_only: UnseenOnly = False,
-    device: Device = "auto",
-    bundle: BundleFolder = None,
-    trust: TrustBundle = False,
+def evaluate_hearts(
+    root: Path,
+    output: Path,
+    network: str,
+    weights: Path | None,
+    section: Section,
+    fold: int,
+    reader: str,
+    label_values: str | None,
+    *,
+    tta: bool,
+    ensemble: bool,
+    engine: Engine,
+    precision: str,
+    unseen_only: bool,
+    device: str,
+    bundle: Path | None,
+    trust: bool,
 ) -> None:
     """Measure a network on labelled volumes: Dice, distances, volumes, ejection fraction."""
     from pipelines.core.manifest import write_manifest

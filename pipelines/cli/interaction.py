@@ -1,15 +1,27 @@
 """The commands of `thorax` about correction by clicks and scribbles."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from pipelines.cli.options import AcdcNetwork, Device, HeartNetwork, Output, Weights, console, say
+from pipelines.cli.options import (
+    AcdcNetwork,
+    Device,
+    Fold,
+    HeartNetwork,
+    Output,
+    SplitPart,
+    Weights,
+    console,
+    keeps_results,
+    say,
+)
 from pipelines.cli.training import Setting
 from pipelines.core.progress import progress_bar
 
 
+@keeps_results
 def interact_benchmark(
     root: Annotated[
         Path, typer.Argument(help="Labelled folder in ACDC's layout, or a datalist of 'thorax prepare'.")
@@ -20,11 +32,8 @@ def interact_benchmark(
     corrector_weights: Annotated[
         Path | None, typer.Option(help="Weights of the corrector to use instead of the bundle's own.")
     ] = None,
-    section: Annotated[
-        Literal["training", "validation", "test"],
-        typer.Option(help="Of a datalist: the patients to measure."),
-    ] = "test",
-    fold: Annotated[int, typer.Option(help="Of a datalist: the fold that validation stands for.")] = 0,
+    section: SplitPart = "test",
+    fold: Fold = 0,
     clicks: Annotated[int, typer.Option(help="Most clicks on a volume.", min=1)] = 10,
     slice_clicks: Annotated[int, typer.Option(help="Most clicks on a slice by itself.", min=1)] = 5,
     device: Device = "auto",

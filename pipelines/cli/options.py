@@ -1,20 +1,25 @@
 """Options that several commands of `thorax` share, and how they speak."""
 
 import difflib
+import functools
+import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
-from pipelines.core.errors import DataError
+from pipelines.core.errors import DataError, OutputError
+from pipelines.core.manifest import MANIFEST_NAME
 
 console = Console()
 
 AcdcNetwork = Literal["unet", "attention_unet", "vnet"]
 XrayNetwork = Literal["efficientnet_lite0", "resnet18_tuned", "resnet18", "resnet34", "resnet50"]
 Network = Literal[AcdcNetwork, "corrector", XrayNetwork]
+Section = Literal["training", "validation", "test"]
 ReaderName = Annotated[
     str, typer.Option("--reader", help="Dataset in the folder; 'thorax datasets' lists them.")
 ]
@@ -31,12 +36,27 @@ LabelMeaning = Annotated[
 ]
 HeartNetwork = Annotated[AcdcNetwork, typer.Option(help="Network of the ACDC bundle.")]
 LungsNetwork = Annotated[XrayNetwork, typer.Option(help="Network of the chest X-ray bundle.")]
+ImageNetwork = Annotated[
+    Literal[AcdcNetwork, XrayNetwork], typer.Option("--network", help="Network, of hearts or of radiographs.")
+]
+SplitPart = Annotated[
+    Section, typer.Option("--split", "--section", help="Part of the split to measure (prepared data only).")
+]
+Fold = Annotated[int, typer.Option(help="Validation fold (prepared data only).")]
 Weights = Annotated[Path | None, typer.Option(help="Weights to use instead of the bundle's own.")]
 Tta = Annotated[bool, typer.Option("--tta", help="Average over in-plane flips: slower, a little better.")]
 Ensemble = Annotated[bool, typer.Option("--ensemble", help="Average all networks of the bundle.")]
 Quality = Annotated[
     bool, typer.Option("--quality", help="Judge masks by a second network too: surer, but slower.")
 ]
+Minutes = Annotated[
+    float | None, typer.Option(help="Train by the clock: end after so many minutes.", min=0.01)
+]
+Epochs = Annotated[int | None, typer.Option(help="Number of epochs at most.", min=1)]
+TrainingFold = Annotated[int | None, typer.Option(help="Validation fold, 0 to 4.", min=0, max=4)]
+BatchSize = Annotated[int | None, typer.Option(help="Images or slices in a batch.", min=1)]
+LearningRate = Annotated[float | None, typer.Option(help="Peak of the learning rate.")]
+TrainingSeed = Annotated[int | None, typer.Option("--seed", help="Seed of weights, order and augmentation.")]
 BundleFolder = Annotated[
     Path | None, typer.Option("--bundle", help="Folder of another bundle than the package's own.")
 ]
@@ -51,6 +71,7 @@ Engine = Annotated[
 UnseenOnly = Annotated[
     bool, typer.Option("--unseen-only", help="Leave out patients that the weights were trained on.")
 ]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the results in the output folder.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda:0.")]
 
 
@@ -81,12 +102,79 @@ class CheckedCommand(TyperCommand):
         return super().invoke(ctx)
 
 
+def keeps_results(command: Callable[..., None]) -> Callable[..., None]:
+    """A command that cannot resume: it replaces results in its output folder by `--overwrite` only."""
+
+    @functools.wraps(command)
+    def guarded(*, output: Path, overwrite: bool, **rest: Any) -> None:
+        results = output / MANIFEST_NAME
+        if results.exists() and not overwrite:
+            raise OutputError(
+                f"expected an output folder without results, found {results}; choose another by --output, "
+                "or replace them by --overwrite"
+            )
+        command(output=output, **rest)
+
+    signature = inspect.signature(command)
+    option = inspect.Parameter(
+        "overwrite", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Overwrite
+    )
+    guarded.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[*signature.parameters.values(), option]
+    )
+    guarded.__annotations__ = command.__annotations__ | {"overwrite": Overwrite}
+    return guarded
+
+
+class RunByDefault(TyperGroup):
+    """A group whose command `run` once stood alone: without a name of a command, it is meant."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put `run` before what is no command."""
+        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
+            renamed(f"thorax {self.name}", f"thorax {self.name} run")
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
 class App(typer.Typer):
     """A group of commands, all of them checked."""
 
     def command(self, name: str | None = None, **settings: Any) -> Any:
         """As Typer's, with `CheckedCommand`."""
         return super().command(name, **{"cls": CheckedCommand} | settings)
+
+    def old(self, name: str, new: str, function: Callable[..., None]) -> None:
+        """Keep an old name of a command for this version; it names the new one, and runs."""
+
+        class Renamed(CheckedCommand):
+            def invoke(self, ctx: Any) -> Any:
+                renamed(ctx.command_path, f"thorax {new}")
+                return super().invoke(ctx)
+
+        self.command(name, hidden=True, cls=Renamed)(function)
+
+
+def with_default(command: Callable[..., None], **values: Any) -> Callable[..., None]:
+    """A command with other defaults."""
+
+    @functools.wraps(command)
+    def changed(**given: Any) -> None:
+        command(**given)
+
+    signature = inspect.signature(command)
+    changed.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[
+            each.replace(default=values.get(name, each.default))
+            for name, each in signature.parameters.items()
+        ]
+    )
+    return changed
+
+
+def renamed(old: str, new: str) -> None:
+    """Name the command that takes an old one's place; on the error output, for the other may be read."""
+    typer.echo(f"{old} is now: {new}", err=True)
 
 
 def _missing(name: str, path: Path) -> str:

@@ -1,11 +1,23 @@
 """The commands of `thorax` about the quality score and the disease group."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.cli.options import AcdcNetwork, Device, HeartNetwork, Output, Weights, console, say
+from pipelines.cli.options import (
+    AcdcNetwork,
+    Device,
+    Fold,
+    HeartNetwork,
+    Output,
+    Section,
+    SplitPart,
+    Weights,
+    console,
+    keeps_results,
+    say,
+)
 from pipelines.core.errors import ConfigError
 from pipelines.core.progress import progress_bar
 
@@ -17,10 +29,10 @@ Datalist = Annotated[Path, typer.Argument(help="Folder of 'thorax prepare', or i
 Partner = Annotated[AcdcNetwork | None, typer.Option(help="Second network, whose agreement counts too.")]
 PartnerWeights = Annotated[Path | None, typer.Option(help="Weights of the second network.")]
 Faults = Annotated[int, typer.Option(help="Images with a fault put in that are made of each volume.", min=0)]
-Section = Literal["training", "validation", "test"]
 Images = Annotated[Path | None, typer.Option(help="images.csv of an earlier run: measure none again.")]
 
 
+@keeps_results
 def fit_quality(
     datalist: Datalist,
     output: Output,
@@ -28,10 +40,8 @@ def fit_quality(
     weights: Weights = None,
     partner: Partner = None,
     partner_weights: PartnerWeights = None,
-    section: Annotated[
-        Section, typer.Option(help="Patients that the networks have not seen.")
-    ] = "validation",
-    fold: Annotated[int, typer.Option(help="The fold that validation stands for.")] = 0,
+    section: SplitPart = "validation",
+    fold: Fold = 0,
     faults: Faults = 2,
     seed: Annotated[int, typer.Option(help="Seed of the faults.")] = 0,
     images: Images = None,
@@ -59,6 +69,7 @@ def fit_quality(
     say(f"put {output / 'quality.json'} beside the weights of {network} to use it")
 
 
+@keeps_results
 def evaluate_quality(
     datalist: Datalist,
     quality: Annotated[Path, typer.Argument(help="The quality.json to measure.")],
@@ -67,10 +78,8 @@ def evaluate_quality(
     weights: Weights = None,
     partner: Partner = None,
     partner_weights: PartnerWeights = None,
-    section: Annotated[
-        Section, typer.Option(help="Patients that neither networks nor fit have seen.")
-    ] = "test",
-    fold: Annotated[int, typer.Option(help="The fold that validation stands for.")] = 0,
+    section: SplitPart = "test",
+    fold: Fold = 0,
     faults: Faults = 2,
     seed: Annotated[int, typer.Option(help="Seed of the faults.")] = 0,
     images: Images = None,
@@ -99,6 +108,7 @@ def evaluate_quality(
     _write(output, content, EVALUATION_NAME)
 
 
+@keeps_results
 def disease(
     datalist: Datalist,
     output: Output,

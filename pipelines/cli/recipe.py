@@ -10,7 +10,7 @@ from pipelines.cli.training import Setting
 from pipelines.core.progress import progress_bar
 
 
-def recipe_acdc(
+def check_training(
     root: Annotated[Path, typer.Argument(help="Folder in ACDC's layout, or one of 'thorax prepare'.")],
     output: Output,
     network: HeartNetwork = "unet",

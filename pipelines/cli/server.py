@@ -16,7 +16,7 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on; another one needs --users.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 8000,
     users: Annotated[
-        Path | None, typer.Option(help="File of 'thorax add-user'; without it there is no login.")
+        Path | None, typer.Option(help="File of 'thorax server add-user'; without it there is no login.")
     ] = None,
     allow_host: Annotated[
         list[str] | None, typer.Option(help="Further name of this server, e.g. of a proxy; may be repeated.")

@@ -17,7 +17,9 @@ Store = Annotated[
 ]
 Name = Annotated[str | None, typer.Option(help="Name to keep it under; by default the folder's.")]
 KeptName = Annotated[str, typer.Argument(help="Name that it is kept under.")]
-Replace = Annotated[bool, typer.Option("--replace", help="Take the place of what is kept under the name.")]
+Replace = Annotated[
+    bool, typer.Option("--overwrite", "--replace", help="Replace what is kept under the name.")
+]
 AcceptLicence = Annotated[
     bool, typer.Option("--accept-licence", help="You have read the terms, and may keep the data under them.")
 ]

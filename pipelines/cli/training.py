@@ -5,7 +5,19 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.options import Network, Output, XrayNetwork, console, say
+from pipelines.cli.options import (
+    BatchSize,
+    Epochs,
+    LearningRate,
+    Minutes,
+    Network,
+    Output,
+    TrainingFold,
+    TrainingSeed,
+    XrayNetwork,
+    console,
+    say,
+)
 from pipelines.core.errors import ConfigError
 from pipelines.core.progress import progress_bar
 from pipelines.models.bundle import XRAY_BUNDLE
@@ -28,7 +40,7 @@ def train(
     ] = False,
     settings: Annotated[
         Path | None,
-        typer.Option(help="YAML file of settings, e.g. best.yaml of 'thorax tune'; --set goes before it."),
+        typer.Option(help="YAML file of settings, e.g. best.yaml of 'thorax tune'; --set overrides it."),
     ] = None,
     workers: Annotated[
         int, typer.Option(help="Processes on a Ray cluster; 0 trains in this one alone.", min=0)
@@ -37,6 +49,12 @@ def train(
     address: Annotated[
         str | None, typer.Option(help="Existing Ray cluster for the workers, e.g. auto.")
     ] = None,
+    minutes: Minutes = None,
+    epochs: Epochs = None,
+    fold: TrainingFold = None,
+    batch_size: BatchSize = None,
+    learning_rate: LearningRate = None,
+    seed: TrainingSeed = None,
     setting: Setting = None,
 ) -> None:
     """Train a network through the bundle's own workflow."""
@@ -45,8 +63,18 @@ def train(
 
     if address and not workers:
         raise ConfigError("expected --workers with --address, found none; say how many processes train")
-    values = (read_settings(settings) if settings else {}) | parse_settings(setting or [])
-    overlays = ("smoke",) if smoke else ()
+    given = {
+        "minutes": minutes,
+        "max_epochs": epochs,
+        "fold": fold,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "seed": seed,
+    }
+    values = read_settings(settings) if settings else {}
+    values |= {name: value for name, value in given.items() if value is not None}
+    values |= parse_settings(setting or [])
+    overlays = (*(["timed"] if minutes else []), *(["smoke"] if smoke else []))
     if workers:
         options = WorkerOptions(workers, address=address, threads=threads)
         say(f"{workers} workers on Ray; watch them: tensorboard --logdir {output / 'tensorboard'}")

@@ -5,20 +5,28 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pipelines.cli.options import Device, LungsNetwork, Output, UnseenOnly, Weights, XrayNetwork, console, say
+from pipelines.cli.options import (
+    Device,
+    LungsNetwork,
+    Output,
+    Section,
+    SplitPart,
+    Weights,
+    XrayNetwork,
+    console,
+    keeps_results,
+    say,
+)
 from pipelines.core.errors import ConfigError
 from pipelines.core.progress import progress_bar
 
 if TYPE_CHECKING:
     from pipelines.models.classifier import XrayModel
 
+Method = Literal["integrated_gradients", "grad_cam", "occlusion"]
 Threshold = Annotated[
     float | None,
     typer.Option(help="Probability from which pneumonia is decided; by default the one beside the weights."),
-]
-Section = Annotated[
-    Literal["training", "validation", "test"],
-    typer.Option(help="Of a datalist: the images to measure."),
 ]
 
 
@@ -43,11 +51,7 @@ def prepare_chest_xray(
         say("This split leaks patients: some have images in training and in test. Report it as such.")
 
 
-def eda_chest_xray(
-    root: Annotated[Path, typer.Argument(help="Folder with NORMAL and PNEUMONIA at any depth.")],
-    output: Output,
-    seed: Annotated[int, typer.Option(help="Seed of the sample images.")] = 0,
-) -> None:
+def explore_chest_xray(root: Path, output: Path, seed: int) -> None:
     """Explore radiographs: sizes, brightness, counts, samples, duplicates; an HTML page."""
     from pipelines.core.manifest import write_manifest
     from pipelines.exploration.files import CONTENT_NAME, explore_xrays
@@ -94,20 +98,14 @@ def classify(
     say(f"table in {report.table}")
 
 
-def explain(
-    inputs: Annotated[
-        list[Path],
-        typer.Argument(help="Pictures (JPEG, PNG, TIFF, BMP, WebP) or DICOM files, or folders of them."),
-    ],
-    output: Output,
-    method: Annotated[
-        Literal["integrated_gradients", "grad_cam", "occlusion"],
-        typer.Option(help="How the decision is taken apart."),
-    ] = "integrated_gradients",
-    network: LungsNetwork = "efficientnet_lite0",
-    weights: Weights = None,
-    threshold: Threshold = None,
-    device: Device = "auto",
+def explain_radiographs(
+    inputs: list[Path],
+    output: Path,
+    method: Method,
+    network: str,
+    weights: Path | None,
+    threshold: float | None,
+    device: str,
 ) -> None:
     """Show which pixels spoke for pneumonia, and which against it."""
     from pipelines.explanation.explain import explain as explain_images
@@ -121,18 +119,16 @@ def explain(
     say(f"{len(report.overlays)} overlays in {output}, figures in {report.table}")
 
 
-def evaluate_xray(
-    root: Annotated[
-        Path,
-        typer.Argument(help="Folder with NORMAL and PNEUMONIA below it, or a datalist of 'thorax prepare'."),
-    ],
-    output: Output,
-    network: LungsNetwork = "efficientnet_lite0",
-    weights: Weights = None,
-    threshold: Threshold = None,
-    section: Section = "test",
-    unseen_only: UnseenOnly = False,
-    device: Device = "auto",
+def evaluate_radiographs(
+    root: Path,
+    output: Path,
+    network: str,
+    weights: Path | None,
+    threshold: float | None,
+    section: Section,
+    *,
+    unseen_only: bool,
+    device: str,
 ) -> None:
     """Measure a network on labelled radiographs: accuracy, sensitivity, AUROC, calibration."""
     from pipelines.core.manifest import write_manifest
@@ -178,12 +174,7 @@ def evaluate_xray(
 
 
 def study_explanations(
-    evaluation: Annotated[Path, typer.Argument(help="Folder of 'thorax evaluate-xray'.")],
-    output: Output,
-    network: LungsNetwork = "efficientnet_lite0",
-    weights: Weights = None,
-    of_each: Annotated[int, typer.Option(help="Wrong images, and right ones.", min=1)] = 5,
-    seed: Annotated[int, typer.Option(help="Seed of the right images drawn.")] = 0,
+    evaluation: Path, output: Path, network: str, weights: Path | None, of_each: int, seed: int
 ) -> None:
     """Explain wrong and right images of an evaluation, and check that the explanations can be trusted."""
     from pipelines.explanation.study import STUDY_NAME, study_explanations
@@ -197,9 +188,7 @@ def study_explanations(
     say(f"{len(content['cases'])} overlays in {output}, figures in {output / STUDY_NAME}")
 
 
-def errors(
-    evaluation: Annotated[Path, typer.Argument(help="Folder of 'thorax evaluate-xray'.")], output: Output
-) -> None:
+def analyse_radiographs(evaluation: Path, output: Path) -> None:
     """Show the misclassified radiographs and what they have in common."""
     from pipelines.core.manifest import write_manifest
     from pipelines.evaluation.error_files import CASES_NAME, ERRORS_NAME, PICTURES, explore_xray_errors
@@ -213,6 +202,7 @@ def errors(
     say(f"{len(found.wrong)} of {len(found.cases)} images misclassified, see {page}")
 
 
+@keeps_results
 def quantize(
     network: Annotated[XrayNetwork, typer.Argument(help="Network of the chest X-ray bundle.")],
     dataset_dir: Annotated[
@@ -220,7 +210,7 @@ def quantize(
     ],
     output: Output,
     weights: Weights = None,
-    section: Section = "test",
+    section: SplitPart = "test",
     rounds: Annotated[int, typer.Option(help="Rounds of the time measurement.", min=1)] = 60,
 ) -> None:
     """Make the int8 model of a network and measure it against the float one."""

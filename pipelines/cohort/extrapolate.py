@@ -1,4 +1,4 @@
-"""From what `thorax cohort-benchmark` measured to cohorts that nobody has run yet."""
+"""From what `thorax cohort benchmark` measured to cohorts that nobody has run yet."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

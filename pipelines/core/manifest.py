@@ -7,8 +7,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import pipelines
 from pipelines.core.files import write_json
 
@@ -28,6 +26,8 @@ def write_manifest(folder: Path, **details: Any) -> Path:
     Raises:
         OutputError: If it cannot be written.
     """
+    import torch  # here, for commands that only look for a manifest
+
     path = folder / MANIFEST_NAME
     write_json(
         path,

@@ -345,12 +345,12 @@ def read_cases(evaluation: Path) -> list[dict[str, Any]]:
         is_of_radiographs = all("probability" in case for case in cases)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"expected an evaluation of 'thorax evaluate-xray' at {path}, found {cause(error)}"
+            f"expected an evaluation of 'thorax evaluate' at {path}, found {cause(error)}"
         ) from error
     if not is_of_radiographs:
         raise DataError(
             f"expected an evaluation of radiographs at {path}, found one of hearts; those are "
-            "analysed by 'thorax analyse-errors'"
+            "analysed by 'thorax analyse'"
         )
     return cases
 

@@ -95,7 +95,7 @@ def explore_xray_errors(evaluation: Path, output: Path, *, progress: Progress | 
     """Analyse the errors of an evaluation of radiographs; write JSON, CSV, pictures and TensorBoard.
 
     Args:
-        evaluation: Folder of `thorax evaluate-xray`.
+        evaluation: Folder of `thorax evaluate`.
         output: Folder for the results; made if it does not exist.
         progress: Called with images done, images in all and the image's name.
 

@@ -67,7 +67,7 @@ def study_explanations(
     random, of both findings in turn. Writes an overlay for each, and `explanations.json`.
 
     Args:
-        evaluation: Folder of `thorax evaluate-xray` with the same network.
+        evaluation: Folder of `thorax evaluate` with the same network.
         output: Folder for the results; made if it does not exist.
         classifier: Network that was evaluated.
         of_each: Number of wrong images, and of right ones.

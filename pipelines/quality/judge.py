@@ -37,7 +37,7 @@ class Judge:
         if partner is not None and models.thorough is None:
             raise ConfigError(
                 "expected a quality model that takes a second network, found none; "
-                "fit one with 'thorax fit-quality --partner NAME', or leave out --quality"
+                "fit one with 'thorax quality fit --partner NAME', or leave out --quality"
             )
         self._model = models.thorough if partner is not None and models.thorough else models.quick
         self._partner = partner
@@ -69,7 +69,7 @@ class Judge:
         if models is None:
             if thorough:
                 raise ConfigError(
-                    f"expected {QUALITY_NAME} beside {own}, found none; make it with 'thorax fit-quality'"
+                    f"expected {QUALITY_NAME} beside {own}, found none; make it with 'thorax quality fit'"
                 )
             return None
         if not thorough:

@@ -123,7 +123,7 @@ def read_quality(path: Path) -> QualityModels:
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
-            f"expected the quality model of 'thorax fit-quality' at {path}, found {cause(error)}; fit it"
+            f"expected the quality model of 'thorax quality fit' at {path}, found {cause(error)}; fit it"
         ) from error
 
 

@@ -63,7 +63,7 @@ def serve(
     if users is None and not (is_loopback(host) and all(is_loopback(name) for name in allow_hosts)):
         raise ConfigError(
             f"expected a login for a server that others can reach, found none for {host}; "
-            "add users with 'thorax add-user' and give their file as --users, or listen on 127.0.0.1"
+            "add users with 'thorax server add-user' and give their file as --users, or listen on 127.0.0.1"
         )
     known = Users(users) if users else None
     app = load_app(studies, device=device)

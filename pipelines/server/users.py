@@ -79,7 +79,9 @@ class Users:
         self._stamp: tuple[int, int] | None = None
         self._users: dict[str, dict[str, Any]] = {}
         if not self._read():
-            raise ConfigError(f"expected at least one user in {path}, found none; add one: thorax add-user")
+            raise ConfigError(
+                f"expected at least one user in {path}, found none; see 'thorax server add-user'"
+            )
 
     def role(self, name: str) -> Role | None:
         """Role of a user as the file has it now, None for unknown ones."""
@@ -142,7 +144,7 @@ class Users:
                 self._users, self._stamp = read_users(self.path), stamp
         except OSError as error:
             raise ConfigError(
-                f"expected a file of users at {self.path}, found none; add a user: thorax add-user"
+                f"expected a file of users at {self.path}, found none; add a user: thorax server add-user"
             ) from error
         return self._users
 
@@ -164,7 +166,7 @@ def read_users(path: Path) -> dict[str, dict[str, Any]]:
         pass
     raise ConfigError(
         f"expected names with a role and an Argon2 hash in {path}, found something else; "
-        "write it with: thorax add-user"
+        "write it with: thorax server add-user"
     )
 
 

@@ -111,7 +111,7 @@ def choose_threshold(
 def evaluate(
     datalist: dict[str, Any], section: Section, *, classifier: Classifier, output_dir: str | Path
 ) -> None:
-    """Score a network on one section of a datalist, as `thorax evaluate-xray` does on a folder.
+    """Score a network on one section of a datalist, as `thorax evaluate` does on a folder.
 
     Args:
         datalist: As from `read_datalist`.

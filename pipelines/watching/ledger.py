@@ -102,7 +102,7 @@ class StudyRow:
 LEDGER_NAME: Final = "ledger.sqlite"
 
 BUSY_S: Final = 10.0
-"""Seconds to wait while `thorax watch-status` reads."""
+"""Seconds to wait while `thorax watch status` reads."""
 
 TABLES: Final = """
 CREATE TABLE IF NOT EXISTS studies (
@@ -256,7 +256,7 @@ class Ledger:
     def pass_over(
         self, files: Mapping[Path, Stamp], reason: str = "", dicom_study: str | None = None
     ) -> None:
-        """Files that are no input; with a reason they are shown by `thorax watch-status`."""
+        """Files that are no input; with a reason they are shown by `thorax watch status`."""
         with self._transaction():
             self._insert_sources(files, dicom_study, None, reason)
 

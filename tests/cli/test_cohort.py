@@ -13,7 +13,7 @@ from pipelines.core.errors import ConfigError, DataError
 
 
 def simulate(folder: Path, *options: str) -> Result:
-    return CliRunner().invoke(app, ["simulate-scale", str(folder), *options], env={"COLUMNS": "200"})
+    return CliRunner().invoke(app, ["cohort", "simulate", str(folder), *options], env={"COLUMNS": "200"})
 
 
 @pytest.fixture

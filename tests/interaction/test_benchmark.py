@@ -153,7 +153,7 @@ def test_the_command_writes_figures_plot_and_manifest_and_then_the_page(
     save_weights(load_config("unet").get_parsed_content("network_def"), tmp_path / "unet.pt")
     out = tmp_path / "out"
     options = ["--weights", str(tmp_path / "unet.pt"), "--corrector-weights", str(random_weights)]
-    command = ["interact-benchmark", str(tmp_path / "acdc"), "--output", str(out), "--clicks", "1"]
+    command = ["benchmark", "clicks", str(tmp_path / "acdc"), "--output", str(out), "--clicks", "1"]
     run = CliRunner().invoke(app, [*command, "--slice-clicks", "1", *options, "--device", "cpu"])
     assert run.exit_code == 0, run.output
     names = {"interaction.json", "clicks.csv", "interaction.png", "manifest.json"}

@@ -124,5 +124,5 @@ def test_a_second_network_without_a_model_for_it_is_refused(tmp_path: Path) -> N
 
 def test_weights_without_a_score_have_no_judge_and_say_so_when_one_is_asked_for(tmp_path: Path) -> None:
     assert Judge.load("unet", weights=tmp_path / "model.pt") is None
-    with pytest.raises(ConfigError, match="found none; make it with 'thorax fit-quality'"):
+    with pytest.raises(ConfigError, match="found none; make it with 'thorax quality fit'"):
         Judge.load("unet", weights=tmp_path / "model.pt", thorough=True)

@@ -68,7 +68,7 @@ def test_a_damaged_file_is_an_error(tmp_path: Path, text: str) -> None:
 
 def test_a_file_of_another_version_is_an_error_that_names_the_command(tmp_path: Path) -> None:
     (tmp_path / "recipe.json").write_text('{"steps": {}}', encoding="utf-8")
-    with pytest.raises(DataError, match=r"expected .*recipe\.json of 'thorax recipe' of this version"):
+    with pytest.raises(DataError, match=r"expected .*recipe\.json of 'thorax check-training' of this"):
         document_of(tmp_path, tmp_path)
 
 

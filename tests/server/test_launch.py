@@ -45,7 +45,9 @@ def test_without_the_extra_it_says_what_to_install(tmp_path: Path, monkeypatch: 
 
 def test_a_user_is_added_with_the_password_that_is_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "users.json"
-    answer = CliRunner().invoke(app, ["add-user", "anna", "--users", str(path)], input=PASSWORD + "\n")
+    answer = CliRunner().invoke(
+        app, ["server", "add-user", "anna", "--users", str(path)], input=PASSWORD + "\n"
+    )
     assert answer.exit_code == 0, answer.output
     assert PASSWORD not in answer.output
     assert Users(path).role("anna") is Role.ANNOTATOR

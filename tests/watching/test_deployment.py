@@ -12,6 +12,7 @@ from pathlib import Path
 import environment
 import pytest
 import typer
+from typer.core import TyperGroup
 from typer.main import get_command
 
 from pipelines.cli.main import app
@@ -28,12 +29,12 @@ def block(language: str) -> str:
 def options_of(words: list[str]) -> dict[str, object]:
     """Options of a command line of `thorax`, which must be one that it takes."""
     assert Path(words[0]).name == "thorax"
-    group = get_command(app)
-    context = typer.Context(group)
-    command = group.get_command(context, words[1])
-    assert command is not None
-    parsed = command.make_context(words[1], words[2:])
-    return dict(parsed.params)
+    command, rest = get_command(app), words[1:]
+    while isinstance(command, TyperGroup):
+        found = command.get_command(typer.Context(command), rest[0])
+        assert found is not None
+        command, rest = found, rest[1:]
+    return dict(command.make_context("thorax", rest).params)
 
 
 def instructions() -> list[tuple[str, str]]:

@@ -113,7 +113,7 @@ def document(sources: Sequence[Source], context: Context) -> Document:
     """Document of benchmarks of active learning.
 
     Args:
-        sources: Folders of `thorax active-learning-benchmark`.
+        sources: Folders of `thorax benchmark active-learning`.
         context: Folder for the plot.
     """
     sections: list[Section] = []
@@ -123,7 +123,7 @@ def document(sources: Sequence[Source], context: Context) -> Document:
     return Document("Active learning", "", sections)
 
 
-KIND: Final = Kind("active_learning", CONTENT_NAME, "thorax active-learning-benchmark", "results", document)
+KIND: Final = Kind("active_learning", CONTENT_NAME, "thorax benchmark active-learning", "results", document)
 
 
 def rounds_table(content: dict[str, Any]) -> Table:

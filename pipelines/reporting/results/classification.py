@@ -38,7 +38,7 @@ def document(sources: Sequence[Source], context: Context) -> Document:
     Evaluations that share a given name are seeds of one recipe; recipes are compared in pairs.
 
     Args:
-        sources: Folders of `thorax evaluate-xray`.
+        sources: Folders of `thorax evaluate`.
         context: Language.
     """
     pictures = [
@@ -77,7 +77,7 @@ def document(sources: Sequence[Source], context: Context) -> Document:
 KIND: Final = Kind(
     "classification",
     METRICS_NAME,
-    "thorax evaluate-xray",
+    "thorax evaluate",
     "results",
     document,
     has=lambda content: "accuracy" in content.get("summary", {}),

@@ -89,7 +89,7 @@ def document(sources: Sequence[Source], context: Context) -> Document:
     """Document of error analyses on hearts.
 
     Args:
-        sources: Folders of `thorax analyse-errors`.
+        sources: Folders of `thorax analyse`.
         context: Language and folder for plots.
     """
     words = context.words
@@ -107,7 +107,7 @@ def document(sources: Sequence[Source], context: Context) -> Document:
 KIND: Final = Kind(
     "errors",
     ERRORS_NAME,
-    "thorax analyse-errors",
+    "thorax analyse",
     "errors",
     document,
     has=lambda content: "types" not in content,
@@ -119,7 +119,7 @@ def xray_document(sources: Sequence[Source], context: Context) -> Document:
     """Document of error analyses on radiographs.
 
     Args:
-        sources: Folders of `thorax errors`.
+        sources: Folders of `thorax analyse`.
         context: Not used: the tables are in English.
     """
     del context
@@ -154,7 +154,7 @@ def xray_document(sources: Sequence[Source], context: Context) -> Document:
 XRAY_KIND: Final = Kind(
     "xray_errors",
     ERRORS_NAME,
-    "thorax errors",
+    "thorax analyse",
     "errors",
     xray_document,
     has=lambda content: "types" in content,

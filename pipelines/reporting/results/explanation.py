@@ -18,7 +18,7 @@ def document(sources: Sequence[Source], context: Context) -> Document:
     """Document of studies of explanations.
 
     Args:
-        sources: Folders of `thorax study-explanations`.
+        sources: Folders of `thorax explain`.
         context: Not used: the tables are in English.
     """
     del context
@@ -29,7 +29,7 @@ def document(sources: Sequence[Source], context: Context) -> Document:
     return Document(f"Explanations, {', '.join(source.name for source in sources)}", "", sections)
 
 
-KIND: Final = Kind("explanation", STUDY_NAME, "thorax study-explanations", "errors", document)
+KIND: Final = Kind("explanation", STUDY_NAME, "thorax explain", "errors", document)
 
 
 def _tables(content: Mapping[str, Any]) -> list[Table]:

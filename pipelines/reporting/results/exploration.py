@@ -73,7 +73,7 @@ def document(sources: Sequence[Source], context: Context) -> Document:
     """Document of explored datasets of hearts.
 
     Args:
-        sources: Folders of `thorax eda`.
+        sources: Folders of `thorax explore`.
         context: Language.
 
     Raises:
@@ -98,7 +98,7 @@ def document(sources: Sequence[Source], context: Context) -> Document:
 KIND: Final = Kind(
     "exploration",
     CONTENT_NAME,
-    "thorax eda",
+    "thorax explore",
     "data",
     document,
     has=lambda content: "modes" not in content,
@@ -110,7 +110,7 @@ def xray_document(sources: Sequence[Source], context: Context) -> Document:
     """Document of explored radiographs.
 
     Args:
-        sources: Folders of `thorax eda chest-xray`.
+        sources: Folders of `thorax explore chest-xray`.
         context: Not used: the tables are in English.
     """
     del context
@@ -124,7 +124,7 @@ def xray_document(sources: Sequence[Source], context: Context) -> Document:
 XRAY_KIND: Final = Kind(
     "xray_exploration",
     CONTENT_NAME,
-    "thorax eda chest-xray",
+    "thorax explore chest-xray",
     "data",
     xray_document,
     has=lambda content: "modes" in content,
@@ -191,7 +191,7 @@ def _survey(source: Source) -> pd.DataFrame:
         frame = pd.read_csv(path)
         frame[["section", "label_findings"]] = frame[["section", "label_findings"]].fillna("")
     except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"expected {path} of 'thorax eda', found {cause(error)}; explore again") from error
+        raise DataError(f"expected {path} of 'thorax explore', found {cause(error)}; run it again") from error
     return frame
 
 

@@ -36,7 +36,7 @@ def document(sources: Sequence[Source], context: Context) -> Document:
     """Document of simulated corrections.
 
     Args:
-        sources: Folders of `thorax interact-benchmark`.
+        sources: Folders of `thorax benchmark clicks`.
         context: Folder for the plot.
     """
     sections: list[Section] = []
@@ -46,7 +46,7 @@ def document(sources: Sequence[Source], context: Context) -> Document:
     return Document("Correction by clicks and scribbles", "", sections)
 
 
-KIND: Final = Kind("interaction", CONTENT_NAME, "thorax interact-benchmark", "results", document)
+KIND: Final = Kind("interaction", CONTENT_NAME, "thorax benchmark clicks", "results", document)
 
 
 def interaction_values(content: Content) -> Iterator[Measured]:

@@ -24,7 +24,7 @@ def fit_document(sources: Sequence[Source], context: Context) -> Document:
     """Document of quality scores as fitted, measured by cross-validation.
 
     Args:
-        sources: Folders of `thorax fit-quality`.
+        sources: Folders of `thorax quality fit`.
         context: Language.
     """
     words = context.words
@@ -50,7 +50,7 @@ def document(sources: Sequence[Source], context: Context) -> Document:
     """Document of quality scores on patients that their fit has not seen.
 
     Args:
-        sources: Folders of `thorax evaluate-quality`.
+        sources: Folders of `thorax quality evaluate`.
         context: Language and folder for the plot.
     """
     words = context.words
@@ -82,8 +82,8 @@ def document(sources: Sequence[Source], context: Context) -> Document:
     return Document(title, "", sections, (), suggestions)
 
 
-FIT_KIND: Final = Kind("fit", FIT_NAME, "thorax fit-quality", "results", fit_document, is_usual=True)
-KIND: Final = Kind("quality", EVALUATION_NAME, "thorax evaluate-quality", "results", document, is_usual=True)
+FIT_KIND: Final = Kind("fit", FIT_NAME, "thorax quality fit", "results", fit_document, is_usual=True)
+KIND: Final = Kind("quality", EVALUATION_NAME, "thorax quality evaluate", "results", document, is_usual=True)
 
 
 def quality_table(content: Content, words: Language | None = None) -> Table:

@@ -13,7 +13,7 @@ def document(sources: Sequence[Source], context: Context) -> Document:
     """Document of recipes, whole or as far as they got.
 
     Args:
-        sources: Folders of `thorax recipe`.
+        sources: Folders of `thorax check-training`.
         context: Language.
     """
     words = context.words
@@ -36,7 +36,7 @@ def document(sources: Sequence[Source], context: Context) -> Document:
     return Document(title, "", sections, limits, suggestions)
 
 
-KIND: Final = Kind("recipe", RECIPE_NAME, "thorax recipe", "recipe", document, is_usual=True)
+KIND: Final = Kind("recipe", RECIPE_NAME, "thorax check-training", "recipe", document, is_usual=True)
 
 
 def _sections(source: Source, words: Language) -> Iterator[Section]:

@@ -43,7 +43,7 @@ def document(sources: Sequence[Source], context: Context) -> Document:
     """Document of benchmarks of cohorts, and of simulations from them.
 
     Args:
-        sources: Folders of `thorax cohort-benchmark`.
+        sources: Folders of `thorax cohort benchmark`.
         context: Not used: the tables are in English.
     """
     del context
@@ -51,7 +51,7 @@ def document(sources: Sequence[Source], context: Context) -> Document:
     return Document("Cohorts at scale", "", sections)
 
 
-KIND: Final = Kind("scale", BENCH_NAME, "thorax cohort-benchmark", "results", document)
+KIND: Final = Kind("scale", BENCH_NAME, "thorax cohort benchmark", "results", document)
 
 
 def cohort_values(content: Content) -> list[Measured]:

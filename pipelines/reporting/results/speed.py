@@ -43,7 +43,7 @@ def document(sources: Sequence[Source], context: Context) -> Document:
     """Document of benchmarks, with the Dice that engines cost and cohorts, where these are given.
 
     Args:
-        sources: Folders of `thorax bench`.
+        sources: Folders of `thorax benchmark speed`.
         context: The report's evaluations and benchmarks of cohorts.
 
     Raises:
@@ -57,14 +57,14 @@ def document(sources: Sequence[Source], context: Context) -> Document:
     return Document("Speed and memory", "", sections)
 
 
-KIND: Final = Kind("speed", BENCH_NAME, "thorax bench", "results", document)
+KIND: Final = Kind("speed", BENCH_NAME, "thorax benchmark speed", "results", document)
 
 
 def int8_document(sources: Sequence[Source], context: Context) -> Document:
     """Document of int8 models of radiographs.
 
     Args:
-        sources: Folders of `thorax quantize`.
+        sources: Folders of `thorax benchmark int8`.
         context: Folder for the plot.
     """
     sections = []
@@ -88,7 +88,7 @@ def int8_document(sources: Sequence[Source], context: Context) -> Document:
     return Document(f"Int8, {', '.join(source.name for source in sources)}", "", sections)
 
 
-INT8_KIND: Final = Kind("quantization", COMPARISON_NAME, "thorax quantize", "results", int8_document)
+INT8_KIND: Final = Kind("quantization", COMPARISON_NAME, "thorax benchmark int8", "results", int8_document)
 
 
 def targets_table(values: Sequence[Measured], caption: str = "") -> Table:

@@ -75,5 +75,5 @@ def test_the_page_holds_verdict_curves_and_seeds(tmp_path: Path) -> None:
 
 def test_what_is_no_benchmark_is_refused(tmp_path: Path) -> None:
     (tmp_path / "active_learning.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(DataError, match="of 'thorax active-learning-benchmark'.*run the command again"):
+    with pytest.raises(DataError, match="of 'thorax benchmark active-learning'.*run it again"):
         page_of(tmp_path / "docs", tmp_path)

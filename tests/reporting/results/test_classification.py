@@ -39,7 +39,7 @@ def write_evaluation(folder: Path, *, accuracy: float = 0.95, leaks: bool = Fals
         cases.append(case | {"probability": 0.9 if decision == "PNEUMONIA" else 0.1})
     metrics = {"summary": summary, "intervals": intervals, "cases": cases}
     (folder / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
-    command = ["thorax", "evaluate-xray", "/here/prep", "--output", "/there/test"]
+    command = ["thorax", "evaluate", "/here/prep", "--output", "/there/test"]
     manifest = {"networks": ["resnet18"], "leaks_patients": leaks, "command": command}
     (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     for name in PICTURES:
@@ -54,7 +54,7 @@ def test_page_has_the_scores_with_their_intervals(tmp_path: Path) -> None:
     assert "9 of 10 images with pneumonia were found, 2 of 10 normal ones called pneumonia" in text
     assert "| run | resnet18 | 2 | 1,920 |" in text
     assert "0.9700" in text
-    assert "thorax evaluate-xray /path/to/prepared --output runs/test" in text
+    assert "thorax evaluate /path/to/prepared --output runs/test" in text
     assert "/here" not in text
     assert all((tmp_path / "docs" / f"page-{name}.png").is_file() for name in PICTURES)
 

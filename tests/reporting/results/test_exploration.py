@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 from pipelines.cli.main import app
 from pipelines.core.errors import DataError
 from pipelines.datasets.phantom.xray import phantom_xray
-from pipelines.datasets.readers import READERS
 from pipelines.exploration.xray import survey_xrays
 from pipelines.reporting.report import write_report
 
@@ -61,7 +60,7 @@ def split(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (prepared / "datalist.json").write_text(
         json.dumps({"volumes": volumes, "put_aside": aside}), encoding="utf-8"
     )
-    run("eda", "acdc", str(prepared), "--output", str(output))
+    run("explore", "acdc", str(prepared), "--output", str(output))
     return output
 
 
@@ -163,20 +162,15 @@ def test_a_renamed_exploration_gives_the_same_page(split: Path, tmp_path: Path) 
 
 
 def test_without_a_split_the_page_says_how_to_get_one(root: Path, tmp_path: Path) -> None:
-    run("eda", "acdc", str(root), "--output", str(tmp_path))
+    run("explore", "acdc", str(root), "--output", str(tmp_path))
     page = page_of(tmp_path)
     assert "Make one with &#39;thorax prepare&#39;" in page
 
 
 def test_the_page_needs_the_table_of_the_exploration(split: Path, tmp_path: Path) -> None:
     shutil.copy(split / "eda.json", tmp_path / "eda.json")
-    with pytest.raises(DataError, match="survey.csv of 'thorax eda', found .*; explore again"):
+    with pytest.raises(DataError, match="survey.csv of 'thorax explore', found .*; run it again"):
         write_report([tmp_path], tmp_path / "page.md")
-
-
-def test_every_reader_has_its_command() -> None:
-    commands = run("eda", "--help")
-    assert all(name in commands for name in READERS)
 
 
 def save_xray(path: Path, seed: int, *, width: int = 64, mode: str = "L") -> None:
@@ -223,7 +217,7 @@ def test_measures_are_those_of_the_pixels(xrays: Path) -> None:
 
 
 def test_page_and_tensorboard_hold_what_was_found(xrays: Path, tmp_path: Path) -> None:
-    run("eda", "chest-xray", str(xrays), "--output", str(tmp_path / "out"))
+    run("explore", "chest-xray", str(xrays), "--output", str(tmp_path / "out"))
     page = (tmp_path / "out" / "eda.html").read_text(encoding="utf-8")
     assert "7 chest radiographs of 6 patients" in page
     for heading in ("Counts", "Sizes", "Patients", "Samples", "Duplicates", "Skipped"):
@@ -245,7 +239,7 @@ def test_what_there_is_none_of_has_no_empty_table(xrays: Path, tmp_path: Path) -
         "PNEUMONIA/person4_virus_1.png",
     ):
         (xrays / name).unlink()
-    run("eda", "chest-xray", str(xrays), "--output", str(tmp_path / "out"))
+    run("explore", "chest-xray", str(xrays), "--output", str(tmp_path / "out"))
     page = (tmp_path / "out" / "eda.html").read_text(encoding="utf-8")
     assert "Pairs of the same image" not in page
     assert "No file was skipped." in page

@@ -19,9 +19,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     models = read_quality(root / "fit" / "quality.json")
     told = {**DETAILS, "network": "unet", "section": "test"}
     evaluate_study(measured_images(seed=1), models, root / "test", details=told)
-    for name, command in (("fit", "fit-quality"), ("test", "evaluate-quality")):
-        manifest = {"command": ["thorax", command, "runs/acdc", "--output", f"runs/{name}"]}
-        (root / name / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    for name, command in (("fit", "fit"), ("test", "evaluate")):
+        words = ["thorax", "quality", command, "runs/acdc", "--output", f"runs/{name}"]
+        (root / name / "manifest.json").write_text(json.dumps({"command": words}), encoding="utf-8")
     return root
 
 
@@ -32,7 +32,7 @@ def test_page_says_whether_each_model_reaches_what_is_asked(folders: Path, tmp_p
     assert value > 0.7
     assert f"The quick model reaches a correlation of 0.7 on images as acquired: {value:.2f}." in page
     assert "| thorough, as acquired | 12 |" in page
-    assert "thorax evaluate-quality runs/acdc --output runs/test" in page
+    assert "thorax quality evaluate runs/acdc --output runs/test" in page
     assert (tmp_path / "page-predicted.png").stat().st_size > 0
 
 

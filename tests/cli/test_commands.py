@@ -1,0 +1,103 @@
+"""The commands of `thorax`: groups, old names, and results that are kept."""
+
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from pipelines.cli.main import app
+from pipelines.core.errors import ConfigError, OutputError
+
+RENAMED = {
+    "active-learning-benchmark": "benchmark active-learning",
+    "add-user": "server add-user",
+    "analyse-errors": "analyse",
+    "bench": "benchmark speed",
+    "cohort-benchmark": "cohort benchmark",
+    "eda": "explore",
+    "errors": "analyse",
+    "evaluate-quality": "quality evaluate",
+    "evaluate-xray": "evaluate",
+    "fine-tune": "server fine-tune",
+    "fit-quality": "quality fit",
+    "interact-benchmark": "benchmark clicks",
+    "quantize": "benchmark int8",
+    "recipe acdc": "check-training",
+    "restore-model": "server restore",
+    "show-features": "explain",
+    "simulate-scale": "cohort simulate",
+    "study-explanations": "explain",
+    "unseen-masks": "benchmark unseen-masks",
+    "watch-status": "watch status",
+}
+"""Old names of commands, and where their work is done now."""
+
+
+def commands() -> dict[str, typer.core.TyperCommand]:
+    """All commands by their words."""
+    found = {}
+
+    def walk(command: object, name: str) -> None:
+        children = getattr(command, "commands", None)
+        if children is None:
+            found[name] = command
+        for word, child in (children or {}).items():
+            walk(child, f"{name} {word}".strip())
+
+    walk(typer.main.get_command(app), "")
+    return found  # type: ignore[return-value]
+
+
+def test_every_old_command_is_hidden_and_has_a_home_with_all_its_options() -> None:
+    known = commands()
+    for old, new in RENAMED.items():
+        options = [{option for param in known[name].params for option in param.opts} for name in (old, new)]
+        assert options[0] <= options[1], old
+        assert not known[new].hidden
+        if " " not in old:
+            assert known[old].hidden
+    assert all(name in RENAMED or name == "results" for name, one in known.items() if one.hidden)
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["watch-status", "nowhere"], "watch-status is now: thorax watch status"),
+        (["watch", "nowhere", "out"], "thorax watch is now: thorax watch run"),
+        (["cohort", "--resume", "nowhere", "-o", "out"], "thorax cohort is now: thorax cohort run"),
+        (["recipe", "acdc", "nowhere", "-o", "out"], "recipe acdc is now: thorax check-training"),
+    ],
+    ids=["status", "watch", "cohort", "recipe"],
+)
+def test_an_old_name_is_answered_with_the_new_one_and_runs(words: list[str], line: str) -> None:
+    found = CliRunner().invoke(app, words)
+    assert line in found.output
+    assert "nowhere" in str(found.exception)
+
+
+def test_results_are_replaced_only_if_that_is_wanted(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").touch()
+    for words in (["evaluate", str(tmp_path)], ["explore", "acdc", str(tmp_path)]):
+        found = CliRunner().invoke(app, [*words, "-o", str(tmp_path)])
+        assert isinstance(found.exception, OutputError)
+        assert "--overwrite" in str(found.exception)
+        found = CliRunner().invoke(app, [*words, "-o", str(tmp_path), "--overwrite"])
+        assert not isinstance(found.exception, OutputError)
+
+
+@pytest.mark.parametrize(
+    ("network", "option"),
+    [("resnet18", "--tta"), ("resnet18", "--fold=1"), ("unet", "--threshold=0.4")],
+    ids=["tta", "fold", "threshold"],
+)
+def test_an_option_of_the_other_kind_of_images_is_refused(network: str, option: str, tmp_path: Path) -> None:
+    words = ["evaluate", str(tmp_path), "-o", str(tmp_path / "out"), "--network", network, option]
+    found = CliRunner().invoke(app, words)
+    assert isinstance(found.exception, ConfigError)
+    assert option.split("=")[0] in str(found.exception)
+
+
+def test_an_analysis_of_radiographs_needs_their_evaluation(tmp_path: Path) -> None:
+    words = ["analyse", str(tmp_path), "-o", str(tmp_path / "out"), "--network", "resnet18"]
+    assert "thorax evaluate" in str(CliRunner().invoke(app, words).exception)
