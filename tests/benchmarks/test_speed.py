@@ -100,7 +100,7 @@ def test_bench_writes_what_it_shows(tmp_path: Path) -> None:
     assert content["serving"]["start_s"] > 0
     assert set(content["engines"]["unet"]) > {"PyTorch fp32", "PyTorch bf16", "OpenVINO fp32"}
     assert content["engines"]["unet"]["PyTorch fp32"]["cine_ratio"] == 1
-    assert set(content["exports"]) == {"unet", "resnet18_tuned"}
+    assert set(content["exports"]) == {"unet", "efficientnet_lite0"}
     assert content["exports"]["unet"]["onnx"] > 1.9 * content["exports"]["unet"]["bundle"]
     assert content["radiographs"]["throughput_over_plain"] > 0.5
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bench.json", "manifest.json"]
