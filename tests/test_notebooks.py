@@ -11,6 +11,7 @@ NOTEBOOKS = sorted((Path(__file__).parents[1] / "docs" / "notebooks").glob("*.ip
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_from_top_to_bottom(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -18,7 +19,7 @@ def test_a_notebook_runs_from_top_to_bottom(
     monkeypatch.setenv("THORAX_RUNS", str(tmp_path))
     monkeypatch.delenv("THORAX_XRAYS", raising=False)
     notebook = nbformat.read(path, as_version=4)
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    NotebookClient(notebook, timeout=900, resources={"metadata": {"path": str(tmp_path)}}).execute()
     assert (tmp_path / "tuned-explained" / "explanations.json").is_file()
 
 
