@@ -70,6 +70,9 @@ IMAGE_VALUES = 128
 
 GZIP_MAGIC = b"\x1f\x8b"
 
+MOST_PACKED = 1032
+"""Bytes that one byte of gzip can become: what a header claims beyond that cannot be in the file."""
+
 WRAP_LIMIT = 1 << 14
 """An int16 image that goes beyond both this and its negative is taken for wrapped uint16: magnitudes of
 MRI are not negative, and real offsets do not fill three quarters of the range."""
@@ -328,6 +331,14 @@ def _load(path: Path) -> nib.Nifti1Pair:
         if path.suffix.lower() == ".gz" and not is_packed:
             advice = "it is not packed by gzip, remove .gz from its name"
         raise DataError(f"expected a readable NIfTI file, found {path}: {error}; {advice}") from error
+    if math.prod(image.shape) > MOST_VOXELS:
+        raise DataError(f"expected at most {MOST_VOXELS} voxels, found the shape {image.shape} in {path}")
+    claimed = math.prod(image.shape) * image.get_data_dtype().itemsize
+    if claimed > path.stat().st_size * (MOST_PACKED if is_packed else 1):
+        raise DataError(
+            f"expected a file that holds its voxels, found too few bytes for the shape {image.shape} in "
+            f"{path}; it may be truncated, copy it again"
+        )
     return image
 
 
@@ -335,8 +346,6 @@ def _read(path: Path) -> tuple[nib.Nifti1Pair, npt.NDArray[Any]]:
     image = _load(path)
     if image.get_data_dtype().fields:
         raise DataError(f"expected a grey image, found RGB voxels in {path}")
-    if math.prod(image.shape) > MOST_VOXELS:
-        raise DataError(f"expected at most {MOST_VOXELS} voxels, found the shape {image.shape} in {path}")
     try:
         array = np.asarray(image.dataobj)
     except UNREADABLE as error:

@@ -22,7 +22,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID, ImplicitVRLittleEndian
 
 from pipelines.core.errors import DataError
-from pipelines.core.volume import UNREADABLE, read_volume
+from pipelines.core.volume import UNREADABLE, read_grid, read_volume
 from pipelines.datasets.dicom_file import UNREADABLE as UNREADABLE_DICOM
 from pipelines.datasets.dicom_file import is_dicom, read_header
 from pipelines.datasets.xray_image import FORMATS
@@ -131,17 +131,16 @@ def claimed_shape(path: Path) -> tuple[int, ...]:
     """
     check_regular(path)
     is_nrrd = path.name.lower().endswith(".nrrd")
-    shape, affine, dtype = _nrrd_claims(path) if is_nrrd else _nifti_claims(path)
+    shape, spacing_mm, dtype = _nrrd_claims(path) if is_nrrd else _nifti_claims(path)
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
-    if any(length < 1 for length in shape) or math.prod(shape) > MOST_VOXELS:
+    if not shape or any(length < 1 for length in shape) or math.prod(shape) > MOST_VOXELS:
         raise DataError(f"expected an image of 1 to {MOST_VOXELS} voxels, found the shape {shape}")
     if max(shape) > MOST_ALONG_AXIS:
         raise DataError(f"expected at most {MOST_ALONG_AXIS} voxels along each axis, found the shape {shape}")
     if dtype.itemsize > MOST_VOXEL_BYTES:
         raise DataError(f"expected at most {MOST_VOXEL_BYTES} bytes a voxel, found {dtype.itemsize}")
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    sides = [float(length * step) for length, step in zip(shape, spacing, strict=False)]
+    sides = [float(length * step) for length, step in zip(shape, spacing_mm, strict=False)]
     if not all(side <= MOST_EXTENT_MM for side in sides):
         found = " x ".join(f"{side:.0f}" for side in sides)
         raise DataError(
@@ -224,12 +223,12 @@ def check_picture(path: Path) -> None:
         )
 
 
-def _nrrd_claims(path: Path) -> tuple[tuple[int, ...], Any, np.dtype[Any]]:
+def _nrrd_claims(path: Path) -> tuple[tuple[int, ...], Sequence[float], np.dtype[Any]]:
     header = read_nrrd_header(path)
-    return header.sizes, header.affine, header.dtype
+    return header.sizes, np.linalg.norm(header.affine[:3, :3], axis=0).tolist(), header.dtype
 
 
-def _nifti_claims(path: Path) -> tuple[tuple[int, ...], Any, np.dtype[Any]]:
+def _nifti_claims(path: Path) -> tuple[tuple[int, ...], Sequence[float], np.dtype[Any]]:
     is_packed = path.name.lower().endswith(".gz")
     try:
         with gzip.open(path) if is_packed else path.open("rb") as stream:
@@ -241,9 +240,9 @@ def _nifti_claims(path: Path) -> tuple[tuple[int, ...], Any, np.dtype[Any]]:
             header = kind(start[: kind.sizeof_hdr], check=False)
             shape = tuple(int(length) for length in header.get_data_shape())
             if math.prod(shape) > MOST_VOXELS:
-                return shape, np.eye(4), np.dtype(np.uint8)
+                return shape, (), np.dtype(np.uint8)
             _check_nifti(header, start, stream)
-            return shape, header.get_best_affine(), header.get_data_dtype()
+            return shape, read_grid(path)[1], header.get_data_dtype()
     except (*UNREADABLE, struct.error) as error:
         raise DataError(
             "expected a readable NIfTI file, found a file that is no image or is cut off"

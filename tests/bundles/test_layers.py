@@ -1,16 +1,23 @@
 import json
+from itertools import permutations, product
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 import torch
 import yaml
 from monai.bundle import ConfigParser
+from monai.data import MetaTensor
 from monai.transforms import Compose
 
+from pipelines.core.stack_order import HEART_FRAME
+from pipelines.core.volume import read_volume, slices_last
 from pipelines.export.bundle import EXPORTED_WEIGHTS, flat_config, write_bundle
 from pipelines.export.source import Source
-from pipelines.models.bundle import ACDC_BUNDLE, NETWORKS, config_files
+from pipelines.models.bundle import ACDC_BUNDLE, NETWORKS, config_files, load_config
 from pipelines.models.checkpoints import save_weights
+from pipelines.models.member import field_affine
 
 WORKFLOWS = ("inference", "train")
 
@@ -89,6 +96,31 @@ def test_flattened_metadata_has_the_channels_of_its_network(
 @pytest.mark.parametrize("network", NETWORKS)
 def test_flattening_leaves_the_root_relative(network: str) -> None:
     assert flat_config(network, "inference")["bundle_root"] == "."
+
+
+@pytest.mark.parametrize("frame", [np.diag([-1.0, -1.0, 1.0]), HEART_FRAME], ids=["as ACDC", "oblique"])
+def test_monai_alone_turns_a_file_as_thorax_does_and_its_answer_back(
+    frame: np.ndarray, tmp_path: Path
+) -> None:
+    get = load_config("unet", ["inference"]).get_parsed_content
+    array = np.random.default_rng(0).random((40, 36, 4)).astype(np.float32)
+    plain = np.eye(4)
+    plain[:3, :3], plain[:3, 3] = frame * (2.0, 1.8, 9.0), (3, -4, 5)
+    for axes, flips in product(permutations(range(3)), ((), (0,), (1, 2), (0, 1, 2))):
+        affine, stored = plain[:, [*axes, 3]].copy(), array.transpose(axes)
+        for axis in flips:
+            affine[:3, 3] += affine[:3, axis] * (stored.shape[axis] - 1)
+            affine[:3, axis] *= -1
+        nib.save(nib.Nifti1Image(np.flip(stored, flips), affine), tmp_path / "a.nii")
+        item = get("to_field")(get("load")({"image": str(tmp_path / "a.nii")}))
+        stack, _ = slices_last(read_volume(tmp_path / "a.nii"))
+        tensor = torch.from_numpy(np.ascontiguousarray(stack.array))[None]
+        expected = get("preprocessing")({"image": MetaTensor(tensor, affine=field_affine(stack))})["image"]
+        assert torch.equal(item["image"].as_tensor(), expected.as_tensor())
+        item["pred"] = item["image"][:1]
+        back = get("to_native_grid")(item)["pred"]
+        assert back.shape[1:] == stored.shape
+        np.testing.assert_allclose(back.meta["original_affine"], affine, atol=1e-5)
 
 
 def _steps(transform: Compose) -> list[object]:

@@ -1,5 +1,6 @@
 """Tests of geometry read from headers that contradict themselves."""
 
+import gzip
 from pathlib import Path
 
 import nibabel as nib
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipelines.core.errors import DataError
-from pipelines.core.volume import Volume, read_volume, slices_last, write_image
+from pipelines.core.volume import Volume, is_label_map, read_volume, slices_last, write_image
 
 AFFINE = np.diag([-1.5, -1.5, 10.0, 1.0])
 ARRAY = np.random.default_rng(0).integers(0, 500, (12, 10, 9)).astype(np.int16)
@@ -143,3 +144,16 @@ def test_gzip_against_the_name_is_told(tmp_path: Path) -> None:
 def test_an_array_beyond_memory_is_refused_before_it_is_read(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="expected at most 300000000 voxels"):
         header_with(tmp_path / "a.nii", dim=[3, 30000, 30000, 30000, 1, 1, 1, 1])
+
+
+def test_a_header_that_claims_more_than_the_file_can_hold_is_refused_before_memory_is_taken(
+    tmp_path: Path,
+) -> None:
+    shape = [3, 2000, 1000, 100, 1, 1, 1, 1]
+    with pytest.raises(DataError, match=r"found too few bytes for the shape \(2000, 1000, 100\)"):
+        header_with(tmp_path / "a.nii", dim=shape)
+    packed = tmp_path / "b_seg.nii.gz"
+    packed.write_bytes(gzip.compress((tmp_path / "a.nii").read_bytes()))
+    with pytest.raises(DataError, match="found too few bytes"):
+        read_volume(packed)
+    assert is_label_map(packed)

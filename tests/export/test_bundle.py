@@ -69,9 +69,12 @@ def test_exported_bundle_segments_with_monai_alone_as_the_predictor_does(
     image = tmp_path / "cohort" / "training" / "patient001" / "patient001_frame01.nii.gz"
     (tmp_path / "images").mkdir()
     image = image.rename(tmp_path / "images" / "case.nii.gz")
-    # As in ACDC: the grid that MONAI resamples an oblique stack to begins a part of a voxel elsewhere.
-    dx, dy, dz = read_volume(image).spacing_mm
-    nib.save(nib.Nifti1Image(np.asarray(nib.load(image).dataobj), np.diag([-dx, -dy, dz, 1.0])), image)
+    plain = nib.load(image)  # oblique; stored apex first, with the slices before the rows
+    upside_down = np.flip(np.asarray(plain.dataobj), 2).transpose(2, 0, 1)
+    affine = plain.affine.copy()
+    affine[:3, 3] += affine[:3, 2] * (plain.shape[2] - 1)
+    affine[:3, 2] *= -1
+    nib.save(nib.Nifti1Image(upside_down, affine[:, [2, 0, 1, 3]]), image)
     write(Source.load(network), tmp_path)
     shutil.unpack_archive(tmp_path / f"acdc_{network}_segmentation.zip", tmp_path)
     options = ["--meta_file", "configs/metadata.json", "--logging_file", "configs/logging.conf"]

@@ -43,6 +43,7 @@ def test_the_shape_is_the_files(tmp_path: Path) -> None:
     [
         ("dim", [3, 30000, 30000, 30000, 1, 1, 1, 1], f"{MOST_VOXELS} voxels"),
         ("dim", [3, -4, 5, 3, 1, 1, 1, 1], f"{MOST_VOXELS} voxels"),
+        ("dim", [0, 1, 1, 1, 1, 1, 1, 1], f"{MOST_VOXELS} voxels"),
         ("vox_offset", 2e9, "expected a header of at most 1000000 bytes"),
         ("vox_offset", float("nan"), "expected a header of at most 1000000 bytes"),
     ],
@@ -261,6 +262,13 @@ def test_a_header_that_is_cut_off_is_refused(tmp_path: Path, length: int) -> Non
 def test_a_volume_of_the_size_of_a_house_is_refused(tmp_path: Path, spacing: float) -> None:
     with pytest.raises(DataError, match="sides of at most 1000 mm"):
         claimed_shape(write_nifti(tmp_path / "a.nii.gz", heart(), np.diag([spacing, 1, 8, 1])))
+
+
+def test_sides_are_measured_in_millimetres_whatever_the_unit_of_the_header(tmp_path: Path) -> None:
+    image = nib.Nifti1Image(heart(), np.diag([1500.0, 1500, 8000, 1]))
+    image.header.set_xyzt_units("micron")
+    nib.save(image, tmp_path / "a.nii.gz")
+    assert claimed_shape(tmp_path / "a.nii.gz") == (24, 20, 5)
 
 
 PAIRS = {
