@@ -29,9 +29,7 @@ def cohort(
     ensemble: Ensemble = False,
     engine: Engine = "pytorch",
     device: Device = "auto",
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the cohort in the output folder.")
-    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume the cohort in the output folder.")] = False,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="With --resume: try studies again that failed.")
     ] = False,
@@ -54,7 +52,7 @@ def cohort(
     with progress_bar("Studies", console) as tell:
         report = run_cohort(source, output, model, options, resume=resume, progress=tell)
     for problem in report.problems:
-        say(f"put aside {problem.path}: {problem.reason}")
+        say(f"skipped {problem.path}: {problem.reason}")
     for name, reason in report.failures[:SHOWN_FAILURES]:
         say(f"failed {name}: {reason}")
     say(

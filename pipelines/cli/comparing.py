@@ -1,4 +1,4 @@
-"""The commands of `thorax` that hold models against each other, and against patients they have not seen."""
+"""The commands of `thorax` that compare models, and measure them on patients they have not seen."""
 
 from pathlib import Path
 from typing import Annotated
@@ -24,14 +24,12 @@ def cross_validate(
         ),
     ] = False,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on in the output folder, fold by fold and within a fold.")
+        bool, typer.Option("--resume", help="Resume in the output folder, fold by fold and within a fold.")
     ] = False,
     smoke: Annotated[
         bool, typer.Option("--smoke", help="Seconds, not hours: to see that all works.")
     ] = False,
-    settings: Annotated[
-        Path | None, typer.Option(help="YAML file of settings; --set goes before it.")
-    ] = None,
+    settings: Annotated[Path | None, typer.Option(help="YAML file of settings; --set overrides it.")] = None,
     setting: Setting = None,
 ) -> None:
     """Train a network for each fold; measure each patient by the one that has not learned from it."""

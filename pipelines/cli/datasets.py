@@ -28,7 +28,7 @@ def phantom(
 
 def datasets(
     name: Annotated[
-        str | None, typer.Argument(help="Dataset to tell all about; without it, all in a table.")
+        str | None, typer.Argument(help="Dataset to describe; without it, all in a table.")
     ] = None,
     page: Annotated[
         Path | None, typer.Option(help="Markdown page to fill with all of them, between its marks.")
@@ -52,7 +52,7 @@ def cross_evaluate(
     output: Output,
     datasets: Annotated[
         list[str] | None,
-        typer.Argument(help="READER=ROOT or NAME:READER=ROOT; of a folder of 'thorax prepare' the hold-out."),
+        typer.Argument(help="READER=ROOT or NAME:READER=ROOT; of a prepared folder the test set."),
     ] = None,
     model: Annotated[
         list[str] | None,

@@ -109,7 +109,7 @@ def run_demo(
         preparation = prepare_acdc(root, output / "prepared", seed=seed, progress=step.tell)
         datalist = read_datalist(preparation.datalist)
         unseen = patient_records(select(datalist, "test", 0))[: 2 if smoke else None]
-        aside = f", {len(preparation.problems)} put aside" if preparation.problems else ""
+        aside = f", {len(preparation.problems)} skipped" if preparation.problems else ""
         step.done(f"{preparation.patients} patients{aside}, of which {len(unseen)} are kept for the test")
     weights = _train(log, output, minutes, seed, smoke=smoke)
     predictor = Predictor.load(NETWORK, weights=weights)

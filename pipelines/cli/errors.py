@@ -47,7 +47,7 @@ def analyse_hearts(
     for sentence in findings(content):
         say(sentence)
     for problem in content["problems"]:
-        say(f"put aside {problem['patient']}: {problem['reason']}")
+        say(f"skipped {problem['patient']}: {problem['reason']}")
     say(f"page in {page}")
 
 

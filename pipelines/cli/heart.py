@@ -37,7 +37,7 @@ def prepare_acdc(
     seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
     label_values: LabelMeaning = None,
 ) -> None:
-    """Check every patient, list what is put aside, and write the datalist with its split."""
+    """Check every patient, list what is skipped, and write the datalist with its split."""
     from pipelines.datasets import prepare
     from pipelines.datasets.label_convention import parse_values
     from pipelines.datasets.split import read_test_patients
@@ -49,7 +49,7 @@ def prepare_acdc(
             root, output, seed=seed, test_patients=names, label_values=values, progress=tell
         )
     for problem in result.problems:
-        say(f"put aside {problem.patient}: {problem.reason}")
+        say(f"skipped {problem.patient}: {problem.reason}")
     say(f"{result.patients} patients, {result.volumes} volumes in {result.datalist}")
 
 
@@ -118,7 +118,7 @@ def evaluate_hearts(
     for table in (accuracy_table(metrics), agreement_table(metrics)):
         console.print(render(table))
     for problem in metrics["problems"]:
-        say(f"put aside {problem['patient']}: {problem['reason']}")
+        say(f"skipped {problem['patient']}: {problem['reason']}")
     if note := seen_note(metrics["seen_patients"], unseen_only=unseen_only):
         say(note)
     say(f"figures and pictures in {output}")
@@ -168,9 +168,9 @@ def segment(
     for line in warning_lines(notes):
         say(line)
     for problem in report.problems:
-        say(f"put aside {problem.path}: {problem.reason}")
+        say(f"skipped {problem.path}: {problem.reason}")
     if report.passed_over:
-        say(f"passed over {len(report.passed_over)} files that are no images, listed in problems.csv")
+        say(f"skipped {len(report.passed_over)} files that are no images, listed in problems.csv")
     say(f"label maps, indices.csv and pictures in {output}")
 
 

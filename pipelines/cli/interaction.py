@@ -77,9 +77,7 @@ def unseen_masks(
     dataset_dir: Annotated[Path, typer.Option(help="Folder of 'thorax prepare', or of the raw data.")],
     output: Output,
     fold: Annotated[int, typer.Option(help="Fold that is left out, as the corrector validates on it.")] = 0,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the runs in the output folder.")
-    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume the runs in the output folder.")] = False,
     smoke: Annotated[
         bool, typer.Option("--smoke", help="Seconds, not hours: to see that all works.")
     ] = False,

@@ -47,7 +47,10 @@ Weights = Annotated[Path | None, typer.Option(help="Weights to use instead of th
 Tta = Annotated[bool, typer.Option("--tta", help="Average over in-plane flips: slower, a little better.")]
 Ensemble = Annotated[bool, typer.Option("--ensemble", help="Average all networks of the bundle.")]
 Quality = Annotated[
-    bool, typer.Option("--quality", help="Judge masks by a second network too: surer, but slower.")
+    bool,
+    typer.Option(
+        "--quality", help="Predict the quality with a second network too: more reliable, but slower."
+    ),
 ]
 Minutes = Annotated[
     float | None, typer.Option(help="Train by the clock: end after so many minutes.", min=0.01)

@@ -66,7 +66,7 @@ def fit_quality(
     )
     content = fit_study(found, output, network=network, partner=partner or "", details=details)
     _write(output, content, FIT_NAME)
-    say(f"put {output / 'quality.json'} beside the weights of {network} to use it")
+    say(f"put {output / 'quality.json'} next to the weights of {network} to use it")
 
 
 @keeps_results
@@ -117,7 +117,7 @@ def disease(
         typer.Option(help="Folder of predicted masks, by networks that had not seen the patients."),
     ] = None,
     hold_out: Annotated[
-        bool, typer.Option("--hold-out", help="Measure on the hold-out as well: once, at the end.")
+        bool, typer.Option("--hold-out", help="Measure on the test set as well: once, at the end.")
     ] = False,
     seed: Annotated[int, typer.Option(help="Seed of folds and forests.")] = 0,
 ) -> None:
@@ -137,7 +137,7 @@ def disease(
     )
     console.print(render(accuracy_table(content)))
     for problem in content["problems"]:
-        say(f"put aside {problem['patient']} ({problem['source']}): {problem['reason']}")
+        say(f"skipped {problem['patient']} ({problem['source']}): {problem['reason']}")
     say(f"figures in {output / CONTENT_NAME}; for research, not for diagnosis")
 
 

@@ -17,14 +17,16 @@ def check_training(
     minutes: Annotated[float, typer.Option(help="Time for all steps, about.", min=1)] = 240.0,
     fold: Annotated[int, typer.Option(help="Fold of validation, 0 to 4.", min=0, max=4)] = 0,
     smoke: Annotated[bool, typer.Option("--smoke", help="Seconds, to see that all works.")] = False,
-    keep_going: Annotated[bool, typer.Option("--keep-going", help="Go on after a step that failed.")] = False,
+    keep_going: Annotated[
+        bool, typer.Option("--keep-going", help="Continue after a step that failed.")
+    ] = False,
     address: Annotated[
         str | None, typer.Option(help="Existing Ray cluster, e.g. auto; without it Ray starts here.")
     ] = None,
     concurrency: Annotated[int, typer.Option(help="Trials at a time, one thread each; 0: one a core.")] = 0,
     setting: Setting = None,
 ) -> None:
-    """Check and do each step from data to a trained network; the same command goes on with it."""
+    """Check and do each step from data to a trained network; the same command resumes."""
     from pipelines.reporting.report import write_result_page
     from pipelines.training.checks.recipe import run_recipe
     from pipelines.training.launch import parse_settings
@@ -52,5 +54,5 @@ def check_training(
     if smoke:
         say("a smoke test: that all steps ran is what it shows, their values mean nothing")
     if not content["finished"]:
-        say("ended at the step that failed; put right what it says, or go on with --keep-going")
+        say("ended at the step that failed; put right what it says, or continue with --keep-going")
     say(f"figures and findings in {page}")

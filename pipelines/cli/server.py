@@ -11,7 +11,10 @@ from pipelines.cli.options import Device, say
 
 def serve(
     studies: Annotated[
-        Path, typer.Option(help="Folder with NIfTI files, DICOM series or ACDC patients; gets the labels.")
+        Path,
+        typer.Option(
+            help="Folder with NIfTI files, DICOM series or ACDC patients; labels are written there."
+        ),
     ],
     host: Annotated[str, typer.Option(help="Address to listen on; another one needs --users.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 8000,
@@ -49,7 +52,7 @@ def add_user(
         typer.Option(help="user: segment; annotator: save labels too."),
     ] = "annotator",
 ) -> None:
-    """Add a user of the labelling server, or give one another password; it is asked for."""
+    """Add a user of the labelling server, or change a password (prompted)."""
     from pipelines.server.launch import import_module
 
     import_module("argon2")

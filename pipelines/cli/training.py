@@ -32,9 +32,7 @@ def train(
     network: Annotated[Network, typer.Argument(help="Network of one of the bundles.")],
     dataset_dir: Annotated[Path, typer.Option(help="Folder of 'thorax prepare', or of the raw data.")],
     output: Output,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in the output folder.")
-    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume the run in the output folder.")] = False,
     smoke: Annotated[
         bool, typer.Option("--smoke", help="Seconds, not hours: to see that all works.")
     ] = False,
@@ -105,9 +103,7 @@ def tune(
         str | None, typer.Option(help="Existing Ray cluster, e.g. auto; without it Ray starts here.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the search in the output folder.")
-    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume the search in the output folder.")] = False,
     setting: Setting = None,
 ) -> None:
     """Search for better settings with Ray Tune; write the best as best.yaml."""

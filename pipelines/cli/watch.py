@@ -35,11 +35,11 @@ def watch(
     send_to: Annotated[
         str | None, typer.Option(help="DICOMweb address that segmentations are sent to; implies --seg.")
     ] = None,
-    settle_seconds: Annotated[float, typer.Option(help="A file is whole if unchanged so long.", min=0)] = 5,
+    settle_seconds: Annotated[float, typer.Option(help="Seconds a file must be unchanged.", min=0)] = 5,
     quiet_seconds: Annotated[
-        float, typer.Option(help="A DICOM study, or a patient's folder, likewise.", min=0)
+        float, typer.Option(help="Seconds a DICOM study or patient's folder must be unchanged.", min=0)
     ] = 60,
-    poll_seconds: Annotated[float, typer.Option(help="Time between two looks.", min=0.01)] = 5,
+    poll_seconds: Annotated[float, typer.Option(help="Seconds between two looks.", min=0.01)] = 5,
     tries: Annotated[int, typer.Option(help="Tries before a study goes to quarantine.", min=1)] = 3,
     minutes: Annotated[float, typer.Option(help="Longest time for one study.", min=0.01)] = 30,
     memory_mb: Annotated[float, typer.Option(help="Most memory of the working process, MB.", min=100)] = 6000,
@@ -50,7 +50,7 @@ def watch(
     engine: Engine = "pytorch",
     device: Device = "auto",
 ) -> None:
-    """Process what arrives in a folder, each study once, until told to end."""
+    """Process what arrives in a folder, each study once, until stopped."""
     from functools import partial
 
     from pipelines.watching.dicomweb import DicomWeb
@@ -92,7 +92,7 @@ def watch_status(
         bool, typer.Option("--check", help="Fail unless a watcher is running and gives signs of life.")
     ] = False,
 ) -> None:
-    """Say what 'thorax watch' has done and is doing."""
+    """Report what 'thorax watch' has done and is doing."""
     from pipelines.watching.service import check_alive, read_status
 
     status = read_status(output)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Method = Literal["integrated_gradients", "grad_cam", "occlusion"]
 Threshold = Annotated[
     float | None,
-    typer.Option(help="Probability from which pneumonia is decided; by default the one beside the weights."),
+    typer.Option(help="Probability from which pneumonia is decided; by default the one next to the weights."),
 ]
 
 
@@ -39,7 +39,7 @@ def prepare_chest_xray(
     ] = "patient",
     seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
 ) -> None:
-    """Check every radiograph, list what is put aside, and write the datalist with its split."""
+    """Check every radiograph, list what is skipped, and write the datalist with its split."""
     from pipelines.datasets import prepare_xray
 
     with progress_bar("Checking", console) as tell:
@@ -83,7 +83,7 @@ def classify(
     threshold: Threshold = None,
     device: Device = "auto",
 ) -> None:
-    """Tell pneumonia from healthy lungs in chest radiographs; write a table."""
+    """Classify chest X-rays as normal or pneumonia; write a table."""
     from pipelines.inference.classify import classify as classify_images
     from pipelines.reporting.terminal import classification_table, warning_lines
 
@@ -94,7 +94,7 @@ def classify(
     for line in warning_lines((one.image.name, text) for one in report.results for text in one.warnings):
         say(line)
     for problem in report.problems:
-        say(f"put aside {problem.path}: {problem.reason}")
+        say(f"skipped {problem.path}: {problem.reason}")
     say(f"table in {report.table}")
 
 
@@ -115,7 +115,7 @@ def explain_radiographs(
     with progress_bar("Explaining", console) as tell:
         report = explain_images(inputs, output, classifier, method=method, progress=tell)
     for problem in report.problems:
-        say(f"put aside {problem.path}: {problem.reason}")
+        say(f"skipped {problem.path}: {problem.reason}")
     say(f"{len(report.overlays)} overlays in {output}, figures in {report.table}")
 
 

@@ -198,6 +198,12 @@ def read_datalist(path: Path, *, kind: Literal["volumes", "images"] = "volumes")
     file = path / DATALIST_NAME if path.is_dir() else path
     try:
         content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        other = "images" if kind == "volumes" else "volumes"
+        if kind not in content and other in content:
+            raise DataError(
+                f"expected a datalist of {kind} at {file}, found one of {other}; choose a network that is made "
+                "for them"
+            )
         content[kind][0]["fingerprint"]
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
         raise DataError(

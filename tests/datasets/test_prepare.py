@@ -163,6 +163,12 @@ def test_what_is_no_datalist_is_refused(tmp_path: Path, content: str | None, fou
         read_datalist(tmp_path)
 
 
+def test_a_datalist_of_the_other_kind_of_images_is_named_as_such(tmp_path: Path) -> None:
+    (tmp_path / "datalist.json").write_text('{"images": []}', encoding="utf-8")
+    with pytest.raises(DataError, match="expected a datalist of volumes at .*, found one of images; choose"):
+        read_datalist(tmp_path)
+
+
 def test_a_prepared_folder_is_read_and_a_raw_one_prepared(cohort: Path, tmp_path: Path) -> None:
     raw = load_or_prepare(str(cohort), str(tmp_path / "run"), seed=3)
     assert raw == read_datalist(tmp_path / "run")
