@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from pipelines import __version__
 from pipelines.cli.options import (
     BundleFolder,
     Device,
@@ -146,22 +147,39 @@ def segment(
     surface: Annotated[
         Literal["mosteller", "du-bois"], typer.Option(help="Formula of the body surface.")
     ] = "mosteller",
+    page: Annotated[
+        bool, typer.Option("--report", help="Write a page on each study as HTML and PDF, too.")
+    ] = False,
+    language: Annotated[str, typer.Option("--lang", help="Language of the page, e.g. en or fa.")] = "en",
+    anonymous: Annotated[
+        bool, typer.Option("--anonymous", help="Leave who and when out of the page.")
+    ] = False,
 ) -> None:
     """Segment volumes and cines; write label maps, indices, overlays and curves."""
     from pipelines.core.cardiac_figures import PatientFacts, Sex
     from pipelines.inference.segment import StudyOptions
     from pipelines.inference.segment import segment as segment_studies
+    from pipelines.reporting.html import require_pdf
+    from pipelines.reporting.language import read_language
+    from pipelines.reporting.study_page import write_study_page
     from pipelines.reporting.terminal import study_tables, warning_lines
 
     facts = PatientFacts(height, weight, Sex(sex) if sex else None, age, heart_rate)
+    words = read_language(language)
+    if page:
+        require_pdf()
     bundle = _known_bundle(bundle, trust)
     judge = judge_for(network, weights, device, thorough=quality, several=tta or ensemble, bundle=bundle)
     predictor = _predictor(
         network, weights, tta=tta, ensemble=ensemble, engine=engine, device=device, bundle=bundle
     )
     with progress_bar("Segmenting", console) as tell:
-        options = StudyOptions(facts, surface)
+        options = StudyOptions(facts, surface, page)
         report = segment_studies(inputs, output, predictor, judge=judge, options=options, progress=tell)
+    model = f"Thorax {__version__} ({', '.join(predictor.networks)}{', TTA' * tta})"
+    for result in report.results if page else ():
+        for path in write_study_page(result, output, words, model=model, anonymous=anonymous):
+            say(str(path))
     for table in study_tables(report.results):
         console.print(table)
     notes = [(one.study, note) for one in report.results for note in (one.reason, *one.warnings) if note]

@@ -165,6 +165,7 @@ class Document:
         sections: In order.
         limits: What its values do not show, a sentence each.
         suggestions: What follows from its values by rule, a sentence each.
+        is_sheet: Laid out on one page, without contents.
     """
 
     title: str
@@ -172,6 +173,7 @@ class Document:
     sections: Sequence[Section]
     limits: Sequence[str] = ()
     suggestions: Sequence[str] = ()
+    is_sheet: bool = False
 
 
 def cell_text(value: Cell) -> str:

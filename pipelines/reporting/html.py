@@ -83,6 +83,7 @@ def html_text(document: Document, language: Language | None = None) -> str:
         title=document.title,
         lead=document.lead,
         sections=document.sections,
+        is_sheet=document.is_sheet,
         words=words,
         version=pipelines.__version__,
     )

@@ -1,0 +1,177 @@
+"""One A4 page on one study: what a reader of a cardiac MRI needs to see, as HTML and PDF."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from pipelines.evaluation.dice import MEAN
+from pipelines.inference.study_result import StudyResult
+from pipelines.reporting.document import Cell, Document, Picture, Section, Table, number
+from pipelines.reporting.html import html_text, write_html, write_pdf
+from pipelines.reporting.language import Language
+
+MAX_WARNINGS: Final = 5
+"""Warnings that fit the page; the others are counted."""
+
+VOLUMES: Final = {
+    "lv_edv_ml": "lv_edv_ml_m2",
+    "lv_esv_ml": "lv_esv_ml_m2",
+    "lv_sv_ml": "lv_sv_ml_m2",
+    "lv_ef_percent": "",
+    "myo_mass_ed_g": "myo_mass_ed_g_m2",
+    "rv_edv_ml": "rv_edv_ml_m2",
+    "rv_esv_ml": "rv_esv_ml_m2",
+    "rv_sv_ml": "rv_sv_ml_m2",
+    "rv_ef_percent": "",
+}
+"""Values of the first table, and the same by body surface."""
+
+OTHERS: Final = (
+    "heart_rate_bpm",
+    "lv_output_l_min",
+    "lv_cardiac_index_l_min_m2",
+    "lv_peak_ejection_ml_s",
+    "lv_peak_filling_ml_s",
+    "wall_mean_ed_mm",
+    "wall_max_ed_mm",
+    "strain_endo_percent",
+    "strain_mid_percent",
+    "strain_epi_percent",
+    "strain_radial_percent",
+)
+
+PICTURES: Final = ("ranges", "wall", "curve", "slices", "cine")
+"""Pictures of the page in their order; the moving one stands in HTML alone."""
+
+
+def write_study_page(
+    result: StudyResult, folder: Path, words: Language, *, model: str, anonymous: bool
+) -> list[Path]:
+    """Write the page of a study as `NAME_report.html` and `NAME_report.pdf`.
+
+    Args:
+        result: A study that was segmented with pictures for a page.
+        folder: Existing folder.
+        words: Language of the page; warnings and pictures stay English.
+        model: What segmented the study, for the reader.
+        anonymous: Leave out who and when.
+
+    Returns:
+        The two files.
+
+    Raises:
+        ConfigError: If WeasyPrint is not there.
+        DataError: If a picture is missing.
+        OutputError: If a file cannot be written.
+    """
+    page, pdf = (folder / f"{result.study}_report.{ending}" for ending in ("html", "pdf"))
+    moving, still = (
+        study_document(result, words, model=model, anonymous=anonymous, moving=is_moving)
+        for is_moving in (True, False)
+    )
+    write_html(page, moving, words)
+    write_pdf(pdf, html_text(still, words))
+    return [page, pdf]
+
+
+def study_document(
+    result: StudyResult, words: Language, *, model: str, anonymous: bool, moving: bool
+) -> Document:
+    """The page of a study as a document: warnings first, then figures and pictures.
+
+    Args:
+        result: A study that was segmented with pictures for a page.
+        words: Language.
+        model: What segmented the study.
+        anonymous: Leave out who and when.
+        moving: Whether the medium shows the moving cine.
+    """
+    title = words("study.title")
+    if not anonymous:
+        title = words("study.title_of", patient=result.patient)
+    return Document(
+        title,
+        " ".join(_lead(result, words, model, anonymous)),
+        [
+            Section(words("study.quality"), points=[*_doubts(result, words, anonymous)]),
+            Section(
+                words("study.figures"),
+                [words("study.normal") if result.normal else result.normal_reason],
+                tables=[_volumes(result, words), _others(result, words)],
+            ),
+            *_pictures(result, words, moving=moving),
+        ],
+        is_sheet=True,
+    )
+
+
+def _lead(result: StudyResult, words: Language, model: str, anonymous: bool) -> Iterator[str]:
+    facts = result.facts
+    if facts.study_date and not anonymous:
+        yield words("study.date", date=facts.study_date)
+    known = {
+        "sex": facts.sex and words(f"study.sex_{facts.sex}"),
+        "age": number(facts.age_years, 0),
+        "height": number(facts.height_cm, 0),
+        "weight": number(facts.weight_kg, 0),
+        "surface": number(result.figures.body_surface_m2, 2),
+    }
+    yield from (words(f"study.{name}", value=value) for name, value in known.items() if value)
+    if result.frame_ed and result.frame_es:
+        yield words("study.frames", ed=result.frame_ed, es=result.frame_es)
+    yield words("study.model", model=model)
+
+
+def _doubts(result: StudyResult, words: Language, anonymous: bool) -> Iterator[str]:
+    """Predicted quality, then the warnings; names of files and patients are not in an anonymous page."""
+    if result.quality:
+        yield words("study.dice", value=number(result.quality[MEAN], 2))
+    found = [one for one in (*result.warnings, result.reason, result.wall.reason) if one]
+    for warning in found[:MAX_WARNINGS]:
+        yield _without_names(warning, result) if anonymous else warning
+    if len(found) > MAX_WARNINGS:
+        yield words("study.more", count=len(found) - MAX_WARNINGS)
+    if not found:
+        yield words("study.no_warning")
+
+
+def _without_names(text: str, result: StudyResult) -> str:
+    names = [result.patient, result.study, *(result.path.parts[1:] if result.path else ())]
+    for name in sorted(filter(None, names), key=len, reverse=True):
+        text = text.replace(name, "…")
+    return text
+
+
+def _volumes(result: StudyResult, words: Language) -> Table:
+    values = result.values()
+    rows: list[list[Cell]] = []
+    for name, indexed in VOLUMES.items():
+        normal = result.normal.get(name) or result.normal.get(indexed)
+        shown = normal and words("figure.interval", low=number(normal.low, 0), high=number(normal.high, 0))
+        mark = normal and number(normal.z, 1, "+")
+        rows.append(
+            [
+                words(f"study.{name}"),
+                number(values[name], 0 if name.endswith("_percent") else 1),
+                number(values[indexed], 1) if indexed else "",
+                f"{shown}{'/m²' * (name not in result.normal)}" if shown else None,
+                f"{mark} {words('study.outside')}" if normal and normal.is_outside else mark,
+            ]
+        )
+    header = [words(f"study.column_{name}") for name in ("figure", "value", "indexed", "normal")]
+    return Table(words("study.volumes"), [*header, "z"], rows)
+
+
+def _others(result: StudyResult, words: Language) -> Table:
+    values = result.values()
+    rows = [[words(f"study.{name}"), number(values[name], 1)] for name in OTHERS if values[name] is not None]
+    header = [words("study.column_figure"), words("study.column_value")]
+    return Table(words("study.others"), header, rows)
+
+
+def _pictures(result: StudyResult, words: Language, *, moving: bool) -> Iterator[Section]:
+    for kind in PICTURES:
+        path = result.pictures.get(kind)
+        if path is not None and (moving or kind != "cine"):
+            caption = words(f"study.{kind}_caption")
+            yield Section(words(f"study.{kind}"), pictures=[Picture(path, caption, caption, of_patient=True)])
