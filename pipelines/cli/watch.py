@@ -24,7 +24,7 @@ def watch(
         Path | None, typer.Option(help="Weights for radiographs instead of the bundle's own.")
     ] = None,
     quality: Quality = False,
-    seg: Annotated[bool, typer.Option("--seg", help="Write DICOM segmentations of DICOM series.")] = False,
+    seg: Annotated[bool, typer.Option("--seg", help="Write DICOM SEG of DICOM series, SR of cines.")] = False,
     series: Annotated[
         str | None, typer.Option(help="Only DICOM series whose description matches, e.g. '(?i)sax'.")
     ] = None,

@@ -29,6 +29,7 @@ from pipelines.core.labels import FOREGROUND, LABEL_NAMES, AcdcLabel
 from pipelines.core.progress import Progress
 from pipelines.core.records import PatientRecord, Phase, Problem, VolumeRecord
 from pipelines.core.volume import Volume, check_same_grid, read_label, read_volume, slices_last, write_label
+from pipelines.core.wall import find_rings
 from pipelines.datasets.copies import image_hash
 from pipelines.datasets.label_convention import LabelValues
 from pipelines.datasets.loading import load_pair, with_values, without_unlabelled
@@ -43,6 +44,7 @@ from pipelines.evaluation.statistics import (
     weighted_mean,
     weighted_median,
 )
+from pipelines.evaluation.wall_agreement import Walls, wall_agreement
 from pipelines.figures.overlay import overlay_figure
 
 METRIC_NAMES: Final = ("dice", "iou", "precision", "recall", "f1", "hd95_mm", "assd_mm")
@@ -533,7 +535,7 @@ def evaluate(
     measured: list[_Measured] = []
     for done, record in enumerate(labelled, start=1):
         try:
-            measured.append(_Measured(record, _measure(record, predictor, masks)))
+            measured.append(_measure(record, predictor, masks))
         except DataError as error:
             logger.warning("put aside %s %s: %s", record.patient, record.phase, error)
             problems.append(Problem(record.patient, record.image, str(error)))
@@ -547,6 +549,9 @@ def evaluate(
     cases = [volume.case for volume in measured]
     metrics = summarise(cases) | {"problems": [asdict(problem) for problem in problems]}
     metrics |= {"seen_patients": seen_patients, "unseen_only": unseen_only}
+    metrics["wall"] = wall_agreement(
+        (one.case.patient, one.case.phase, one.walls) for one in measured if one.walls is not None
+    )
     if overlays:
         _write_overlays(measured, predictor, output / "overlays")
     rows = [case.as_row() for case in cases]
@@ -648,9 +653,10 @@ def measure_case(
 class _Measured(NamedTuple):
     record: VolumeRecord
     case: Case
+    walls: Walls | None
 
 
-def _measure(record: VolumeRecord, predictor: VolumePredictor, masks: Path | None) -> Case:
+def _measure(record: VolumeRecord, predictor: VolumePredictor, masks: Path | None) -> _Measured:
     image, label = load_pair(record)
     started = time.perf_counter()
     mask = predictor.predict(image).mask
@@ -658,7 +664,11 @@ def _measure(record: VolumeRecord, predictor: VolumePredictor, masks: Path | Non
     if masks is not None:
         write_label(masks / record.image.name, mask.astype(np.uint8, copy=False), image.affine)
     mask, truth = without_unlabelled(mask, label.array)
-    return measure_case(record, image.spacing_mm, mask, truth, seconds)
+    case = measure_case(record, image.spacing_mm, mask, truth, seconds)
+    walls = None
+    if set(FOREGROUND) <= set(record.structures):
+        walls = find_rings(replace(image, array=mask)), find_rings(replace(image, array=truth))
+    return _Measured(record, case, walls)
 
 
 def _write_overlays(measured: Sequence[_Measured], predictor: VolumePredictor, folder: Path) -> None:

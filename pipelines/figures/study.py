@@ -105,7 +105,7 @@ def _draw_slices(ed: Frame, es: Frame, path: Path) -> Path:
     spacing = stacks[0][0].spacing_mm
     rows, columns, _ = crop_around_heart(np.maximum(stacks[0][1], stacks[1][1]), spacing)
     chosen = _chosen_slices(stacks[0][1], SLICES_SHOWN)
-    figure, axes = panels(len(chosen), 2, width=1.6, height=1.7)
+    figure, axes = panels(len(chosen), 2, width=1.6, height=1.6)
     for place, panel in enumerate(axes):
         phase, z = divmod(place, len(chosen))
         image, label = (

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from pipelines.evaluation.dice import MEAN
+from pipelines.evaluation.segmentation import MEAN
 from pipelines.inference.study_result import StudyResult
 from pipelines.reporting.document import Cell, Document, Picture, Section, Table, number
 from pipelines.reporting.html import html_text, write_html, write_pdf
@@ -147,16 +147,15 @@ def _volumes(result: StudyResult, words: Language) -> Table:
     rows: list[list[Cell]] = []
     for name, indexed in VOLUMES.items():
         normal = result.normal.get(name) or result.normal.get(indexed)
-        shown = normal and words("figure.interval", low=number(normal.low, 0), high=number(normal.high, 0))
-        mark = normal and number(normal.z, 1, "+")
+        shown = mark = None
+        if normal is not None:
+            shown = words("figure.interval", low=number(normal.low, 0), high=number(normal.high, 0))
+            if name not in result.normal:
+                shown = words("study.range_indexed", range=shown)
+            mark = f"{normal.z:+.1f} {words('study.outside')}" if normal.is_outside else f"{normal.z:+.1f}"
+        value = number(values[name], 0 if name.endswith("_percent") else 1)
         rows.append(
-            [
-                words(f"study.{name}"),
-                number(values[name], 0 if name.endswith("_percent") else 1),
-                number(values[indexed], 1) if indexed else "",
-                f"{shown}{'/m²' * (name not in result.normal)}" if shown else None,
-                f"{mark} {words('study.outside')}" if normal and normal.is_outside else mark,
-            ]
+            [words(f"study.{name}"), value, number(values[indexed], 1) if indexed else "", shown, mark]
         )
     header = [words(f"study.column_{name}") for name in ("figure", "value", "indexed", "normal")]
     return Table(words("study.volumes"), [*header, "z"], rows)

@@ -15,6 +15,7 @@ from pipelines.datasets.chest_xray import decide
 from pipelines.datasets.dicom import order_series
 from pipelines.datasets.xray_image import read_xray
 from pipelines.inference.dicom_seg import load_highdicom, write_dicom_seg
+from pipelines.inference.dicom_sr import write_dicom_sr
 from pipelines.inference.inputs import Study, StudyKind, find_studies
 from pipelines.inference.study_result import StudyResult
 from pipelines.watching.ledger import printable
@@ -87,7 +88,7 @@ class StudyProcessor:
         tools = self._tools
         result, faults = segment_study(study, job.folder, tools)
         if self._settings.seg and study.kind is StudyKind.DICOM:
-            self._write_segs(study, result, job.folder)
+            self._write_dicom(study, result, job.folder)
         content = _said(result)
         content["warnings"] += [f"put aside {one.path}: {one.reason}" for one in (*problems, *faults)]
         return content | {
@@ -98,13 +99,13 @@ class StudyProcessor:
             }
         }
 
-    def _write_segs(self, study: Study, result: StudyResult, folder: Path) -> None:
-        """One DICOM SEG of a volume, or one each of the cine's ED and ES."""
+    def _write_dicom(self, study: Study, result: StudyResult, folder: Path) -> None:
+        """One DICOM SEG of a volume, or one each of the cine's ED and ES, and a report on these."""
         (image,) = study.images
         try:
             slices, _ = order_series(image.files)
         except DataError as error:
-            result.warnings.append(f"no DICOM SEG: {error}")
+            result.warnings.append(f"no DICOM SEG and SR: {error}")
             return
         mask = np.asarray(nib.load(folder / f"{image.name}_seg.nii.gz").dataobj, dtype=np.uint8)
         chosen: dict[str, tuple[int, Any]] = {"": (0, mask)} if mask.ndim == 3 else {}
@@ -124,6 +125,16 @@ class StudyProcessor:
                 result.warnings.append(f"no DICOM SEG: {error}")
             else:
                 result.files.append(path)
+        if result.frame_ed is None or result.frame_es is None:
+            return
+        path = folder / f"{image.name}_sr.dcm"
+        files = [group[frame - 1] for frame in (result.frame_ed, result.frame_es) for group in slices]
+        try:
+            write_dicom_sr(result, files, path, algorithm=self._settings.network)
+        except DataError as error:
+            result.warnings.append(f"no DICOM SR: {error}")
+        else:
+            result.files.append(path)
 
     def _xray(self, job: Job) -> dict[str, Any]:
         from pipelines.datasets.xray_quality import quality_warnings

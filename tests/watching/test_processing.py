@@ -61,6 +61,7 @@ def test_a_cine_in_dicom_has_indices_pictures_and_a_segmentation_each_of_ed_and_
     said = processor(Job(Kind.HEART, dicom_cine(tmp_path / "anna", [6, 8, 5]), work))
     assert (said["patient"], said["frame_ed"], said["frame_es"]) == ("generated", 2, 3)
     assert said["indices"]["lv_ef_percent"] == pytest.approx(100 * (1 - 25 / 64), abs=0.01)
+    assert not [warning for warning in said["warnings"] if "DICOM" in warning]
     assert {path.name for path in work.iterdir()} == {
         "anna_seg.nii.gz",
         "anna_curve.png",
@@ -68,6 +69,7 @@ def test_a_cine_in_dicom_has_indices_pictures_and_a_segmentation_each_of_ed_and_
         "anna_ES_overlay.png",
         "anna_ED_seg.dcm",
         "anna_ES_seg.dcm",
+        "anna_sr.dcm",
     }
     numbers = {}
     for phase in ("ED", "ES"):

@@ -133,6 +133,31 @@ def agreement_table(metrics: Mapping[str, Any], words: Language | None = None) -
     )
 
 
+def wall_table(metrics: Mapping[str, Any], words: Language) -> Table:
+    """Mean error, bias, limits of agreement and correlation of the figures of the wall.
+
+    Args:
+        metrics: Content of `metrics.json` with `wall`.
+        words: Language.
+    """
+    header = [words("table.index"), words("evaluation.pairs"), words("table.mae"), words("table.bias")]
+    return Table(
+        words("evaluation.wall"),
+        [*header, words("table.loa"), "Pearson r"],
+        [
+            [
+                words.name("wall", name),
+                found["pairs"],
+                number(found["mae"], 1),
+                number(found["bias"], 1),
+                interval(found["loa"], 1, words),
+                number(found["pearson"], 3),
+            ]
+            for name, found in metrics["wall"].items()
+        ],
+    )
+
+
 def title_of(source: Source) -> str:
     """Column title of an evaluation: its networks and test-time augmentation, by its manifest."""
     names = [TITLES.get(name, name) for name in source.networks]
@@ -236,7 +261,12 @@ def _section(source: Source, context: Context, index: int) -> Section:
         words("evaluation.title", name=source.name),
         [lead],
         points,
-        [accuracy_table(content, words), agreement_table(content, words), _parts(content, words)],
+        [
+            accuracy_table(content, words),
+            agreement_table(content, words),
+            *([wall_table(content, words)] if content.get("wall") else []),
+            _parts(content, words),
+        ],
         [chart, *_overlays(source, words)],
     )
 

@@ -1,0 +1,175 @@
+"""Figures of a study as a DICOM structured report (SR) that refers to the slices they were measured on.
+
+What has no code in the standard has one of the scheme `99THORAX`, which is the name of its column in
+`indices.csv`.
+
+References:
+    DICOM PS3.16 TID 1500, measurement report,
+    https://dicom.nema.org/medical/dicom/current/output/chtml/part16/chapter_A.html#sect_TID_1500
+    Codes of volumes and ejection fractions: CID 3468, 3469 and 3833.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from pydicom.sr.coding import Code
+from pydicom.uid import generate_uid
+
+import pipelines
+from pipelines.core.errors import DataError
+from pipelines.core.files import atomic_path
+from pipelines.core.labels import AcdcLabel
+from pipelines.core.wall import SEGMENT_NAMES
+from pipelines.datasets.dicom_file import read_header
+from pipelines.inference.dicom_seg import NEEDED, OFTEN_EMPTY, SERIES_NUMBER, STRUCTURES, load_highdicom
+from pipelines.inference.study_result import StudyResult
+
+CARDIAC_MRI: Final = Code("241620005", "SCT", "Cardiac MRI")
+DEVICE: Final = Code("121007", "DCM", "Device")
+
+NAMES: Final = {
+    "lv_edv_ml": Code("8821-1", "LN", "Left Ventricular ED Volume"),
+    "lv_esv_ml": Code("8823-7", "LN", "Left Ventricular ES Volume"),
+    "lv_sv_ml": Code("90096001", "SCT", "Stroke Volume"),
+    "lv_ef_percent": Code("8811-2", "LN", "Left ventricular ejection fraction by MR"),
+    "myo_mass_ed_g": Code("18087-7", "LN", "Left Ventricle Mass"),
+    "rv_edv_ml": Code("8822-9", "LN", "Right Ventricular ED Volume"),
+    "rv_esv_ml": Code("8824-5", "LN", "Right Ventricular ES Volume"),
+    "rv_sv_ml": Code("429483009", "SCT", "RV Stroke Volume"),
+    "rv_ef_percent": Code("8818-7", "LN", "Right ventricular ejection fraction by MR"),
+    "heart_rate_bpm": Code("8867-4", "LN", "Heart rate"),
+    "lv_output_l_min": Code("82799009", "SCT", "Cardiac Output"),
+    "lv_cardiac_index_l_min_m2": Code("54993008", "SCT", "Cardiac Index"),
+}
+"""Codes of the standard by the names of `StudyResult.values`."""
+
+UNITS: Final = {
+    "_ml": Code("ml", "UCUM", "ml"),
+    "_ml_m2": Code("ml/m2", "UCUM", "ml/m2"),
+    "_g": Code("g", "UCUM", "g"),
+    "_g_m2": Code("g/m2", "UCUM", "g/m2"),
+    "_percent": Code("%", "UCUM", "%"),
+    "_mm": Code("mm", "UCUM", "mm"),
+    "_ms": Code("ms", "UCUM", "ms"),
+    "_m2": Code("m2", "UCUM", "m2"),
+    "_bpm": Code("/min", "UCUM", "/min"),
+    "_ml_s": Code("ml/s", "UCUM", "ml/s"),
+    "_l_min": Code("l/min", "UCUM", "l/min"),
+    "_l_min_m2": Code("l/min/m2", "UCUM", "l/min/m2"),
+}
+"""Units by the ends of names, the longest first to count."""
+
+SCHEME: Final = "99THORAX"
+
+
+def write_dicom_sr(
+    result: StudyResult, slices: Sequence[Path], path: Path, *, number: int = 1, algorithm: str = "thorax"
+) -> None:
+    """Write the figures of a study as a TID 1500 report, in the patient and study of the images.
+
+    The same figures of the same images get the same UIDs.
+
+    Args:
+        result: What was measured; what is not known is left out.
+        slices: The image files that it was measured on.
+        path: File to write.
+        number: InstanceNumber, from 1.
+        algorithm: Name of what made the masks.
+
+    Raises:
+        ConfigError: If highdicom is not installed.
+        DataError: If the images lack UIDs, or nothing was measured.
+        OutputError: If it cannot be written.
+    """
+    headers = [read_header(file) for file in slices]
+    values = {
+        name: value for name, value in (result.values() | result.segments()).items() if value is not None
+    }
+    if not headers or not values:
+        raise DataError(f"expected figures and images for a DICOM SR, found {len(values)} and {len(headers)}")
+    for header, file in zip(headers, slices, strict=True):
+        if missing := [tag for tag in NEEDED if not header.get(tag)]:
+            raise DataError(f"expected {', '.join(missing)} for a DICOM SR, found none in {file}")
+        for tag in OFTEN_EMPTY:
+            if tag not in header:
+                setattr(header, tag, "")
+    highdicom = load_highdicom()
+    series = str(headers[0].SeriesInstanceUID)
+    sources = ["thorax", "sr", series, algorithm, *(f"{name} {value:.6g}" for name, value in values.items())]
+    sides: dict[AcdcLabel, dict[str, float]] = {AcdcLabel.LV: {}, AcdcLabel.RV: {}}
+    for name, value in values.items():
+        sides[AcdcLabel.RV if name.startswith("rv_") else AcdcLabel.LV][name] = value
+    try:
+        report = highdicom.sr.EnhancedSR(
+            evidence=headers,
+            content=highdicom.sr.MeasurementReport(
+                observation_context=_observer(highdicom, generate_uid(entropy_srcs=sources[:1])),
+                procedure_reported=CARDIAC_MRI,
+                imaging_measurements=[
+                    _group(highdicom, label, found, headers, algorithm)
+                    for label, found in sides.items()
+                    if found
+                ],
+            )[0],
+            series_instance_uid=generate_uid(entropy_srcs=sources[:3]),
+            series_number=SERIES_NUMBER + 1,
+            sop_instance_uid=generate_uid(entropy_srcs=[*sources, str(number)]),
+            instance_number=number,
+            manufacturer="Thorax",
+            is_complete=True,
+            series_description="Measurements",
+        )
+    except (AttributeError, TypeError, ValueError) as error:
+        raise DataError(
+            f"expected images that a DICOM SR can refer to, found {slices[0]}: {error}"
+        ) from error
+    with atomic_path(path) as temporary:
+        report.save_as(temporary)
+
+
+def _observer(highdicom: Any, uid: str) -> Any:
+    device = highdicom.sr.DeviceObserverIdentifyingAttributes(
+        uid=uid, name="Thorax", manufacturer_name="Thorax", model_name=pipelines.__version__
+    )
+    context = highdicom.sr.ObserverContext(observer_type=DEVICE, observer_identifying_attributes=device)
+    return highdicom.sr.ObservationContext(observer_device_context=context)
+
+
+def _group(
+    highdicom: Any, label: AcdcLabel, values: Mapping[str, float], headers: Sequence[Any], algorithm: str
+) -> Any:
+    """The measurements of one ventricle."""
+    return highdicom.sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=highdicom.sr.TrackingIdentifier(
+            uid=generate_uid(entropy_srcs=["thorax", str(headers[0].SeriesInstanceUID), label.name]),
+            identifier=label.name,
+        ),
+        algorithm_id=highdicom.sr.AlgorithmIdentification(algorithm, pipelines.__version__),
+        finding_sites=[highdicom.sr.FindingSite(STRUCTURES[label])],
+        source_images=[
+            highdicom.sr.SourceImageForMeasurementGroup(str(one.SOPClassUID), str(one.SOPInstanceUID))
+            for one in headers
+        ],
+        measurements=[
+            highdicom.sr.Measurement(name=_name(name), value=float(np.round(value, 3)), unit=_unit(name))
+            for name, value in values.items()
+        ],
+    )
+
+
+def _name(name: str) -> Code:
+    """The standard's code of a value, else one of our own whose meaning names the segment."""
+    if name in NAMES:
+        return NAMES[name]
+    kind, _, segment = name.rpartition("_")
+    meaning = f"{kind} {SEGMENT_NAMES[int(segment) - 1]}" if segment.isdigit() else name
+    # A code value holds at most 16 characters.
+    digest = generate_uid(prefix=None, entropy_srcs=["thorax", name])[-15:]
+    return Code(f"T{digest}", SCHEME, meaning)
+
+
+def _unit(name: str) -> Code:
+    whole = name.rpartition("_")[0] if name[-2:].isdigit() and name[-3] == "_" else name
+    return UNITS[max((end for end in UNITS if whole.endswith(end)), key=len)]

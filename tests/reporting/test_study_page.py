@@ -1,0 +1,62 @@
+"""Tests of the page on one study."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pypdf
+import pytest
+from intensity_hearts import IntensityPredictor, heart, save
+from PIL import Image
+
+from pipelines.core.cardiac_figures import PatientFacts, Sex
+from pipelines.inference.segment import StudyOptions, segment
+from pipelines.inference.study_result import StudyResult
+from pipelines.reporting.language import read_language
+from pipelines.reporting.study_page import write_study_page
+
+FACTS = PatientFacts(180, 80, Sex.MALE, 60, 50, "2024-05-06")
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory: pytest.TempPathFactory) -> StudyResult:
+    folder = tmp_path_factory.mktemp("study")
+    cine = np.stack([heart(radius) for radius in (8, 6, 5, 7)], axis=3)
+    cine[:, :, 3, 2] = 0
+    options = StudyOptions(FACTS, page=True)
+    report = segment(
+        [save(folder / "anna.nii.gz", cine)], folder / "out", IntensityPredictor(), options=options
+    )
+    return report.results[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("language", ["en", "fa"])
+def test_a_page_has_warnings_figures_and_a_moving_cine_and_is_one_sheet(
+    result: StudyResult, tmp_path: Path, language: str
+) -> None:
+    page, pdf = write_study_page(result, tmp_path, read_language(language), model="unet", anonymous=False)
+    text = page.read_text(encoding="utf-8")
+    assert text.index("LV is missing in slice 4") < text.index("<table>")
+    assert all(one in text for one in ("anna", "2024-05-06", "unet", 'class="sheet"'))
+    assert ("Not a medical device" in text) == (language == "en")
+    with Image.open(result.pictures["cine"]) as cine:
+        assert cine.n_frames == 4
+    assert len(pypdf.PdfReader(pdf).pages) == 1
+
+
+def test_an_anonymous_page_tells_neither_who_nor_when(result: StudyResult, tmp_path: Path) -> None:
+    copied = replace(result, warnings=["a copy of anna.nii.gz is left out"])
+    page, _ = write_study_page(copied, tmp_path, read_language("en"), model="unet", anonymous=True)
+    text = re.sub('base64,[^"]*', "", page.read_text(encoding="utf-8"))
+    assert "anna" not in text
+    assert "2024" not in text
+    assert "a copy of … is left out" in text
+
+
+def test_values_outside_of_their_range_are_marked(result: StudyResult, tmp_path: Path) -> None:
+    page, _ = write_study_page(result, tmp_path, read_language("en"), model="unet", anonymous=False)
+    assert result.normal["lv_edv_ml"].is_outside
+    assert f"{result.normal['lv_edv_ml'].z:+.1f} outside" in page.read_text(encoding="utf-8")
+    assert {"ranges", "slices", "cine", "curve"} <= result.pictures.keys()
