@@ -201,8 +201,7 @@ def read_datalist(path: Path, *, kind: Literal["volumes", "images"] = "volumes")
         other = "images" if kind == "volumes" else "volumes"
         if kind not in content and other in content:
             raise DataError(
-                f"expected a datalist of {kind} at {file}, found one of {other}; choose a network that is made "
-                "for them"
+                f"expected a datalist of {kind} at {file}, found one of {other}; choose a network for them"
             )
         content[kind][0]["fingerprint"]
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from pipelines.core.errors import DataError
+from pipelines.core.errors import DataError, cause
 from pipelines.core.files import atomic_path, output_folder, write_text
 from pipelines.reporting.document import Document, Picture, Section, Table
 
@@ -36,7 +36,7 @@ def write_page(path: Path, document: Document) -> None:
     def placed(picture: Picture) -> str:
         return names[picture.path]
 
-    old = path.read_text(encoding="utf-8") if path.is_file() else ""
+    old = _text_of(path)
     blocks = {section.block: "\n".join(_body(section, placed)) for section in sections if section.block}
     if re.search(r"<!-- [\w-]+:(start|end) -->", old):
         text = fill(path, old, blocks)
@@ -91,9 +91,16 @@ def fill_page(page: Path, blocks: Mapping[str, str]) -> Path:
         DataError: As for `fill`.
         OutputError: If it cannot be written.
     """
-    text = page.read_text(encoding="utf-8") if page.is_file() else ""
+    text = _text_of(page)
     write_text(page, fill(page, text, blocks))
     return page
+
+
+def _text_of(page: Path) -> str:
+    try:
+        return page.read_text(encoding="utf-8") if page.is_file() else ""
+    except UnicodeDecodeError as error:
+        raise DataError(f"expected a Markdown page at {page}, found {cause(error)}") from error
 
 
 def fill_card(card: Path, document: Document) -> Path:

@@ -38,3 +38,10 @@ def test_one_dataset_is_told_with_its_layout() -> None:
 def test_a_page_without_marks_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="readers:start"):
         fill_readers_page(tmp_path / "none.md")
+
+
+def test_a_page_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_bytes(b"\x1f\x8b\x08")
+    with pytest.raises(DataError, match=r"expected a Markdown page at .*page\.md, found no text in UTF-8"):
+        fill_readers_page(page)
