@@ -67,7 +67,7 @@ lock: $(TOOLS_STAMP)
 	$(COMPILE) --group tools --output-file tools.lock
 
 checksums: $(STAMP)
-	$(BIN)/python -c "from pipelines.models.bundle import BUNDLES; from pipelines.models.trust import write_shipped; write_shipped(BUNDLES)"
+	$(BIN)/python -c "from pipelines.models.bundle import BUNDLES, write_shipped; write_shipped(BUNDLES)"
 
 docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from pipelines.evaluation.by_network import evaluate
     from pipelines.inference.classify import classify
     from pipelines.inference.segment import segment
-    from pipelines.models.classifier import Classifier
-    from pipelines.models.predictor import Predictor
+    from pipelines.models.heart import Predictor
+    from pipelines.models.xray import Classifier
     from pipelines.training.launch import train_network as train
 
 __version__ = "0.1.0"
@@ -21,8 +21,8 @@ __version__ = "0.1.0"
 __all__ = ["Classifier", "Predictor", "classify", "evaluate", "read_dataset", "segment", "train"]
 
 _PLACES: Final = {
-    "Classifier": "pipelines.models.classifier:Classifier",
-    "Predictor": "pipelines.models.predictor:Predictor",
+    "Classifier": "pipelines.models.xray:Classifier",
+    "Predictor": "pipelines.models.heart:Predictor",
     "classify": "pipelines.inference.classify:classify",
     "evaluate": "pipelines.evaluation.by_network:evaluate",
     "read_dataset": "pipelines.datasets.readers:read_dataset",

@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from pipelines.quality.degradations import CLEAN
-from pipelines.quality.measure import Measured
+from pipelines.quality.measure import CLEAN, Measured
 
 STRUCTURES = ("rv", "myo", "lv")
 

@@ -6,9 +6,8 @@ from pathlib import Path
 import torch
 import yaml
 
-from pipelines.models.bundle import ACDC_BUNDLE, load_config
-from pipelines.models.checkpoints import save_weights
-from pipelines.models.trust import trust
+from pipelines.models.bundle import ACDC_BUNDLE, load_config, trust
+from pipelines.models.weights import save_weights
 
 NARROW = {"unet": {"filters": [4] * 5}, "attention_unet": {"channels": [4] * 5}, "vnet": {}}
 """Settings of each network; VNet has no width to set."""

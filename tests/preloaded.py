@@ -14,7 +14,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-LIBRARIES = ["monai.bundle", "pipelines.cli.main", "pipelines.models.predictor", "pipelines.training.run"]
+LIBRARIES = ["monai.bundle", "pipelines.cli.main", "pipelines.models.heart", "pipelines.training.run"]
 
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(LIBRARIES)

@@ -15,7 +15,7 @@ from pipelines.datasets.prepare_xray import prepare_chest_xray
 
 
 def test_the_face_is_what_its_modules_have() -> None:
-    from pipelines.models.predictor import Predictor
+    from pipelines.models.heart import Predictor
     from pipelines.training.launch import train_network
 
     assert pipelines.Predictor is Predictor

@@ -9,15 +9,26 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask
 import pipelines
 from pipelines.core.labels import LABEL_NAMES, AcdcLabel
 from pipelines.models.bundle import ACDC_BUNDLE, NETWORKS
-from pipelines.server.answers import LABELS
 from pipelines.server.datastore import StudiesDatastore
-from pipelines.server.interactive import CorrectSlice, CorrectVolume, RefineByScribbles
-from pipelines.server.network_worker import WorkerPredictors
-from pipelines.server.published import PublishedWeights
-from pipelines.server.scoring import DiceScore, PlausibilityScore, Scorings, UncertaintyScore
-from pipelines.server.tasks import AutomaticSegmentation, FirstUnlabelled, RandomPatient
-from pipelines.server.trainings import FineTuning, Trainings
-from pipelines.server.uncertainty import MostUncertain, Uncertainty
+from pipelines.server.learning import FineTuning, Trainings
+from pipelines.server.predictors import PublishedWeights, WorkerPredictors
+from pipelines.server.scoring import (
+    DiceScore,
+    MostUncertain,
+    PlausibilityScore,
+    Scorings,
+    Uncertainty,
+    UncertaintyScore,
+)
+from pipelines.server.tasks import (
+    LABELS,
+    AutomaticSegmentation,
+    CorrectSlice,
+    CorrectVolume,
+    FirstUnlabelled,
+    RandomPatient,
+    RefineByScribbles,
+)
 
 
 class CardiacApp(MONAILabelApp):

@@ -16,17 +16,15 @@ import torch
 from rich.console import Console
 
 from pipelines.cohort.listing import CohortStudy, list_studies
-from pipelines.cohort.model import BundleModel, ModelSource
 from pipelines.cohort.results import PARTS_NAME, read_results
 from pipelines.cohort.run import TASKS_A_WORKER, CohortOptions, run_cohort
 from pipelines.cohort.scale import StudyCost
-from pipelines.cohort.worker import CohortWorker, Task
+from pipelines.cohort.worker import BundleModel, CohortWorker, ModelSource, Task
 from pipelines.core.errors import ConfigError
 from pipelines.core.files import output_folder, write_csv, write_json
-from pipelines.core.install import missing_extra
+from pipelines.core.install import OBJECT_STORE_BYTES, missing_extra, set_environment
 from pipelines.core.manifest import write_manifest
-from pipelines.core.ray_session import OBJECT_STORE_BYTES, set_environment
-from pipelines.core.steps import StepLog
+from pipelines.core.progress import StepLog
 from pipelines.datasets.phantom.cohort import write_phantom_cohort
 
 BENCH_NAME: Final = "cohort_bench.json"

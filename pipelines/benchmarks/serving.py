@@ -18,7 +18,7 @@ from urllib.request import Request, urlopen
 from pipelines.core.errors import ConfigError
 from pipelines.core.volume import read_volume
 from pipelines.models.bundle import NETWORKS
-from pipelines.models.predictor import Predictor
+from pipelines.models.heart import Predictor
 
 START_TIMEOUT_S: Final = 180.0
 """Longest wait for a server's first answer, s."""

@@ -56,7 +56,7 @@ def fine_tune(
     device: Device = "auto",
 ) -> None:
     """Train on the accepted labels; serve the new weights if they are better."""
-    from pipelines.server.fine_tuning import fine_tune as train_on
+    from pipelines.server.learning import fine_tune as train_on
 
     with progress_bar("Training", console) as tell:
         found = train_on(studies, network, epochs=epochs, batch_size=batch_size, device=device, progress=tell)
@@ -79,7 +79,7 @@ def restore_model(
 ) -> None:
     """Serve other weights of a network that were kept; a running server takes them at once."""
     from pipelines.core.errors import DataError
-    from pipelines.server.published import PublishedWeights
+    from pipelines.server.predictors import PublishedWeights
 
     if not studies.is_dir():
         raise DataError(f"expected a folder with studies, found none at {studies}")

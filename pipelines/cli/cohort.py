@@ -35,8 +35,8 @@ def cohort(
     ] = False,
 ) -> None:
     """Segment and measure a cohort of studies on a Ray cluster."""
-    from pipelines.cohort.model import BundleModel
     from pipelines.cohort.run import CohortOptions, run_cohort
+    from pipelines.cohort.worker import BundleModel
     from pipelines.models.bundle import NETWORKS
 
     model = BundleModel(
@@ -94,7 +94,7 @@ def simulate_scale(
     price: Annotated[float | None, typer.Option(help="Of one machine for an hour.", min=0)] = None,
 ) -> None:
     """Simulate a cohort on many machines from what was measured on this one."""
-    from pipelines.cohort.extrapolate import machine_type, on_machines
+    from pipelines.cohort.scale import machine_type, on_machines
     from pipelines.core.errors import ConfigError
     from pipelines.reporting.results.scale import KIND, outcome_table
     from pipelines.reporting.source import from_content, read_sources

@@ -10,7 +10,7 @@ from pipelines.core.progress import progress_bar
 
 if TYPE_CHECKING:
     from pipelines.evaluation.cross_dataset import Model
-    from pipelines.models.predictor import Predictor
+    from pipelines.models.heart import Predictor
 
 
 def phantom(
@@ -36,7 +36,7 @@ def datasets(
 ) -> None:
     """List the datasets that can be read; with a name, its labels, licence and layout."""
     from pipelines.datasets.readers import READERS, find_reader
-    from pipelines.reporting.dataset_pages import datasets_table, fill_readers_page, reader_lines
+    from pipelines.reporting.terminal import datasets_table, fill_readers_page, reader_lines
 
     if page is not None:
         say(f"datasets in {fill_readers_page(page)}")
@@ -68,8 +68,8 @@ def cross_evaluate(
     from pipelines.core.manifest import write_manifest
     from pipelines.evaluation import cross_dataset as cross
     from pipelines.models.bundle import NETWORKS
-    from pipelines.models.predictor import Predictor
-    from pipelines.reporting.language import DEFAULT, read_language
+    from pipelines.models.heart import Predictor
+    from pipelines.reporting.document import DEFAULT, read_language
     from pipelines.reporting.report import write_result_page
     from pipelines.reporting.results.cross_dataset import dice_table
     from pipelines.reporting.terminal import render

@@ -14,14 +14,14 @@ from rich.console import Console
 from pipelines.core.errors import DataError, OutputError, ThoraxError
 from pipelines.core.files import output_folder, write_text
 from pipelines.core.manifest import write_manifest
+from pipelines.core.progress import StepLog
 from pipelines.core.records import PatientRecord
-from pipelines.core.steps import StepLog
 from pipelines.datasets.acdc import read_acdc
 from pipelines.datasets.phantom.cohort import write_phantom_cohort
 from pipelines.datasets.prepare import patient_records, prepare_acdc, read_datalist, select
 from pipelines.evaluation.segmentation import evaluate
 from pipelines.inference.segment import segment
-from pipelines.models.predictor import Predictor
+from pipelines.models.heart import Predictor
 from pipelines.reporting.demo_report import (
     Comparison,
     DemoFindings,

@@ -25,7 +25,7 @@ def analyse_hearts(
     from pipelines.datasets.prepare import section_records
     from pipelines.evaluation.error_files import ERRORS_NAME, PICTURES, SLICES_NAME, explore_heart_errors
     from pipelines.models.bundle import NETWORKS
-    from pipelines.models.predictor import Predictor
+    from pipelines.models.heart import Predictor
     from pipelines.reporting.report import write_result_page
     from pipelines.reporting.results.errors import findings
 
@@ -61,7 +61,7 @@ def show_features(
     device: str,
 ) -> None:
     """Draw what layers of a network answer to a slice, and its attention gates."""
-    from pipelines.models.predictor import Predictor
+    from pipelines.models.heart import Predictor
     from pipelines.reporting.feature_figures import show_features as draw_features
 
     predictor = Predictor.load(network, weights=weights, device=device)

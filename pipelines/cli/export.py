@@ -32,8 +32,7 @@ def export(
 ) -> None:
     """Write a network in another format, and check it against its source at once."""
     from pipelines.export.command import export_network
-    from pipelines.export.formats import INT8, Name
-    from pipelines.export.source import find_network
+    from pipelines.export.formats import INT8, Name, find_network
 
     if int8 and form != "openvino":
         raise ConfigError(f"expected --format openvino with --int8, found {form}; OpenVINO runs int8 here")
@@ -63,7 +62,7 @@ def publish(
     ] = None,
 ) -> None:
     """Put the averaged weights of a run into the bundle, in 16 bits; its int8 model likewise."""
-    from pipelines.export.publish import publish_int8, publish_weights
+    from pipelines.export.command import publish_int8, publish_weights
 
     if run is None and int8 is None:
         raise ConfigError("expected what to publish, found neither --run nor --int8; give one or both")

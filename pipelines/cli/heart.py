@@ -26,7 +26,7 @@ from pipelines.cli.quality import judge_for
 from pipelines.core.progress import progress_bar
 
 if TYPE_CHECKING:
-    from pipelines.models.predictor import Predictor
+    from pipelines.models.heart import Predictor
 
 
 def prepare_acdc(
@@ -40,8 +40,8 @@ def prepare_acdc(
 ) -> None:
     """Check every patient, list what is skipped, and write the datalist with its split."""
     from pipelines.datasets import prepare
-    from pipelines.datasets.label_convention import parse_values
-    from pipelines.datasets.split import read_test_patients
+    from pipelines.datasets.loading import parse_values
+    from pipelines.datasets.prepare import read_test_patients
 
     values = parse_values(label_values) if label_values else None
     names = read_test_patients(test_patients) if test_patients else None
@@ -75,11 +75,11 @@ def evaluate_hearts(
 ) -> None:
     """Measure a network on labelled volumes: Dice, distances, volumes, ejection fraction."""
     from pipelines.core.manifest import write_manifest
-    from pipelines.datasets.label_convention import parse_values
+    from pipelines.datasets.loading import parse_values
     from pipelines.datasets.prepare import section_records
     from pipelines.evaluation.comparison import described_weights
     from pipelines.evaluation.segmentation import evaluate as evaluate_volumes
-    from pipelines.models.weights_sidecar import seen_note
+    from pipelines.models.weights import seen_note
     from pipelines.reporting.results.evaluation import accuracy_table, agreement_table
     from pipelines.reporting.terminal import render
 
@@ -159,8 +159,8 @@ def segment(
     from pipelines.core.cardiac_figures import PatientFacts, Sex
     from pipelines.inference.segment import StudyOptions
     from pipelines.inference.segment import segment as segment_studies
+    from pipelines.reporting.document import read_language
     from pipelines.reporting.html import require_pdf
-    from pipelines.reporting.language import read_language
     from pipelines.reporting.study_page import write_study_page
     from pipelines.reporting.terminal import study_tables, warning_lines
 
@@ -194,8 +194,7 @@ def segment(
 
 def _known_bundle(bundle: Path | None, trusted: bool) -> Path:
     """The bundle that a command was given, vouched for if it says so; the package's own without one."""
-    from pipelines.models.bundle import ACDC_BUNDLE
-    from pipelines.models.trust import trust
+    from pipelines.models.bundle import ACDC_BUNDLE, trust
 
     if bundle is None:
         return ACDC_BUNDLE
@@ -216,7 +215,7 @@ def _predictor(
     precision: str = "auto",
 ) -> "Predictor":
     from pipelines.models.bundle import NETWORKS
-    from pipelines.models.predictor import Predictor
+    from pipelines.models.heart import Predictor
 
     names = NETWORKS if ensemble else network
     return Predictor.load(

@@ -44,7 +44,7 @@ def interact_benchmark(
     from pipelines.datasets.prepare import section_records
     from pipelines.interaction import benchmark
     from pipelines.interaction.corrector import Corrector
-    from pipelines.models.predictor import Predictor
+    from pipelines.models.heart import Predictor
     from pipelines.reporting.results.interaction import interaction_table, write_plot
     from pipelines.reporting.terminal import render
 

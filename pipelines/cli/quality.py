@@ -22,8 +22,8 @@ from pipelines.core.errors import ConfigError
 from pipelines.core.progress import progress_bar
 
 if TYPE_CHECKING:
-    from pipelines.quality.judge import Judge
     from pipelines.quality.measure import Measured
+    from pipelines.quality.model import Judge
 
 Datalist = Annotated[Path, typer.Argument(help="Folder of 'thorax prepare', or its datalist.")]
 Partner = Annotated[AcdcNetwork | None, typer.Option(help="Second network, whose agreement counts too.")]
@@ -149,7 +149,7 @@ def judge_for(
     Raises:
         ConfigError: If `thorough` is asked for and cannot be, or a quality model is damaged.
     """
-    from pipelines.quality.judge import Judge
+    from pipelines.quality.model import Judge
 
     if not several:
         return Judge.load(network, weights=weights, thorough=thorough, device=device, bundle=bundle)
@@ -176,7 +176,7 @@ def _measured(
 ) -> tuple[list["Measured"], dict[str, object]]:
     from pipelines.core.files import output_folder
     from pipelines.datasets.prepare import read_datalist, select
-    from pipelines.models.predictor import Predictor
+    from pipelines.models.heart import Predictor
     from pipelines.quality.measure import measure_images, read_measured
     from pipelines.quality.study import MASKS_NAME
 

@@ -7,8 +7,7 @@ import typer
 
 from pipelines.cli.options import console, say
 from pipelines.core.errors import ConfigError
-from pipelines.reporting.document import Format
-from pipelines.reporting.language import DEFAULT
+from pipelines.reporting.document import DEFAULT, Format
 
 ANY_WORDS: Final[dict[str, Any]] = {"allow_extra_args": True, "ignore_unknown_options": True}
 

@@ -68,8 +68,8 @@ def trust(
     ] = False,
 ) -> None:
     """Vouch for the configs and scripts of a bundle, which can run code."""
-    from pipelines.models.trust import trust as trust_bundle
-    from pipelines.models.trust import trusted_file
+    from pipelines.models.bundle import trust as trust_bundle
+    from pipelines.models.bundle import trusted_file
 
     for file in trust_bundle(bundle, always=always):
         say(f"trusted {file}")

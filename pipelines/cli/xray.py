@@ -21,7 +21,7 @@ from pipelines.core.errors import ConfigError
 from pipelines.core.progress import progress_bar
 
 if TYPE_CHECKING:
-    from pipelines.models.classifier import XrayModel
+    from pipelines.models.xray import XrayModel
 
 Method = Literal["integrated_gradients", "grad_cam", "occlusion"]
 Threshold = Annotated[
@@ -109,7 +109,7 @@ def explain_radiographs(
 ) -> None:
     """Show which pixels spoke for pneumonia, and which against it."""
     from pipelines.explanation.explain import explain as explain_images
-    from pipelines.models.classifier import Classifier
+    from pipelines.models.xray import Classifier
 
     classifier = Classifier.load(network, weights=weights, threshold=threshold, device=device)
     with progress_bar("Explaining", console) as tell:
@@ -137,8 +137,8 @@ def evaluate_radiographs(
     from pipelines.evaluation.classification import evaluate_xray as evaluate_images
     from pipelines.evaluation.comparison import described_weights
     from pipelines.models.bundle import XRAY_BUNDLE
-    from pipelines.models.classifier import Classifier
-    from pipelines.models.weights_sidecar import seen_note
+    from pipelines.models.weights import seen_note
+    from pipelines.models.xray import Classifier
     from pipelines.reporting.results.classification import scores_table
     from pipelines.reporting.terminal import render
 
@@ -178,7 +178,7 @@ def study_explanations(
 ) -> None:
     """Explain wrong and right images of an evaluation, and check that the explanations can be trusted."""
     from pipelines.explanation.study import STUDY_NAME, study_explanations
-    from pipelines.models.classifier import Classifier
+    from pipelines.models.xray import Classifier
 
     classifier = Classifier.load(network, weights=weights, device="cpu")
     with progress_bar("Explaining", console) as tell:
@@ -229,8 +229,7 @@ def quantize(
 def _xray_model(
     network: str, model: str, *, weights: Path | None, threshold: float | None, device: str
 ) -> "XrayModel":
-    from pipelines.models.classifier import Classifier
-    from pipelines.models.int8 import Int8Classifier
+    from pipelines.models.xray import Classifier, Int8Classifier
 
     if model == "int8":
         if device not in ("auto", "cpu"):

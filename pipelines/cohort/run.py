@@ -12,14 +12,13 @@ from typing import Any, Final
 import pyarrow as pa
 
 from pipelines.cohort.listing import CohortStudy, list_studies
-from pipelines.cohort.model import ModelSource
 from pipelines.cohort.results import forget_failed, read_results, write_results
-from pipelines.cohort.worker import BEGUN_NAME, MASKS_NAME, CohortWorker, Task, attempts_of
+from pipelines.cohort.worker import BEGUN_NAME, MASKS_NAME, CohortWorker, ModelSource, Task, attempts_of
 from pipelines.core.errors import ConfigError, OutputError, cause
 from pipelines.core.files import only_one, output_folder, write_csv, write_json
+from pipelines.core.install import ray_session
 from pipelines.core.manifest import write_manifest
 from pipelines.core.progress import Progress
-from pipelines.core.ray_session import ray_session
 from pipelines.core.records import Problem
 
 COHORT_NAME: Final = "cohort.json"

@@ -59,7 +59,7 @@ HEART: Final = Task(
     helpers=("corrector",),
     datalist_kind="volumes",
     scores=("mean_dice", "dice_lv"),
-    model="pipelines.models.predictor:Predictor",
+    model="pipelines.models.heart:Predictor",
     records="pipelines.datasets.prepare:section_records",
     evaluate="pipelines.evaluation.segmentation:evaluate",
     check_int8="pipelines.models.engines:check_int8",
@@ -72,10 +72,10 @@ XRAY: Final = Task(
     datalist_kind="images",
     scores=("auroc", "accuracy"),
     keeps_settings=True,
-    model="pipelines.models.classifier:Classifier",
+    model="pipelines.models.xray:Classifier",
     records="pipelines.datasets.prepare_xray:section_records",
     evaluate="pipelines.evaluation.classification:evaluate_xray",
-    check_int8="pipelines.models.int8:check_int8_classifier",
+    check_int8="pipelines.models.xray:check_int8_classifier",
 )
 
 TASKS: Final = (HEART, XRAY)

@@ -12,7 +12,7 @@ from pipelines.core.cardiac_figures import PatientFacts
 from pipelines.core.errors import DataError
 from pipelines.core.records import Dataset, PatientRecord, Phase, Problem, VolumeRecord
 from pipelines.core.volume import read_grid
-from pipelines.datasets.gather import check_root, gather
+from pipelines.datasets.loading import check_root, gather
 
 PARTS = ("training", "testing")
 

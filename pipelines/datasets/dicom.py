@@ -1,9 +1,4 @@
-"""Short-axis cine series in DICOM, read into one volume with nibabel's geometry.
-
-References:
-    DICOM PS3.3 C.7.6.2, image plane module (position, orientation, spacing),
-    https://dicom.nema.org/medical/dicom/current/output/chtml/part03/sect_C.7.6.2.html
-"""
+"""Short-axis cine series in DICOM, read into one volume with nibabel's geometry."""
 
 import itertools
 import re
@@ -20,7 +15,7 @@ from scipy import ndimage
 
 from pipelines.core.errors import DataError
 from pipelines.core.volume import Volume
-from pipelines.datasets.dicom_file import DicomImage, decode, read_dataset, read_images
+from pipelines.datasets.dicom_file import DicomImage, decode, read_dataset, read_header, read_images
 from pipelines.datasets.dicom_series import (
     FEWEST_FRAMES,
     SAME_DIRECTION,
@@ -563,3 +558,45 @@ def _doubts(image: DicomImage) -> list[str]:
     if not any(part in image.body_part.upper() for part in HEART_PARTS) and image.body_part:
         doubts.append(f"its body part is {image.body_part}: not a heart?")
     return doubts
+
+
+@dataclass(frozen=True, slots=True)
+class DicomSource:
+    """One frame of a short-axis series, without a label.
+
+    Attributes:
+        files: The frame's file of each slice.
+    """
+
+    files: tuple[Path, ...]
+
+    def read_image(self) -> Volume:
+        """Image `(X, Y, Z)`, float32, slices from the lowest along their normal.
+
+        Raises:
+            DataError: As for `read_series`.
+        """
+        return read_series(self.files)[0]
+
+    def read_label(self) -> Volume | None:
+        """None: there is no label."""
+        return None
+
+
+def dicom_spacing_mm(slices: list[list[Path]]) -> tuple[float, float, float]:
+    """`(dx, dy, dz)` in mm of an ordered series from headers; dz is 0 if one slice does not tell it.
+
+    Args:
+        slices: Files by slice and frame, as from `order_series`.
+    """
+    first = read_header(slices[0][0])
+    row_gap, column_gap = (float(value) for value in first.PixelSpacing)
+    if len(slices) == 1:
+        return column_gap, row_gap, float(first.get("SliceThickness") or 0.0)
+    last = read_header(slices[-1][0])
+    away = [
+        float(b) - float(a)
+        for a, b in zip(first.ImagePositionPatient, last.ImagePositionPatient, strict=True)
+    ]
+    length = sum(step * step for step in away) ** 0.5
+    return column_gap, row_gap, length / (len(slices) - 1)

@@ -15,11 +15,17 @@ from pipelines.core.errors import ConfigError, DataError
 from pipelines.core.files import output_folder, write_json
 from pipelines.core.progress import Progress
 from pipelines.core.records import Problem
-from pipelines.datasets.chest_xray import Finding, XrayRecord, read_chest_xray
 from pipelines.datasets.duplicates import joined, near_duplicates, pixel_hash, thumbnail
-from pipelines.datasets.prepare import DATALIST_NAME, Section, fingerprint, is_datalist, read_datalist
-from pipelines.datasets.split import split_by_fraction, split_hash
-from pipelines.datasets.xray_image import MOST_COLOURFUL, read_xray
+from pipelines.datasets.prepare import (
+    DATALIST_NAME,
+    Section,
+    fingerprint,
+    is_datalist,
+    read_datalist,
+    split_by_fraction,
+    split_hash,
+)
+from pipelines.datasets.xray_image import MOST_COLOURFUL, Finding, XrayRecord, read_chest_xray, read_xray
 
 SplitBy = Literal["patient", "image"]
 

@@ -109,7 +109,7 @@ READERS: Final = {
                 "mr_test/mr_test_2001_image.nii.gz"
             ),
             reference="https://doi.org/10.1016/j.media.2016.02.006",
-            function="pipelines.datasets.mmwhs:read_mmwhs_mr",
+            function="pipelines.datasets.nifti_releases:read_mmwhs_mr",
         ),
         Reader(
             name="mmwhs-ct",
@@ -124,7 +124,7 @@ READERS: Final = {
                 "ct_test1/ct_test_2001_image.nii.gz"
             ),
             reference="https://doi.org/10.1016/j.media.2016.02.006",
-            function="pipelines.datasets.mmwhs:read_mmwhs_ct",
+            function="pipelines.datasets.nifti_releases:read_mmwhs_ct",
         ),
         Reader(
             name="hvsmr",
@@ -142,7 +142,7 @@ READERS: Final = {
                 "Ground truth/training_sa_crop_pat0-label.nii.gz (not read)"
             ),
             reference="https://doi.org/10.1007/978-3-319-24574-4_10",
-            function="pipelines.datasets.hvsmr:read_hvsmr",
+            function="pipelines.datasets.nifti_releases:read_hvsmr",
         ),
         Reader(
             name="hvsmr2",
@@ -156,7 +156,7 @@ READERS: Final = {
             licence="as stated on figshare",
             layout="cropped/pat0_cropped.nii.gz\ncropped/pat0_cropped_seg.nii.gz",
             reference="https://doi.org/10.1038/s41597-024-03469-9",
-            function="pipelines.datasets.hvsmr:read_hvsmr2",
+            function="pipelines.datasets.nifti_releases:read_hvsmr2",
         ),
         Reader(
             name="ukbb",
@@ -202,7 +202,7 @@ READERS: Final = {
                 "Training/Unlabeled/..., Validation/..., Testing/..."
             ),
             reference="https://doi.org/10.1109/TMI.2021.3090082",
-            function="pipelines.datasets.mnms:read_mnms",
+            function="pipelines.datasets.nifti_releases:read_mnms",
         ),
         Reader(
             name="mscmr-bssfp",
@@ -213,7 +213,7 @@ READERS: Final = {
             licence="agreement with the organisers",
             layout="patient1_C0.nii.gz\npatient1_C0_manual.nii.gz (folders may be any)",
             reference="https://doi.org/10.1109/TPAMI.2018.2869576",
-            function="pipelines.datasets.mscmr:read_mscmr_bssfp",
+            function="pipelines.datasets.nifti_releases:read_mscmr_bssfp",
         ),
         Reader(
             name="mscmr-t2",
@@ -224,7 +224,7 @@ READERS: Final = {
             licence="agreement with the organisers",
             layout="patient1_T2.nii.gz\npatient1_T2_manual.nii.gz (folders may be any)",
             reference="https://doi.org/10.1109/TPAMI.2018.2869576",
-            function="pipelines.datasets.mscmr:read_mscmr_t2",
+            function="pipelines.datasets.nifti_releases:read_mscmr_t2",
         ),
         Reader(
             name="mscmr-lge",
@@ -235,7 +235,7 @@ READERS: Final = {
             licence="agreement with the organisers",
             layout="patient1_LGE.nii.gz\npatient1_LGE_manual.nii.gz (folders may be any)",
             reference="https://doi.org/10.1109/TPAMI.2018.2869576",
-            function="pipelines.datasets.mscmr:read_mscmr_lge",
+            function="pipelines.datasets.nifti_releases:read_mscmr_lge",
         ),
     )
 }

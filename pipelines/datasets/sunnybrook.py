@@ -35,9 +35,8 @@ from pipelines.core.errors import DataError, cause
 from pipelines.core.labels import UNLABELLED, AcdcLabel
 from pipelines.core.records import Dataset, PatientRecord, Phase, Problem, VolumeRecord
 from pipelines.core.volume import Volume
-from pipelines.datasets.dicom import order_series
-from pipelines.datasets.dicom_source import DicomSource, dicom_spacing_mm
-from pipelines.datasets.gather import check_root, gather
+from pipelines.datasets.dicom import DicomSource, dicom_spacing_mm, order_series
+from pipelines.datasets.loading import check_root, gather
 
 INNER, OUTER = "icontour", "ocontour"
 TABLE_NAME: Final = "scd_patientdata.csv"

@@ -23,11 +23,9 @@ from pipelines.core.errors import DataError
 from pipelines.core.labels import AcdcLabel
 from pipelines.core.records import Dataset, PatientRecord, Phase, Problem, VolumeRecord
 from pipelines.core.volume import read_grid, read_values
-from pipelines.datasets.dicom import order_series
+from pipelines.datasets.dicom import DicomSource, dicom_spacing_mm, order_series
 from pipelines.datasets.dicom_file import is_dicom, read_header
-from pipelines.datasets.dicom_source import DicomSource, dicom_spacing_mm
-from pipelines.datasets.gather import check_root, gather
-from pipelines.datasets.loading import NiftiSource
+from pipelines.datasets.loading import NiftiSource, check_root, gather
 
 VALUES: Final = {1: AcdcLabel.LV, 2: AcdcLabel.MYO, 3: AcdcLabel.RV}
 """Meaning of the label values of `ukbb_cardiac`."""

@@ -1,13 +1,10 @@
-"""Reading one radiograph: a picture (JPEG, PNG, TIFF, BMP, WebP) or DICOM into a grey image.
+"""Reading radiographs: a picture or DICOM, and folders with `NORMAL/` and `PNEUMONIA/`."""
 
-References:
-    EXIF orientation: CIPA DC-008, tag 0x0112. Padding, window and view: DICOM PS3.3 C.7.5.1.1.2 (Pixel
-    Padding Value), C.11.2 (VOI LUT) and C.8.11.1 (DX Anatomy Imaged, View Position).
-"""
-
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +14,7 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from pydicom.pixel_data_handlers.util import apply_modality_lut, apply_voi_lut
 
 from pipelines.core.errors import DataError
+from pipelines.core.records import Problem
 from pipelines.datasets.dicom_file import UNREADABLE, decode, is_dicom, read_dataset
 
 SUFFIXES: Final = (".jpeg", ".jpg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".dcm", ".dicom")
@@ -232,3 +230,95 @@ def _beyond_gap(levels: npt.NDArray[Any]) -> int:
     is_border = (count <= BORDER_SHARE * LEVELS) & (levels[-1] - levels[1:] <= BORDER_NOISE * inside)
     found = np.flatnonzero(is_gap & (inside > 0) & (is_few | is_border))
     return int(count[found[0]]) if found.size else 0
+
+
+PNEUMONIA_NAME: Final = re.compile(r"(?P<patient>person\d+)_(?P<agent>bacteria|virus)_\d+")
+NORMAL_NAME: Final = re.compile(r"(?P<patient>(?:NORMAL2-)?IM-\d+)-\d+")
+
+
+class Finding(StrEnum):
+    """What a radiograph is filed under; the order is that of the classes 0 and 1."""
+
+    NORMAL = "NORMAL"
+    PNEUMONIA = "PNEUMONIA"
+
+
+def decide(probability: float, threshold: float) -> Finding:
+    """What a probability of pneumonia means at a threshold: from it on, pneumonia."""
+    return Finding.PNEUMONIA if probability >= threshold else Finding.NORMAL
+
+
+@dataclass(frozen=True, slots=True)
+class XrayRecord:
+    """One chest radiograph.
+
+    Attributes:
+        patient: Identifier from the file name, e.g. `"person123"`; the file's stem where the name tells none.
+        finding: Folder it lies in.
+        agent: `"bacteria"` or `"virus"` from the file name, `""` where it tells none.
+        image: Path of the image file.
+    """
+
+    patient: str
+    finding: Finding
+    agent: str
+    image: Path
+
+
+@dataclass(frozen=True, slots=True)
+class ChestXrayDataset:
+    """What a folder of radiographs holds.
+
+    Attributes:
+        records: Images by path.
+        problems: Files put aside, and names that tell no patient (these are kept).
+    """
+
+    records: list[XrayRecord]
+    problems: list[Problem]
+
+
+def read_chest_xray(root: Path) -> ChestXrayDataset:
+    """Images of all folders `NORMAL` and `PNEUMONIA` below a folder; pixels are not read.
+
+    Args:
+        root: Existing folder: a release with `train`, `test` and `val`, or any folder
+            with folders of these names at any depth.
+
+    Returns:
+        Images and problems. An image whose name tells no patient is a patient of its own.
+
+    Raises:
+        DataError: If there is no such folder, or images of one finding only.
+    """
+    if not root.is_dir():
+        raise DataError(f"expected a folder with NORMAL and PNEUMONIA below it, found nothing at {root}")
+    records: list[XrayRecord] = []
+    problems: list[Problem] = []
+    for finding in Finding:
+        for folder in sorted(path for path in root.rglob(finding.value) if path.is_dir()):
+            for path in sorted(path for path in folder.iterdir() if not path.name.startswith(".")):
+                if path.suffix.lower() not in SUFFIXES:
+                    reason = f"expected a name that ends in {', '.join(SUFFIXES)}, found {path.name}"
+                    problems.append(Problem(path.stem, path, reason))
+                    continue
+                record = read_name(path, finding)
+                if record.patient == path.stem:
+                    reason = (
+                        f"expected a patient in the name, found {path.name}; kept as a patient of its own"
+                    )
+                    problems.append(Problem(path.stem, path, reason))
+                records.append(record)
+    counts = {finding: sum(record.finding is finding for record in records) for finding in Finding}
+    if not all(counts.values()):
+        found = ", ".join(f"{count} in {finding}" for finding, count in counts.items())
+        raise DataError(f"expected images in NORMAL and in PNEUMONIA below {root}, found {found}")
+    return ChestXrayDataset(records, problems)
+
+
+def read_name(path: Path, finding: Finding) -> XrayRecord:
+    """Record of an image from its name and the folder it is filed under."""
+    match = PNEUMONIA_NAME.match(path.name) or NORMAL_NAME.match(path.name)
+    if match is None:
+        return XrayRecord(path.stem, finding, "", path)
+    return XrayRecord(match["patient"], finding, match.groupdict().get("agent") or "", path)

@@ -15,13 +15,12 @@ from pipelines.core.errors import ConfigError, DataError, cause
 from pipelines.core.files import output_folder, write_csv, write_json
 from pipelines.core.progress import Progress
 from pipelines.core.records import Problem
-from pipelines.datasets.chest_xray import Finding, XrayRecord, decide, read_chest_xray
 from pipelines.datasets.duplicates import pixel_hash
-from pipelines.datasets.xray_image import read_xray
+from pipelines.datasets.xray_image import Finding, XrayRecord, decide, read_chest_xray, read_xray
 from pipelines.evaluation.segmentation import NOTHING_KNOWN
 from pipelines.evaluation.statistics import RESAMPLES, bootstrap_weights, percentile_interval
 from pipelines.figures.xray_figures import write_figures
-from pipelines.models.classifier import XrayModel
+from pipelines.models.xray import XrayModel
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]

@@ -41,8 +41,7 @@ from pipelines.evaluation.statistics import (
     rank_stability,
 )
 from pipelines.models.bundle import ACDC_BUNDLE, NETWORKS, device_settings, load_config
-from pipelines.models.member import Member
-from pipelines.models.predictor import Predictor
+from pipelines.models.heart import Member, Predictor
 
 METRICS_NAME: Final = "metrics.json"
 LOCK_NAME: Final = "running"

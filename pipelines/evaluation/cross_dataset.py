@@ -20,7 +20,7 @@ from pipelines.core.labels import FOREGROUND, LABEL_NAMES
 from pipelines.core.progress import Progress
 from pipelines.core.records import PatientRecord
 from pipelines.datasets.phantom.cohort import write_phantom_cohort
-from pipelines.datasets.phantom.contrast import CONTRASTS
+from pipelines.datasets.phantom.image import CONTRASTS
 from pipelines.datasets.prepare import DATALIST_NAME, fingerprint, patient_records, read_datalist, select
 from pipelines.datasets.readers import find_reader, read_dataset
 from pipelines.evaluation.segmentation import VolumePredictor, evaluate

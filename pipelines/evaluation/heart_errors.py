@@ -341,7 +341,7 @@ FLIPS: Final = ((), (0,), (1,), (0, 1))
 
 
 class ProbabilityPredictor(Protocol):
-    """Anything that gives probabilities, e.g. `pipelines.models.predictor.Predictor`."""
+    """Anything that gives probabilities, e.g. `pipelines.models.heart.Predictor`."""
 
     def probabilities(self, volume: Volume) -> Map:
         """`(4, X, Y, Z)` on the volume's own grid, all zero where the network does not see."""
@@ -456,7 +456,7 @@ def heart_band(truth: IntArray, prediction: IntArray, spacing_mm: Spacing) -> np
 
 
 class HeartPredictor(VolumePredictor, ProbabilityPredictor, Protocol):
-    """Segments volumes and tells its probabilities, e.g. `pipelines.models.predictor.Predictor`."""
+    """Segments volumes and tells its probabilities, e.g. `pipelines.models.heart.Predictor`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,9 +30,8 @@ from pipelines.core.progress import Progress
 from pipelines.core.records import PatientRecord, Phase, Problem, VolumeRecord
 from pipelines.core.volume import Volume, check_same_grid, read_label, read_volume, slices_last, write_label
 from pipelines.core.wall import find_rings
-from pipelines.datasets.copies import image_hash
-from pipelines.datasets.label_convention import LabelValues
-from pipelines.datasets.loading import load_pair, with_values, without_unlabelled
+from pipelines.datasets.duplicates import image_hash
+from pipelines.datasets.loading import LabelValues, load_pair, with_values, without_unlabelled
 from pipelines.datasets.readers import read_dataset
 from pipelines.evaluation.statistics import (
     RESAMPLES,
@@ -470,7 +469,7 @@ class SegmentedVolume(Protocol):
 
 
 class VolumePredictor(Protocol):
-    """Anything that segments a volume, e.g. `pipelines.models.predictor.Predictor`."""
+    """Anything that segments a volume, e.g. `pipelines.models.heart.Predictor`."""
 
     def predict(self, volume: Volume) -> SegmentedVolume:
         """Label map of a 3-D volume."""

@@ -13,8 +13,7 @@ from scipy.stats import fisher_exact
 from skimage.transform import resize
 
 from pipelines.core.progress import Progress
-from pipelines.datasets.chest_xray import Finding
-from pipelines.datasets.xray_image import read_xray
+from pipelines.datasets.xray_image import Finding, read_xray
 from pipelines.evaluation.statistics import bootstrap_weights, percentile_interval
 
 Pixels = npt.NDArray[np.float32]

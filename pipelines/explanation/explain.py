@@ -1,21 +1,171 @@
-"""Explains decisions: an overlay and a row in a table for each radiograph."""
+"""Explain decisions on radiographs: heat maps, overlays, and a row in a table for each."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
+import numpy.typing as npt
+import torch
+from captum.attr import IntegratedGradients, LayerGradCam, Occlusion
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from torch import Tensor, nn
+from torch.nn import functional as F
 
-from pipelines.core.errors import DataError
+from pipelines.core.errors import ConfigError, DataError
 from pipelines.core.files import atomic_path, output_folder, write_csv
 from pipelines.core.progress import Progress
 from pipelines.core.records import Problem
-from pipelines.explanation.heat_map import HeatMap, Method, heat_map
 from pipelines.inference.classify import find_xrays, read_each
-from pipelines.models.classifier import Classifier, Pixels
+from pipelines.models.xray import Classifier, Pixels
+
+Method = Literal["integrated_gradients", "grad_cam", "occlusion"]
+Baseline = Literal["black", "mean", "blurred"]
+
+STEPS: Final = (32, 64, 128, 256)
+"""Steps of the path that are tried until the completeness error is small."""
+
+SMALL_ERROR: Final = 0.05
+"""Completeness error, relative to the change of the score, at which no more steps are taken."""
+
+PARALLEL_STEPS: Final = 8
+"""Points of the path that go through the network at a time: more only cost memory."""
+
+WINDOWS: Final = 7
+"""Squares that occlusion covers side by side; they move by half of their side."""
+
+BLUR: Final = 8
+"""Factor by which the blurred baseline is shrunk and enlarged."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeatMap:
+    """Attribution of a decision to the pixels of an image.
+
+    Attributes:
+        values: `(H, W)` float32 on the image's own grid; above 0 speaks for pneumonia, below
+            against it, in logits. Integrated Gradients add up to the change of the score.
+        score: Logit of pneumonia minus that of normal.
+        baseline_score: The same of the baseline, None where the method has none.
+        completeness_error: How far the sum of the attribution is from the change of the score,
+            relative to it; None where the method does not promise it.
+        steps: Steps of the path, None where there is none.
+    """
+
+    values: npt.NDArray[np.float32]
+    score: float
+    baseline_score: float | None = None
+    completeness_error: float | None = None
+    steps: int | None = None
+
+
+def heat_map(
+    image: Pixels,
+    method: Method = "integrated_gradients",
+    *,
+    classifier: Classifier,
+    baseline: Baseline = "black",
+    steps: int | None = None,
+) -> HeatMap:
+    """Signed attribution of the score for pneumonia on the image's own grid.
+
+    Args:
+        image: `(H, W)` grey values, 0 black to 1 white.
+        method: Integrated Gradients, Grad-CAM of the last stage, or occlusion by the baseline's grey.
+        classifier: Network whose decision is explained; gradients are taken in float32.
+        baseline: What "no information" looks like: a black, a mean grey, or a blurred image.
+        steps: Steps of the path of Integrated Gradients; by default as many of `STEPS` as the
+            completeness error asks for.
+
+    Raises:
+        ConfigError: If the method or baseline is unknown, or steps are below 1.
+    """
+    if method not in get_args(Method) or baseline not in get_args(Baseline):
+        raise ConfigError(
+            f"expected a method among {', '.join(get_args(Method))} and a baseline among "
+            f"{', '.join(get_args(Baseline))}, found {method!r} and {baseline!r}"
+        )
+    if steps is not None and steps < 1:
+        raise ConfigError(f"expected at least 1 step, found {steps}")
+    grey = classifier.resize(torch.from_numpy(np.ascontiguousarray(image))[None])
+    grey = torch.as_tensor(grey)[None].as_subclass(Tensor).to(classifier.device)
+    start = baseline_of(grey, baseline)
+    model = _Score(classifier)
+    with torch.no_grad():
+        score, first = float(model(grey)), float(model(start))
+    if method == "integrated_gradients":
+        values, used = _integrate(model, grey, start, score - first, steps)
+        error = abs(float(values.sum()) - (score - first)) / max(abs(score - first), 1e-6)
+        return HeatMap(_on_grid(values, image.shape), score, first, error, used)
+    if method == "grad_cam":
+        pooling = next(
+            part for name, part in classifier.module.named_children() if name in ("avgpool", "global_pool")
+        )
+        values = LayerGradCam(model, pooling).attribute(
+            grey, attribute_to_layer_input=True, relu_attributions=False
+        )
+        values = F.interpolate(values, grey.shape[2:], mode="bilinear", align_corners=False)
+        return HeatMap(_on_grid(values, image.shape), score)
+    window = [max(2, length // WINDOWS) for length in grey.shape[2:]]
+    with torch.no_grad():
+        values = Occlusion(model).attribute(
+            grey,
+            sliding_window_shapes=(1, *window),
+            strides=(1, *(length // 2 for length in window)),
+            baselines=start,
+            perturbations_per_eval=PARALLEL_STEPS,
+        )
+    return HeatMap(_on_grid(values, image.shape), score, first)
+
+
+class _Score(nn.Module):
+    """Logit of pneumonia minus that of normal of a grey image `(B, 1, H, W)`, `(B,)`."""
+
+    def __init__(self, classifier: Classifier) -> None:
+        super().__init__()
+        self.module: nn.Module = classifier.module
+        self.to_input: Callable[[Tensor], Tensor] = classifier.to_input
+
+    def forward(self, grey: Tensor) -> Tensor:
+        logits = self.module(self.to_input(grey))
+        difference: Tensor = logits[:, 1] - logits[:, 0]
+        return difference
+
+
+def baseline_of(grey: Tensor, kind: Baseline) -> Tensor:
+    """What "no information" looks like for grey images `(B, 1, H, W)`, of the same shape."""
+    if kind == "black":
+        return torch.zeros_like(grey)
+    if kind == "mean":
+        return torch.full_like(grey, float(grey.mean()))
+    small = F.interpolate(grey, scale_factor=1 / BLUR, mode="area")
+    return F.interpolate(small, grey.shape[2:], mode="bilinear", align_corners=False)
+
+
+def _integrate(
+    model: _Score, grey: Tensor, start: Tensor, change: float, steps: int | None
+) -> tuple[Tensor, int]:
+    gradients = IntegratedGradients(model)
+    for count in (steps,) if steps else STEPS:
+        values = gradients.attribute(
+            grey, baselines=start, n_steps=count, internal_batch_size=PARALLEL_STEPS
+        ).detach()
+        if abs(float(values.sum()) - change) <= SMALL_ERROR * abs(change):
+            break
+    return values, count
+
+
+def _on_grid(values: Tensor, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    """`(H, W)` of the image from the network's grid; the sum stays but for interpolation at the borders."""
+    resized = F.interpolate(
+        values.detach().float(), (shape[0], shape[1]), mode="bilinear", align_corners=False
+    )
+    area = values.shape[2] * values.shape[3] / (shape[0] * shape[1])
+    found: npt.NDArray[np.float32] = (resized * area)[0, 0].cpu().numpy().astype(np.float32)
+    return found
+
 
 TABLE_NAME: Final = "explanations.csv"
 COLUMNS: Final = (

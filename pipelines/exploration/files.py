@@ -18,9 +18,8 @@ from pipelines.core.labels import FOREGROUND, LABEL_COLORS, AcdcLabel
 from pipelines.core.progress import Progress
 from pipelines.core.records import Dataset
 from pipelines.core.volume import Volume, slices_last
-from pipelines.datasets.chest_xray import Finding
 from pipelines.datasets.loading import load_image, load_label
-from pipelines.datasets.xray_image import read_xray
+from pipelines.datasets.xray_image import Finding, read_xray
 from pipelines.exploration.figures import survey_figures
 from pipelines.exploration.findings import Finding as Decision
 from pipelines.exploration.findings import (

@@ -20,9 +20,9 @@ from pipelines.core.plausibility import NAMES, STRAY_SHARE, check_indices, check
 from pipelines.core.progress import Progress
 from pipelines.core.records import Dataset, PatientRecord, Problem, VolumeRecord
 from pipelines.core.volume import Volume, check_same_grid, slices_last
-from pipelines.datasets.checks import check_patient
 from pipelines.datasets.duplicates import near_duplicates, pixel_hash, thumbnail
 from pipelines.datasets.loading import load_image, load_label
+from pipelines.datasets.prepare import check_patient
 
 MAD_OF_NORMAL: Final = 0.6745
 """Median absolute deviation of a normal distribution with SD 1."""

@@ -11,9 +11,8 @@ import numpy.typing as npt
 from pipelines.core.errors import DataError
 from pipelines.core.progress import Progress
 from pipelines.core.records import Problem
-from pipelines.datasets.chest_xray import XrayRecord, read_chest_xray
 from pipelines.datasets.duplicates import near_duplicates, pixel_hash, thumbnail
-from pipelines.datasets.xray_image import read_xray
+from pipelines.datasets.xray_image import XrayRecord, read_chest_xray, read_xray
 
 
 @dataclass(frozen=True, slots=True)

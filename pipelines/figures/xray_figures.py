@@ -11,7 +11,7 @@ from sklearn.calibration import CalibrationDisplay
 from sklearn.metrics import ConfusionMatrixDisplay, RocCurveDisplay
 from torch.utils.tensorboard import SummaryWriter
 
-from pipelines.datasets.chest_xray import Finding
+from pipelines.datasets.xray_image import Finding
 from pipelines.figures.style import panels, save_png
 
 SIDE_INCHES: Final = 4.2

@@ -10,11 +10,10 @@ from pipelines.core.errors import DataError
 from pipelines.core.files import output_folder, write_csv
 from pipelines.core.progress import Progress
 from pipelines.core.records import Problem
-from pipelines.datasets.chest_xray import Finding, decide
 from pipelines.datasets.dicom_file import is_dicom
-from pipelines.datasets.xray_image import SUFFIXES, XrayImage, read_xray
+from pipelines.datasets.xray_image import SUFFIXES, Finding, XrayImage, decide, read_xray
 from pipelines.datasets.xray_quality import quality_warnings
-from pipelines.models.classifier import XrayModel
+from pipelines.models.xray import XrayModel
 
 TABLE_NAME: Final = "classification.csv"
 COLUMNS: Final = ("image", "probability_pneumonia", "threshold", "decision", "warnings", "problem")

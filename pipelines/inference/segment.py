@@ -53,7 +53,7 @@ class MaskPredictor(Protocol):
 
 
 class MaskJudge(Protocol):
-    """Anything that predicts how good a mask is, e.g. `pipelines.quality.judge.Judge`."""
+    """Anything that predicts how good a mask is, e.g. `pipelines.quality.model.Judge`."""
 
     def judge(self, volume: Volume, prediction: Any, /) -> dict[str, float]:
         """Predicted Dice of `rv`, `myo` and `lv`, and their `mean`."""

@@ -21,8 +21,7 @@ from pipelines.datasets.loading import load_image
 from pipelines.datasets.prepare import load_or_prepare, patient_records, select, write_datalist
 from pipelines.evaluation.segmentation import MEAN, STRUCTURES, dice_coefficient, mean_dice
 from pipelines.models.bundle import ACDC_BUNDLE
-from pipelines.models.member import Member
-from pipelines.models.predictor import Predictor
+from pipelines.models.heart import Member, Predictor
 from pipelines.training.launch import train_network
 
 

@@ -18,8 +18,7 @@ from pipelines.core.stack_order import stack_order
 from pipelines.core.volume import Volume, slices_last
 from pipelines.interaction.clicks import Click, Mask
 from pipelines.models.bundle import ACDC_BUNDLE, CORRECTOR, device_settings
-from pipelines.models.member import Member, field_affine
-from pipelines.models.native_grid import to_native_box
+from pipelines.models.heart import Member, field_affine, to_native_box
 
 CLICK_SIGMA_PX: Final = 3.0
 """Standard deviation of the bell that stands for a click, pixels of the network's grid."""

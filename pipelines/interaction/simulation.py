@@ -21,11 +21,10 @@ from pipelines.datasets.prepare import DATALIST_NAME, fingerprint, load_or_prepa
 from pipelines.interaction.clicks import Mask, SliceError, largest_slice_error
 from pipelines.interaction.corrector import bell, input_channels
 from pipelines.models.bundle import ACDC_BUNDLE
-from pipelines.models.checkpoints import LAST_NAME
-from pipelines.models.predictor import Predictor
+from pipelines.models.heart import Predictor
+from pipelines.models.weights import LAST_NAME
 from pipelines.training.launch import train_network
-from pipelines.transforms.intensity import IntensityAugmentation
-from pipelines.transforms.spatial import SpatialAugmentation
+from pipelines.transforms.augment import IntensityAugmentation, SpatialAugmentation
 
 CORE_PX = 5
 """Width over which a class fades at its border before noise moves it, pixels."""

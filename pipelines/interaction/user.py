@@ -15,8 +15,7 @@ from pipelines.core.labels import AcdcLabel
 from pipelines.core.volume import read_label, read_volume
 from pipelines.interaction.clicks import Click, Mask, largest_error
 from pipelines.interaction.corrector import Correction, Corrector
-from pipelines.models.member import Member, Transform
-from pipelines.models.predictor import Predictor
+from pipelines.models.heart import Member, Predictor, Transform
 
 
 @dataclass(frozen=True, slots=True)

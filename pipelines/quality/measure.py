@@ -1,21 +1,177 @@
-"""Features and true Dice of labelled volumes, as they are and with faults put in."""
+"""Features and true Dice of labelled volumes, as they are and with faults of cardiac images."""
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
+import torch
+from monai.transforms import AdjustContrast, GaussianSmooth, GibbsNoise, RandBiasField, RandRicianNoise
 
-from pipelines.core.errors import DataError, cause
+from pipelines.core.errors import ConfigError, DataError, cause
 from pipelines.core.progress import Progress
-from pipelines.core.volume import check_same_grid, read_label, read_volume, write_label
+from pipelines.core.volume import Volume, check_same_grid, read_label, read_volume, slices_last, write_label
 from pipelines.evaluation.segmentation import MEAN, STRUCTURES, structure_dice
 from pipelines.interaction.simulation import mask_path
-from pipelines.models.predictor import Predictor
-from pipelines.quality.degradations import CLEAN, degrade, draw_fault
-from pipelines.quality.features import Features, partner_features, quick_features
+from pipelines.models.heart import Predictor
+from pipelines.quality.model import Features, partner_features, quick_features
+
+CLEAN: Final = "none"
+"""Name of the image as it is."""
+
+MILD, SEVERE = 0.15, 1.0
+"""Range of the strength that is drawn, a share of the strongest fault."""
+
+Image = npt.NDArray[np.float32]
+Labels = npt.NDArray[Any]
+
+
+def degrade(image: Volume, label: Volume, kind: str, strength: float, *, seed: int) -> tuple[Volume, Volume]:
+    """An image with one fault, and the label that is true of it.
+
+    Only slices that moved between breath-holds move the label: the heart is then elsewhere. The other
+    faults hide the heart and leave it where it is.
+
+    Args:
+        image: `(X, Y, Z)` float32.
+        label: `(X, Y, Z)` label map on the same grid.
+        kind: One of `KINDS`, or `CLEAN`.
+        strength: 0 to 1, share of the strongest fault.
+        seed: Seed of what is random in it.
+
+    Raises:
+        ConfigError: If the kind is unknown.
+    """
+    if kind == CLEAN:
+        return image, label
+    if kind not in KINDS:
+        raise ConfigError(f"expected a fault among {', '.join(KINDS)}, found {kind!r}")
+    stack, undo = slices_last(image)
+    labels, _ = slices_last(label)
+    generator = np.random.default_rng(seed)
+    low, high = np.percentile(stack.array, (0.5, 99.5))
+    scaled = ((stack.array - low) / max(float(high - low), 1e-6)).astype(np.float32)
+    pixels, truth = KINDS[kind](scaled, labels.array, strength, generator)
+    pixels = pixels.astype(np.float32)
+    return replace(image, array=undo(pixels)), replace(label, array=undo(truth))
+
+
+def draw_fault(generator: np.random.Generator) -> tuple[str, float]:
+    """A kind of `KINDS` and a strength between `MILD` and `SEVERE`."""
+    return str(generator.choice(list(KINDS))), float(generator.uniform(MILD, SEVERE))
+
+
+def _noise(
+    image: Image, label: Labels, strength: float, generator: np.random.Generator
+) -> tuple[Image, Labels]:
+    """Rician noise of up to 0.35 of the image's range."""
+    transform = RandRicianNoise(prob=1, std=0.35 * strength, sample_std=False)
+    return _by_monai(transform.set_random_state(_seed(generator)), image), label
+
+
+def _blur(
+    image: Image, label: Labels, strength: float, generator: np.random.Generator
+) -> tuple[Image, Labels]:
+    """Blur in plane with a standard deviation of up to 5 pixels, as by breathing."""
+    return _by_monai(GaussianSmooth((5 * strength, 5 * strength, 0.01)), image), label
+
+
+def _bias(
+    image: Image, label: Labels, strength: float, generator: np.random.Generator
+) -> tuple[Image, Labels]:
+    """Uneven sensitivity of the coils: the exponential of a polynomial of third degree."""
+    reach = 1.2 * strength
+    transform = RandBiasField(prob=1, degree=3, coeff_range=(-reach, reach))
+    return _by_monai(transform.set_random_state(_seed(generator)), image), label
+
+
+def _contrast(
+    image: Image, label: Labels, strength: float, generator: np.random.Generator
+) -> tuple[Image, Labels]:
+    """Gamma of up to 6, or its inverse: dark or washed-out blood."""
+    gamma = (1 + 5 * strength) ** generator.choice((-1, 1))
+    return _by_monai(AdjustContrast(gamma=float(gamma)), image), label
+
+
+def _gibbs(
+    image: Image, label: Labels, strength: float, generator: np.random.Generator
+) -> tuple[Image, Labels]:
+    """Ringing of too few lines of k-space."""
+    transform = GibbsNoise(alpha=0.6 + 0.38 * strength)
+    slices = [_by_monai(transform, image[:, :, z]) for z in range(image.shape[2])]
+    return np.stack(slices, axis=2), label
+
+
+def _ghosts(
+    image: Image, label: Labels, strength: float, generator: np.random.Generator
+) -> tuple[Image, Labels]:
+    """Copies of the body along one axis, of up to the image's own strength: gating failed."""
+    axis, copies = int(generator.integers(2)), int(generator.integers(2, 6))
+    step = image.shape[axis] // copies
+    ghosts = sum(np.roll(image, number * step, axis=axis) for number in range(1, copies)) / (copies - 1)
+    return (image + strength * ghosts).astype(np.float32), label
+
+
+def _moved_slices(
+    image: Image, label: Labels, strength: float, generator: np.random.Generator
+) -> tuple[Image, Labels]:
+    """Every slice by itself up to 20 pixels off, with its label: breath was held differently."""
+    reach = 20 * strength
+    image, label = image.copy(), label.copy()
+    for z in range(image.shape[2]):
+        move = np.rint(generator.uniform(-reach, reach, 2)).astype(int)
+        image[:, :, z] = np.roll(image[:, :, z], tuple(move), axis=(0, 1))
+        label[:, :, z] = np.roll(label[:, :, z], tuple(move), axis=(0, 1))
+    return image, label
+
+
+def _lost_slices(
+    image: Image, label: Labels, strength: float, generator: np.random.Generator
+) -> tuple[Image, Labels]:
+    """Up to 60% of the slices without signal."""
+    count = max(1, round(0.6 * strength * image.shape[2]))
+    image = image.copy()
+    image[:, :, generator.choice(image.shape[2], count, replace=False)] = 0
+    return image, label
+
+
+def _void(
+    image: Image, label: Labels, strength: float, generator: np.random.Generator
+) -> tuple[Image, Labels]:
+    """A dark spot at the heart of up to a fifth of the image's side, as by metal."""
+    middle = np.argwhere(label > 0).mean(axis=0)[:2] if (label > 0).any() else np.array(image.shape[:2]) / 2
+    radius = 0.2 * strength * min(image.shape[:2])
+    x, y = np.ogrid[: image.shape[0], : image.shape[1]]
+    offset = generator.uniform(-15, 15, 2)
+    distance = np.hypot(x - middle[0] - offset[0], y - middle[1] - offset[1])
+    return image * (1 - np.exp(-((distance / max(radius, 1)) ** 4)))[:, :, None], label
+
+
+KINDS: Final[dict[str, Callable[[Image, Labels, float, np.random.Generator], tuple[Image, Labels]]]] = {
+    "noise": _noise,
+    "blur": _blur,
+    "bias field": _bias,
+    "contrast": _contrast,
+    "ringing": _gibbs,
+    "ghosts": _ghosts,
+    "moved slices": _moved_slices,
+    "lost slices": _lost_slices,
+    "signal void": _void,
+}
+"""The faults by name."""
+
+
+def _by_monai(transform: Callable[[torch.Tensor], torch.Tensor], image: Image) -> Image:
+    tensor = transform(torch.from_numpy(np.ascontiguousarray(image))[None])[0]
+    return np.asarray(tensor, dtype=np.float32)
+
+
+def _seed(generator: np.random.Generator) -> int:
+    return int(generator.integers(2**31))
+
 
 FAULTS: Final = 2
 """Images with a fault that are made of each volume."""

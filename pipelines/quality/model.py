@@ -1,17 +1,107 @@
-"""The quality score: a linear model from features of a segmentation to its Dice, kept as plain JSON."""
+"""The quality score: features of a segmentation, and a linear model from them to its Dice."""
 
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from pipelines.core.errors import ConfigError, cause
 from pipelines.core.files import write_json
-from pipelines.evaluation.segmentation import MEAN, STRUCTURES
-from pipelines.quality.features import Features, feature_key
+from pipelines.core.indices import structure_volume_ml
+from pipelines.core.labels import FOREGROUND, LABEL_NAMES, AcdcLabel
+from pipelines.core.plausibility import check_mask
+from pipelines.core.volume import Volume, slices_last
+from pipelines.evaluation.segmentation import MEAN, STRUCTURES, dice_coefficient
+from pipelines.models.bundle import ACDC_BUNDLE, load_config
+from pipelines.models.heart import Prediction, Predictor
+
+Mask = npt.NDArray[np.uint8]
+
+QUICK: Final = ("certainty", "warnings", "neighbours", "log_ml")
+"""Features of a prediction alone; they cost no further pass through a network."""
+
+THOROUGH: Final = (*QUICK, "partner")
+"""With the agreement with a second network."""
+
+SMALLEST_ML: Final = 0.1
+"""A structure below this counts as this large, so that an absent one has a logarithm, mL."""
+
+Features = dict[str, float]
+"""Features by `feature_key`."""
+
+
+def feature_key(feature: str, structure: str) -> str:
+    """Name of a feature of a structure, e.g. `"partner_lv"`."""
+    return f"{feature}_{structure}"
+
+
+def quick_features(prediction: Prediction, volume: Volume) -> Features:
+    """Features of a prediction alone, for each structure.
+
+    Args:
+        prediction: Of `volume`, with its certainty.
+        volume: The image `(X, Y, Z)` that was segmented.
+
+    Returns:
+        By `feature_key`: `certainty`, the Dice that the probabilities promise; `warnings`, number of
+        plausibility warnings about the whole mask; `neighbours`, mean Dice of neighbouring slices;
+        `log_ml`, natural logarithm of the volume in mL.
+    """
+    label, _ = slices_last(replace(volume, array=prediction.mask))
+    warnings = float(len(check_mask(label.array, label.spacing_mm)))
+    found: Features = {}
+    for structure in FOREGROUND:
+        name = LABEL_NAMES[structure]
+        size_ml = structure_volume_ml(label.array, label.spacing_mm, structure)
+        found[feature_key("certainty", name)] = prediction.certainty[structure]
+        found[feature_key("warnings", name)] = warnings
+        found[feature_key("neighbours", name)] = neighbour_overlap(label.array, structure)
+        found[feature_key("log_ml", name)] = math.log(max(size_ml, SMALLEST_ML))
+    return found
+
+
+def partner_features(mask: Mask, second: Mask) -> Features:
+    """Agreement with a second network, for each structure.
+
+    Args:
+        mask: `(X, Y, Z)` mask that is judged.
+        second: Mask of the same image by another network.
+
+    Returns:
+        By `feature_key`: `partner`, Dice of the two masks.
+    """
+    return {
+        feature_key("partner", LABEL_NAMES[structure]): agreement(mask, second, structure)
+        for structure in FOREGROUND
+    }
+
+
+def agreement(first: Mask, second: Mask, structure: AcdcLabel) -> float:
+    """Dice of one structure of two masks, 0 where neither has it: nothing found is no good sign."""
+    return dice_coefficient(first == structure, second == structure) or 0.0
+
+
+def neighbour_overlap(mask: Mask, structure: AcdcLabel) -> float:
+    """Mean Dice of a structure in neighbouring slices that both have it, 0 where there are no two.
+
+    Args:
+        mask: `(X, Y, Z)` label map, slices last.
+        structure: Structure to look at.
+    """
+    inside = mask == structure
+    pairs = [
+        (inside[:, :, z], inside[:, :, z + 1])
+        for z in range(inside.shape[2] - 1)
+        if inside[:, :, z].any() and inside[:, :, z + 1].any()
+    ]
+    overlaps = [dice_coefficient(one, other) or 0.0 for one, other in pairs]
+    return sum(overlaps) / len(overlaps) if overlaps else 0.0
+
 
 QUALITY_NAME: Final = "quality.json"
 """File beside the weights of the network that it judges."""
@@ -171,3 +261,95 @@ def _model(content: dict[str, Any]) -> QualityModel:
     return QualityModel(
         tuple(content["features"]), bool(content["log_odds"]), structures, float(content["threshold"])
     )
+
+
+Quality = dict[str, float]
+"""Predicted Dice of `rv`, `myo` and `lv`, and their `mean`."""
+
+
+class MaskPredictor(Protocol):
+    """What finds the second mask."""
+
+    def predict(self, volume: Volume, /) -> Prediction:
+        """Segment one volume."""
+
+
+class Judge:
+    """Predicts the Dice of segmentations of one network, without their labels.
+
+    Args:
+        models: Quality models of that network.
+        partner: Second network for the thorough model; None for the quick one.
+
+    Raises:
+        ConfigError: If a partner is given and there is no thorough model.
+    """
+
+    def __init__(self, models: QualityModels, partner: MaskPredictor | None = None) -> None:
+        if partner is not None and models.thorough is None:
+            raise ConfigError(
+                "expected a quality model that takes a second network, found none; "
+                "fit one with 'thorax quality fit --partner NAME', or leave out --quality"
+            )
+        self._model = models.thorough if partner is not None and models.thorough else models.quick
+        self._partner = partner
+
+    @classmethod
+    def load(
+        cls,
+        network: str,
+        *,
+        weights: Path | None = None,
+        thorough: bool = False,
+        device: str = "auto",
+        bundle: Path = ACDC_BUNDLE,
+    ) -> "Judge | None":
+        """The judge whose file lies beside the weights of a network, None if there is none.
+
+        Args:
+            network: Network of the bundle.
+            weights: File used instead of the bundle's own.
+            thorough: Also segment with the second network that the file names, by the bundle's weights.
+            device: Where that runs, `"auto"` or torch's name.
+            bundle: Root folder of the bundle.
+
+        Raises:
+            ConfigError: If the file is damaged, or `thorough` is asked for and cannot be.
+        """
+        own = weights or Path(load_config(network, bundle=bundle).get_parsed_content("weights"))
+        models = quality_beside(own)
+        if models is None:
+            if thorough:
+                raise ConfigError(
+                    f"expected {QUALITY_NAME} beside {own}, found none; make it with 'thorax quality fit'"
+                )
+            return None
+        if not thorough:
+            return cls(models)
+        if models.thorough is None:
+            raise ConfigError(
+                f"expected a model with a second network in {own.parent / QUALITY_NAME}, found none; "
+                "fit it again with --partner"
+            )
+        return cls(models, Predictor.load(models.partner, bundle=bundle, device=device))
+
+    def judge(self, volume: Volume, prediction: Prediction) -> Quality:
+        """Predicted Dice of a segmentation.
+
+        Args:
+            volume: The image `(X, Y, Z)` that was segmented.
+            prediction: Of the network that the models are of.
+        """
+        features = quick_features(prediction, volume)
+        if self._partner is not None:
+            features |= partner_features(prediction.mask, self._partner.predict(volume).mask)
+        return self._model.predict(features)
+
+    def warning(self, quality: Quality) -> str | None:
+        """A sentence for a low score, None if it is not low."""
+        if quality[MEAN] >= self._model.threshold:
+            return None
+        return (
+            f"predicted Dice of {quality[MEAN]:.2f} is low (below {self._model.threshold:.2f}), "
+            "look at the mask before using its figures"
+        )

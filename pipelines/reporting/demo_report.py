@@ -12,9 +12,17 @@ from pipelines.core.records import PatientRecord, Phase
 from pipelines.core.volume import Volume
 from pipelines.datasets.loading import load_label
 from pipelines.inference.study_result import StudyResult
-from pipelines.reporting.document import Document, Picture, Section, Table, interval, number
+from pipelines.reporting.document import (
+    DEFAULT,
+    Document,
+    Picture,
+    Section,
+    Table,
+    interval,
+    number,
+    read_language,
+)
 from pipelines.reporting.html import write_html
-from pipelines.reporting.language import DEFAULT, read_language
 from pipelines.training.run_record import history_figure
 
 FIELDS = {

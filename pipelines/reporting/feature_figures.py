@@ -20,7 +20,7 @@ from pipelines.explanation.feature_maps import (
 )
 from pipelines.figures.overlay import WINDOW_PERCENTILES, FloatArray
 from pipelines.figures.style import save_png
-from pipelines.models.predictor import Predictor
+from pipelines.models.heart import Predictor
 
 CHANNELS: Final = 15
 """Channels of a layer that are drawn beside the slice, those that vary most."""

@@ -12,13 +12,14 @@ from PIL import ImageFile
 import pipelines
 from pipelines.core.files import atomic_path, write_text
 from pipelines.core.install import missing_extra
-from pipelines.reporting.document import Document, cell_text
-from pipelines.reporting.language import (
+from pipelines.reporting.document import (
     DEFAULT,
     ISOLATE,
     POP_ISOLATE,
     RIGHT_TO_LEFT,
+    Document,
     Language,
+    cell_text,
     read_language,
 )
 

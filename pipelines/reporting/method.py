@@ -13,8 +13,7 @@ from torch import nn
 
 from pipelines.figures.style import panels, save_png
 from pipelines.models.bundle import NETWORKS, load_config
-from pipelines.reporting.document import Picture, Section, Table
-from pipelines.reporting.language import Language
+from pipelines.reporting.document import Language, Picture, Section, Table
 from pipelines.reporting.source import Source
 
 SETTINGS: Final = (

@@ -17,20 +17,22 @@ from pipelines.core.errors import ConfigError
 from pipelines.core.files import output_folder
 from pipelines.core.manifest import PACKAGES, write_manifest
 from pipelines.models.bundle import ACDC_BUNDLE, BUNDLES, NETWORKS
-from pipelines.models.checkpoints import BEST_NAME
+from pipelines.models.weights import BEST_NAME
 from pipelines.reporting.document import (
+    DEFAULT,
     MISSING,
     Cell,
     Document,
     Format,
+    Language,
     Reference,
     Section,
     Table,
     estimate,
     number,
+    read_language,
 )
 from pipelines.reporting.html import html_text, require_pdf, write_html, write_pdf
-from pipelines.reporting.language import DEFAULT, Language, read_language
 from pipelines.reporting.markdown import fill_card, write_page
 from pipelines.reporting.method import method_sections, networks_of
 from pipelines.reporting.results import (

@@ -12,9 +12,8 @@ from PIL import Image
 
 from pipelines.core.files import atomic_path
 from pipelines.core.install import missing_extra
-from pipelines.reporting.document import BarChart, Document, Picture, Section, Table, cell_text
+from pipelines.reporting.document import BarChart, Document, Language, Picture, Section, Table, cell_text
 from pipelines.reporting.html import is_foreign, marked
-from pipelines.reporting.language import Language
 
 ROOM_X, ROOM_Y = 12.1, 5.6
 """Of a slide's content, in inches."""

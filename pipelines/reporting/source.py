@@ -8,8 +8,7 @@ from typing import Any, TypeVar
 
 from pipelines.core.errors import DataError, cause
 from pipelines.core.manifest import MANIFEST_NAME
-from pipelines.reporting.document import Document
-from pipelines.reporting.language import Language
+from pipelines.reporting.document import Document, Language
 from pipelines.training.run_record import shown_command
 
 Made = TypeVar("Made")

@@ -6,9 +6,8 @@ from typing import Final
 
 from pipelines.evaluation.segmentation import MEAN
 from pipelines.inference.study_result import StudyResult
-from pipelines.reporting.document import Cell, Document, Picture, Section, Table, number
+from pipelines.reporting.document import Cell, Document, Language, Picture, Section, Table, number
 from pipelines.reporting.html import html_text, write_html, write_pdf
-from pipelines.reporting.language import Language
 
 MAX_WARNINGS: Final = 5
 """Warnings that fit the page; the others are counted."""

@@ -10,11 +10,9 @@ from typing import Any, Final
 from fastapi import HTTPException, Request, Response
 from fastapi.routing import APIRoute
 
-from pipelines.server.audit import DEEDS, AuditLog
-from pipelines.server.failures import DISK_FULL, is_disk_full, status_of
 from pipelines.server.gate import MOST_FORM_BYTES, peer
-from pipelines.server.tokens import Tokens
-from pipelines.server.users import Role, Users
+from pipelines.server.requests import DISK_FULL, is_disk_full, status_of
+from pipelines.server.users import DEEDS, AuditLog, Role, Tokens, Users
 
 PUBLIC: Final = 0
 """Access that needs no login."""

@@ -16,16 +16,20 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from pipelines.core.errors import ThoraxError
-from pipelines.server import routes, routes_datastore, routes_login, routes_training, routes_viewer
+from pipelines.server import routes_viewer
 from pipelines.server.access import Access, guarded_route
-from pipelines.server.audit import AUDIT_NAME, AuditLog
-from pipelines.server.context import ServerContext
-from pipelines.server.failures import add_handlers
 from pipelines.server.gate import LOOPBACK, Gate
 from pipelines.server.images import WORK_FOLDER
+from pipelines.server.requests import add_handlers
+from pipelines.server.routes import (
+    ServerContext,
+    add_datastore_routes,
+    add_inference_routes,
+    add_login_routes,
+    add_training_routes,
+)
 from pipelines.server.sessions import Sessions
-from pipelines.server.tokens import Tokens
-from pipelines.server.users import Users
+from pipelines.server.users import AUDIT_NAME, AuditLog, Tokens, Users
 from pipelines.server.work_queue import MOST_WAITING, WorkQueue
 from pipelines.server.worker import PARSER
 
@@ -83,8 +87,14 @@ def make_api(
         title="Thorax", openapi_url=None, docs_url=None, redoc_url=None, lifespan=_watching(context)
     )
     api.router.route_class = guarded_route(context.access, audit or AuditLog(work / AUDIT_NAME))
-    for part in (routes_login, routes, routes_datastore, routes_training, routes_viewer):
-        part.add_routes(api.router, context)
+    for add_routes in (
+        add_login_routes,
+        add_inference_routes,
+        add_datastore_routes,
+        add_training_routes,
+        routes_viewer.add_routes,
+    ):
+        add_routes(api.router, context)
     add_handlers(api, context.datastore.root)
     return api
 

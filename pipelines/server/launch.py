@@ -56,9 +56,8 @@ def serve(
     """
     import_module("monailabel")
     from pipelines.server.api import make_server
-    from pipelines.server.audit import AUDIT_NAME, AuditLog
     from pipelines.server.gate import LOOPBACK, Connection, is_loopback
-    from pipelines.server.users import Users
+    from pipelines.server.users import AUDIT_NAME, AuditLog, Users
 
     if users is None and not (is_loopback(host) and all(is_loopback(name) for name in allow_hosts)):
         raise ConfigError(

@@ -1,24 +1,126 @@
-"""The networks that a server offers, loaded once and used one at a time."""
+"""The networks that a server offers, in a process of their own, with what was learned from its labels."""
 
+import itertools
+import json
+import shutil
 import threading
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from monai.bundle import ConfigParser
 
 from pipelines.core.cine import find_ed_es
+from pipelines.core.errors import ConfigError
+from pipelines.core.files import atomic_path, write_json
 from pipelines.core.indices import structure_volumes_ml
 from pipelines.core.labels import AcdcLabel
+from pipelines.core.stack_order import stack_order
 from pipelines.core.volume import Volume
 from pipelines.interaction.clicks import Click, Mask
 from pipelines.interaction.corrector import Corrector
 from pipelines.models.bundle import ACDC_BUNDLE, CORRECTOR
-from pipelines.models.predictor import Prediction, Predictor
-from pipelines.server.published import BUNDLE_VERSION, PublishedWeights
+from pipelines.models.heart import Prediction, Predictor
+from pipelines.server.images import WORK_FOLDER
+from pipelines.server.worker import Worker
+
+BUNDLE_VERSION: Final = 0
+"""Number of the weights that the bundle ships."""
+
+CURRENT_NAME: Final = "current.json"
+
+
+class PublishedWeights:
+    """Versions of networks' weights in `.thorax/models/<network>/` of a studies folder.
+
+    A version is `0001.pt` with a record, `0001.json`; neither is ever written again. `current.json` names
+    the version that is served, and is replaced as a whole, so that there is always exactly one.
+
+    Args:
+        root: Studies folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.folder = root / WORK_FOLDER / "models"
+
+    def current(self, network: str) -> int:
+        """Number of the version that is served, `BUNDLE_VERSION` for the bundle's own weights."""
+        return self._current(network)["version"]
+
+    def path(self, network: str, version: int) -> Path | None:
+        """Weights file of a version, None for the bundle's own."""
+        if version == BUNDLE_VERSION:
+            return None
+        return self.folder / network / f"{version:04d}.pt"
+
+    def versions(self, network: str) -> list[dict[str, Any]]:
+        """Records of all versions, the oldest first: `version`, `time`, and what `publish` was told."""
+        files = sorted((self.folder / network).glob("[0-9]*.json"))
+        return [json.loads(path.read_text(encoding="utf-8")) for path in files]
+
+    def publish(self, network: str, weights: Path, record: Mapping[str, Any]) -> int:
+        """Keep weights as a new version and serve it from now on.
+
+        Args:
+            network: Name of the network.
+            weights: Existing file.
+            record: How the weights came about, for the version's record.
+
+        Returns:
+            Number of the version.
+
+        Raises:
+            OutputError: If it cannot be written; what was served before stays.
+        """
+        before = self.current(network)
+        version = max([BUNDLE_VERSION, *(entry["version"] for entry in self.versions(network))]) + 1
+        folder = self.folder / network
+        with atomic_path(folder / f"{version:04d}.pt") as temporary:
+            shutil.copyfile(weights, temporary)
+        time = datetime.now(UTC).isoformat(timespec="seconds")
+        about = {"version": version, "time": time, "replaces": before}
+        write_json(folder / f"{version:04d}.json", about | dict(record))
+        write_json(folder / CURRENT_NAME, {"version": version, "before": before})
+        return version
+
+    def restore(self, network: str, version: int | None = None) -> int:
+        """Serve another version that was kept.
+
+        Args:
+            network: Name of the network.
+            version: Its number, `BUNDLE_VERSION` for the bundle's own weights; None for the one that was
+                served before the present one.
+
+        Returns:
+            Number of the version that is served now.
+
+        Raises:
+            ConfigError: If there is no such version.
+            OutputError: If it cannot be written.
+        """
+        now = self._current(network)
+        wanted = now["before"] if version is None else version
+        known = [BUNDLE_VERSION, *(entry["version"] for entry in self.versions(network))]
+        if wanted not in known:
+            raise ConfigError(
+                f"expected a version of {network} among {', '.join(map(str, known))} (0: the bundle's own), "
+                f"found {wanted}"
+            )
+        write_json(self.folder / network / CURRENT_NAME, {"version": wanted, "before": now["version"]})
+        return int(wanted)
+
+    def _current(self, network: str) -> dict[str, int]:
+        path = self.folder / network / CURRENT_NAME
+        if not path.is_file():
+            return {"version": BUNDLE_VERSION, "before": BUNDLE_VERSION}
+        known: dict[str, int] = json.loads(path.read_text(encoding="utf-8"))
+        return known
+
 
 ENSEMBLE: Final = "ensemble"
 """Name of the mean of all networks."""
@@ -220,3 +322,153 @@ class Predictors:
 @cache
 def _version(bundle: Path) -> str:
     return str(ConfigParser.load_config_file(bundle / "configs" / "metadata.json")["version"])
+
+
+INFER_S: Final = 300.0
+"""Longest inference, s; a stack takes about a second, the largest volume that is admitted some minutes."""
+
+INFER_BYTES: Final = 12 * 1024**3
+"""Memory of an inference on a CPU, of which the largest volume that is admitted takes most."""
+
+OPEN_VOLUMES: Final = 16
+"""Volumes that stay prepared for clicks in the process, the latest ones."""
+
+
+class WorkerPredictors(Predictors):
+    """As `Predictors`, with the networks in a process that is killed past its limits and replaced.
+
+    Args:
+        networks: Networks of the bundle, the default first.
+        bundle: Root folder of the bundle.
+        device: `"auto"` or a torch device.
+        published: Weights that are served instead of the bundle's own, where there are some.
+    """
+
+    def __init__(
+        self,
+        networks: tuple[str, ...],
+        *,
+        bundle: Path = ACDC_BUNDLE,
+        device: str = "auto",
+        published: PublishedWeights | None = None,
+    ) -> None:
+        super().__init__(networks, bundle=bundle, device=device, published=published)
+        # Drivers of GPUs reserve more addresses than there is memory.
+        self.worker = Worker("networks", most_s=INFER_S, most_bytes=None if _has_gpu(device) else INFER_BYTES)
+        self._settings = {"networks": networks, "bundle": bundle, "device": device, "published": published}
+
+    def predict(self, name: str, volume: Volume) -> Prediction:
+        """As `Predictors.predict`.
+
+        Raises:
+            TooLongError: If it takes longer than `INFER_S`.
+            TooLargeError: If it needs more memory than `INFER_BYTES`.
+        """
+        prediction, self._numbers = self.worker.call(_predict, self._settings, name, volume)
+        return prediction
+
+    def probabilities(self, name: str, volume: Volume) -> npt.NDArray[np.float32]:
+        """As `Predictors.probabilities`; raises as `predict`."""
+        return self.worker.call(_probabilities, self._settings, name, volume)
+
+    def load(self, name: str) -> None:
+        """Load a network in the process before it is asked for."""
+        self.worker.call(_load, self._settings, name)
+
+    def load_corrector(self) -> "CorrectorAway":
+        """The correcting network, loaded in the process at the first call."""
+        self.worker.call(_load_corrector, self._settings)
+        return CorrectorAway(self.worker, self._settings)
+
+
+class CorrectorAway:
+    """The correcting network in the process of another one."""
+
+    def __init__(self, worker: Worker, settings: dict[str, Any]) -> None:
+        self._worker = worker
+        self._settings = settings
+
+    def open(self, volume: Volume) -> "CorrectionAway":
+        """Prepare a volume for clicks, as `Corrector.open`."""
+        correction = CorrectionAway(self._worker, self._settings, volume)
+        correction.open()
+        return correction
+
+
+class CorrectionAway:
+    """As `Correction`, with the prepared volume in the process of the networks."""
+
+    _numbers = itertools.count()
+
+    def __init__(self, worker: Worker, settings: dict[str, Any], volume: Volume) -> None:
+        order = stack_order(volume.affine, volume.spacing_mm, is_oriented=volume.is_oriented)
+        self.axis = order.axes[2]
+        self._worker = worker
+        self._settings = settings
+        self._volume = volume
+        self._number = next(self._numbers)
+
+    def open(self) -> None:
+        """Prepare the volume, at first and in a process that does not have it."""
+        self._worker.call(_open, self._settings, self._number, self._volume)
+
+    def correct(
+        self, mask: Mask, clicks: Sequence[Click], *, settled: Sequence[Click] = (), one_slice: bool = False
+    ) -> Mask:
+        """As `Correction.correct`."""
+        found = self._worker.call(_correct, self._number, mask, clicks, settled, one_slice)
+        if found is None:  # forgotten for later ones, or the process was replaced
+            self.open()
+            found = self._worker.call(_correct, self._number, mask, clicks, settled, one_slice)
+        assert found is not None
+        return found
+
+
+def _has_gpu(device: str) -> bool:
+    import torch
+
+    return torch.cuda.is_available() if device == "auto" else not device.startswith("cpu")
+
+
+# What follows runs in the process.
+
+_LOADED: list[Predictors] = []
+_OPEN: OrderedDict[int, OpenVolume] = OrderedDict()
+
+
+def _predictors(settings: dict[str, Any]) -> Predictors:
+    if not _LOADED:
+        _LOADED.append(Predictors(**settings))
+    return _LOADED[0]
+
+
+def _predict(settings: dict[str, Any], name: str, volume: Volume) -> tuple[Prediction, dict[str, int]]:
+    predictors = _predictors(settings)
+    return predictors.predict(name, volume), predictors._numbers
+
+
+def _probabilities(settings: dict[str, Any], name: str, volume: Volume) -> npt.NDArray[np.float32]:
+    return _predictors(settings).probabilities(name, volume)
+
+
+def _load(settings: dict[str, Any], name: str) -> None:
+    _predictors(settings).load(name)
+
+
+def _load_corrector(settings: dict[str, Any]) -> None:
+    _predictors(settings).load_corrector()
+
+
+def _open(settings: dict[str, Any], number: int, volume: Volume) -> None:
+    _OPEN[number] = _predictors(settings).open(volume)
+    while len(_OPEN) > OPEN_VOLUMES:
+        _OPEN.popitem(last=False)
+
+
+def _correct(
+    number: int, mask: Mask, clicks: Sequence[Click], settled: Sequence[Click], one_slice: bool
+) -> Mask | None:
+    if number not in _OPEN:
+        return None
+    _OPEN.move_to_end(number)
+    return _OPEN[number].correct(mask, clicks, settled=settled, one_slice=one_slice)

@@ -21,12 +21,11 @@ from pipelines.core.volume import Volume, read_volume, write_image, write_label
 from pipelines.datasets.xray_image import SUFFIXES
 from pipelines.inference.inputs import NIFTI_SUFFIXES
 from pipelines.server.admission import claimed_shape
-from pipelines.server.answers import LABELS
-from pipelines.server.context import ServerContext, author_of, caller_of
 from pipelines.server.images import load_image
 from pipelines.server.measurements import image_warnings, measure, rounded_indices
 from pipelines.server.requests import json_object, received
-from pipelines.server.routes import packed_answer
+from pipelines.server.routes import ServerContext, author_of, caller_of, packed_answer
+from pipelines.server.tasks import LABELS
 from pipelines.server.viewer_files import HEADERS, viewer_files
 from pipelines.server.worker import PARSER
 from pipelines.server.xrays import XrayReader

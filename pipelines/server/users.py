@@ -1,22 +1,171 @@
-"""Who may use a server: names, roles and hashed passwords in a file."""
+"""Who may use a server: names, roles, hashed passwords, signed tokens, and a log of who did what."""
 
 import getpass
 import hashlib
 import json
+import logging
 import math
 import re
+import secrets
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 from enum import IntEnum
+from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any, Final
 
+import jwt
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from pipelines.core.errors import ConfigError
-from pipelines.core.files import write_json
-from pipelines.server.audit import AUDIT_NAME, AuditLog
+from pipelines.core.files import output_folder, write_json
+
+AUDIT_NAME: Final = "audit.log"
+
+MOST_BYTES: Final = 10_000_000
+"""Length of a file of the log before it gets a number and another one begins."""
+
+KEPT_FILES: Final = 20
+"""Numbered files that are kept, the latest ones."""
+
+DEEDS: Final = {
+    ("POST", "/auth/token"): "log in",
+    ("POST", "/auth/logout"): "log out",
+    ("GET", "/datastore/image"): "download image",
+    ("GET", "/datastore/label"): "download label",
+    ("GET", "/viewer/data/cine"): "download cine",
+    ("GET", "/viewer/data/probability"): "download probability",
+    ("POST", "/infer/{model}"): "segment",
+    ("PUT", "/datastore/"): "add image",
+    ("PUT", "/datastore/image"): "add image",
+    ("PUT", "/datastore/label"): "save label",
+    ("PUT", "/session/"): "begin session",
+    ("POST", "/train/"): "begin training",
+    ("POST", "/train/{model}"): "begin training",
+    ("DELETE", "/train/"): "stop training",
+    ("POST", "/scoring/{method}"): "begin scoring",
+    ("DELETE", "/scoring/"): "stop scoring",
+}
+"""What is recorded, by method and path of the route; for want of rights refusals by all routes are."""
+
+
+class AuditLog:
+    """Lines of JSON in a file that is rotated; none holds a name of a patient unless that is asked for.
+
+    Images are told apart by the first digits of the SHA-256 of their ids.
+
+    Args:
+        path: File to write to; its folder is made if it does not exist.
+        names: Whether ids of images, which often are or hold patients' names, are written out.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
+
+    def __init__(self, path: Path, *, names: bool = False) -> None:
+        self._names = names
+        self._handler = RotatingFileHandler(
+            output_folder(path.parent) / path.name,
+            maxBytes=MOST_BYTES,
+            backupCount=KEPT_FILES,
+            encoding="utf-8",
+            delay=True,
+        )
+        self._handler.setFormatter(logging.Formatter("%(message)s"))
+
+    def record(
+        self, deed: str, outcome: str | int, *, who: str = "", address: str = "", image: str = ""
+    ) -> None:
+        """Write a line.
+
+        Args:
+            deed: What was done or tried.
+            outcome: What came of it: a status of HTTP, or words.
+            who: Name of the user, `""` if nobody was logged in.
+            address: Where the request came from.
+            image: Id of the image that it is about.
+        """
+        entry = {
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "who": who,
+            "address": address,
+            "what": deed,
+            "outcome": outcome,
+        }
+        if image:
+            entry["image"] = image if self._names else hashlib.sha256(image.encode()).hexdigest()[:16]
+        text = json.dumps(entry, ensure_ascii=True)
+        self._handler.handle(logging.LogRecord("audit", logging.INFO, "", 0, text, None, None))
+
+
+ALGORITHM: Final = "HS256"
+"""The only algorithm that is accepted, whatever a token says of itself."""
+
+LIFETIME: Final = timedelta(hours=8)
+"""Time for which a token is good; Slicer asks for another one by itself."""
+
+AUDIENCE: Final = "thorax"
+
+
+class Tokens:
+    """Makes and checks tokens with a secret that ends with the process.
+
+    Args:
+        lifetime: Time for which a token is good.
+    """
+
+    def __init__(self, lifetime: timedelta = LIFETIME) -> None:
+        self._lifetime = lifetime
+        self._secret = secrets.token_bytes(32)
+        self._ended: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def issue(self, name: str, mark: str = "") -> str:
+        """A token for a user whose password was right; it is worthless once the user's mark is another."""
+        now = datetime.now(UTC)
+        claims = {
+            "sub": name,
+            "mark": mark,
+            "aud": AUDIENCE,
+            "iat": now,
+            "exp": now + self._lifetime,
+            "jti": secrets.token_hex(16),
+        }
+        return jwt.encode(claims, self._secret, algorithm=ALGORITHM)
+
+    def name(self, token: str) -> str | None:
+        """Name that a token was issued for, None unless it is genuine, in time and not ended."""
+        claims = self._claims(token)
+        return None if claims is None or claims["jti"] in self._ended else claims["sub"]
+
+    def mark(self, token: str) -> str:
+        """Mark that a genuine token was issued with."""
+        return (self._claims(token) or {}).get("mark", "")
+
+    def end(self, token: str) -> None:
+        """Make a token worthless before its time."""
+        claims = self._claims(token)
+        if claims is not None:
+            now = datetime.now(UTC).timestamp()
+            with self._lock:
+                self._ended = {key: until for key, until in self._ended.items() if until > now}
+                self._ended[claims["jti"]] = float(claims["exp"])
+
+    def _claims(self, token: str) -> dict[str, str] | None:
+        try:
+            found: dict[str, str] = jwt.decode(
+                token,
+                self._secret,
+                algorithms=[ALGORITHM],
+                audience=AUDIENCE,
+                options={"require": ["sub", "exp", "iat", "jti", "aud"]},
+            )
+        except jwt.PyJWTError:
+            return None
+        return found
+
 
 LEAST_PASSWORD: Final = 10
 """Fewest characters of a password."""

@@ -1,11 +1,18 @@
-"""Inferences one after the other beside the event loop, and no more waiting than is promised."""
+"""Inferences one after the other beside the event loop, no more waiting than fit, and the time of jobs."""
 
 import asyncio
 import math
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Final, TypeVar
+
+
+def job_time() -> str:
+    """The time of now in UTC, as MONAI Label writes it in the status of a job."""
+    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
+
 
 MOST_WAITING: Final = 8
 """Inferences that may wait while one runs."""

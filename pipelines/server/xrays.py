@@ -57,12 +57,10 @@ class XrayReader:
             DataError: If it is no radiograph that can be read, or larger than `MOST_PIXELS`.
         """
         # Imported here: the server starts without them, and few of its clients send radiographs.
-        from pipelines.datasets.chest_xray import decide
-        from pipelines.datasets.xray_image import read_xray
+        from pipelines.datasets.xray_image import decide, read_xray
         from pipelines.datasets.xray_quality import quality_warnings
-        from pipelines.explanation.explain import relative_strength
-        from pipelines.explanation.heat_map import heat_map
-        from pipelines.models.classifier import Classifier
+        from pipelines.explanation.explain import heat_map, relative_strength
+        from pipelines.models.xray import Classifier
 
         PARSER.call(check_picture, path)
         image = PARSER.call(read_xray, path)

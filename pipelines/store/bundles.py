@@ -7,17 +7,19 @@ from typing import Final
 
 from pipelines.core.errors import DataError
 from pipelines.core.progress import Progress
-from pipelines.models.trust import trust
+from pipelines.models.bundle import trust
 from pipelines.store.checksums import Checksums, files_below, sum_of
 from pipelines.store.places import check_name, open_place
-from pipelines.store.tensors import (
+from pipelines.store.transfer import (
     CHECKPOINT_SUFFIXES,
     SAFE_SUFFIX,
     checkpoint_to_safetensors,
+    kept_checksums,
+    pulled,
+    push_files,
     safetensors_to_checkpoint,
     unsafe_files,
 )
-from pipelines.store.transfer import kept_checksums, pulled, push_files
 
 NOT_PUSHED: Final = ("runs", "output", "__pycache__", ".git", ".ipynb_checkpoints", "SHA256SUMS")
 """What was done with a bundle, and the sums of an export, whose weights become another file on the way."""
@@ -108,7 +110,7 @@ def pull_bundle(
     """Fetch a bundle from a store, checked file by file; nothing of it is run.
 
     That files are as they were pushed says nothing about who pushed them. The configs are vouched for by a
-    fingerprint that the user has from elsewhere, or by the user; without, `pipelines.models.trust` refuses
+    fingerprint that the user has from elsewhere, or by the user; without, `pipelines.models.bundle` refuses
     to run them, unless they are those of the package's own bundles.
 
     Args:

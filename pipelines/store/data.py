@@ -1,14 +1,18 @@
-"""Datasets in a store, for those who may keep them: terms first, checked, resumable."""
+"""Datasets in a store, for those who may keep them: terms first, checked files, paths that travel."""
 
 import hashlib
+import json
 import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final
 
-from pipelines.core.errors import DataError
+from pipelines.core.errors import ConfigError, DataError, cause
 from pipelines.core.files import write_text
 from pipelines.core.progress import Progress
-from pipelines.datasets.prepare import DATALIST_NAME
+from pipelines.datasets.prepare import DATALIST_NAME, VOLUMES_NAME
+from pipelines.datasets.readers import find_reader
 from pipelines.store.checksums import (
     CHECKSUMS_NAME,
     Checksums,
@@ -19,17 +23,182 @@ from pipelines.store.checksums import (
     parse_checksums,
     sum_of,
 )
-from pipelines.store.datalists import (
-    IMAGES_FOLDER,
-    dataset_root,
-    listed_files,
-    settle_datalist,
-    travelling_datalist,
-)
-from pipelines.store.licences import Accept, find_licence, require_accepted
 from pipelines.store.places import check_name, open_place
-from pipelines.store.tensors import unsafe_files
-from pipelines.store.transfer import kept_checksums, pulled, push_files
+from pipelines.store.transfer import kept_checksums, pulled, push_files, unsafe_files
+
+LICENCE_STEMS: Final = ("license", "licence", "data_license", "data_licence", "copying", "terms")
+"""Names, before the suffix and in any case, of a dataset's own record of its terms."""
+
+LONGEST: Final = 100_000
+"""Characters of a licence; what is longer is none."""
+
+Accept = Callable[[Mapping[str, str]], bool]
+"""Shows the terms, and says whether they were accepted."""
+
+
+def find_licence(
+    folders: Sequence[Path], *, reader: str | None = None, file: Path | None = None
+) -> dict[str, str]:
+    """The terms of a dataset: of a file that is given, of its own folder, of a reader.
+
+    Args:
+        folders: Existing folders in which the dataset may have its own record.
+        reader: Dataset that the folder holds, a key of `READERS`.
+        file: File with the terms.
+
+    Returns:
+        `terms`, and of a reader also `dataset`, `access` and `reference`.
+
+    Raises:
+        ConfigError: If there is no reader of this name, the file cannot be read, or no terms are found.
+    """
+    found = dict[str, str]()
+    if reader is not None:
+        known = find_reader(reader)
+        found = {"dataset": known.title, "access": known.access, "reference": known.reference}
+        found["terms"] = known.licence
+    own = [file] if file is not None else [path for folder in folders for path in _records(folder)]
+    if own:
+        found["terms"] = "\n\n".join(_terms_text(path) for path in own)
+    if not found:
+        raise ConfigError(
+            f"expected the terms of the data, found none in {folders[0]}; give the dataset's name as "
+            "--reader, a file as --licence, or put a LICENSE.txt into the folder"
+        )
+    return found
+
+
+def require_accepted(licence: Mapping[str, str], accept: Accept) -> None:
+    """Show the terms, and end unless they are accepted.
+
+    Raises:
+        ConfigError: If they are not.
+    """
+    if not accept(licence):
+        raise ConfigError(
+            "expected the terms above to be accepted, found no answer that does; read them, and if you may "
+            "keep the data under them, add --accept-licence"
+        )
+
+
+def _records(folder: Path) -> list[Path]:
+    return [
+        path
+        for path in sorted(folder.iterdir())
+        if path.is_file()
+        and path.stem.lower() in LICENCE_STEMS
+        and path.suffix.lower() in ("", ".txt", ".md")
+    ]
+
+
+def _terms_text(path: Path) -> str:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"expected terms as text in {path}, found {cause(error)}") from error
+    if not text.strip() or len(text) > LONGEST:
+        raise ConfigError(f"expected terms of 1 to {LONGEST} characters in {path}, found {len(text)}")
+    return text
+
+
+IMAGES_FOLDER: Final = "data"
+"""Where the images of a prepared folder travel, in the layout of the dataset's own folder."""
+
+ROOT_MARK: Final = "{root}"
+"""Stands for that folder in a `datalist.json` that travels."""
+
+
+def dataset_root(prepared: Path) -> Path:
+    """Folder of the dataset that a prepared folder was made from.
+
+    Args:
+        prepared: Existing folder with a `datalist.json`.
+
+    Raises:
+        DataError: If the datalist is damaged.
+    """
+    return Path(_read(prepared / DATALIST_NAME)["root"])
+
+
+def listed_files(prepared: Path) -> dict[str, Path]:
+    """The images and labels of a prepared folder's datalist, by the names under which they travel.
+
+    Args:
+        prepared: Existing folder with a `datalist.json`.
+
+    Raises:
+        DataError: If the datalist is damaged, or names a file that is missing or outside of its dataset.
+    """
+    content = _read(prepared / DATALIST_NAME)
+    root = dataset_root(prepared)
+    items = [item for key in ("volumes", "images") for item in content.get(key, [])]
+    paths = {item[key] for item in items for key in ("image", "label") if isinstance(item.get(key), str)}
+    places = {(prepared / VOLUMES_NAME).resolve(): f"{IMAGES_FOLDER}/{VOLUMES_NAME}", root: IMAGES_FOLDER}
+    travelling: dict[str, Path] = {}
+    for path in map(Path, sorted(paths)):
+        folder = next((folder for folder in places if path.is_relative_to(folder)), None)
+        if folder is not None:
+            travelling[f"{places[folder]}/{path.relative_to(folder).as_posix()}"] = path
+    outside = sorted(paths - {str(path) for path in travelling.values()})
+    missing = sorted(path for path in paths if not Path(path).is_file())
+    if outside or missing or not paths:
+        what = f"outside of it {outside[:3]}, missing {missing[:3]}" if paths else "none"
+        raise DataError(
+            f"expected images below {root} in {prepared / DATALIST_NAME}, found {what}; prepare again"
+        )
+    return travelling
+
+
+def travelling_datalist(path: Path) -> str:
+    """Text of a `datalist.json` with the mark in place of its dataset's folder.
+
+    Volumes that `thorax prepare` wrote anew travel in a folder of that one.
+
+    Raises:
+        DataError: If the file is damaged.
+    """
+    content = _read(path)
+    written = str((path.parent / VOLUMES_NAME).resolve())
+    moved = _with(content, written, f"{ROOT_MARK}/{VOLUMES_NAME}")
+    return _replaced(moved, str(content["root"]), ROOT_MARK)
+
+
+def settle_datalist(path: Path, root: Path) -> None:
+    """Put the folder of the images into a `datalist.json` that has travelled.
+
+    Args:
+        path: Existing file, which is written anew.
+        root: Folder of the images, absolute; it need not exist yet.
+
+    Raises:
+        DataError: If the file is damaged.
+        OutputError: If it cannot be written.
+    """
+    write_text(path, _replaced(_read(path), ROOT_MARK, str(root)))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content["root"], str):
+            raise TypeError("no folder as its root")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"expected a datalist in {path}, found {cause(error)}; prepare the dataset again"
+        ) from error
+    return dict(content)
+
+
+def _replaced(content: object, old: str, new: str) -> str:
+    return json.dumps(_with(content, old, new), indent=2) + "\n"
+
+
+def _with(content: object, old: str, new: str) -> object:
+    if isinstance(content, dict):
+        return {key: _with(value, old, new) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_with(value, old, new) for value in content]
+    return content.replace(old, new) if isinstance(content, str) else content
 
 
 @dataclass(frozen=True, slots=True)

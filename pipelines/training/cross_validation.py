@@ -16,9 +16,8 @@ from pipelines.core.progress import Progress
 from pipelines.datasets.prepare import patient_records, read_datalist, select
 from pipelines.evaluation.segmentation import Case, evaluate, read_cases, summarise
 from pipelines.models.bundle import ACDC_BUNDLE, load_config
-from pipelines.models.checkpoints import BEST_NAME, LAST_NAME, load_average, save_weights
-from pipelines.models.member import Member
-from pipelines.models.predictor import Predictor
+from pipelines.models.heart import Member, Predictor
+from pipelines.models.weights import BEST_NAME, LAST_NAME, load_average, save_weights
 from pipelines.training.launch import check_settings, train_network
 from pipelines.training.run_record import training_seconds
 

@@ -13,10 +13,10 @@ from ignite.engine import Engine, Events
 
 from pipelines.core.errors import ConfigError, ThoraxError
 from pipelines.core.files import output_folder
-from pipelines.core.ray_session import ray_session
+from pipelines.core.install import ray_session
 from pipelines.core.tasks import task_of
 from pipelines.datasets.prepare import read_datalist
-from pipelines.models.checkpoints import BEST_NAME, LAST_NAME, RunCheckpoint
+from pipelines.models.weights import BEST_NAME, LAST_NAME, RunCheckpoint
 from pipelines.training.cpu import flushed_denormals
 from pipelines.training.handlers import WeightAverager
 from pipelines.training.launch import check_settings, train_network

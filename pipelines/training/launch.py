@@ -14,7 +14,7 @@ from monai.bundle import ConfigWorkflow
 from pipelines.core.errors import ConfigError, ThoraxError, cause
 from pipelines.core.progress import Progress
 from pipelines.models.bundle import bundle_of, config_files, load_config
-from pipelines.models.checkpoints import BEST_NAME
+from pipelines.models.weights import BEST_NAME
 
 
 def train_network(

@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.overrides import TorchFunctionMode
 
 from pipelines.core.errors import ConfigError
-from pipelines.models.pretrained import stages
+from pipelines.models.weights import stages
 
 
 class SegmentationLoss(nn.Module):

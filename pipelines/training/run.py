@@ -12,10 +12,8 @@ from torch import nn
 from pipelines.core.manifest import write_manifest
 from pipelines.datasets.prepare import Section, patient_records, select
 from pipelines.evaluation.segmentation import evaluate as evaluate_records
-from pipelines.models.checkpoints import load_weights
-from pipelines.models.member import Member
-from pipelines.models.predictor import Predictor
-from pipelines.models.weights_sidecar import read_seen, write_seen
+from pipelines.models.heart import Member, Predictor
+from pipelines.models.weights import load_weights, read_seen, write_seen
 from pipelines.training.cpu import flushed_denormals, keep_freed_memory
 
 logger = logging.getLogger(__name__)

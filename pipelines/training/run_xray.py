@@ -14,10 +14,8 @@ from pipelines.datasets.prepare import Section
 from pipelines.datasets.prepare_xray import select, xray_records
 from pipelines.datasets.xray_image import read_xray
 from pipelines.evaluation.classification import chosen_threshold, evaluate_xray
-from pipelines.models.checkpoints import BEST_NAME
-from pipelines.models.classifier import Classifier
-from pipelines.models.pretrained import load_imagenet
-from pipelines.models.weights_sidecar import write_network, write_threshold
+from pipelines.models.weights import BEST_NAME, load_imagenet, write_network, write_threshold
+from pipelines.models.xray import Classifier
 from pipelines.training.run import start as start_run
 
 BATCH = 32

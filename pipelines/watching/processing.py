@@ -11,9 +11,8 @@ import numpy as np
 
 from pipelines.core.errors import DataError
 from pipelines.core.records import Phase
-from pipelines.datasets.chest_xray import decide
 from pipelines.datasets.dicom import order_series
-from pipelines.datasets.xray_image import read_xray
+from pipelines.datasets.xray_image import decide, read_xray
 from pipelines.inference.dicom_seg import load_highdicom, write_dicom_seg
 from pipelines.inference.dicom_sr import write_dicom_sr
 from pipelines.inference.inputs import Study, StudyKind, find_studies
@@ -24,8 +23,8 @@ from pipelines.watching.worker import Job
 
 if TYPE_CHECKING:
     from pipelines.inference.segment import Tools
-    from pipelines.models.classifier import Classifier
     from pipelines.models.engines import Engine
+    from pipelines.models.xray import Classifier
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +137,7 @@ class StudyProcessor:
 
     def _xray(self, job: Job) -> dict[str, Any]:
         from pipelines.datasets.xray_quality import quality_warnings
-        from pipelines.explanation.explain import overlay_heat_map
-        from pipelines.explanation.heat_map import heat_map
+        from pipelines.explanation.explain import heat_map, overlay_heat_map
 
         (path,) = job.files
         image = read_xray(path)
@@ -164,8 +162,8 @@ class StudyProcessor:
     @cached_property
     def _tools(self) -> "Tools":
         from pipelines.inference.segment import Tools
-        from pipelines.models.predictor import Predictor
-        from pipelines.quality.judge import Judge
+        from pipelines.models.heart import Predictor
+        from pipelines.quality.model import Judge
 
         settings = self._settings
         predictor = Predictor.load(
@@ -178,7 +176,7 @@ class StudyProcessor:
 
     @cached_property
     def _classifier(self) -> "Classifier":
-        from pipelines.models.classifier import Classifier
+        from pipelines.models.xray import Classifier
 
         settings = self._settings
         return Classifier.load(settings.xray_network, weights=settings.xray_weights, device=settings.device)

@@ -11,7 +11,7 @@ from narrow_bundle import write_narrow_bundle
 
 from pipelines.benchmarks.engines import BASE, COMPILED, ONNX_RUNTIME, engines_of, export_sizes, time_engines
 from pipelines.core.volume import Volume
-from pipelines.models.predictor import Prediction
+from pipelines.models.heart import Prediction
 
 
 @dataclass

@@ -13,11 +13,10 @@ from monai.transforms import Compose
 
 from pipelines.core.stack_order import HEART_FRAME
 from pipelines.core.volume import read_volume, slices_last
-from pipelines.export.bundle import EXPORTED_WEIGHTS, flat_config, write_bundle
-from pipelines.export.source import Source
+from pipelines.export.formats import EXPORTED_WEIGHTS, Source, flat_config, write_bundle
 from pipelines.models.bundle import ACDC_BUNDLE, NETWORKS, config_files, load_config
-from pipelines.models.checkpoints import save_weights
-from pipelines.models.member import field_affine
+from pipelines.models.heart import field_affine
+from pipelines.models.weights import save_weights
 
 WORKFLOWS = ("inference", "train")
 

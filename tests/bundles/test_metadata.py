@@ -9,7 +9,7 @@ from bundle_schema import SCHEMA
 from monai.bundle import verify_metadata
 
 from pipelines.core.labels import LABEL_NAMES
-from pipelines.export.source import network_metadata
+from pipelines.export.formats import network_metadata
 from pipelines.models.bundle import ACDC_BUNDLE, NETWORKS, XRAY_BUNDLE
 
 METADATA = ACDC_BUNDLE / "configs" / "metadata.json"

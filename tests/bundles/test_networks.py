@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from monai.bundle import ConfigComponent, verify_net_in_out
 
-from pipelines.export.source import network_metadata
+from pipelines.export.formats import network_metadata
 from pipelines.models.bundle import ACDC_BUNDLE, CORRECTOR, NETWORKS, config_files, load_config
 
 

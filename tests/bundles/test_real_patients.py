@@ -11,7 +11,7 @@ from pipelines.core.records import PatientRecord
 from pipelines.datasets.acdc import read_acdc
 from pipelines.evaluation.segmentation import evaluate
 from pipelines.models.bundle import NETWORKS
-from pipelines.models.predictor import Predictor
+from pipelines.models.heart import Predictor
 
 PATIENTS = {"patient005", "patient051", "patient096"}
 

@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.datasets.chest_xray import Finding, XrayRecord, read_chest_xray
+from pipelines.datasets.xray_image import Finding, XrayRecord, read_chest_xray
 from pipelines.evaluation.classification import evaluate_xray, truth_and_probability
-from pipelines.models.classifier import Classifier
-from pipelines.models.int8 import Int8Classifier
+from pipelines.models.xray import Classifier, Int8Classifier
 
 IMAGES = 40
 LEAST_ACCURACY = 0.9

@@ -14,7 +14,7 @@ from cohort_stand_ins import StandInModel, write_hearts
 from pipelines.cohort.results import PARTS_NAME
 from pipelines.cohort.run import CohortOptions, run_cohort
 from pipelines.cohort.worker import MOST_ATTEMPTS
-from pipelines.core.ray_session import set_environment
+from pipelines.core.install import set_environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 ray = pytest.importorskip("ray", reason="the extra 'cluster' is not installed")

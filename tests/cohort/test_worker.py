@@ -1,7 +1,6 @@
-"""What a worker does with its studies, without Ray."""
-
 import json
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -11,8 +10,38 @@ from intensity_hearts import heart, lv_ml, save
 
 from pipelines.cohort.listing import CohortStudy, list_studies
 from pipelines.cohort.results import read_results
-from pipelines.cohort.worker import BEGUN_NAME, MASKS_NAME, MOST_ATTEMPTS, CohortWorker, Task
+from pipelines.cohort.worker import BEGUN_NAME, MASKS_NAME, MOST_ATTEMPTS, BundleModel, CohortWorker, Task
+from pipelines.core.errors import ConfigError
 from pipelines.core.files import write_text
+from pipelines.models.heart import Predictor
+
+
+def test_what_changes_a_mask_is_in_the_record() -> None:
+    plain, fast = (BundleModel(engine=engine).record() for engine in ("pytorch", "openvino"))
+    assert json.loads(fast["settings"]) == {"tta": False, "precision": "auto", "engine": "openvino"}
+    assert plain["settings"] != fast["settings"]
+    assert plain["weights_sha256"] == fast["weights_sha256"]
+    assert len(plain["weights_sha256"]) == 64
+
+
+def test_several_networks_are_recorded_in_their_order() -> None:
+    found = BundleModel(("vnet", "unet")).record()
+    assert found["networks"] == "vnet unet"
+    assert found["weights_sha256"].split()[1] == BundleModel().record()["weights_sha256"]
+
+
+def test_the_worker_loads_what_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr(Predictor, "load", lambda networks, **rest: asked.update(networks=networks, **rest))
+    BundleModel(("unet",), tta=True, device="cpu", engine="openvino").load()
+    assert asked["networks"] == ("unet",)
+    assert (asked["tta"], asked["device"], asked["engine"]) == (True, "cpu", "openvino")
+
+
+def test_missing_weights_are_told_before_a_cluster_is_started(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"expected weights at .*gone\.pt, found No such file"):
+        BundleModel(weights=tmp_path / "gone.pt").record()
+
 
 MODEL = StandInModel()
 

@@ -11,8 +11,7 @@ from pipelines.core.labels import AcdcLabel
 from pipelines.core.stack_order import HEART_FRAME
 from pipelines.core.volume import Volume
 from pipelines.core.wall import Wall, find_rings, measure_strain, measure_wall
-from pipelines.datasets.phantom.groups import draw_heart
-from pipelines.datasets.phantom.heart import ABSENT_MM, heart_surfaces
+from pipelines.datasets.phantom.heart import ABSENT_MM, draw_heart, heart_surfaces
 from pipelines.datasets.phantom.image import draw_scan, image_frame
 
 SPACING = (1.25, 1.25, 8.0)

@@ -1,7 +1,24 @@
+import re
+import shutil
+from pathlib import Path
+
+import nibabel as nib
 import numpy as np
+import pytest
 from scipy import ndimage
 
-from pipelines.datasets.duplicates import joined, near_duplicates, pixel_hash, thumbnail
+from pipelines.core.records import PatientRecord, VolumeRecord
+from pipelines.datasets.acdc import read_acdc
+from pipelines.datasets.duplicates import (
+    image_hashes,
+    joined,
+    near_duplicates,
+    pixel_hash,
+    thumbnail,
+    without_copies,
+)
+from pipelines.datasets.phantom.cohort import write_phantom_cohort
+from pipelines.datasets.prepare import prepare_acdc, read_datalist
 
 
 def picture(seed: int, shape: tuple[int, int] = (120, 100)) -> np.ndarray:
@@ -41,3 +58,101 @@ def test_hashes_tell_pixels_and_shapes_apart() -> None:
 def test_patients_are_joined_through_others() -> None:
     names = ["d", "b", "c", "a", "b"]
     assert joined(names, [(0, 4), (2, 0)]) == {"d": "b", "b": "b", "c": "b", "a": "a"}
+
+
+NAMES = ["patient001", "patient002", "patient003", "patient004"]
+
+
+def frames_of(folder: Path) -> list[Path]:
+    """Images of a patient, ED first."""
+    return sorted(folder.glob("*frame*[0-9].nii.gz"))
+
+
+def give_heart(source: Path, target: Path) -> None:
+    """Put the files of one patient into the folder, and under the name, of another."""
+    target.mkdir(exist_ok=True)
+    for path in target.iterdir():
+        path.unlink()
+    for path in source.iterdir():
+        shutil.copy(path, target / path.name.replace(source.name, target.name))
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three hearts; a fourth patient has the ED of the second and the ES of the third."""
+    folder = tmp_path_factory.mktemp("cohort")
+    write_phantom_cohort(folder, patients=3, frames=3, cine=False)
+    give_heart(folder / "training" / "patient002", folder / "training" / "patient004")
+    (ed, es), (_, other) = (frames_of(folder / "training" / name) for name in ("patient004", "patient003"))
+    shutil.copy(other, es)
+    assert ed.read_bytes() != es.read_bytes()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def patients(root: Path) -> list[PatientRecord]:
+    return read_acdc(root).patients
+
+
+@pytest.mark.parametrize(
+    ("parts", "keep_test", "left"),
+    [
+        ((0, 1, 2, 3), False, ["patient001", "patient002"]),
+        ((0, "test", 2, 3), False, ["patient001", "patient003"]),
+        ((0, "test", "test", 3), False, ["patient001", "patient004"]),
+        ((0, 1, 2, "test"), True, ["patient001", "patient004"]),
+        (("test", "test", "test", "test"), False, ["patient001", "patient002"]),
+    ],
+)
+def test_of_patients_that_share_a_volume_one_stays(
+    patients: list[PatientRecord], parts: tuple[int | str, ...], keep_test: bool, left: list[str]
+) -> None:
+    # 004 has the ED of 002 and the ES of 003, so all three are one.
+    hashes = image_hashes(volume for patient in patients for volume in patient.volumes)
+    kept, problems = without_copies(
+        patients, dict(zip(NAMES, parts, strict=True)), hashes, keep_test=keep_test
+    )
+    assert [patient.patient for patient in kept] == left
+    assert [problem.patient for problem in problems] == [name for name in NAMES if name not in left]
+    assert all(f"{left[1]} stays" in problem.reason for problem in problems)
+
+
+def test_an_image_is_known_again_in_another_order_of_storage_or_packing(tmp_path: Path) -> None:
+    array = np.random.default_rng(0).integers(0, 500, (12, 14, 8)).astype(np.int16)
+    image = nib.Nifti1Image(array, np.diag([-1.5, -1.5, 8.0, 1.0]))
+    sheared = image.affine + np.outer([6.0, 0, 0, 0], [0, 0, 1, 0])  # as converters write shifted slices
+    same = {
+        "plain.nii": image,
+        "turned.nii.gz": image.as_reoriented(np.array([[2, -1], [0, 1], [1, -1]])),
+        "float.nii.gz": nib.Nifti1Image(array.astype(np.float32), image.affine),
+        "sheared.nii.gz": nib.Nifti1Image(array, sheared),
+    }
+    for name, stored in {**same, "other.nii": nib.Nifti1Image(array[::-1], image.affine)}.items():
+        nib.save(stored, tmp_path / name)
+    hashes = image_hashes(
+        VolumeRecord("p", "NOR", "ED", 1, (1.5, 1.5, 8.0), path, None) for path in tmp_path.iterdir()
+    )
+    assert len({hashes[tmp_path / name] for name in same}) == 1
+    assert hashes[tmp_path / "other.nii"] != hashes[tmp_path / "plain.nii"]
+
+
+def test_a_copy_is_put_aside_and_the_others_keep_their_parts(tmp_path: Path) -> None:
+    write_phantom_cohort(tmp_path / "data", patients=10, frames=3, cine=False)
+    prepare_acdc(tmp_path / "data", tmp_path / "before")
+    before = {item["patient"]: item["part"] for item in read_datalist(tmp_path / "before")["volumes"]}
+    tested, trained = (
+        next(name for name, part in before.items() if part == wanted) for wanted in ("test", 0)
+    )
+    folder = tmp_path / "data" / "training"
+    group = (folder / tested / "Info.cfg").read_text(encoding="utf-8").partition("Group: ")[2].split()[0]
+    give_heart(folder / trained, folder / tested)
+    info = (folder / tested / "Info.cfg").read_text(encoding="utf-8")
+    (folder / tested / "Info.cfg").write_text(
+        re.sub(r"Group: \w+", f"Group: {group}", info), encoding="utf-8"
+    )
+    prepare_acdc(tmp_path / "data", tmp_path / "after")
+    after = read_datalist(tmp_path / "after")
+    assert {item["patient"]: item["part"] for item in after["volumes"]} == {
+        name: part for name, part in before.items() if name != tested
+    }
+    assert [problem["patient"] for problem in after["put_aside"]] == [tested]

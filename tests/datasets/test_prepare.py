@@ -1,25 +1,262 @@
 import errno
 import json
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
+import numpy as np
 import pytest
 
 from pipelines.core.errors import DataError, OutputError
+from pipelines.core.labels import AcdcLabel
+from pipelines.core.records import PatientRecord, Phase
 from pipelines.datasets.acdc import read_acdc
 from pipelines.datasets.prepare import (
     ALL_PATIENTS,
+    FOLDS,
+    check_patient,
+    check_volume,
     fingerprint,
     load_or_prepare,
     patient_records,
     prepare_acdc,
     read_datalist,
+    read_test_patients,
     select,
+    split_by_fraction,
+    split_hash,
+    split_patients,
 )
 
+GROUPS = ("DCM", "HCM", "MINF", "NOR", "RV")
+COHORT = {f"patient{number:03d}": GROUPS[number % 5] for number in range(100)}
+
+
+def test_every_patient_is_in_exactly_one_part() -> None:
+    parts = split_patients(COHORT)
+    assert list(parts) == sorted(COHORT)
+    assert Counter(parts.values()) == {"test": 20, **dict.fromkeys(range(FOLDS), 16)}
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_each_part_has_as_many_of_each_group(seed: int) -> None:
+    parts = split_patients(COHORT, seed=seed)
+    by_part = {
+        part: Counter(COHORT[name] for name in parts if parts[name] == part) for part in ("test", *range(5))
+    }
+    assert by_part["test"] == dict.fromkeys(GROUPS, 4)
+    for fold in range(FOLDS):
+        assert set(by_part[fold].values()) <= {3, 4}
+        assert len(by_part[fold]) == 5
+
+
+def test_a_rare_group_differs_by_at_most_one_patient_between_folds() -> None:
+    uneven = {name: group for name, group in COHORT.items() if group != "RV" or name < "patient040"}
+    parts = split_patients(uneven)
+    counts = [sum(uneven[name] == "RV" for name in parts if parts[name] == fold) for fold in range(FOLDS)]
+    assert max(counts) - min(counts) <= 1
+
+
+def test_the_split_depends_on_names_and_seed_alone() -> None:
+    assert split_patients(COHORT) == split_patients(dict(reversed(COHORT.items())))
+    assert split_patients(COHORT) != split_patients(COHORT, seed=1)
+
+
+def test_a_published_hold_out_is_taken_as_it_is() -> None:
+    published = ["patient000", "patient001", "patient007"]
+    parts = split_patients(COHORT, test_patients=published)
+    assert [name for name, part in parts.items() if part == "test"] == published
+    assert {part for part in parts.values() if part != "test"} == set(range(FOLDS))
+
+
+def test_an_empty_published_hold_out_leaves_everyone_for_the_folds() -> None:
+    assert "test" not in split_patients(COHORT, test_patients=[]).values()
+
+
+def test_an_unknown_test_patient_is_refused() -> None:
+    with pytest.raises(DataError, match=r"found \['patient500'\] that it does not"):
+        split_patients(COHORT, test_patients=["patient000", "patient500"])
+
+
+@pytest.mark.parametrize(
+    ("names", "test_patients"), [(["a"], None), (["a", "b", "c"], ["a", "b"]), (["a", "b"], ["a", "b"])]
+)
+def test_too_few_patients_to_train_and_validate_are_refused(
+    names: list[str], test_patients: list[str] | None
+) -> None:
+    with pytest.raises(DataError, match="expected at least 2 patients to train and validate on"):
+        split_patients(dict.fromkeys(names, "NOR"), test_patients=test_patients)
+
+
+def test_three_patients_suffice() -> None:
+    assert sorted(map(str, split_patients(dict.fromkeys("abc", "NOR")).values())) == ["0", "1", "test"]
+
+
+def test_a_file_of_test_patients_may_hold_comments_and_blank_lines(tmp_path: Path) -> None:
+    (tmp_path / "test.txt").write_text("# published\npatient003  # DCM\n\npatient001\n", encoding="utf-8")
+    assert read_test_patients(tmp_path / "test.txt") == ["patient003", "patient001"]
+
+
+def test_a_file_without_test_patients_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "test.txt").write_text("# none\n\n", encoding="utf-8")
+    with pytest.raises(DataError, match="expected a patient a line, found none"):
+        read_test_patients(tmp_path / "test.txt")
+    with pytest.raises(DataError, match="found nothing at"):
+        read_test_patients(tmp_path / "missing.txt")
+
+
+def test_the_hash_tells_splits_apart_whatever_their_order() -> None:
+    parts = {"a": 0, "b": "test"}
+    assert split_hash(parts) == split_hash({"b": "test", "a": 0})
+    assert split_hash(parts) != split_hash({"a": 1, "b": "test"})
+    assert len(split_hash(parts)) == 16
+
+
+def test_fractions_hold_in_every_group_and_small_groups_have_one_in_each_part() -> None:
+    groups = {f"a{index}": "a" for index in range(50)} | {f"b{index}": "b" for index in range(3)}
+    parts = split_by_fraction(groups, {"test": 0.1, "validation": 0.2, "training": 0.7})
+    for prefix, expected in (("a", (5, 10, 35)), ("b", (1, 1, 1))):
+        found = [part for patient, part in parts.items() if patient.startswith(prefix)]
+        assert tuple(found.count(part) for part in ("test", "validation", "training")) == expected
+
+
+def test_a_group_too_small_for_every_part_trains() -> None:
+    parts = split_by_fraction({"a": "x", "b": "x"}, {"test": 0.1, "validation": 0.1, "training": 0.8})
+    assert parts == {"a": "training", "b": "training"}
+
+
 Writer = Callable[..., Path]
+AFFINE = np.diag([1.5, 1.5, 8.0, 1.0])
+
+
+def only_patient(root: Path) -> PatientRecord:
+    return read_acdc(root).patients[0]
+
+
+@pytest.mark.parametrize("slices", [1, 3, 40])
+def test_a_sound_patient_passes_whole(tmp_path: Path, write_patient: Writer, slices: int) -> None:
+    write_patient(tmp_path, slices=slices)
+    patient = only_patient(tmp_path)
+    checked, problems = check_patient(patient)
+    assert problems == []
+    assert checked == patient
+
+
+def test_what_passes_is_returned_as_its_label(tmp_path: Path, write_patient: Writer) -> None:
+    write_patient(tmp_path)
+    label = check_volume(only_patient(tmp_path).volumes[0])
+    assert (label.array == AcdcLabel.LV).sum() == 4 * 4 * 3
+
+
+def constant(image: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return np.full_like(image, 5), label
+
+
+def with_nan(image: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return np.where(label == AcdcLabel.LV, np.nan, image).astype(np.float32), label
+
+
+def with_label_7(image: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return image, np.where(label == AcdcLabel.LV, 7, label)
+
+
+def fewer_slices(image: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return image, label[..., 1:]
+
+
+def without_rv(image: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return image, np.where(label == AcdcLabel.RV, 0, label).astype(np.uint8)
+
+
+def five_dimensions(image: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return np.stack([np.stack([image, image], -1)] * 2, -1), label
+
+
+def cine(image: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return np.stack([image, image], -1), label
+
+
+def wrapped(image: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return np.where(label == AcdcLabel.LV, -20000, 20000).astype(np.int16), label
+
+
+def rgb(image: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return np.zeros(image.shape, np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])), label
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (constant, "found the constant 5"),
+        (with_nan, "found 48 NaN or infinite voxels"),
+        (with_label_7, "expected label values 0 to 3"),
+        (fewer_slices, "expected the label on the image's grid"),
+        (without_rv, "expected RV, MYO and LV in the label, found no rv"),
+        (five_dimensions, "found 5-D"),
+        (cine, "expected one frame (3-D)"),
+        (wrapped, "found uint16 stored as int16"),
+        (rgb, "found RGB voxels"),
+    ],
+)
+def test_a_faulty_volume_is_put_aside_and_the_other_phase_kept(
+    tmp_path: Path,
+    write_patient: Writer,
+    write_nifti: Writer,
+    heart_label: Callable[..., np.ndarray],
+    spoil: Callable[..., tuple[np.ndarray, np.ndarray]],
+    reason: str,
+) -> None:
+    folder = write_patient(tmp_path)
+    label = heart_label()
+    image = np.arange(label.size, dtype=np.int16).reshape(label.shape)
+    image, label = spoil(image, label)
+    write_nifti(folder / "patient001_frame01.nii.gz", image)
+    write_nifti(folder / "patient001_frame01_gt.nii.gz", label)
+    checked, (problem,) = check_patient(only_patient(tmp_path))
+    assert [volume.phase for volume in checked.volumes] == [Phase.ES]
+    assert problem.patient == "patient001"
+    assert problem.path == folder / "patient001_frame01.nii.gz"
+    assert reason in problem.reason
+
+
+def test_a_label_with_another_affine_is_put_aside(
+    tmp_path: Path, write_patient: Writer, write_nifti: Writer, heart_label: Callable[..., np.ndarray]
+) -> None:
+    folder = write_patient(tmp_path)
+    flipped = np.diag([-1.5, 1.5, 8.0, 1.0])
+    write_nifti(folder / "patient001_frame01_gt.nii.gz", heart_label(), flipped)
+    checked, (problem,) = check_patient(only_patient(tmp_path))
+    assert [volume.phase for volume in checked.volumes] == [Phase.ES]
+    assert "expected the image's affine, found one that differs by 3" in problem.reason
+
+
+@pytest.mark.parametrize("length", [0, 200])
+def test_a_truncated_label_is_put_aside(tmp_path: Path, write_patient: Writer, length: int) -> None:
+    path = write_patient(tmp_path) / "patient001_frame01_gt.nii.gz"
+    path.write_bytes(path.read_bytes()[: min(length, path.stat().st_size - 20)])
+    checked, (problem,) = check_patient(only_patient(tmp_path))
+    assert len(checked.volumes) == 1
+    assert "copy it again" in problem.reason
+
+
+def test_a_volume_without_a_label_is_put_aside(tmp_path: Path, write_patient: Writer) -> None:
+    write_patient(tmp_path)
+    volume = replace(only_patient(tmp_path).volumes[0], label=None)
+    with pytest.raises(DataError, match=r"expected a label patient001_frame01_gt\.nii\.gz, found none"):
+        check_volume(volume)
+
+
+def test_a_patient_whose_lv_grows_towards_es_is_put_aside_whole(
+    tmp_path: Path, write_patient: Writer
+) -> None:
+    write_patient(tmp_path, ED=3, ES=1)
+    checked, (problem,) = check_patient(only_patient(tmp_path))
+    assert checked.volumes == ()
+    # 2 x 4 x 3 and 4 x 4 x 3 voxels of 18 mm3
+    assert "LV at ED not smaller than at ES, found 0.4 mL and 0.9 mL; swap ED and ES" in problem.reason
 
 
 @pytest.fixture

@@ -10,18 +10,17 @@ from square_heart import write_square_hearts
 
 from pipelines.core.errors import DataError
 from pipelines.datasets.prepare import read_datalist
-from pipelines.disease import classify
-from pipelines.disease.classify import fit_search, nested
+from pipelines.disease import study
 from pipelines.disease.patients import mask_of, measure_hearts
-from pipelines.disease.study import accuracy_figures, study_disease
+from pipelines.disease.study import accuracy_figures, fit_search, nested, study_disease
 
 
 @pytest.fixture(scope="module", autouse=True)
 def few_trees() -> Any:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(classify, "TREES", 5)
-        patch.setattr(classify, "REPEATS", 1)
-        patch.setattr(classify, "FOLDS", 3)
+        patch.setattr(study, "TREES", 5)
+        patch.setattr(study, "REPEATS", 1)
+        patch.setattr(study, "FOLDS", 3)
         yield
 
 

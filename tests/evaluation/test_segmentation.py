@@ -29,7 +29,7 @@ from pipelines.evaluation.segmentation import (
     summarise,
     volume_metrics,
 )
-from pipelines.models.predictor import Prediction
+from pipelines.models.heart import Prediction
 
 SPACING_MM = (1.5, 2.0, 8.0)
 

@@ -16,13 +16,11 @@ from pipelines.core.errors import ConfigError
 from pipelines.datasets.phantom.cohort import write_phantom_cohort
 from pipelines.datasets.phantom.xray import write_phantom_xrays
 from pipelines.datasets.prepare import prepare_acdc
-from pipelines.export import calibration, command, images
-from pipelines.export.check import DECISIONS, DICE
-from pipelines.export.command import export_network
+from pipelines.export import command, quantize
+from pipelines.export.command import DECISIONS, DICE, export_network
 from pipelines.export.formats import FORMATS, Model
 from pipelines.models.bundle import load_config
-from pipelines.models.checkpoints import save_weights
-from pipelines.models.weights_sidecar import write_threshold
+from pipelines.models.weights import save_weights, write_threshold
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +37,9 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "VOLUMES", 2)
-    monkeypatch.setattr(images, "RADIOGRAPHS", 4)
-    monkeypatch.setattr(calibration, "CALIBRATION_SLICES", 6)
+    monkeypatch.setattr(command, "VOLUMES", 2)
+    monkeypatch.setattr(command, "RADIOGRAPHS", 4)
+    monkeypatch.setattr(quantize, "CALIBRATION_SLICES", 6)
 
 
 @pytest.mark.parametrize("name", ["bundle", "torchscript", "openvino"])

@@ -11,11 +11,10 @@ from without_thorax import HIDE_THORAX, run_monai, run_without_thorax
 from pipelines.core.volume import read_label, read_volume
 from pipelines.datasets.phantom.cohort import write_phantom_cohort
 from pipelines.evaluation.segmentation import structure_dice
-from pipelines.export.bundle import write_bundle
-from pipelines.export.source import Source
+from pipelines.export.formats import Source, write_bundle
 from pipelines.models.bundle import NETWORKS, XRAY_NETWORKS
-from pipelines.models.openvino_runtime import compiled
-from pipelines.models.predictor import Predictor
+from pipelines.models.engines import compiled
+from pipelines.models.heart import Predictor
 
 COMMON = ["--ckpt_file", "models/model.pt", "--meta_file", "configs/metadata.json"]
 COMMON += ["--config_file", "configs/inference.yaml", "--key_in_ckpt", "model"]

@@ -7,14 +7,12 @@ import torch
 
 from pipelines.core.errors import ConfigError
 from pipelines.datasets.prepare import fingerprint
-from pipelines.export.int8 import quantize
-from pipelines.export.publish import publish_int8, publish_weights
+from pipelines.export.command import publish_int8, publish_weights
+from pipelines.export.formats import quantize
 from pipelines.models.bundle import ACDC_BUNDLE, XRAY_BUNDLE, load_config
-from pipelines.models.checkpoints import load_weights, save_weights
-from pipelines.models.classifier import Classifier
-from pipelines.models.int8 import Int8Classifier
-from pipelines.models.openvino_runtime import save_openvino, to_openvino
-from pipelines.models.weights_sidecar import write_threshold
+from pipelines.models.engines import save_openvino, to_openvino
+from pipelines.models.weights import load_weights, save_weights, write_threshold
+from pipelines.models.xray import Classifier, Int8Classifier
 from pipelines.training.handlers import averaged_copy
 
 

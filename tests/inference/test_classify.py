@@ -8,14 +8,12 @@ import torch
 from PIL import Image
 
 from pipelines.core.errors import ConfigError, DataError, OutputError
-from pipelines.datasets.chest_xray import Finding
 from pipelines.datasets.phantom.xray import phantom_xray
-from pipelines.datasets.xray_image import read_xray
+from pipelines.datasets.xray_image import Finding, read_xray
 from pipelines.inference.classify import classify, find_xrays
 from pipelines.models.bundle import load_config
-from pipelines.models.checkpoints import save_weights
-from pipelines.models.classifier import Classifier
-from pipelines.models.weights_sidecar import read_threshold, write_threshold
+from pipelines.models.weights import read_threshold, save_weights, write_threshold
+from pipelines.models.xray import Classifier
 
 
 class BrightIsPneumonia(torch.nn.Module):

@@ -18,7 +18,7 @@ from pipelines.core.volume import Volume, slices_last
 from pipelines.datasets.phantom.cohort import write_phantom_cohort
 from pipelines.inference.inputs import find_studies
 from pipelines.inference.segment import MaskPredictor, Tools, segment_study
-from pipelines.models.predictor import Predictor
+from pipelines.models.heart import Predictor
 
 FRAMES = 10
 DTYPES = ("<i2", "<u2", ">i2", "<i4", "<f4", ">f4", "<f8", "<u4", "<c8")

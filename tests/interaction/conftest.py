@@ -10,7 +10,7 @@ from pipelines.core.volume import Volume
 from pipelines.interaction.clicks import Mask
 from pipelines.interaction.corrector import Corrector
 from pipelines.models.bundle import CORRECTOR, load_config
-from pipelines.models.checkpoints import save_weights
+from pipelines.models.weights import save_weights
 
 
 @pytest.fixture(scope="session")

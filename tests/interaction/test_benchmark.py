@@ -16,8 +16,8 @@ from pipelines.interaction.benchmark import interact_benchmark, summarise_clicks
 from pipelines.interaction.clicks import Mask
 from pipelines.interaction.corrector import Corrector
 from pipelines.models.bundle import load_config
-from pipelines.models.checkpoints import save_weights
-from pipelines.models.predictor import Prediction
+from pipelines.models.heart import Prediction
+from pipelines.models.weights import save_weights
 
 
 def row(case: str, mode: str, clicks: int | None, **dice: float | None) -> dict[str, Any]:

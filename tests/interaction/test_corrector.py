@@ -22,7 +22,7 @@ from pipelines.interaction.corrector import (
     pull,
 )
 from pipelines.models.bundle import ACDC_BUNDLE
-from pipelines.models.member import field_affine
+from pipelines.models.heart import field_affine
 
 NATIVE = np.diag([1.0, 2.0, 8.0, 1.0])
 FIELD = np.diag([1.5, 1.5, 8.0, 1.0])

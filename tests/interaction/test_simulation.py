@@ -19,8 +19,7 @@ from pipelines.interaction.simulation import (
     with_unseen_masks,
     write_unseen_masks,
 )
-from pipelines.transforms.intensity import IntensityAugmentation
-from pipelines.transforms.spatial import SpatialAugmentation
+from pipelines.transforms.augment import IntensityAugmentation, SpatialAugmentation
 
 NOTHING = {"border": 0.0, "lost": 0.0, "empty": 0.0, "swapped": 0.0, "spurious": 0.0}
 

@@ -1,5 +1,4 @@
-"""What runs the network changes how fast it is, and next to nothing else."""
-
+import copy
 import shutil
 import subprocess
 import sys
@@ -9,15 +8,75 @@ import numpy as np
 import pytest
 import torch
 from narrow_bundle import write_narrow_bundle
+from torch import nn
 
 from pipelines.core.errors import ConfigError
 from pipelines.core.volume import Volume
 from pipelines.datasets.prepare import fingerprint
-from pipelines.export.int8 import quantized
-from pipelines.models.engines import Engine, engine_run
-from pipelines.models.member import Member
-from pipelines.models.openvino_runtime import INT8_NAME, compiled, save_openvino, to_openvino, weights_of
-from pipelines.models.predictor import Predictor
+from pipelines.export.formats import quantized
+from pipelines.models.bundle import NETWORKS, load_config
+from pipelines.models.engines import (
+    INT8_NAME,
+    Engine,
+    compiled,
+    engine_run,
+    fused,
+    save_openvino,
+    to_openvino,
+    weights_of,
+)
+from pipelines.models.heart import Member, Predictor
+
+
+def network(name: str) -> nn.Module:
+    """With statistics of batch norm that are not those of a new one."""
+    torch.manual_seed(0)
+    built: nn.Module = load_config(name).get_parsed_content("network_def").eval()
+    for module in built.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.running_mean, std=0.2)
+            nn.init.uniform_(module.running_var, 0.5, 2)
+    return built
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_each_network_gives_the_same_with_fewer_batch_norms(name: str) -> None:
+    original = network(name)
+    before = copy.deepcopy(original.state_dict())
+    faster = fused(original)
+    image = torch.randn(2, 4 if name == "vnet" else 3, 64, 64)
+    with torch.inference_mode():
+        expected, found = original(image), faster(image)
+    assert torch.allclose(found, expected, atol=1e-4 * float(expected.abs().max()))
+    left, had = (sum(isinstance(m, nn.BatchNorm2d) for m in n.modules()) for n in (faster, original))
+    assert left < had / 4
+    assert all(torch.equal(value, before[key]) for key, value in original.state_dict().items())
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_weights_take_the_type_and_batch_norms_keep_theirs(name: str) -> None:
+    original = network(name)
+    faster = fused(original, torch.bfloat16)
+    for module in faster.modules():
+        expected = torch.float32 if isinstance(module, nn.BatchNorm2d) else torch.bfloat16
+        assert all(parameter.dtype == expected for parameter in module.parameters(recurse=False))
+    image = torch.randn(1, 4 if name == "vnet" else 3, 64, 64)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        found, expected = faster(image).float(), original(image).float()
+    assert (found - expected).abs().mean() < 0.05 * expected.abs().mean()
+    assert all(parameter.dtype == torch.float32 for parameter in original.parameters())
+
+
+@pytest.mark.parametrize("side", [64, 90])
+def test_layers_of_timm_are_merged_too(side: int) -> None:
+    original = network("efficientnet_lite0")
+    faster = fused(original)
+    image = torch.randn(2, 3, side, side + 6)
+    with torch.inference_mode():
+        expected, found = original(image), faster(image)
+    assert torch.allclose(found, expected, atol=1e-4 * float(expected.abs().max()))
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in faster.modules())
+    assert any(isinstance(module, nn.BatchNorm2d) for module in original.modules())
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +176,7 @@ def test_a_signal_after_models_were_dropped_finds_its_handler() -> None:
     # OpenVINO 2026.4 alone ends by a segmentation fault here.
     code = (
         "import gc, signal, torch\n"
-        "from pipelines.models.openvino_runtime import compiled, to_openvino\n"
+        "from pipelines.models.engines import compiled, to_openvino\n"
         "model = to_openvino(torch.nn.Conv2d(3, 2, 3).eval(), torch.zeros(1, 3, 16, 16))\n"
         "runs = [compiled(model), compiled(model)]\n"
         "while runs:\n"

@@ -9,9 +9,17 @@ from typer.testing import CliRunner
 
 from pipelines.cli.main import app
 from pipelines.core.errors import ConfigError
-from pipelines.models.bundle import ACDC_BUNDLE, BUNDLES, load_config
-from pipelines.models.trust import code_checksums, read_shipped, read_trusted, trust, trusted_file
-from pipelines.models.weights_sidecar import read_network
+from pipelines.models.bundle import (
+    ACDC_BUNDLE,
+    BUNDLES,
+    code_checksums,
+    load_config,
+    read_shipped,
+    read_trusted,
+    trust,
+    trusted_file,
+)
+from pipelines.models.weights import read_network
 from pipelines.training.launch import train_network
 
 

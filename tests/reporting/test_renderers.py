@@ -15,9 +15,8 @@ from pipelines.core.errors import ConfigError, DataError
 from pipelines.core.indices import indices_from_volumes
 from pipelines.core.labels import AcdcLabel
 from pipelines.inference.study_result import StudyResult
-from pipelines.reporting.document import Document, Picture, Section, Table
+from pipelines.reporting.document import Document, Picture, Section, Table, read_language
 from pipelines.reporting.html import html_text, require_pdf, write_html, write_pdf
-from pipelines.reporting.language import read_language
 from pipelines.reporting.markdown import block_marks, write_page
 from pipelines.reporting.slides import write_slides
 from pipelines.reporting.terminal import render, study_tables, warning_lines

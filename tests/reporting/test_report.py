@@ -18,9 +18,8 @@ import pipelines
 from pipelines.cli.main import app
 from pipelines.core.errors import ConfigError, DataError
 from pipelines.models.bundle import ACDC_BUNDLE
-from pipelines.reporting.document import Format
+from pipelines.reporting.document import Format, known_languages, read_language
 from pipelines.reporting.html import require_pdf
-from pipelines.reporting.language import known_languages, read_language
 from pipelines.reporting.markdown import block_marks
 from pipelines.reporting.report import (
     KINDS,

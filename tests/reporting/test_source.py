@@ -19,8 +19,7 @@ from report_folders import (
 )
 
 from pipelines.core.errors import DataError
-from pipelines.reporting.document import Document
-from pipelines.reporting.language import known_languages, read_language
+from pipelines.reporting.document import Document, known_languages, read_language
 from pipelines.reporting.report import KINDS, make_documents, missing_kinds
 from pipelines.reporting.source import Source, read_sources
 

@@ -13,7 +13,7 @@ from PIL import Image
 from pipelines.core.cardiac_figures import PatientFacts, Sex
 from pipelines.inference.segment import StudyOptions, segment
 from pipelines.inference.study_result import StudyResult
-from pipelines.reporting.language import read_language
+from pipelines.reporting.document import read_language
 from pipelines.reporting.study_page import write_study_page
 
 FACTS = PatientFacts(180, 80, Sex.MALE, 60, 50, "2024-05-06")

@@ -22,12 +22,10 @@ from pipelines.core.volume import Volume
 from pipelines.datasets.phantom.cohort import write_phantom_cohort
 from pipelines.interaction.corrector import Corrector
 from pipelines.models.bundle import ACDC_BUNDLE, CORRECTOR, load_config
-from pipelines.models.member import Member
-from pipelines.models.predictor import Prediction
+from pipelines.models.heart import Member, Prediction
 from pipelines.server.api import make_server
 from pipelines.server.launch import load_app
-from pipelines.server.tokens import Tokens
-from pipelines.server.users import Role, Users, add_user
+from pipelines.server.users import Role, Tokens, Users, add_user
 
 PASSWORD = "correct horse battery"
 PLUGIN = Path(sys.prefix) / "monailabel" / "plugins" / "slicer" / "MONAILabel"

@@ -13,11 +13,10 @@ from pipelines.core.errors import DataError
 from pipelines.core.volume import read_volume
 from pipelines.interaction.corrector import Corrector
 from pipelines.server.datastore import StudiesDatastore
-from pipelines.server.interactive import CorrectSlice, CorrectVolume, RefineByScribbles
 from pipelines.server.label_file import read_sent_label
 from pipelines.server.predictors import Predictors
 from pipelines.server.sent_interaction import sent_interaction
-from pipelines.server.tasks import AutomaticSegmentation
+from pipelines.server.tasks import AutomaticSegmentation, CorrectSlice, CorrectVolume, RefineByScribbles
 
 from .conftest import axis_orders, heart, true_mask, write_nifti
 from .test_tasks import OBLIQUE, PerfectPredictors

@@ -13,7 +13,7 @@ import pytest
 from labelled_studies import write_labelled_studies
 
 from pipelines.benchmarks.serving import running_server
-from pipelines.server.published import PublishedWeights
+from pipelines.server.predictors import PublishedWeights
 
 from .conftest import VERSION
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipelines.core.volume import Volume, read_volume
-from pipelines.models.predictor import Prediction
+from pipelines.models.heart import Prediction
 from pipelines.server.datastore import StudiesDatastore
 from pipelines.server.history import Automatic
 from pipelines.server.label_file import read_sent_label

@@ -15,8 +15,7 @@ from pipelines.core.errors import DataError
 from pipelines.core.labels import AcdcLabel
 from pipelines.core.volume import Volume, read_volume
 from pipelines.interaction.clicks import Click
-from pipelines.server.network_worker import WorkerPredictors
-from pipelines.server.predictors import Predictors
+from pipelines.server.predictors import Predictors, WorkerPredictors
 from pipelines.server.worker import PARSER, TooLargeError, TooLongError, Worker
 
 from .conftest import heart, write_nifti

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from pipelines.core.errors import ConfigError, DataError, OutputError
-from pipelines.models.trust import read_trusted
+from pipelines.models.bundle import read_trusted
 from pipelines.store.bundles import pull_bundle, push_bundle
 from pipelines.store.checksums import CHECKSUMS_NAME, Checksums, FileSum, files_below, sum_of
-from pipelines.store.files import FilesPlace
+from pipelines.store.places import FilesPlace
 
 NAME = "tiny_segmentation"
 

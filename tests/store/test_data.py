@@ -13,7 +13,7 @@ from pipelines.datasets.prepare import patient_records, prepare_acdc, read_datal
 from pipelines.store.bundles import push_bundle
 from pipelines.store.checksums import CHECKSUMS_NAME
 from pipelines.store.data import pull_data, push_data, verify_data
-from pipelines.store.files import FilesPlace
+from pipelines.store.places import FilesPlace
 
 
 def accepted(terms: Mapping[str, str]) -> bool:

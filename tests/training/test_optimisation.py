@@ -8,7 +8,7 @@ from torch import Tensor
 from torchvision.models import resnet18
 
 from pipelines.core.errors import ConfigError
-from pipelines.models.pretrained import stages
+from pipelines.models.weights import stages
 from pipelines.training.optimisation import (
     AutocastInferer,
     Decay,

@@ -11,7 +11,7 @@ from ignite.engine import Engine, Events
 from monai.bundle import ConfigParser
 
 from pipelines.models.bundle import CORRECTOR, load_config
-from pipelines.models.checkpoints import save_weights
+from pipelines.models.weights import save_weights
 
 Settings = Callable[..., dict[str, Any]]
 

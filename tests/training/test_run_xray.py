@@ -13,10 +13,10 @@ import torch
 from pipelines.core.errors import ConfigError, DataError
 from pipelines.datasets.phantom.xray import write_phantom_xrays
 from pipelines.datasets.prepare_xray import class_weights, load_or_prepare, prepare_chest_xray, select
-from pipelines.datasets.xray_dataset import XrayDataset
+from pipelines.datasets.torch_datasets import XrayDataset
 from pipelines.datasets.xray_image import read_xray
 from pipelines.models.bundle import XRAY_BUNDLE, XRAY_NETWORKS, load_config
-from pipelines.models.classifier import Classifier
+from pipelines.models.xray import Classifier
 from pipelines.training.launch import train_network
 from pipelines.training.run_xray import start
 

@@ -19,7 +19,7 @@ from pipelines.datasets.phantom.xray import write_phantom_xrays
 from pipelines.datasets.prepare import prepare_acdc
 from pipelines.datasets.prepare_xray import prepare_chest_xray
 from pipelines.models.bundle import ACDC_BUNDLE, config_files, load_config
-from pipelines.models.checkpoints import load_weights
+from pipelines.models.weights import load_weights
 from pipelines.training.distributed import OVERLAY, STATE_NAME, WorkerOptions, train_by_workers
 from pipelines.training.launch import train_network
 

@@ -1,12 +1,140 @@
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
 from torch import Tensor
 
-from pipelines.transforms.augment import RandAugmentBatch, RandAugmentBatchd
-from pipelines.transforms.intensity import IntensityAugmentation
-from pipelines.transforms.spatial import SpatialAugmentation
+from pipelines.transforms.augment import (
+    IntensityAugmentation,
+    RandAugmentBatch,
+    RandAugmentBatchd,
+    RandAugmentXray,
+    RandAugmentXrayd,
+    SpatialAugmentation,
+    change_some,
+)
+
+
+def test_only_the_chosen_images_are_worked_on_and_changed() -> None:
+    image = torch.arange(8.0).reshape(4, 1, 1, 2)
+    chosen = torch.tensor([True, False, True, False]).reshape(4, 1, 1, 1)
+    seen = []
+
+    def change(some: Tensor, rows: Tensor) -> Tensor:
+        seen.append((some.shape, rows.tolist()))
+        return some + 10 * (rows + 1).reshape(-1, 1, 1, 1)
+
+    found = change_some(image, chosen, change)
+    assert seen == [((2, 1, 1, 2), [0, 2])]
+    assert found.flatten().tolist() == [10.0, 11.0, 2.0, 3.0, 34.0, 35.0, 6.0, 7.0]
+    assert image.flatten().tolist() == list(range(8))
+
+
+def test_a_batch_of_which_none_is_chosen_stays() -> None:
+    image = torch.rand(3, 2, 4)
+
+    def never(some: Tensor, rows: Tensor) -> Tensor:
+        raise AssertionError(f"expected no call, found one for {len(some)} images at {rows}")
+
+    assert torch.equal(change_some(image, torch.zeros(3, 1, 1, dtype=torch.bool), never), image)
+
+
+NONE = IntensityAugmentation(gamma=0, contrast=0, brightness=0, bias=0, noise=0, low_resolution=1, share=1.0)
+CHANGES = [field.name for field in fields(IntensityAugmentation) if field.name != "share"]
+
+
+def scan(count: int = 4) -> Tensor:
+    return torch.randn(count, 3, 24, 20, generator=torch.Generator().manual_seed(0))
+
+
+def changed_by(name: str, image: Tensor, seed: int = 0) -> Tensor:
+    torch.manual_seed(seed)
+    amount = 3.0 if name == "low_resolution" else 0.5
+    return replace(NONE, **{name: amount}).apply(image)
+
+
+@pytest.mark.parametrize("ranges", [NONE, IntensityAugmentation(share=0)], ids=["no ranges", "no share"])
+def test_nothing_changes_without_range_or_share(ranges: IntensityAugmentation) -> None:
+    assert torch.allclose(ranges.apply(scan()), scan(), atol=2e-3)
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_each_change_changes_values_only(name: str) -> None:
+    image = scan()
+    found = changed_by(name, image)
+    assert (found.shape, found.dtype) == (image.shape, torch.float32)
+    assert found.isfinite().all()
+    assert not torch.allclose(found, image, atol=1e-2)
+    assert torch.equal(image, scan())
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_seed_gives_the_same_change_and_another_seed_another(name: str) -> None:
+    first, second, other = (changed_by(name, scan(), seed) for seed in (1, 1, 2))
+    assert torch.equal(first, second)
+    assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize("name", [name for name in CHANGES if name != "noise"])
+def test_the_channels_of_a_slice_change_alike(name: str) -> None:
+    image = scan()[:, :1].repeat(1, 3, 1, 1)
+    found = changed_by(name, image)
+    assert torch.allclose(found[:, 0], found[:, 2], atol=1e-5)
+
+
+def test_noise_is_drawn_for_each_channel_up_to_its_level() -> None:
+    noise = changed_by("noise", torch.zeros(8, 3, 64, 64))
+    assert not torch.equal(noise[:, 0], noise[:, 1])
+    levels = noise.std(dim=(1, 2, 3))
+    assert levels.max() < 0.55
+    assert levels.max() > 2 * levels.min()
+
+
+def test_gamma_keeps_the_darkest_and_the_brightest_voxel() -> None:
+    image = scan()
+    found = changed_by("gamma", image)
+    assert torch.allclose(found.amax(dim=(1, 2, 3)), image.amax(dim=(1, 2, 3)), atol=1e-4)
+    assert torch.allclose(found.amin(dim=(1, 2, 3)), image.amin(dim=(1, 2, 3)), atol=0.5)
+    order = image[0].flatten().argsort()
+    assert (found[0].flatten()[order].diff() >= -1e-5).all()
+
+
+def test_contrast_multiplies_and_brightness_adds_one_number_a_slice() -> None:
+    image = scan()
+    factor = changed_by("contrast", image) / image
+    assert torch.allclose(factor.amax(dim=(1, 2, 3)), factor.mean(dim=(1, 2, 3)), atol=2e-1)
+    assert ((factor.mean(dim=(1, 2, 3)) > 0.45) & (factor.mean(dim=(1, 2, 3)) < 1.55)).all()
+    offset = changed_by("brightness", image) - image
+    assert offset.std(dim=(1, 2, 3)).max() < 1e-2
+
+
+def test_the_bias_field_is_smooth() -> None:
+    image = torch.ones(1, 1, 64, 64)
+    image[..., 0, 0] = 0  # the darkest voxel is the zero of the field
+    field = changed_by("bias", image)[0, 0, 1:, 1:]
+    assert field.std() > 0.05
+    assert field.diff(dim=0).abs().max() < 0.25
+
+
+def test_lower_resolution_keeps_the_mean_and_loses_detail() -> None:
+    image = scan(1)
+    found = changed_by("low_resolution", image)
+    assert found.mean() == pytest.approx(float(image.mean()), abs=0.05)
+    assert found.std() < 0.9 * image.std()
+
+
+def test_about_the_share_of_the_slices_is_touched() -> None:
+    torch.manual_seed(0)
+    image = scan(1).repeat(400, 1, 1, 1)
+    found = replace(NONE, brightness=1.0, share=0.25).apply(image)
+    touched = ((found - image).abs().amax(dim=(1, 2, 3)) > 1e-2).float().mean()
+    assert 0.17 < touched < 0.33
+
+
+def test_a_constant_slice_stays_finite() -> None:
+    torch.manual_seed(0)
+    assert IntensityAugmentation(share=1).apply(torch.zeros(2, 3, 8, 8)).isfinite().all()
+
 
 STILL = SpatialAugmentation(
     rotation_deg=0, scale=0, anisotropy=0, shift=0, anywhere=0, flip=0, elastic=0, elastic_probability=0
@@ -161,3 +289,84 @@ def test_a_missing_key_is_named(key: str) -> None:
     del batch[key]
     with pytest.raises(KeyError, match=key):
         RandAugmentBatchd(RandAugmentBatch((32, 32)))(batch)
+
+
+STILL_XRAY_AUGMENT = SpatialAugmentation(
+    rotation_deg=0, scale=0, anisotropy=0, shift=0, anywhere=0, flip=0, elastic_probability=0
+)
+SAME = IntensityAugmentation(share=0)
+
+
+def batch(count: int = 4) -> torch.Tensor:
+    return torch.rand(count, 1, 32, 24, generator=torch.Generator().manual_seed(0))
+
+
+def test_without_ranges_nothing_changes() -> None:
+    image = batch()
+    assert torch.allclose(RandAugmentXray(STILL_XRAY_AUGMENT, SAME)(image), image, atol=2e-4)
+
+
+def test_images_of_twice_the_size_shrink_to_averages() -> None:
+    image = batch()
+    found = RandAugmentXray(STILL_XRAY_AUGMENT, SAME, size=(16, 12))(image)
+    assert torch.allclose(found, torch.nn.functional.avg_pool2d(image, 2), atol=2e-4)
+
+
+def test_a_share_of_the_images_stays_as_in_use() -> None:
+    torch.manual_seed(0)
+    image = batch(200)
+    augment = RandAugmentXray(
+        SpatialAugmentation(), IntensityAugmentation(share=1.0), size=(16, 12), unchanged=0.3
+    )
+    same = (augment(image) - torch.nn.functional.avg_pool2d(image, 2)).abs().amax(dim=(1, 2, 3)) < 1e-5
+    assert 0.2 < same.float().mean() < 0.4
+
+
+def test_what_a_shift_brings_in_is_black() -> None:
+    torch.manual_seed(0)
+    shifted = SpatialAugmentation(
+        rotation_deg=0, scale=0, anisotropy=0, shift=0.3, anywhere=0, flip=0, elastic_probability=0
+    )
+    image = torch.ones(16, 1, 32, 32)
+    found = RandAugmentXray(shifted, SAME)(image)
+    assert (found < 1e-3).any()
+    edges = torch.cat((found[:, :, 0], found[:, :, -1], found[..., 0], found[..., -1]), dim=-1)
+    assert (edges < 1e-3).any(dim=-1).float().mean() > 0.9
+
+
+def test_shape_type_range_and_input_stay() -> None:
+    torch.manual_seed(0)
+    image = batch()
+    before = image.clone()
+    found = RandAugmentXray(SpatialAugmentation(), IntensityAugmentation(share=1.0))(image)
+    assert found.shape == image.shape
+    assert found.dtype == torch.float32
+    assert found.min() >= 0
+    assert found.max() <= 1
+    assert torch.equal(image, before)
+
+
+def test_flips_can_be_left_to_right_alone() -> None:
+    torch.manual_seed(0)
+    mirror = SpatialAugmentation(
+        rotation_deg=0, scale=0, anisotropy=0, shift=0, anywhere=0, flip=[1.0, 0.0], elastic_probability=0
+    )
+    image = batch()
+    assert torch.allclose(RandAugmentXray(mirror, SAME)(image), image.flip(-1), atol=2e-4)
+
+
+def test_the_same_seed_gives_the_same_batch() -> None:
+    augment = RandAugmentXray(SpatialAugmentation(), IntensityAugmentation())
+    found = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        found.append(augment(batch()))
+    assert torch.equal(found[0], found[1])
+
+
+def test_the_dictionary_form_changes_the_image_alone() -> None:
+    transform = RandAugmentXrayd(RandAugmentXray(STILL_XRAY_AUGMENT, SAME))
+    found = transform({"image": batch(), "label": torch.tensor([0, 1, 0, 1])})
+    assert found["label"].tolist() == [0, 1, 0, 1]
+    with pytest.raises(KeyError, match="image"):
+        transform({"label": torch.tensor([0])})

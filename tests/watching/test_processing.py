@@ -17,8 +17,8 @@ from intensity_hearts import IntensityPredictor, acdc_patient, heart, lv_ml, sav
 from pipelines.core.errors import DataError
 from pipelines.datasets.phantom.xray import write_phantom_xrays
 from pipelines.inference.segment import Tools
-from pipelines.models.predictor import Predictor
-from pipelines.quality.judge import Judge
+from pipelines.models.heart import Predictor
+from pipelines.quality.model import Judge
 from pipelines.watching.processing import ProcessorSettings, StudyProcessor
 from pipelines.watching.units import Kind
 from pipelines.watching.worker import Job

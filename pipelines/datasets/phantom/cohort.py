@@ -14,10 +14,8 @@ from pipelines.core.files import atomic_path, output_folder, write_csv, write_te
 from pipelines.core.labels import MYOCARDIAL_DENSITY_G_PER_ML, AcdcLabel
 from pipelines.core.progress import Progress
 from pipelines.core.stack_order import BODY_FRAME, HEART_FRAME
-from pipelines.datasets.phantom.contrast import CINE, Contrast, find_contrast
-from pipelines.datasets.phantom.groups import GROUPS, draw_heart
-from pipelines.datasets.phantom.heart import contraction_curve
-from pipelines.datasets.phantom.image import draw_scan, image_frame
+from pipelines.datasets.phantom.heart import GROUPS, contraction_curve, draw_heart
+from pipelines.datasets.phantom.image import CINE, Contrast, draw_scan, find_contrast, image_frame
 
 MIN_FRAMES: Final = 3
 """Fewest frames of a cine: ED, ES and one in which the heart fills again."""

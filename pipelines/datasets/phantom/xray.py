@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from pipelines.core.errors import ConfigError
 from pipelines.core.files import atomic_path, output_folder
-from pipelines.datasets.chest_xray import Finding
+from pipelines.datasets.xray_image import Finding
 
 SIDE_PX: Final = 224
 

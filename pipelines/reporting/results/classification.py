@@ -6,16 +6,18 @@ from typing import Any, Final
 
 from pipelines.evaluation.classification import METRICS_NAME, PairedScore, compare_recipes, read_cases
 from pipelines.reporting.document import (
+    DEFAULT,
     Cell,
     Document,
+    Language,
     Picture,
     Section,
     Table,
     estimate,
     number,
     p_text,
+    read_language,
 )
-from pipelines.reporting.language import DEFAULT, Language, read_language
 from pipelines.reporting.source import Context, Kind, Source
 
 PICTURES: Final = ("roc", "confusion", "calibration")

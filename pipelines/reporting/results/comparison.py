@@ -13,17 +13,19 @@ from pipelines.evaluation.comparison import DEFINITIONS, STRUCTURES
 from pipelines.evaluation.segmentation import INDEX_FIELDS, METRIC_NAMES
 from pipelines.figures.style import panels, save_png
 from pipelines.reporting.document import (
+    DEFAULT,
     BarChart,
     Cell,
     Document,
+    Language,
     Picture,
     Section,
     Table,
     estimate,
     number,
     p_text,
+    read_language,
 )
-from pipelines.reporting.language import DEFAULT, Language, read_language
 from pipelines.reporting.source import Context, Kind, Source
 
 Content = Mapping[str, Any]

@@ -3,11 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from pipelines.datasets.phantom.contrast import CONTRASTS
+from pipelines.datasets.phantom.image import CONTRASTS
 from pipelines.datasets.readers import READERS
 from pipelines.evaluation.cross_dataset import CONTENT_NAME
-from pipelines.reporting.document import Cell, Document, Section, Table, duration, estimate, number
-from pipelines.reporting.language import Language
+from pipelines.reporting.document import Cell, Document, Language, Section, Table, duration, estimate, number
 from pipelines.reporting.source import Context, Kind, Source
 
 DATASET_GAP: Final = 0.05

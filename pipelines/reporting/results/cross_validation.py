@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from pipelines.evaluation.comparison import STRUCTURES
-from pipelines.reporting.document import Cell, Document, Section, Table, duration, estimate, number
-from pipelines.reporting.language import Language
+from pipelines.reporting.document import Cell, Document, Language, Section, Table, duration, estimate, number
 from pipelines.reporting.results.comparison import Content, parts_table, values_table
 from pipelines.reporting.results.evaluation import TITLES
 from pipelines.reporting.source import Context, Kind, Source

@@ -9,16 +9,18 @@ from pipelines.disease.study import CONTENT_NAME
 from pipelines.figures.style import panels, save_png
 from pipelines.figures.xray_figures import draw_confusion
 from pipelines.reporting.document import (
+    DEFAULT,
     Cell,
     Document,
+    Language,
     Picture,
     Section,
     Table,
     estimate,
     interval,
     number,
+    read_language,
 )
-from pipelines.reporting.language import DEFAULT, Language, read_language
 from pipelines.reporting.source import Context, Kind, Source
 
 Content = Mapping[str, Any]

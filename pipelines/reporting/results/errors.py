@@ -25,6 +25,7 @@ from pipelines.reporting.document import (
     MISSING,
     Cell,
     Document,
+    Language,
     Picture,
     Section,
     Table,
@@ -33,7 +34,6 @@ from pipelines.reporting.document import (
     number,
     p_text,
 )
-from pipelines.reporting.language import Language
 from pipelines.reporting.source import Context, Kind, Source
 
 Content = Mapping[str, Any]

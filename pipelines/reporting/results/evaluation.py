@@ -6,8 +6,10 @@ from typing import Any, Final
 
 from pipelines.core.labels import FOREGROUND, LABEL_NAMES
 from pipelines.reporting.document import (
+    DEFAULT,
     Cell,
     Document,
+    Language,
     Picture,
     Section,
     Table,
@@ -15,8 +17,8 @@ from pipelines.reporting.document import (
     estimate,
     interval,
     number,
+    read_language,
 )
-from pipelines.reporting.language import DEFAULT, Language, read_language
 from pipelines.reporting.results.comparison import bar_chart
 from pipelines.reporting.source import Context, Kind, Source
 from pipelines.training.run_record import RunRecord, read_run

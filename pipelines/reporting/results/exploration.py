@@ -12,8 +12,7 @@ from pipelines.core.records import Phase
 from pipelines.exploration.files import CONTENT_NAME, PICTURES, PLOTS, SHARES, TABLE_NAME
 from pipelines.exploration.findings import OUTLIER_RULE, SECTIONS, SIGNIFICANT
 from pipelines.exploration.heart import FEATURE_BY_NAME, told
-from pipelines.reporting.document import Cell, Document, Picture, Section, Table, number, p_text
-from pipelines.reporting.language import Language
+from pipelines.reporting.document import Cell, Document, Language, Picture, Section, Table, number, p_text
 from pipelines.reporting.source import Context, Kind, Source
 
 Content = Mapping[str, Any]

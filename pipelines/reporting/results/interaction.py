@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from matplotlib.axes import Axes
 
-from pipelines.benchmarks.measured import Measured
+from pipelines.benchmarks.speed import Measured
 from pipelines.core.labels import FOREGROUND, LABEL_COLORS, LABEL_NAMES
 from pipelines.figures.style import panels, save_png
 from pipelines.interaction.benchmark import CONTENT_NAME

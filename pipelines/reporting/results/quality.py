@@ -7,8 +7,18 @@ from typing import Any, Final
 from pipelines.figures.style import panels, save_png
 from pipelines.quality.model import FLAGGED_BELOW
 from pipelines.quality.study import EVALUATION_NAME, FIT_NAME, KINDS
-from pipelines.reporting.document import Cell, Document, Picture, Section, Table, estimate, number
-from pipelines.reporting.language import DEFAULT, Language, read_language
+from pipelines.reporting.document import (
+    DEFAULT,
+    Cell,
+    Document,
+    Language,
+    Picture,
+    Section,
+    Table,
+    estimate,
+    number,
+    read_language,
+)
 from pipelines.reporting.source import Context, Kind, Source
 
 Content = Mapping[str, Any]

@@ -3,8 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from pipelines.reporting.document import Cell, Document, Section, Table, duration, number
-from pipelines.reporting.language import Language
+from pipelines.reporting.document import Cell, Document, Language, Section, Table, duration, number
 from pipelines.reporting.source import Context, Kind, Source
 from pipelines.training.checks.case import RECIPE_NAME
 

@@ -4,18 +4,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from pipelines.benchmarks.cohorts import BENCH_NAME
-from pipelines.benchmarks.measured import Measured
-from pipelines.cohort.extrapolate import (
+from pipelines.benchmarks.speed import Measured
+from pipelines.cohort.scale import (
     MACHINE_TYPES,
+    MB,
     UKB_FRAMES,
     UKB_SLICES,
     UKB_STUDIES,
+    Fleet,
     MachineType,
+    Outcome,
+    crossing,
     on_machines,
     reproduce,
     study_cost,
 )
-from pipelines.cohort.scale import MB, Fleet, Outcome, crossing
 from pipelines.reporting.document import Cell, Document, Section, Table
 from pipelines.reporting.results.speed import targets_table
 from pipelines.reporting.source import Context, Kind, Source

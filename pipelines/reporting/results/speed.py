@@ -6,12 +6,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from pipelines.benchmarks.measured import BENCH_NAME, Measured, bench_values
+from pipelines.benchmarks.speed import BENCH_NAME, Measured, bench_values
 from pipelines.core.errors import DataError
 from pipelines.evaluation.comparison import METRICS_NAME
 from pipelines.evaluation.segmentation import read_cases
-from pipelines.export.int8_comparison import COMPARISON_NAME
-from pipelines.export.runtimes import EAGER, INT8
+from pipelines.export.quantize import COMPARISON_NAME, EAGER, INT8
 from pipelines.figures.style import panels, save_png
 from pipelines.reporting.document import Cell, Document, Picture, Section, Table
 from pipelines.reporting.source import Context, Kind, Source

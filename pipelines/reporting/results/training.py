@@ -9,8 +9,7 @@ from matplotlib.axes import Axes
 from pipelines.core.labels import FOREGROUND, LABEL_COLORS, LABEL_NAMES
 from pipelines.figures.style import panels, save_png
 from pipelines.models.bundle import XRAY_NETWORKS
-from pipelines.reporting.document import Cell, Document, Picture, Section, Table, duration, number
-from pipelines.reporting.language import Language
+from pipelines.reporting.document import Cell, Document, Language, Picture, Section, Table, duration, number
 from pipelines.reporting.results.evaluation import TITLES
 from pipelines.reporting.source import Context, Kind, Source
 from pipelines.training.monitor import HISTORY_NAME

@@ -20,7 +20,7 @@ from pipelines.core.files import output_folder, write_json
 from pipelines.core.manifest import MANIFEST_NAME
 from pipelines.datasets.prepare import read_datalist, select
 from pipelines.models.bundle import load_config
-from pipelines.models.checkpoints import BEST_NAME, LAST_NAME
+from pipelines.models.weights import BEST_NAME, LAST_NAME
 from pipelines.training.cpu import flushed_denormals
 from pipelines.training.launch import train_network
 from pipelines.training.monitor import HISTORY_NAME

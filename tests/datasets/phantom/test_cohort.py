@@ -11,8 +11,14 @@ from pipelines.core.errors import DataError, OutputError
 from pipelines.core.labels import AcdcLabel
 from pipelines.core.volume import read_label, slices_last
 from pipelines.datasets.phantom.cohort import PhantomTruth, write_phantom_cohort
-from pipelines.datasets.phantom.groups import GROUPS, draw_heart
-from pipelines.datasets.phantom.heart import ANGLES, contraction_curve, heart_surfaces, volumes_ml
+from pipelines.datasets.phantom.heart import (
+    ANGLES,
+    GROUPS,
+    contraction_curve,
+    draw_heart,
+    heart_surfaces,
+    volumes_ml,
+)
 from pipelines.datasets.phantom.image import draw_scan, image_frame
 
 

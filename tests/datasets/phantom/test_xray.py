@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from pipelines.core.errors import ConfigError
-from pipelines.datasets.chest_xray import Finding, read_chest_xray
 from pipelines.datasets.phantom.xray import phantom_xray, write_phantom_xrays
+from pipelines.datasets.xray_image import Finding, read_chest_xray
 
 
 def test_files_are_named_as_in_the_public_release(tmp_path: Path) -> None:

@@ -1,0 +1,264 @@
+"""Readers of releases in NIfTI: M&Ms, MS-CMRSeg, MM-WHS and HVSMR."""
+
+import csv
+import re
+from pathlib import Path
+from typing import Final
+
+from pipelines.core.errors import DataError
+from pipelines.core.labels import AcdcLabel
+from pipelines.core.records import Dataset, PatientRecord, Phase, Problem, VolumeRecord
+from pipelines.core.volume import read_grid
+from pipelines.datasets.loading import NiftiSource, check_root, gather, single_volume
+
+VALUES_2: Final = {1: AcdcLabel.LV, 2: AcdcLabel.RV} | dict.fromkeys(range(3, 9), AcdcLabel.BACKGROUND)
+"""Meaning of HVSMR-2.0's values; LA 3, RA 4, AO 5, PA 6, SVC 7 and IVC 8 become background."""
+
+VIEWS: Final = ("sa_crop", "axial_crop", "axial_full")
+"""Views of the 2016 challenge in order of preference: short axis first."""
+
+
+def read_hvsmr(root: Path) -> Dataset:
+    """Volumes of the 2016 challenge, one view a patient; none has labels that can be used.
+
+    Raises:
+        DataError: If there is no such folder or no usable volume in it.
+    """
+    check_root("hvsmr", root)
+    found: dict[str, dict[str, Path]] = {}
+    for path in sorted(root.rglob("*_pat*.nii*")):
+        match = re.fullmatch(
+            r"(?:training|testing)_(sa_crop|axial_crop|axial_full)_(pat\d+)\.nii(?:\.gz)?", path.name
+        )
+        if match:
+            found.setdefault(match[2], {})[match[1]] = path
+    cases = {
+        patient: next(views[view] for view in VIEWS if view in views) for patient, views in found.items()
+    }
+    return gather(
+        "hvsmr",
+        root,
+        cases,
+        lambda patient, image: single_volume(patient, image, None, {}, structures=()),
+        expected="files training_sa_crop_patN.nii.gz",
+    )
+
+
+def read_hvsmr2(root: Path) -> Dataset:
+    """Cropped volumes of HVSMR-2.0 with their labels of LV and RV.
+
+    Raises:
+        DataError: If there is no such folder or no usable volume in it.
+    """
+    check_root("hvsmr2", root)
+    cases = {
+        path.name.removesuffix("_cropped.nii.gz"): path for path in sorted(root.rglob("pat*_cropped.nii.gz"))
+    }
+    return gather(
+        "hvsmr2",
+        root,
+        cases,
+        lambda patient, image: single_volume(
+            patient,
+            image,
+            image.with_name(f"{patient}_cropped_seg.nii.gz"),
+            VALUES_2,
+            structures=(AcdcLabel.RV, AcdcLabel.LV),
+        ),
+        expected="files patN_cropped.nii.gz",
+    )
+
+
+MMWHS_VALUES: Final = {
+    500: AcdcLabel.LV,
+    600: AcdcLabel.RV,
+    205: AcdcLabel.MYO,
+    420: AcdcLabel.BACKGROUND,  # left atrium
+    421: AcdcLabel.BACKGROUND,  # left atrium, as users of the data report it in one label
+    550: AcdcLabel.BACKGROUND,  # right atrium
+    820: AcdcLabel.BACKGROUND,  # ascending aorta
+    850: AcdcLabel.BACKGROUND,  # pulmonary artery
+}
+"""Meaning of the label values; atria and vessels become background."""
+
+
+def read_mmwhs_mr(root: Path) -> Dataset:
+    """MRI volumes: files `mr_*_image.nii.gz` at any depth.
+
+    Raises:
+        DataError: If there is no such folder or no usable volume in it.
+    """
+    return _read_mmwhs("mmwhs-mr", root, "mr")
+
+
+def read_mmwhs_ct(root: Path) -> Dataset:
+    """CT volumes: files `ct_*_image.nii.gz` at any depth.
+
+    Raises:
+        DataError: If there is no such folder or no usable volume in it.
+    """
+    return _read_mmwhs("mmwhs-ct", root, "ct")
+
+
+def _read_mmwhs(name: str, root: Path, modality: str) -> Dataset:
+    check_root(name, root)
+    cases = {
+        path.name.removesuffix("_image.nii.gz"): path for path in root.rglob(f"{modality}_*_image.nii.gz")
+    }
+
+    def label_of(patient: str, image: Path) -> Path | None:
+        # Some copies keep images and labels in folders of their own.
+        places = (image.parent, image.parent.parent / "label", image.parent.parent / "labels")
+        paths = [place / f"{patient}_label.nii.gz" for place in places]
+        return next((path for path in paths if path.is_file()), paths[0] if "_train_" in patient else None)
+
+    return gather(
+        name,
+        root,
+        dict(sorted(cases.items())),
+        lambda patient, image: single_volume(patient, image, label_of(patient, image), MMWHS_VALUES),
+        expected=f"files {modality}_train_NNNN_image.nii.gz",
+    )
+
+
+MNMS_VALUES: Final = {1: AcdcLabel.LV, 2: AcdcLabel.MYO, 3: AcdcLabel.RV}
+"""Meaning of the label values."""
+
+COLUMNS: Final = ("External code", "ED", "ES")
+"""Columns that the table must have."""
+
+
+def read_mnms(root: Path) -> Dataset:
+    """Patients of M&Ms with the frames at ED and ES.
+
+    Args:
+        root: Existing folder with one table (CSV) and the folders of patients at any depth.
+
+    Raises:
+        DataError: If there is no such folder, no table, or no usable patient.
+    """
+    check_root("mnms", root)
+    table = _read_table(root)
+    images = {path.name.removesuffix("_sa.nii.gz"): path for path in sorted(root.rglob("*_sa.nii.gz"))}
+
+    def read(patient: str, image: Path) -> tuple[PatientRecord, list[Problem]]:
+        if patient not in table:
+            raise DataError(f"expected a row for {patient} in the table of M&Ms, found none")
+        return _read_patient(patient, image, table[patient])
+
+    dataset = gather("mnms", root, images, read, expected="files CODE_sa.nii.gz")
+    for patient in sorted(table.keys() - images.keys()):
+        dataset.problems.append(Problem(patient, root, f"expected {patient}_sa.nii.gz, found no such file"))
+    return dataset
+
+
+def _read_table(root: Path) -> dict[str, dict[str, str]]:
+    for path in sorted(root.rglob("*.csv")):
+        try:
+            with path.open(encoding="utf-8-sig", newline="") as stream:
+                start = stream.readline()
+                stream.seek(0)
+                # Spreadsheets in many countries write semicolons.
+                separator = ";" if start.count(";") > start.count(",") else ","
+                rows = list(csv.DictReader(stream, delimiter=separator))
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise DataError(f"expected a readable table, found {path}: {error}") from error
+        if rows and all(column in rows[0] for column in COLUMNS):
+            return {row["External code"]: row for row in rows}
+    raise DataError(
+        f"expected a CSV with the columns {', '.join(COLUMNS)} below {root}, found none; "
+        "copy the table that comes with M&Ms into the folder"
+    )
+
+
+def _read_patient(patient: str, image: Path, row: dict[str, str]) -> tuple[PatientRecord, list[Problem]]:
+    shape, spacing_mm = read_grid(image)
+    frames = shape[3] if len(shape) == 4 else 1
+    beside = image.with_name(f"{patient}_sa_gt.nii.gz")
+    label = beside if beside.is_file() else None
+    problems = []
+    if label is None and "Unlabeled" not in image.parts:
+        problems.append(Problem(patient, beside, f"expected the label {beside.name}, found no such file"))
+    group = row.get("Pathology") or "unknown"
+    volumes = []
+    for phase in Phase:
+        whole = re.fullmatch(r"(\d+)([.,]0*)?", (row[phase] or "").strip())
+        index = int(whole[1]) if whole else -1
+        if not 0 <= index < frames:
+            reason = f"expected {phase} between frame 0 and {frames - 1}, found {row[phase]!r} in the table"
+            problems.append(Problem(patient, image, reason))
+            continue
+        source = NiftiSource(image, label, MNMS_VALUES, index)
+        volumes.append(
+            VolumeRecord(patient, group, phase, index + 1, spacing_mm, image, label, source=source)
+        )
+    record = PatientRecord(
+        patient,
+        group,
+        tuple(volumes),
+        cine=image,
+        height_cm=_number(row.get("Height")),
+        weight_kg=_number(row.get("Weight")),
+        frames=frames,
+    )
+    return record, problems
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return None
+
+
+MSCMR_VALUES: Final = {200: AcdcLabel.MYO, 500: AcdcLabel.LV, 600: AcdcLabel.RV}
+"""Meaning of the label values."""
+
+
+def read_mscmr_bssfp(root: Path) -> Dataset:
+    """Balanced SSFP images: files `patientN_C0.nii.gz`.
+
+    Raises:
+        DataError: If there is no such folder or no usable volume in it.
+    """
+    return _read_mscmr("mscmr-bssfp", root, "C0")
+
+
+def read_mscmr_t2(root: Path) -> Dataset:
+    """T2-weighted images: files `patientN_T2.nii.gz`.
+
+    Raises:
+        DataError: If there is no such folder or no usable volume in it.
+    """
+    return _read_mscmr("mscmr-t2", root, "T2")
+
+
+def read_mscmr_lge(root: Path) -> Dataset:
+    """Late gadolinium enhancement images: files `patientN_LGE.nii.gz`.
+
+    Raises:
+        DataError: If there is no such folder or no usable volume in it.
+    """
+    return _read_mscmr("mscmr-lge", root, "LGE")
+
+
+def _read_mscmr(name: str, root: Path, sequence: str) -> Dataset:
+    check_root(name, root)
+    # Copies that are passed around call patients subjects, LGE DE, and have labels of 1 to 3.
+    sequences = {"LGE": "(?:LGE|DE)"}.get(sequence, sequence)
+    pattern = re.compile(rf"(patient|subject)(\d+)_{sequences}(_manual)?\.nii(?:\.gz)?")
+    cases: dict[str, Path] = {}
+    labels: dict[str, Path] = {}
+    for path in sorted(root.rglob("*.nii*")):
+        if match := pattern.fullmatch(path.name):
+            (labels if match[3] else cases)[f"{match[1]}{match[2]}"] = path
+    in_order = sorted(cases.items(), key=lambda case: (int(re.sub(r"\D", "", case[0])), case[0]))
+    return gather(
+        name,
+        root,
+        dict(in_order),
+        lambda patient, image: single_volume(
+            patient, image, labels.get(patient), MSCMR_VALUES, by_anatomy=True
+        ),
+        expected=f"files patientN_{sequence}.nii.gz",
+    )
