@@ -116,5 +116,5 @@ def test_weights_without_a_quality_model_have_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "{}", '{"quick": {"structures": {"lv": 1}}, "thorough": null}', "[1]"])
 def test_a_damaged_file_is_refused_by_name(tmp_path: Path, text: str) -> None:
     (tmp_path / "quality.json").write_text(text, encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"expected the quality model.*quality\.json.*fit it again"):
+    with pytest.raises(ConfigError, match=r"expected the quality model.*quality\.json.*fit it"):
         read_quality(tmp_path / "quality.json")
