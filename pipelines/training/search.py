@@ -389,7 +389,7 @@ def _trial_lines(score: str) -> Any:
 
     class TrialLines(Callback):
         def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            ended = sum(each.is_finished() for each in trials)
+            ended = 1 + sum(each.is_finished() for each in trials if each is not trial)
             result = trial.last_result
             logger.info(
                 "trial %s ended after epoch %s (%d of %d started): %s %.4f",
