@@ -7,6 +7,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,16 @@ def is_label_map(path: Path) -> bool:
     name = re.sub(r"\.nii(\.gz)?$", "", path.name.lower())
     if name == path.name.lower() or not (LABEL_NAME.search(name) or LABEL_FOLDER.fullmatch(path.parent.name)):
         return False
+    try:
+        status = path.stat()
+    except OSError:
+        return True
+    return _has_labels(path, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=65536)
+def _has_labels(path: Path, _changed_ns: int, _size: int) -> bool:
+    """Whether a file's voxels may be labels; one that a server looks at again is read only if it changed."""
     try:
         voxels = _load(path).dataobj
         values = np.unique(np.asarray(voxels[:, :, voxels.shape[2] // 2]))

@@ -11,6 +11,9 @@ from pipelines.core.volume import Volume, slices_last
 LEAST_FIELD_MM: Final = 50.0
 """Width in plane below which no heart fits into an image, mm; a left ventricle alone has 70."""
 
+MOST_FIELD_MM: Final = 600.0
+"""Width in plane beyond which no scanner sees, mm; bores are 600 to 700 wide, fields up to 500."""
+
 LEAST_STACK_MM: Final = 40.0
 """Length of several slices below which they cannot reach from base to apex, mm; hearts have 70 to 110."""
 
@@ -51,6 +54,11 @@ def check_coverage(volume: Volume) -> list[str]:
         )
     length_mm = shape[2] * spacing[2]
     warnings = []
+    if max(shape[axis] * spacing[axis] for axis in (0, 1)) > MOST_FIELD_MM:
+        warnings.append(
+            f"the slices are {shape[0] * spacing[0]:.0f} x {shape[1] * spacing[1]:.0f} mm wide, more than "
+            "any scanner sees: the voxel size or its unit is wrong"
+        )
     if shape[2] > 1 and length_mm < LEAST_STACK_MM:
         warnings.append(
             f"the {shape[2]} slices cover {length_mm:.0f} mm, too little for a heart from base to apex: "

@@ -131,13 +131,15 @@ def find_studies(inputs: Sequence[Path], *, check: Check | None = None) -> tuple
     return studies, problems
 
 
-def passed_over(inputs: Sequence[Path]) -> list[Problem]:
+def passed_over(inputs: Sequence[Path], *, check: Check | None = None) -> list[Problem]:
     """Files below folders that `find_studies` does not take, each with the reason; hidden ones are left out.
 
     Args:
         inputs: As for `find_studies`.
+        check: As for `find_studies`; what it refuses is no file that is passed over.
     """
-    found = _unique(path for path in _every_file(inputs) if path not in inputs and path.name != INFO_NAME)
+    files = _every_file(inputs, _gate([], check))
+    found = _unique(path for path in files if path not in inputs and path.name != INFO_NAME)
     return [
         Problem(path.stem, path, f"passed over: {_reason_against(path)}")
         for path in found
@@ -198,6 +200,12 @@ def files_below(
             refuses.
         check: Called for each file and each link to a folder before it is opened.
     """
+    may_open = _gate(problems, check)
+    yield from (path for path in _every_file(inputs, may_open) if path in inputs or not is_label_map(path))
+
+
+def _gate(problems: list[Problem], check: Check | None) -> Callable[[Path], bool]:
+    """Whether a path may be opened; `problems` gets those that must not."""
 
     def may_open(path: Path) -> bool:
         try:
@@ -210,14 +218,14 @@ def files_below(
             return False
         return True
 
-    yield from (path for path in _every_file(inputs, may_open) if path in inputs or not is_label_map(path))
+    return may_open
 
 
 def _is_regular(path: Path) -> bool:
     return path.is_file() or path.is_dir()
 
 
-def _every_file(inputs: Sequence[Path], may_open: Callable[[Path], bool] = _is_regular) -> Iterator[Path]:
+def _every_file(inputs: Sequence[Path], may_open: Callable[[Path], bool]) -> Iterator[Path]:
     """Files that were given, and those below folders that may be opened, without hidden ones."""
     for path in inputs:
         if path.is_file():

@@ -23,6 +23,7 @@ from pipelines.inference.inputs import (
     StudyKind,
     files_below,
     find_studies,
+    passed_over,
     phase_frames,
 )
 from pipelines.server.admission import check_dicom, check_study, check_within, claimed_shape
@@ -74,6 +75,7 @@ class StudyImages:
     def __init__(self, root: Path, find_phases: PhaseFinder) -> None:
         self.root = root
         self.problems: list[Problem] = []
+        self.passed_over: list[Problem] = []
         self._find_phases = find_phases
         self._lock = threading.Lock()
         self._images: dict[str, ServedImage] = {}
@@ -118,6 +120,7 @@ class StudyImages:
         for study in later:
             found |= {image.id: image for image in self._unfolded(study) or ()}
         self._publish(found, problems)
+        self.passed_over = passed_over([self.root], check=partial(check_within, root=self.root))
         for study in later if unfold else ():
             if self._unfolded(study) is not None:
                 continue

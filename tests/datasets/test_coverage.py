@@ -36,6 +36,12 @@ def test_a_stack_too_short_or_too_long_for_a_heart_is_told() -> None:
     assert "cover 2400 mm, more than a heart: frames may be stored as slices" in long
 
 
+def test_a_field_wider_than_any_scanner_is_told() -> None:
+    assert check_coverage(volume((1024, 1024, 10), (0.4, 0.4, 8.0), BODY)) == []
+    (warning,) = check_coverage(volume((1024, 1024, 10), (1.5, 1.5, 8.0), BODY))
+    assert "the slices are 1536 x 1536 mm wide, more than any scanner sees" in warning
+
+
 def test_a_long_axis_view_is_told() -> None:
     (warning,) = check_coverage(volume((200, 180, 1), (1.5, 1.5, 8.0), HEART_FRAME[:, [0, 2, 1]]))
     assert "this may be no short-axis stack" in warning

@@ -23,6 +23,7 @@ from intensity_hearts import (
 from pipelines.core.cardiac_figures import PatientFacts, Sex
 from pipelines.core.errors import ConfigError, DataError, OutputError
 from pipelines.core.labels import MYOCARDIAL_DENSITY_G_PER_ML
+from pipelines.core.stack_order import HEART_FRAME
 from pipelines.core.volume import Volume
 from pipelines.inference.segment import StudyOptions, segment
 
@@ -362,3 +363,35 @@ def test_the_wall_stands_in_the_row_by_segment(tmp_path: Path) -> None:
         assert float(row[f"wall_es_mm_{number:02d}"]) == pytest.approx(14.0, abs=0.6)
         assert float(row[f"wall_motion_mm_{number:02d}"]) == pytest.approx(8.0, abs=0.6)
     assert float(row["strain_endo_percent"]) == pytest.approx(100 * (8 / 12 - 1), abs=1.5)
+
+
+LONG_AXIS = np.diag([2.0, 2.0, 10.0, 1.0])
+LONG_AXIS[:3, :3] = HEART_FRAME[:, [0, 2, 1]] * (2.0, 2.0, 10.0)
+
+
+@pytest.mark.parametrize(
+    ("shift", "affine", "warning"),
+    [
+        pytest.param(0, LONG_AXIS, "this may be no short-axis stack", id="long axis"),
+        pytest.param(144, np.diag([-2.0, -2, 10, 1]), "edge of the central 288 mm", id="beyond the field"),
+        pytest.param(0, np.diag([-20.0, -20, 40, 1]), "more than any scanner sees", id="wide voxels"),
+    ],
+)
+def test_an_image_that_networks_do_not_know_has_a_warning_in_its_row(
+    tmp_path: Path, shift: int, affine: np.ndarray, warning: str
+) -> None:
+    image = np.concatenate([np.tile(heart(8)[:2], (shift // 2, 1, 1)), heart(8)])
+    segment([save(tmp_path / "anna.nii", image, affine)], tmp_path / "out", IntensityPredictor())
+    (row,) = rows(tmp_path / "out" / "indices.csv")
+    assert warning in row["warnings"]
+
+
+def test_a_heart_that_is_not_found_beyond_the_field_has_a_warning_in_its_row(tmp_path: Path) -> None:
+    class Blind:
+        def predict(self, volume: Volume) -> FakePrediction:
+            return FakePrediction(np.zeros(volume.array.shape, np.uint8))
+
+    image = np.concatenate([np.tile(heart(8)[:2], (60, 1, 1)), heart(8)])
+    segment([save(tmp_path / "anna.nii", image)], tmp_path / "out", Blind())
+    (row,) = rows(tmp_path / "out" / "indices.csv")
+    assert "no heart found in the central 288 mm of 320 x 72 mm" in row["warnings"]

@@ -9,9 +9,11 @@ import pytest
 from dicom_files import write_dicom_series
 
 from pipelines.core.records import Phase
+from pipelines.core.stack_order import HEART_FRAME
 from pipelines.core.volume import Volume, read_volume
 from pipelines.datasets.phantom.cohort import write_phantom_cohort
 from pipelines.inference.inputs import find_studies
+from pipelines.server.datastore import StudiesDatastore
 from pipelines.server.images import StudyImages, load_image
 from pipelines.server.measurements import measure
 
@@ -118,6 +120,45 @@ def test_a_file_that_is_no_volume_is_put_aside_with_the_reason(studies: Path) ->
     reasons = {problem.path.name: problem.reason for problem in images.problems}
     assert "expected a readable NIfTI file" in reasons["broken.nii.gz"]
     assert "(24, 20)" in reasons["flat.nii.gz"]
+
+
+def test_label_maps_are_listed_and_read_again_only_after_a_change(
+    studies: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    label = write_nifti(studies / "labelsTr" / "one.nii.gz", true_mask(heart()))
+    (studies / "notes.txt").write_text("no image")
+    store = StudiesDatastore(studies, never)
+    store.refresh()
+    with monkeypatch.context() as patch:
+        patch.setattr(nib, "load", None)
+        store.refresh()
+    assert {"labelsTr/one.nii.gz", "notes.txt"} <= set(store.status()["passed_over"])
+    nib.save(nib.Nifti1Image(heart(), np.eye(4)), label)  # an image now
+    store.refresh()
+    assert "labelsTr/one.nii.gz" not in store.status()["passed_over"]
+    assert "one" in store.list_images()
+
+
+LONG_AXIS = np.eye(4)
+LONG_AXIS[:3, :3] = HEART_FRAME[:, [0, 2, 1]] * (2.0, 2.0, 16.0)
+
+
+@pytest.mark.parametrize(
+    ("shape", "affine", "warning"),
+    [
+        ((40, 40, 3), LONG_AXIS, "no short-axis stack"),
+        ((170, 40, 5), np.diag([-2.0, -2.0, 8.0, 1.0]), "no heart found in the central 288 mm"),
+        ((170, 40, 5), np.diag([-4.0, -4.0, 8.0, 1.0]), "more than any scanner sees"),
+    ],
+    ids=["long axis", "beyond the field", "wide voxels"],
+)
+def test_what_networks_do_not_know_is_told_with_the_measurements(
+    tmp_path: Path, shape: tuple[int, ...], affine: np.ndarray, warning: str
+) -> None:
+    write_nifti(tmp_path / "a.nii.gz", np.random.default_rng(0).random(shape).astype(np.float32), affine)
+    (image,) = images_of(tmp_path).all()
+    found = measure(np.zeros(shape, np.uint8), read_volume(image.path))["warnings"]
+    assert any(warning in one for one in found)
 
 
 def test_the_folder_is_read_again_only_after_a_change(studies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
