@@ -149,8 +149,9 @@ def looks_like_labels(array: npt.NDArray[Any]) -> bool:
     if array.size < LEAST_VOXELS or len(np.unique(array[array.shape[0] // 2])) > MOST_LABEL_VALUES:
         return False
     values = np.unique(array)
-    if len(values) > MOST_LABEL_VALUES or not np.array_equal(values, np.round(values.real)):
+    if len(values) > MOST_LABEL_VALUES or not _are_whole(values):
         return False
+    values = np.round(values.real)
     small = values.min() >= 0 and values.max() <= MOST_LABEL_VALUES
     return bool(small) or LARGE_LABELS.issuperset(values.tolist())
 
@@ -182,7 +183,12 @@ def _has_labels(path: Path, _changed_ns: int, _size: int) -> bool:
         values = np.unique(np.asarray(voxels[:, :, voxels.shape[2] // 2]))
     except (DataError, *UNREADABLE):
         return True
-    return len(values) <= IMAGE_VALUES and np.array_equal(values, np.round(values.real))
+    return len(values) <= IMAGE_VALUES and _are_whole(values)
+
+
+def _are_whole(values: npt.NDArray[Any]) -> bool:
+    """Whether all values are whole numbers but for rounding."""
+    return bool(np.allclose(values, np.round(values.real), rtol=0, atol=WHOLE_TOLERANCE))
 
 
 def read_grid(path: Path) -> tuple[tuple[int, ...], tuple[float, float, float]]:

@@ -207,6 +207,21 @@ def test_label_maps_are_passed_over_and_listed_by_name_folder_or_voxels(tmp_path
         study.images[0].load()
 
 
+@pytest.mark.parametrize("stored", ["float", "slope"])
+def test_labels_that_are_off_by_rounding_are_no_image(tmp_path: Path, stored: str) -> None:
+    label = np.random.default_rng(0).integers(0, 4, (20, 20, 6))
+    image = nib.Nifti1Image((label * 1.0000002).astype(np.float32), np.eye(4))
+    if stored == "slope":
+        image = nib.Nifti1Image((label * 85).astype(np.uint8), np.eye(4))
+        image.header.set_slope_inter(1 / 85, 0)
+    for name in ("heart_gt.nii.gz", "contours.nii.gz"):
+        nib.save(image, tmp_path / name)
+    (study,), _ = find_studies([tmp_path])
+    assert [problem.path.name for problem in passed_over([tmp_path])] == ["heart_gt.nii.gz"]
+    with pytest.raises(DataError, match="looks like a label map"):
+        study.images[0].load()
+
+
 def test_names_in_any_script_can_be_told_apart(tmp_path: Path) -> None:
     for name in ("患者一", "患者二", "Søren", "So\u0308ren"):
         nifti(tmp_path / f"{name}.nii.gz")
