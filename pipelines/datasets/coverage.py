@@ -3,6 +3,7 @@
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from pipelines.core.errors import DataError
 from pipelines.core.stack_order import HEART_FRAME, THICK_SLICE_RATIO
@@ -32,6 +33,11 @@ LEAST_FRAMES: Final = 8
 MORE_ALIKE: Final = 0.7
 """Slices and frames are taken for exchanged if neighbouring slices differ by less than this share of what
 neighbouring frames differ by. Slices are 8 mm apart, frames 30 ms."""
+
+
+SLICES_ALIKE: Final = 0.2
+"""Median difference of neighbouring slices, in standard deviations of the image, below which slices are taken
+for frames; it is at least 0.30 in 40 stacks of ACDC, and 0.13 between the frames of a phantom's slice."""
 
 
 def check_coverage(volume: Volume) -> list[str]:
@@ -70,6 +76,8 @@ def check_coverage(volume: Volume) -> list[str]:
             f"the {shape[2]} slices cover {length_mm:.0f} mm, more than a heart: "
             "frames may be stored as slices"
         )
+    if is_thick and len(shape) == 3 and shape[2] >= LEAST_FRAMES and _are_frames(stack):
+        warnings.append("neighbouring slices are as alike as frames are: frames may be stored as slices")
     if is_thick and volume.is_oriented and _is_other_view(stack):
         warnings.append(
             "the slices do not lie across the long axis of a heart: this may be no short-axis stack"
@@ -89,10 +97,21 @@ def _is_other_view(stack: Volume) -> bool:
     return bool(abs(normal @ HEART_FRAME[:, 2]) < np.cos(np.deg2rad(MOST_ANGLE_DEG)))
 
 
+def _are_frames(stack: Volume) -> bool:
+    """Whether slices differ as little as frames do, seen in the middle of the image."""
+    middle = _middle(stack)
+    differences = np.abs(np.diff(middle, axis=2)).mean(axis=(0, 1))
+    return 0 < float(np.median(differences)) < SLICES_ALIKE * float(middle.std())
+
+
 def _are_exchanged(stack: Volume) -> bool:
     """Whether slices follow each other as frames do, seen in the middle of the image."""
-    rows, columns = (slice(length // 4, length - length // 4) for length in stack.array.shape[:2])
-    middle = stack.array[rows, columns]
+    middle = _middle(stack)
     between_slices = float(np.abs(np.diff(middle, axis=2)).mean())
     between_frames = float(np.abs(np.diff(middle, axis=3)).mean())
     return between_slices < MORE_ALIKE * between_frames
+
+
+def _middle(stack: Volume) -> npt.NDArray[np.float32]:
+    rows, columns = (slice(length // 4, length - length // 4) for length in stack.array.shape[:2])
+    return stack.array[rows, columns]

@@ -56,3 +56,11 @@ def test_slices_and_frames_that_are_exchanged_are_told() -> None:
     assert check_coverage(Volume(cine, right.affine, right.spacing_mm)) == []
     (warning,) = check_coverage(Volume(cine.transpose(0, 1, 3, 2), right.affine, right.spacing_mm))
     assert "slices and frames may be exchanged" in warning
+
+
+def test_frames_of_one_slice_that_are_stored_as_slices_are_told() -> None:
+    plane = np.random.default_rng(0).normal(size=(60, 60, 1)).astype(np.float32)
+    beat = np.cos(np.linspace(0, 2 * np.pi, 12)).astype(np.float32)
+    place = volume((60, 60, 12), (1.5, 1.5, 8.0), BODY)
+    (warning,) = check_coverage(Volume(plane * (1 + 0.2 * beat), place.affine, place.spacing_mm))
+    assert "frames may be stored as slices" in warning
