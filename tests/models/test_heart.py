@@ -367,7 +367,7 @@ def test_weights_of_another_network_are_refused_with_the_first_keys(bundle: Path
 
 
 def test_missing_weights_are_named(bundle: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"expected weights at .*none\.pt, found none"):
+    with pytest.raises(ConfigError, match=r"expected weights at .*none\.pt, found no such file"):
         Predictor.load("unet", bundle=bundle, weights=tmp_path / "none.pt")
 
 
