@@ -2,6 +2,8 @@
 
 let token = "";
 let logIn = async () => {};
+/** @type {AbortSignal | null} */
+let signal = null;
 
 /** What the server refused, in its own words. */
 export class Refusal extends Error {
@@ -15,6 +17,11 @@ export class Refusal extends Error {
 /** What to do when the server asks who is there: it resolves when somebody has logged in. */
 export function onLogin(ask) {
   logIn = ask;
+}
+
+/** Requests from now on end with a signal; those with `signal: null` among their options do not. */
+export function endWith(found) {
+  signal = found;
 }
 
 /** Log in; the token is kept for as long as the page is open and nowhere else. */
@@ -46,8 +53,9 @@ async function send(url, options) {
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
   let answer;
   try {
-    answer = await fetch(url, { ...options, headers });
-  } catch {
+    answer = await fetch(url, { signal, ...options, headers });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
     throw new Refusal(0, "The server does not answer. Is it still running?");
   }
   if (answer.ok) return answer;

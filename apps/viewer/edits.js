@@ -4,7 +4,7 @@
  * Contours of an image at one moment.
  * @typedef {object} State
  * @property {Uint8Array | null} mask - values in the file's order
- * @property {Blob | null} file - the label map as the server sent it
+ * @property {Blob | null} file - the label map as the server sent it; null if it was drawn and not needed yet
  * @property {object[]} clicks - those that led to it
  * @property {object | null} told - what was measured on it
  * @property {boolean} isEdited - whether a person's work is in it that was not saved with it

@@ -2,9 +2,11 @@
 
 import { ask, form, infer, measure } from "./api.js";
 import { afterClick, clickAt, STRUCTURES } from "./clicks.js";
+import { copy, empty, fillBetween, mostDiffering, stroke } from "./draw.js";
 import { Edits } from "./edits.js";
-import { Nifti, unpacked } from "./nifti.js";
+import { Nifti, packed, unpacked } from "./nifti.js";
 import { curveInWords, inWords, markFrame, showCurve, showIndices, showNumbers } from "./numbers.js";
+import { complain } from "./page.js";
 
 export class Heart {
   /**
@@ -27,6 +29,7 @@ export class Heart {
   #forget() {
     this.shown = "mask";
     this.map = null; // probability of a structure, 0 to 255, in the file's order
+    this.tracked = []; // contours of each frame, once the cine was measured
   }
 
   get frames() {
@@ -90,7 +93,8 @@ export class Heart {
     const value = state.mask?.[at[0] + width * (at[1] + height * at[2])] ?? 0;
     const click = clickAt(at, structure, isOneSlice, STRUCTURES[value]);
     const query = await source.query();
-    const found = await this.#unlessStale(() => afterClick(query, work.version, state, click));
+    const shown = { ...state, file: await this.file() };
+    const found = await this.#unlessStale(() => afterClick(query, work.version, shown, click));
     if (!found) return this.#taken();
     const after = await stateOf(found, this.view.nifti, { clicks: [...state.clicks, click], isEdited: true });
     return inWords(await this.#act(source, edits, after));
@@ -104,7 +108,87 @@ export class Heart {
     else if (act.key !== this.source.key) await this.#lookAt(Number(act.key));
     else await this.#showState();
     const told = await this.#measured();
-    return (isAgain ? "Done again" : "Taken back") + (told ? `: ${inWords(told)}` : "");
+    return (isAgain ? "Done again" : "Taken back") + (told?.volumes_ml ? `: ${inWords(told)}` : "");
+  }
+
+  /** The contours as a .nii.gz file, or null if there are none. */
+  async file(state = this.state) {
+    if (state.mask) state.file ??= await packed(this.view.nifti.withValues(state.mask));
+    return state.file;
+  }
+
+  /** Whether contours can be drawn by hand on the frame that is shown. */
+  get canDraw() {
+    return Boolean(this.source) && (this.frames === 1 || this.view.frame === this.source.ownFrame);
+  }
+
+  /**
+   * Draw with the brush from one point of a slice to the next; `endStroke` keeps what was drawn.
+   * @param {{point: number[], index: number}} from
+   * @param {number[]} to
+   * @param {number} radius - mm
+   * @param {number} value
+   */
+  brush({ point, index }, to, radius, value) {
+    this.wet ??= this.state.mask?.slice() ?? new Uint8Array(this.view.nifti.voxels);
+    stroke(this.wet, this.view.plane(index), point, to, this.view.spacing, radius, value);
+    this.view.lines.changed(this.wet, this.view.axis, index);
+    this.view.show({ mask: this.wet, clicks: this.state.clicks });
+  }
+
+  async endStroke() {
+    const mask = this.wet;
+    this.wet = null;
+    return mask ? this.#drawn(mask, "Drawn") : "";
+  }
+
+  /**
+   * Change the slice at the cross, or those between.
+   * @param {"fill" | "empty" | "before" | "after"} what - `before` and `after` name the slice that is copied
+   * @param {number[]} labels
+   */
+  async drawSlice(what, labels) {
+    const { at, count } = this.view.slice();
+    const mask = this.state.mask?.slice() ?? new Uint8Array(this.view.nifti.voxels);
+    const plane = this.view.plane();
+    const from = { before: at - 2, after: at }[what];
+    if (from < 0 || from >= count) throw new Error("There is no slice there to copy from.");
+    if (what === "empty") empty(mask, plane, labels);
+    else if (what === "fill") {
+      fillBetween(mask, this.view.planes, this.view.spacing, labels);
+    } else copy(mask, plane, this.view.plane(from), labels);
+    return this.#drawn(mask, { fill: "Filled", empty: "Emptied" }[what] ?? "Copied");
+  }
+
+  /** Keep contours that were drawn. */
+  async #drawn(mask, done) {
+    const { source, edits, state } = this;
+    if (!mask.some((value, at) => value !== (state.mask?.[at] ?? 0))) return "Nothing to change here";
+    const contour = state.told?.contour;
+    const told = contour && { contour };
+    await this.#act(source, edits, { mask, file: null, told, clicks: state.clicks, isEdited: true });
+    return done;
+  }
+
+  /** Measure contours that were drawn, those that are shown when their turn has come. */
+  async #measureDrawn() {
+    if (this.isMeasuring) return;
+    this.isMeasuring = true;
+    try {
+      while (this.source && this.state.mask && !this.state.told?.volumes_ml) {
+        const { source, state } = this;
+        const body = form({ label: [await this.file(state), "label.nii.gz"] });
+        const answer = await ask("/viewer/data/measures", await source.query(), { method: "POST", body, signal: null });
+        state.told = { ...(await answer.json()), contour: state.told?.contour };
+        if (this.source !== source || this.state !== state) continue;
+        showNumbers(await this.#measured(), source.moment);
+      }
+    } catch (error) {
+      complain(`The drawn contours are kept but not measured: ${error.message}`);
+      showNumbers(null, this.source.moment);
+    } finally {
+      this.isMeasuring = false;
+    }
   }
 
   async #act(source, edits, state) {
@@ -116,9 +200,11 @@ export class Heart {
   async #showState() {
     this.shown = "mask";
     const told = await this.#measured();
-    showNumbers(told, this.source.moment);
+    const isPending = Boolean(this.state.mask) && !told?.volumes_ml;
+    showNumbers(told, this.source.moment, isPending);
     await this.draw();
     this.onChange();
+    if (isPending) this.#measureDrawn();
     return told;
   }
 
@@ -151,8 +237,9 @@ export class Heart {
     const { source, edits } = this;
     const work = edits.on(source);
     const theirs = await stateOf(await source.savedLabel(), this.view.nifti);
-    const show = (mask) => this.view.overlay(mask, "labels");
+    const show = (mask) => this.view.show({ mask });
     if (this.frames > 1) this.view.setFrame(source.ownFrame);
+    this.view.goTo(mostDiffering(work.now.mask ?? [], theirs.mask, this.view.planes));
     const isMine = await this.chooseMine(work.now, theirs, show);
     work.version = theirs.told.label_version;
     if (isMine) await this.draw();
@@ -187,11 +274,10 @@ export class Heart {
   /** Draw what belongs to the frame that is looked at. */
   async draw() {
     const isHere = this.frames === 1 || this.view.frame === this.source.ownFrame;
-    if (!isHere || this.shown === "none") await this.view.overlay(null);
-    else if (this.shown === "mask") {
-      await this.view.overlay(this.state.mask, "labels", this.state.clicks.map((click) => click.at));
-    }
-    else await this.view.overlay(this.map, "probability");
+    if (this.shown === "none") await this.view.show({});
+    else if (this.shown !== "mask") await this.view.show({ map: isHere ? this.map : null });
+    else if (isHere) await this.view.show(this.state);
+    else await this.view.show({ mask: this.tracked[this.view.frame] });
   }
 
   /** Fetch the cine that the image is a frame of, if it is not there yet. */
@@ -206,11 +292,10 @@ export class Heart {
     this.onChange();
   }
 
-  /** Look at a frame; `index` counts from 0. Contours stay with the frame that they were found on. */
+  /** Look at a frame; `index` counts from 0. Other frames have contours once the cine was measured. */
   async turnTo(index) {
-    const wasHere = this.view.frame === this.source.ownFrame;
     this.view.setFrame(index);
-    if (wasHere !== (index === this.source.ownFrame)) await this.draw();
+    await this.draw();
     markFrame(index);
     this.onChange();
   }
@@ -231,8 +316,15 @@ export class Heart {
   /** Volumes over the whole cine. */
   async measureCine() {
     const source = this.source;
-    const curve = await source.curve();
+    await this.unfold();
+    const { told: curve, file } = await source.curve();
+    const masks = new Nifti(await unpacked(file));
     if (this.source !== source) return "";
+    if (masks.frames !== this.frames || masks.voxels !== this.view.nifti.voxels) {
+      throw new Error("Expected contours of this cine, found others.");
+    }
+    this.tracked = Array.from({ length: masks.frames }, (_, index) => masks.labels(index));
+    await this.draw();
     showCurve(curve);
     markFrame(this.view.frame);
     if (!source.partner) showIndices(curve.indices);
@@ -252,18 +344,19 @@ export class Heart {
   }
 
   /** Send a label; one that cannot be a heart only if the reader means it. */
-  async #send(source, version, { file, told }, confirmed = false) {
+  async #send(source, version, state, confirmed = false) {
+    const { told } = state;
     const segments = STRUCTURES.slice(1).map((name, index) => ({ name, idx: index + 1 }));
     const params = { label_info: segments, base_version: version, confirmed };
     if (told?.contour) params.contour = told.contour;
-    const body = form({ label: [file, "label.nii.gz"], params: JSON.stringify(params) });
+    const body = form({ label: [await this.file(state), "label.nii.gz"], params: JSON.stringify(params) });
     try {
       return await (await ask("/datastore/label", { image: source.id }, { method: "PUT", body })).json();
     } catch (error) {
       if (error.status !== 422 || !error.told.doubts) throw error;
       const question = `This cannot be a heart: ${error.told.doubts.join("; ")}. It would be marked, and not trained on.`;
       if (!(await this.confirm(question, "Save all the same"))) return "refused";
-      return this.#send(source, version, { file, told }, true);
+      return this.#send(source, version, state, true);
     }
   }
 }

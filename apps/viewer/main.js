@@ -1,15 +1,18 @@
 // Wires the page together.
 
 import { ask } from "./api.js";
+import { Beside } from "./beside.js";
 import { chooseMine } from "./choice.js";
-import { offered } from "./clicks.js";
+import { offered, STRUCTURES } from "./clicks.js";
+import { ALL } from "./draw.js";
 import { Heart } from "./heart.js";
 import { prepareKeys } from "./keys.js";
 import { loggedIn, prepareLogin } from "./login.js";
 import { complain, confirmed, during, element, say } from "./page.js";
 import { Player } from "./player.js";
+import { listenToBrush, listenToWindow, prepareWindow, showWindow } from "./pointer.js";
 import { Dropped, Served } from "./source.js";
-import { listed, markOpen, showStudies } from "./studies.js";
+import { listed, Studies } from "./studies.js";
 import { View } from "./view.js";
 import * as xray from "./xray.js";
 
@@ -18,18 +21,25 @@ const MAPS = ["mask", "lv", "myo", "rv"];
 const CLICK_PX = 5;
 const RELIST_MS = 10_000;
 
-const view = new View(element("canvas"), () => heart.source && showPlace());
+const view = new View(element("canvas"), element("lines"), () => {
+  if (!heart.source || !view.nifti) return;
+  showPlace();
+  beside.follow();
+});
 const heart = new Heart(view, refresh, confirmed, chooseMine);
+const beside = new Beside(heart, () => showPlace());
+const studies = new Studies((image) => act.open(new Served(image.id, image)));
 const player = new Player((index) => heart.turnTo(index));
 let can = { volume: false, slice: false };
 let isBusy = false;
+let known = new Map(); // images of the folder by id
 
 /** One thing at a time; what is asked for meanwhile is not kept. */
-async function alone(doing, work) {
+async function alone(doing, work, canEnd = true) {
   if (isBusy) return;
   isBusy = true;
   refresh();
-  await during(doing, work);
+  await during(doing, work, canEnd);
   isBusy = false;
   refresh();
 }
@@ -48,15 +58,17 @@ const act = {
       if (!heart.isOfStudy(source) && !(await mayLeave())) return "";
       player.stop();
       const told = await heart.open(source);
+      showWindow(view);
+      if (beside.isOn) await beside.show(partner());
       xray.close();
-      markOpen(source.id ?? "");
+      studies.mark(source.id ?? "");
       element("canvas").focus();
       return told;
     }),
   openXray: (file, name) =>
     alone("Looking at the X-ray", async () => {
       player.stop();
-      markOpen("");
+      studies.mark("");
       return xray.classify(await file, name);
     }),
   segment: () =>
@@ -79,7 +91,7 @@ const act = {
       const told = await heart.save();
       await relist();
       return told;
-    }),
+    }, false),
   play: async () => {
     if (player.isPlaying) return pause();
     if (!heart.source || !heart.canPlay) return say("This image is no cine");
@@ -101,7 +113,31 @@ const act = {
     const choice = document.querySelector(`[name=structure][value="${structure}"]`);
     if (element("clicks").disabled) return;
     choice.checked = true;
-    say(`A click adds ${choice.parentElement.textContent}`);
+    say(`Correct: ${choice.parentElement.textContent}`);
+  },
+  tool: (name) => {
+    if (element("clicks").disabled) return;
+    document.querySelector(`[name=tool][value=${name}]`).checked = true;
+    showTool();
+  },
+  resize: (by) => {
+    element("size").value = Number(element("size").value) + by;
+    showTool();
+  },
+  drawSlice: (what) => canDraw() && during("Drawing", () => heart.drawSlice(what, chosenLabels())),
+  pair: () =>
+    heart.source &&
+    alone("Opening the other phase", async () => {
+      await beside.show(beside.isOn ? null : partner());
+      if (beside.isOn && view.name === "all") setView("slice");
+      return beside.isOn ? "Both phases are shown" : "";
+    }),
+  grid: () => setView(view.name === "grid" ? "slice" : "grid"),
+  zoom: () => {
+    if (!heart.source) return;
+    view.zoom(!view.isZoomed);
+    beside.follow();
+    refresh();
   },
   oneSlice: () => {
     const box = element("one-slice");
@@ -120,11 +156,41 @@ function pause() {
 
 function setView(name) {
   if (heart.source) view.setView(name);
+  if (beside.isOn) beside.view.setView(name);
   refresh();
 }
 
+const chosen = (name) => document.querySelector(`[name=${name}]:checked`).value;
+
+/** Labels that an act on a whole slice is about. */
+function chosenLabels() {
+  const label = STRUCTURES.indexOf(chosen("structure"));
+  return label > 0 ? [label] : ALL;
+}
+
+/** Whether contours can be drawn on what is shown; else the reader is told why not. */
+function canDraw() {
+  if (!heart.source || element("clicks").disabled || isBusy) return false;
+  if (heart.source.isCine) heart.settle();
+  if (heart.canDraw) return true;
+  say(`Contours can be drawn on frame ${heart.source.ownFrame + 1}, which they belong to`);
+  return false;
+}
+
+function showTool() {
+  const isByHand = chosen("tool") !== "click";
+  if (chosen("tool") === "brush" && !chosen("structure")) act.choose("lv");
+  element("size-row").hidden = !isByHand;
+  element("one-slice-row").hidden = isByHand;
+  element("structures").hidden = chosen("tool") === "eraser";
+  element("size-text").textContent = `${element("size").value} mm`;
+  element("canvas").parentElement.classList.toggle("drawing", isByHand);
+  if (!isByHand) view.lines.brush = null;
+  if (heart.source) view.drawLines();
+}
+
 function addClick(at) {
-  const structure = document.querySelector("[name=structure]:checked").value;
+  const structure = chosen("structure");
   if (!structure || !at || !can.volume || !heart.source || element("clicks").disabled) return;
   const isOneSlice = element("one-slice").checked;
   alone("Correcting", async () => {
@@ -145,14 +211,21 @@ function refresh() {
   const isOpen = Boolean(heart.source);
   element("empty").hidden = isOpen;
   element("segment").disabled = !isOpen || isBusy;
-  element("clicks").disabled = !isOpen || !can.volume;
+  element("clicks").disabled = !isOpen;
+  document.querySelector("[name=tool][value=click]").disabled = !can.volume;
   element("one-slice").disabled = !can.slice;
   element("undo").disabled = !heart.edits.done.length || isBusy;
   element("redo").disabled = !heart.edits.undone.length || isBusy;
   element("measure").disabled = element("play").disabled = !isOpen || !heart.canPlay || isBusy;
-  const file = isOpen ? heart.state.file : null;
-  element("download").disabled = !file;
-  element("save").disabled = !file || !heart.source.canBeSaved || isBusy;
+  const hasContours = isOpen && Boolean(heart.state.mask);
+  element("pair").disabled = !isOpen || !partner() || isBusy;
+  element("pair").setAttribute("aria-pressed", beside.isOn);
+  beside.draw();
+  if (isOpen) element("here").textContent = heart.canDraw ? heart.source.moment : `Frame ${view.frame + 1}`;
+  element("zoom").disabled = !hasContours;
+  element("zoom").setAttribute("aria-pressed", view.isZoomed);
+  element("download").disabled = !hasContours;
+  element("save").disabled = !hasContours || !heart.source.canBeSaved || isBusy;
   element("shown").value = heart.shown;
   element("play").textContent = player.isPlaying ? "Pause" : "Play";
   element("play").setAttribute("aria-pressed", player.isPlaying);
@@ -166,9 +239,9 @@ function refresh() {
   }
 }
 
-function download() {
+async function download() {
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(heart.state.file);
+  link.href = URL.createObjectURL(await heart.file());
   link.download = `${heart.source.name}_seg.nii.gz`;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
@@ -184,8 +257,15 @@ function openFile(file) {
 }
 
 async function relist() {
-  showStudies(await listed(), (image) => act.open(new Served(image.id, image)));
-  markOpen(heart.source?.id ?? "");
+  const images = await listed();
+  known = new Map(images.map((image) => [image.id, image]));
+  studies.show(images);
+}
+
+/** The other phase of the study that is open, or null. */
+function partner() {
+  const image = known.get(heart.source?.partner);
+  return image ? new Served(image.id, image) : null;
 }
 
 function listen() {
@@ -216,23 +296,53 @@ function listen() {
   for (const button of document.querySelectorAll("[data-view]")) {
     button.addEventListener("click", () => setView(button.dataset.view));
   }
+  for (const button of document.querySelectorAll("[data-draw]")) {
+    button.addEventListener("click", () => act.drawSlice(button.dataset.draw));
+  }
+  for (const choice of document.querySelectorAll("[name=tool]")) choice.addEventListener("change", showTool);
+  on("zoom", act.zoom);
+  on("pair", act.pair);
+  on("swap", () => act.open(partner()));
+  on("size", showTool, "input");
+  on("fill", ({ target }) => {
+    view.lines.fill = target.value / 100;
+    if (heart.source) view.drawLines();
+    beside.draw();
+  }, "input");
   window.addEventListener("beforeunload", (event) => {
     if (heart.edits.unsaved) event.preventDefault();
   });
   listenToCanvas();
   listenToDrops();
+  prepareWindow(view);
 }
 
 function listenToCanvas() {
   let down = null;
   element("canvas").addEventListener("pointerdown", (event) => {
-    down = event.button === 0 ? event : null;
+    down = event.button === 0 && chosen("tool") === "click" ? event : null;
   });
   element("canvas").addEventListener("pointerup", (event) => {
     const isClick = down && Math.hypot(event.clientX - down.clientX, event.clientY - down.clientY) < CLICK_PX;
     down = null;
     if (isClick && heart.source) addClick(view.voxelUnder(event));
   });
+  listenToBrush(element("canvas"), {
+    view,
+    isOn: () => Boolean(heart.source) && chosen("tool") !== "click" && !element("clicks").disabled,
+    radius: () => element("size").value / 2,
+    begin: () => {
+      pause();
+      return canDraw();
+    },
+    draw: (from, to) => heart.brush(from, to, element("size").value / 2, brushValue()),
+    end: () => heart.endStroke().then(say),
+  });
+  listenToWindow(element("canvas"), view, () => Boolean(heart.source));
+}
+
+function brushValue() {
+  return chosen("tool") === "eraser" ? 0 : Math.max(0, STRUCTURES.indexOf(chosen("structure")));
 }
 
 function listenToDrops() {

@@ -16,6 +16,11 @@ export async function unpacked(blob) {
   }
 }
 
+/** A file packed as .nii.gz. */
+export function packed(buffer) {
+  return new Response(new Blob([buffer]).stream().pipeThrough(new CompressionStream("gzip"))).blob();
+}
+
 /**
  * A grey image of three or four dimensions.
  * @param {ArrayBuffer} buffer - content of an unpacked NIfTI-1 file
@@ -46,10 +51,10 @@ export class Nifti {
     }
   }
 
-  /** Values of a label map of one byte a voxel, in the file's own order. */
-  labels() {
+  /** Values of a frame of a label map of one byte a voxel, in the file's own order. */
+  labels(frame = 0) {
     if (this.bytes !== 1) throw new Error("Expected a label map of one byte a voxel, found another.");
-    return new Uint8Array(this.buffer, this.start, this.voxels);
+    return new Uint8Array(this.buffer, this.start + frame * this.voxels, this.voxels);
   }
 
   /** One frame as a volume of its own; `index` counts from 0. */

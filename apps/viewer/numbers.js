@@ -9,8 +9,9 @@ const HEIGHT = 130;
 const LEFT = 34;
 const BOTTOM = 20;
 
-/** Fill the table with what a model measured, or empty it. */
-export function showNumbers(told, moment) {
+/** Fill the table with what was measured, or empty it; `isPending` if it is being measured. */
+export function showNumbers(told, moment, isPending = false) {
+  element("numbers").setAttribute("aria-busy", isPending);
   element("moment").textContent = moment;
   for (const [name, id] of Object.entries(CELLS)) element(id).textContent = shown(told?.volumes_ml?.[name], 1);
   showIndices(told?.indices);

@@ -1,5 +1,7 @@
 // The elements of the page, and what it says.
 
+import { endWith } from "./api.js";
+
 export const element = (id) => document.getElementById(id);
 
 /** What goes on, for the eye and for screen readers. */
@@ -32,20 +34,33 @@ export function confirmed(question, yes) {
 }
 
 /**
- * Run something that may fail, with a note while it runs.
+ * Run something that may fail, with a note while it runs, and after a second how long it has run.
  * @param {string} doing - what the reader is told meanwhile
  * @param {() => Promise<string>} work - resolves to what is said when it is done
+ * @param {boolean} canEnd - whether the reader may end it
  */
-export async function during(doing, work) {
+export async function during(doing, work, canEnd = true) {
   complain("");
   say(doing);
   element("main").setAttribute("aria-busy", "true");
+  const ending = new AbortController();
+  if (canEnd) endWith(ending.signal);
+  element("cancel").onclick = () => ending.abort();
+  const began = performance.now();
+  const clock = setInterval(() => {
+    element("elapsed").textContent = `${Math.round((performance.now() - began) / 1000)} s`;
+    element("cancel").hidden = !canEnd;
+  }, 1000);
   try {
     say(await work());
   } catch (error) {
-    say("");
-    complain(error.message);
+    say(ending.signal.aborted ? "Cancelled" : "");
+    if (!ending.signal.aborted) complain(error.message);
   } finally {
+    clearInterval(clock);
+    endWith(null);
+    element("elapsed").textContent = "";
+    element("cancel").hidden = true;
     element("main").removeAttribute("aria-busy");
   }
 }

@@ -42,7 +42,7 @@ export class Served {
   }
 
   async curve() {
-    return (await ask("/viewer/data/curve", { image: this.id }, { method: "POST" })).json();
+    return parts(await ask("/viewer/data/curve", { image: this.id, output: "all" }, { method: "POST" }));
   }
 }
 
@@ -101,6 +101,6 @@ export class Dropped {
   async curve() {
     const name = this.file.name.toLowerCase().endsWith(".gz") ? "cine.nii.gz" : "cine.nii";
     const body = form({ file: [this.file, name] });
-    return (await ask("/viewer/data/curve", {}, { method: "POST", body })).json();
+    return parts(await ask("/viewer/data/curve", { output: "all" }, { method: "POST", body }));
   }
 }

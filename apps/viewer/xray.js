@@ -10,9 +10,15 @@ export async function classify(file, name = file.name) {
   const body = form({ file: [file, name] });
   const found = await (await ask("/viewer/data/xray", {}, { method: "POST", body })).json();
   element("picture").src = `data:image/png;base64,${found.picture}`;
-  element("heat").src = `data:image/png;base64,${found.heat_map}`;
-  const decision = found.decision === "PNEUMONIA" ? "Pneumonia" : "No pneumonia";
-  const text = `probability ${percent(found.probability)}, from ${percent(found.threshold)} on it counts as pneumonia`;
+  element("xray-name").textContent = name;
+  const isFilm = found.decision !== null;
+  element("heat").hidden = element("heat-row").hidden = !isFilm;
+  if (isFilm) element("heat").src = `data:image/png;base64,${found.heat_map}`;
+  showHeat(0); // the film first
+  const decision = { PNEUMONIA: "Pneumonia", NORMAL: "No pneumonia" }[found.decision] ?? "No verdict";
+  const text = isFilm
+    ? `probability ${percent(found.probability)}, from ${percent(found.threshold)} on it counts as pneumonia`
+    : "this is hardly a frontal chest film";
   element("decision").textContent = decision;
   element("probability-text").textContent = text;
   element("xray-warnings").textContent = found.warnings.map((warning) => `Doubtful: ${warning}.`).join(" ");
@@ -32,10 +38,12 @@ function swap(isXray) {
 
 /** Let the reader choose how strong the heat map is. */
 export function prepareXray() {
-  const slider = element("heat-strength");
-  const set = () => (element("heat").style.opacity = slider.value / 100);
-  slider.addEventListener("input", set);
-  set();
+  element("heat-strength").addEventListener("input", ({ target }) => showHeat(target.value));
+}
+
+function showHeat(percents) {
+  element("heat-strength").value = percents;
+  element("heat").style.opacity = percents / 100;
 }
 
 /** A photograph as the camera saw it, upright and not larger than needed. */

@@ -30,8 +30,11 @@ def serve(
     device: Device = "auto",
 ) -> None:
     """Serve studies to 3D Slicer's MONAI Label module, on this machine only by default."""
+    # Importing what a server needs takes some seconds.
+    say(f"starting the server for {studies}")
     from pipelines.server.launch import serve as serve_studies
 
+    address = f"http://{host}:{port}"
     serve_studies(
         studies,
         host=host,
@@ -40,7 +43,9 @@ def serve(
         allow_hosts=tuple(allow_host or ()),
         device=device,
         audit_names=audit_names,
-        on_ready=lambda: say(f"serving {studies} at http://{host}:{port}, end with Ctrl+C"),
+        on_ready=lambda: say(
+            f"serving {studies} at {address}, its page at {address}/viewer/ (end with Ctrl+C)"
+        ),
     )
 
 

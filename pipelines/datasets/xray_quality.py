@@ -65,22 +65,36 @@ def quality_warnings(image: XrayImage) -> list[str]:
         warnings.append("it is in colour: not a radiograph?")
     if min(height, width) < LEAST_SIDE_PX:
         warnings.append(f"it is small ({width} x {height} pixels)")
-    if max(height, width) > LONGEST_ASPECT * min(height, width):
-        warnings.append(f"it is {width} x {height} pixels: not a frontal chest radiograph?")
     if mean < DARKEST:
         warnings.append("it is too dark")
     elif mean > BRIGHTEST:
         warnings.append("it is too bright")
     if spread < LEAST_CONTRAST:
         warnings.append("it has hardly any contrast")
+    if image.mode != "DICOM":
+        warnings += image.doubts
+    return [*warnings, *chest_doubts(image)]
+
+
+def chest_doubts(image: XrayImage) -> list[str]:
+    """Those of the warnings by which it is hardly an upright frontal chest film: a class would mean nothing.
+
+    Args:
+        image: As from `read_xray`.
+    """
+    pixels = image.pixels
+    height, width = pixels.shape
+    doubts = list(image.doubts) if image.mode == "DICOM" else []
+    if max(height, width) > LONGEST_ASPECT * min(height, width):
+        doubts.append(f"it is {width} x {height} pixels: not a frontal chest radiograph?")
     likeness = chest_likeness(pixels)
     turned = max(chest_likeness(np.rot90(pixels, turns)) for turns in (1, 2, 3))
     if likeness < LEAST_LIKENESS or likeness - turned < LEAST_UPRIGHT:
-        warnings.append(
+        doubts.append(
             "it hardly looks like a chest from the front, upright: turned, a side view, a photograph, "
             "a negative or another body part?"
         )
-    return [*warnings, *image.doubts]
+    return doubts
 
 
 def chest_likeness(pixels: npt.NDArray[np.float32]) -> float:

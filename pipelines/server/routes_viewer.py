@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import numpy as np
+import numpy.typing as npt
 from fastapi import APIRouter, File, Form, HTTPException, Query, Request, Response, UploadFile
 
 from pipelines.core.cine import find_ed_es
@@ -21,7 +22,8 @@ from pipelines.core.volume import Volume, read_volume, write_image, write_label
 from pipelines.datasets.xray_image import SUFFIXES
 from pipelines.inference.inputs import NIFTI_SUFFIXES
 from pipelines.server.admission import claimed_shape
-from pipelines.server.images import load_image
+from pipelines.server.images import ServedImage, load_image
+from pipelines.server.label_file import read_sent_label
 from pipelines.server.measurements import image_warnings, measure, rounded_indices
 from pipelines.server.requests import json_object, received
 from pipelines.server.routes import ServerContext, author_of, caller_of, packed_answer
@@ -32,6 +34,9 @@ from pipelines.server.xrays import XrayReader
 
 MOST_FRAMES: Final = 200
 """Frames of the longest cine whose volumes are found; a beat has 12 to 60."""
+
+SEGMENTS: Final = tuple({"name": name} for name in LABELS)
+"""Names of the values of a label map that the page has drawn, in their order."""
 
 MOST_ML: Final = 1e6
 """Largest volume that is taken from a request, mL; far more than any label map of a heart has."""
@@ -51,13 +56,26 @@ def add_routes(router: APIRouter, context: ServerContext) -> None:
         if found is None:
             return Response(status_code=204)
         mask, record = found
-        caller = author_of(context, request, {})
-        partner_ml = context.datastore.volumes_ml(served.partner, caller) if served.partner else None
-        told = measure(mask.array, replace(mask, path=served.path), served.phase, partner_ml)
+        told = _measured(context, request, served, mask.array, replace(mask, path=served.path))
         told |= {name: record.get(name) for name in ("author", "time", "model", "doubts")}
         told["label_version"] = record.get("number", 0)
         content = _packed(context.uploads, lambda path: write_label(path, mask.array, mask.affine))
         return packed_answer(told, "label.nii.gz", content)
+
+    @router.post("/viewer/data/measures")
+    async def measures(
+        request: Request, label: Annotated[UploadFile, File()], image: str = "", session_id: str = ""
+    ) -> dict[str, Any]:
+        source = _source(context, request, image, session_id)
+
+        def measured() -> dict[str, Any]:
+            volume = read_volume(source)
+            with received(label, context.uploads) as path:
+                mask = read_sent_label(path, volume, SEGMENTS)
+            served = None if session_id else context.datastore.image(image)
+            return _measured(context, request, served, mask, volume)
+
+        return await context.run(request, measured, "measures")
 
     @router.post("/viewer/data/indices")
     def indices(params: Annotated[str, Form()]) -> dict[str, Any]:
@@ -76,23 +94,34 @@ def add_routes(router: APIRouter, context: ServerContext) -> None:
 
     @router.post("/viewer/data/curve")
     async def curve(
-        request: Request, image: str = "", file: Annotated[UploadFile | None, File()] = None
-    ) -> dict[str, Any]:
+        request: Request,
+        image: str = "",
+        file: Annotated[UploadFile | None, File()] = None,
+        output: Annotated[str, Query(pattern="^(all|json)$")] = "json",
+    ) -> Response:
         volume = await context.run(
             request, partial(_sent_cine, context, file) if file else _cine_loader(context, image), "read"
         )
         frames = volume.array.shape[3] if volume.array.ndim == 4 else 1
         if not 2 <= frames <= MOST_FRAMES:
             raise DataError(f"expected a cine of 2 to {MOST_FRAMES} frames, found {frames}")
-        volumes_ml = []
+        masks: list[npt.NDArray[np.uint8]] = []
         for index in range(frames):
             # A frame at a time, so that others get their turn in between.
-            volumes_ml.append(
-                await context.run(request, partial(_volumes_ml, context, volume.frame(index)), "frame")
-            )
+            masks.append(await context.run(request, partial(_mask, context, volume.frame(index)), "frame"))
             if await request.is_disconnected():
-                break
-        return _curve(volumes_ml, volume.frame_s) | {"warnings": image_warnings(volume)}
+                raise HTTPException(499, "the one who asked is gone")
+
+        def packed() -> Response:
+            told = _curve([structure_volumes_ml(mask, volume.spacing_mm) for mask in masks], volume.frame_s)
+            told |= {"warnings": image_warnings(volume)}
+            content = b""
+            if output == "all":
+                cine = np.stack(masks, axis=3)
+                content = _packed(context.uploads, lambda path: write_label(path, cine, volume.affine))
+            return packed_answer(told, "contours.nii.gz", content, output)
+
+        return await context.run(request, packed, "contours")
 
     @router.get("/viewer/data/probability")
     async def probability(
@@ -135,6 +164,21 @@ def add_routes(router: APIRouter, context: ServerContext) -> None:
         return Response(found.content, media_type=found.media_type, headers=headers)
 
 
+def _measured(
+    context: ServerContext,
+    request: Request,
+    served: ServedImage | None,
+    mask: npt.NDArray[np.uint8],
+    volume: Volume,
+) -> dict[str, Any]:
+    """What is measured on a label map of an image of the studies folder, or of another volume."""
+    if served is None:
+        return measure(mask, volume)
+    caller = author_of(context, request, {})
+    partner_ml = context.datastore.volumes_ml(served.partner, caller) if served.partner else None
+    return measure(mask, volume, served.phase, partner_ml)
+
+
 def _source(context: ServerContext, request: Request, image_id: str, session_id: str) -> Path:
     """File of an image of the studies folder, or of a session of the caller."""
     if not session_id:
@@ -168,9 +212,11 @@ def _sent_cine(context: ServerContext, file: UploadFile) -> Volume:
         return PARSER.call(read_volume, path)
 
 
-def _volumes_ml(context: ServerContext, frame: Volume) -> Mapping[AcdcLabel, float]:
-    mask = context.app.predictors.predict(context.app.predictors.networks[0], frame).mask
-    return structure_volumes_ml(mask, frame.spacing_mm)
+def _mask(context: ServerContext, frame: Volume) -> npt.NDArray[np.uint8]:
+    mask: npt.NDArray[np.uint8] = context.app.predictors.predict(
+        context.app.predictors.networks[0], frame
+    ).mask
+    return mask
 
 
 def _curve(volumes_ml: list[Mapping[AcdcLabel, float]], frame_s: float | None) -> dict[str, Any]:

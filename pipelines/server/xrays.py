@@ -48,9 +48,10 @@ class XrayReader:
             path: Existing JPEG, PNG or DICOM file that a client sent.
 
         Returns:
-            `probability` of pneumonia and `threshold`, 0 to 1; `decision`; `warnings` about the
-            image; `picture`, the radiograph, and `heat_map`, what speaks for pneumonia in red and
-            against it in blue on a clear ground, as PNG in base64, of one size.
+            `warnings` about the image, and `picture`, it as PNG in base64. Of a frontal chest film also
+            `probability` of pneumonia and `threshold`, 0 to 1; `decision`; and `heat_map`, what speaks
+            for pneumonia in red and against it in blue on a clear ground, a PNG of the picture's size.
+            All four are None where the image is hardly one.
 
         Raises:
             ConfigError: If the weights do not fit.
@@ -58,24 +59,27 @@ class XrayReader:
         """
         # Imported here: the server starts without them, and few of its clients send radiographs.
         from pipelines.datasets.xray_image import decide, read_xray
-        from pipelines.datasets.xray_quality import quality_warnings
+        from pipelines.datasets.xray_quality import chest_doubts, quality_warnings
         from pipelines.explanation.explain import heat_map, relative_strength
         from pipelines.models.xray import Classifier
 
         PARSER.call(check_picture, path)
         image = PARSER.call(read_xray, path)
+        told: dict[str, Any] = dict.fromkeys(("probability", "threshold", "decision", "heat_map"))
+        told["warnings"] = quality_warnings(image)
+        told["picture"] = _png(np.round(255 * image.pixels).astype(np.uint8))
+        if chest_doubts(image):
+            return told
         with self._lock:
             if self._classifier is None:
                 self._classifier = Classifier.load(bundle=self.bundle, device=self.device)
             probability = self._classifier.probability(image.pixels)
             found = heat_map(image.pixels, classifier=self._classifier)
             threshold = self._classifier.threshold
-        return {
+        return told | {
             "probability": round(probability, 4),
             "threshold": round(threshold, 4),
             "decision": decide(probability, threshold).value,
-            "warnings": quality_warnings(image),
-            "picture": _png(np.round(255 * image.pixels).astype(np.uint8)),
             "heat_map": _png(_coloured(relative_strength(found.values))),
         }
 

@@ -3,7 +3,13 @@ import pytest
 
 from pipelines.datasets.phantom.xray import phantom_xray
 from pipelines.datasets.xray_image import XrayImage
-from pipelines.datasets.xray_quality import CHEST, LEAST_LIKENESS, chest_likeness, quality_warnings
+from pipelines.datasets.xray_quality import (
+    CHEST,
+    LEAST_LIKENESS,
+    chest_doubts,
+    chest_likeness,
+    quality_warnings,
+)
 
 
 def chest(seed: int = 99) -> np.ndarray:
@@ -43,6 +49,17 @@ def test_each_fault_is_told(pixels: np.ndarray, colourfulness: float, words: str
 def test_what_the_file_says_of_itself_is_told() -> None:
     image = XrayImage(chest(), "DICOM", 0.0, ("its view is LL: not a frontal chest radiograph?",))
     assert quality_warnings(image) == ["its view is LL: not a frontal chest radiograph?"]
+
+
+def test_only_what_is_no_frontal_chest_film_speaks_against_a_class() -> None:
+    def doubted(pixels: np.ndarray, mode: str = "L", *doubts: str) -> bool:
+        return bool(chest_doubts(XrayImage(pixels.astype(np.float32), mode, 0.2, doubts)))
+
+    assert not doubted(chest()[::3, ::3] * 0.3)  # small, dark and in colour, but a chest
+    assert not doubted(chest(), "RGB", "it was taken by a camera")
+    assert doubted(chest(), "DICOM", "its view is LL: not a frontal chest radiograph?")
+    assert doubted(np.random.default_rng(0).random((224, 224)))
+    assert doubted(np.tile(chest(), (1, 3)))
 
 
 def test_likeness_is_a_correlation() -> None:

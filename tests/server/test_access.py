@@ -41,6 +41,7 @@ EXPECTED = {
     ("GET", "/viewer/{name:path}"): PUBLIC,
     ("GET", "/viewer/data/label"): Role.USER,
     ("POST", "/viewer/data/indices"): Role.USER,
+    ("POST", "/viewer/data/measures"): Role.USER,
     ("GET", "/viewer/data/cine"): Role.USER,
     ("POST", "/viewer/data/curve"): Role.USER,
     ("GET", "/viewer/data/probability"): Role.USER,

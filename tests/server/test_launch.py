@@ -1,12 +1,14 @@
 """What `thorax serve` asks for before it serves."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from pipelines.cli.main import app
+from pipelines.cli.server import serve as serve_command
 from pipelines.core.errors import ConfigError, DataError
 from pipelines.server.launch import serve
 from pipelines.server.users import Role, Users
@@ -35,6 +37,22 @@ def test_nothing_is_said_to_be_served_before_it_is(tmp_path: Path) -> None:
     answer = CliRunner().invoke(app, ["serve", "--studies", str(tmp_path / "absent")])
     assert isinstance(answer.exception, DataError)
     assert "serving" not in answer.output
+
+
+def test_the_start_is_told_before_anything_heavy_and_the_page_once_it_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = []
+
+    def serve(studies: Path, *, on_ready: Callable[[], None], **_: object) -> None:
+        told.append(capsys.readouterr().out)
+        on_ready()
+        told.append(capsys.readouterr().out)
+
+    monkeypatch.setattr("pipelines.server.launch.serve", serve)
+    serve_command(tmp_path, port=8123)
+    assert told[0].split() == f"starting the server for {tmp_path}".split()
+    assert "http://127.0.0.1:8123/viewer/" in told[1].split()
 
 
 def test_without_the_extra_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

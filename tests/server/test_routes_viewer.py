@@ -115,6 +115,15 @@ def test_the_curve_of_a_cine_has_the_volume_of_each_frame(with_cine: TestClient)
     check_curve(answer.json())
 
 
+def test_the_curve_comes_with_the_contours_of_each_frame(with_cine: TestClient) -> None:
+    answer = with_cine.post("/viewer/data/curve", params={"image": "beat_ES", "output": "all"})
+    told, contours = parts(answer)
+    check_curve(told)
+    expected = np.stack([true_mask(heart(radius)) for radius in RADII], axis=3)
+    np.testing.assert_array_equal(np.asarray(read(contours).dataobj), expected)
+    np.testing.assert_array_equal(read(contours).affine, np.diag([*CINE_MM, 1]))
+
+
 def test_the_curve_of_a_cine_that_is_sent_is_the_same_and_nothing_stays(
     client: TestClient, app: Any, tmp_path: Path
 ) -> None:
@@ -212,19 +221,37 @@ def test_a_session_of_another_user_has_no_probability(
 
 @pytest.mark.slow
 def test_a_radiograph_gets_its_class_and_its_heat_map(client: TestClient, app: Any) -> None:
-    wide = np.pad(chest(), ((0, 0), (500, 600)))
-    answer = client.post("/viewer/data/xray", files={"file": ("a.jpg", png(wide, "JPEG"))})
+    large = np.asarray(Image.fromarray(chest()).resize((1324, 1324)))
+    answer = client.post("/viewer/data/xray", files={"file": ("a.jpg", png(large, "JPEG"))})
     assert answer.status_code == 200
     told = answer.json()
     assert 0 <= told["probability"] <= 1
     assert told["decision"] == ("PNEUMONIA" if told["probability"] >= told["threshold"] else "NORMAL")
-    assert any("not a frontal chest radiograph" in warning for warning in told["warnings"])
+    assert told["warnings"] == []
     picture, heat = (Image.open(BytesIO(base64.b64decode(told[key]))) for key in ("picture", "heat_map"))
-    assert picture.size == heat.size == (1024, round(224 * 1024 / 1324))
+    assert picture.size == heat.size == (1024, 1024)
     colours = np.asarray(heat)
     assert colours.shape[2] == 4
     assert colours[..., 3].max() > 200
     assert list((Path(app.datastore().root) / ".thorax" / "uploads").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("pixels", "words"),
+    [
+        (np.random.default_rng(0).integers(0, 256, (256, 256)).astype(np.uint8), "hardly looks like a chest"),
+        (np.pad(chest(), ((0, 0), (500, 600))), "not a frontal chest radiograph"),
+    ],
+    ids=["noise", "wide"],
+)
+def test_what_is_no_frontal_chest_film_gets_no_class(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, pixels: np.ndarray, words: str
+) -> None:
+    monkeypatch.setattr(XrayReader, "is_ready", property(lambda self: True))
+    told = client.post("/viewer/data/xray", files={"file": ("a.png", png(pixels))}).json()
+    assert [told[name] for name in ("decision", "probability", "threshold", "heat_map")] == [None] * 4
+    assert any(words in warning for warning in told["warnings"])
+    assert Image.open(BytesIO(base64.b64decode(told["picture"]))).mode == "L"
 
 
 @pytest.mark.parametrize(
@@ -287,6 +314,30 @@ def test_a_saved_label_is_opened_with_its_numbers_and_without_a_network(
     assert params["warnings"][0] == "its modality is CT"
     assert (params["label_version"], params["author"], params["doubts"]) == (1, "anna", [])
     np.testing.assert_array_equal(np.asarray(read(mask).dataobj), true_mask(heart(3.0)))
+
+
+def measures_of(client: TestClient, mask: np.ndarray, **query: str) -> Any:
+    content = gzip.compress(nib.Nifti1Image(mask, np.diag([2.0, 2.0, 8.0, 1.0])).to_bytes())
+    return client.post("/viewer/data/measures", params=query, files={"label": ("label.nii.gz", content)})
+
+
+def test_a_drawn_label_map_is_measured_without_being_saved(client: TestClient, app: Any) -> None:
+    answer = measures_of(client, true_mask(heart(3.0)), image="patient001_frame03")
+    told = answer.json()
+    assert told["volumes_ml"]["lv"] == pytest.approx(lv_ml(3.0), abs=0.01)
+    assert (told["phase"], told["indices"]["lv_ef_percent"]) == ("ES", None)
+    assert not app.datastore().labels.has("patient001_frame03")
+    # One structure alone is no convention of labels that is mixed up.
+    alone = np.where(true_mask(heart(3.0)) == 1, np.uint8(1), np.uint8(0))
+    told = measures_of(client, alone, image="lone").json()
+    assert told["volumes_ml"] == {"rv": told["volumes_ml"]["rv"], "myo": 0.0, "lv": 0.0}
+    assert told["volumes_ml"]["rv"] > 0
+
+
+def test_a_drawn_label_map_of_another_grid_is_not_measured(client: TestClient) -> None:
+    assert measures_of(client, np.zeros((24, 20, 4), np.uint8), image="lone").status_code == 400
+    assert measures_of(client, np.zeros((24, 20, 5), np.uint8), image="nothing").status_code == 400
+    assert measures_of(client, np.zeros((24, 20, 5), np.uint8), session_id="none").status_code == 404
 
 
 def test_an_image_without_a_label_has_none_to_open(client: TestClient) -> None:

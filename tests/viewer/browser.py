@@ -3,7 +3,8 @@
 import base64
 import re
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,6 +62,13 @@ class Opened:
     def settled(self) -> None:
         """Wait until what was asked for is done."""
         expect(self.page.locator("#main")).not_to_have_attribute("aria-busy", "true")
+
+    def until(self, holds: Callable[[], bool]) -> None:
+        """Wait until something holds that is no text of the page."""
+        end = time.monotonic() + LONGEST_MS / 1000
+        while not holds():
+            assert time.monotonic() < end, "it did not come to hold"
+            self.page.wait_for_timeout(50)
 
     def press(self, keys: str) -> None:
         self.page.keyboard.press(keys)

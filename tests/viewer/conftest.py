@@ -67,7 +67,9 @@ def viewer(cine: Path) -> Iterator[Opened]:
 @pytest.fixture(autouse=True)
 def nothing_went_wrong(viewer: Opened) -> Iterator[None]:
     """No error in the console, nothing from elsewhere; a test that provokes one removes it."""
+    viewer.settled()  # the page does one thing at a time, and drops what is asked for meanwhile
     yield
+    viewer.settled()
     viewer.undo_all()
     assert viewer.errors == []
     assert [url for url in viewer.addresses if not url.startswith((viewer.address, "data:", "blob:"))] == []

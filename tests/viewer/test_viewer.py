@@ -92,7 +92,7 @@ def test_a_click_changes_contours_and_numbers_and_can_be_taken_back(viewer: Open
 
 def test_everything_is_reached_by_keyboard(viewer: Opened) -> None:
     press = viewer.page.keyboard.press
-    viewer.page.locator("#camera").focus()
+    viewer.page.locator("#filter").focus()
     press("Tab")
     press("Enter")
     expect(viewer.status).to_have_text("patient_4d_ED is open")
@@ -146,18 +146,21 @@ def test_the_cine_plays_and_is_measured(viewer: Opened) -> None:
     viewer.page.keyboard.press("Space")
     expect(viewer.page.get_by_role("button", name="Play")).to_be_visible()
     own = int(viewer.page.locator("#moment").inner_text().rpartition(" ")[2])
-    for frame in range(1, 5):
+
+    def has_contours(frame: int) -> bool:
         viewer.page.locator("#frame").fill(str(frame))
         expect(text).to_have_text(f"{frame} of 4")
-        viewer.page.wait_for_timeout(300)
-        # Contours belong to the frame that they were found on.
-        assert (tinted(viewer.look()) > 0.5 * tinted(with_contours)) == (frame == own)
+        return tinted(viewer.look()) > 0.5 * tinted(with_contours)
+
+    # Contours belong to the frame that they were found on; once all are measured, each has its own.
+    assert [has_contours(frame) for frame in range(1, 5)] == [frame == own for frame in range(1, 5)]
     viewer.page.get_by_role("button", name="Volume curve").click()
     expect(viewer.status).to_contain_text("EF")
     curve = viewer.page.locator("#curve svg")
     expect(curve).to_be_visible()
     assert len(viewer.page.locator("#curve .lv").get_attribute("points").split()) == 4
     assert viewer.page.locator("#curve figcaption").inner_text() == viewer.status.inner_text()
+    assert all(has_contours(frame) for frame in range(1, 5))
     viewer.page.get_by_role("button", name="Planes").click()
 
 
@@ -266,8 +269,8 @@ def test_nothing_is_lost_without_a_question(viewer: Opened, cine: Path) -> None:
         dialog.dismiss()
 
     viewer.page.once("dialog", stay)
-    viewer.page.evaluate("setTimeout(() => location.reload())")
-    viewer.page.wait_for_timeout(1000)
+    with viewer.page.expect_event("dialog"):
+        viewer.page.evaluate("setTimeout(() => location.reload())")
     assert asked == ["beforeunload"]
     np.testing.assert_array_equal(voxels_shown(viewer), corrected)
 
@@ -356,8 +359,7 @@ def test_a_click_on_old_contours_shows_the_colleagues_and_lets_the_reader_take_t
     assert viewer.page.locator("#stale-numbers tr").count() == 4
     shown = viewer.look()
     viewer.page.get_by_role("radio", name="Mine").check()
-    viewer.page.wait_for_timeout(300)
-    assert viewer.look() != shown
+    viewer.until(lambda: viewer.look() != shown)
     viewer.page.get_by_role("button", name="Take theirs").click()
     expect(viewer.status).to_contain_text("by ben is shown")
     np.testing.assert_array_equal(voxels_shown(viewer), theirs)
@@ -462,11 +464,27 @@ def test_a_dropped_radiograph_gets_its_class_and_heat_map(viewer: Opened) -> Non
     for name in ("picture", "heat"):
         picture = viewer.page.locator(f"#{name}")
         assert picture.evaluate(DECODED_WIDTH) == pixels.shape[1]
-    viewer.page.locator("#heat-strength").fill("0")
+    # The film first, the heat map when it is asked for.
     expect(viewer.page.locator("#heat")).to_have_css("opacity", "0")
+    viewer.page.locator("#heat-strength").fill("60")
+    expect(viewer.page.locator("#heat")).to_have_css("opacity", "0.6")
+    expect(viewer.page.locator("#xray-name")).to_have_text("chest.png")
     expect(viewer.canvas).to_be_hidden()
     viewer.study("ED")
     expect(viewer.canvas).to_be_visible()
+
+
+def test_what_is_no_chest_film_gets_no_verdict_and_no_heat_map(viewer: Opened) -> None:
+    stream = BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (256, 256)).astype(np.uint8)
+    Image.fromarray(noise).save(stream, "PNG")
+    viewer.drop("noise.png", stream.getvalue())
+    expect(viewer.page.locator("#decision")).to_have_text("No verdict")
+    expect(viewer.page.locator("#xray-warnings")).to_contain_text("hardly looks like a chest")
+    expect(viewer.page.locator("#xray")).not_to_contain_text("%")
+    expect(viewer.page.locator("#heat")).to_be_hidden()
+    expect(viewer.page.locator("#heat-strength")).to_be_hidden()
+    viewer.study("ED")
 
 
 def test_a_photograph_of_a_radiograph_is_made_smaller_and_classified(viewer: Opened, tmp_path: Path) -> None:
