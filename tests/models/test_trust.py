@@ -43,6 +43,7 @@ def change(bundle: Path, mark: Path | None = None) -> None:
     lines = [
         line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("channels:")
     ]
+    mark = mark or bundle / "ran"
     more = f"channels: \"$__import__('pathlib').Path('{mark}').touch() or 4\""
     path.write_text("\n".join([*lines, more, "# changed", ""]), encoding="utf-8")
 
