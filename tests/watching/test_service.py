@@ -280,13 +280,13 @@ def test_a_folder_that_was_never_written_to_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_command_tells_the_same(finished: Watched) -> None:
-    said = CliRunner().invoke(app, ["watch-status", str(finished.output)]).output
+    said = CliRunner().invoke(app, ["watch", "status", str(finished.output)]).output
     assert "not running" in said
     assert "1 done, 1 quarantined" in said
     assert "expected a good file, found a bad one" in said.replace("\n", " ")
-    told = json.loads(CliRunner().invoke(app, ["watch-status", str(finished.output), "--json"]).output)
+    told = json.loads(CliRunner().invoke(app, ["watch", "status", str(finished.output), "--json"]).output)
     assert told["counts"]["done"] == 1
-    checked = CliRunner().invoke(app, ["watch-status", str(finished.output), "--check"])
+    checked = CliRunner().invoke(app, ["watch", "status", str(finished.output), "--check"])
     assert isinstance(checked.exception, ConfigError)
 
 
