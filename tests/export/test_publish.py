@@ -71,7 +71,7 @@ def test_weight_too_large_for_16_bits_is_refused(tmp_path: Path, bundle: Path) -
 
 @pytest.mark.parametrize("which", ["best", "last"])
 def test_run_without_the_checkpoint_is_an_error(which: str, tmp_path: Path, bundle: Path) -> None:
-    with pytest.raises(ConfigError, match="found none"):
+    with pytest.raises(ConfigError, match="found no"):
         publish_weights(tmp_path, "unet", which=which, bundle=bundle)  # type: ignore[arg-type]
 
 
