@@ -74,5 +74,5 @@ def test_page_has_tables_goals_and_the_plot(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["no json", "{}", "[]"])
 def test_a_damaged_or_foreign_file_is_an_error(text: str, tmp_path: Path) -> None:
     (tmp_path / "interaction.json").write_text(text, encoding="utf-8")
-    with pytest.raises(DataError, match="run .*command again"):
+    with pytest.raises(DataError, match="run .*again"):
         page_of(tmp_path / "docs", tmp_path)
