@@ -69,6 +69,7 @@ def test_terminal_tells_each_step_with_its_time_the_command_and_the_report(
     assert str(result.report) in text
 
 
+@pytest.mark.slow
 def test_given_data_is_used_and_left_as_it_is(tmp_path: Path) -> None:
     write_phantom_cohort(tmp_path / "data", patients=5, frames=3, cine=False)
     before = sorted(tmp_path.rglob("*"))
@@ -85,6 +86,7 @@ def test_given_data_is_used_and_left_as_it_is(tmp_path: Path) -> None:
     assert "the frames at ED and ES were segmented" in result.report.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_too_low_a_dice_is_an_error_after_the_report_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
