@@ -11,6 +11,7 @@ import stat
 import struct
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -130,8 +131,8 @@ def claimed_shape(path: Path) -> tuple[int, ...]:
             above.
     """
     check_regular(path)
-    is_nrrd = path.name.lower().endswith(".nrrd")
-    shape, spacing_mm, dtype = _nrrd_claims(path) if is_nrrd else _nifti_claims(path)
+    status = path.stat()
+    shape, spacing_mm, dtype = _claims(path, status.st_mtime_ns, status.st_size)
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     if not shape or any(length < 1 for length in shape) or math.prod(shape) > MOST_VOXELS:
@@ -221,6 +222,14 @@ def check_picture(path: Path) -> None:
         raise DataError(
             f"expected at most {MOST_PIXELS} pixels, found {width} x {height}; send a smaller one"
         )
+
+
+@lru_cache(maxsize=65536)
+def _claims(
+    path: Path, _changed_ns: int, _size: int
+) -> tuple[tuple[int, ...], Sequence[float], np.dtype[Any]]:
+    """Shape, spacing in mm and type by the header, which is read again only if the file changed."""
+    return _nrrd_claims(path) if path.name.lower().endswith(".nrrd") else _nifti_claims(path)
 
 
 def _nrrd_claims(path: Path) -> tuple[tuple[int, ...], Sequence[float], np.dtype[Any]]:

@@ -83,6 +83,8 @@ class StudyImages:
         self._names: dict[str, str] = (
             json.loads(self._names_path.read_text(encoding="utf-8")) if self._names_path.is_file() else {}
         )
+        self._taken = {name.lower() for name in self._names.values()}
+        self._names_saved = True
         self._failed: dict[str, int] = {}
         self._stamp: frozenset[tuple[str, int, int]] | None = None
 
@@ -143,6 +145,7 @@ class StudyImages:
             self._stamp = stamp
 
     def _publish(self, found: dict[str, ServedImage], problems: list[Problem]) -> None:
+        self._save_names()
         self._images = dict(found)
         self.problems = list(problems)
 
@@ -208,6 +211,7 @@ class StudyImages:
     ) -> ServedImage:
         wanted = f"{image.name}_{phase}" if phase else image.name
         name = self._name(_derived_key(self._key(image.path), phase), wanted)
+        self._save_names()
         path = self._derived_path(name)
         note_warnings(path, volume.warnings)
         if frame is not None:
@@ -224,16 +228,23 @@ class StudyImages:
     def _name(self, key: str, wanted: str) -> str:
         with self._lock:
             if key not in self._names:
-                taken = {name.lower() for name in self._names.values()}
                 # Ids travel in URLs and headers; the patient's own name is told beside them.
                 safe = re.sub(r"[^A-Za-z0-9._-]+", "_", wanted).strip("._") or "image"
                 name, number = safe, 1
-                while name.lower() in taken:
+                while name.lower() in self._taken:
                     number += 1
                     name = f"{safe}_{number}"
                 self._names[key] = name
-                write_json(self._names_path, self._names)
+                self._taken.add(name.lower())
+                self._names_saved = False
             return self._names[key]
+
+    def _save_names(self) -> None:
+        """Write the names that were given since the last time, before anybody hears of them."""
+        with self._lock:
+            if not self._names_saved:
+                write_json(self._names_path, self._names)
+                self._names_saved = True
 
 
 def load_image(image: StudyImage) -> Volume:

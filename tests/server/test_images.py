@@ -13,6 +13,7 @@ from pipelines.core.stack_order import HEART_FRAME
 from pipelines.core.volume import Volume, read_volume
 from pipelines.datasets.phantom.cohort import write_phantom_cohort
 from pipelines.inference.inputs import find_studies
+from pipelines.server import admission, images
 from pipelines.server.datastore import StudiesDatastore
 from pipelines.server.images import StudyImages, load_image
 from pipelines.server.measurements import measure
@@ -41,6 +42,28 @@ def test_frames_of_a_patient_are_served_as_a_pair_ed_first(studies: Path) -> Non
         ("patient001_frame01", Phase.ED, 1, "patient001_frame03"),
         ("patient001_frame03", Phase.ES, 3, "patient001_frame01"),
     ]
+
+
+def test_many_files_are_each_read_once_and_their_names_written_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(5):
+        write_nifti(tmp_path / f"heart{number}.nii.gz", heart())
+    read: list[Path] = []
+    written: list[int] = []
+    claims, write = admission._nifti_claims, images.write_json
+    monkeypatch.setattr(admission, "_nifti_claims", lambda path: read.append(path) or claims(path))
+    monkeypatch.setattr(
+        images, "write_json", lambda path, names: written.append(len(names)) or write(path, names)
+    )
+    served = images_of(tmp_path)
+    served.scan()
+    assert len(served.all()) == len(read) == len(set(read)) == 5
+    assert written == [5]
+    write_nifti(tmp_path / "heart0.nii.gz", heart()[:, :, :3])
+    served.scan()
+    assert read[5:] == [tmp_path / "heart0.nii.gz"]
+    assert images_of(tmp_path).get("heart0") is not None
 
 
 def test_a_lone_volume_has_no_phase_and_no_partner(studies: Path) -> None:
