@@ -2,7 +2,7 @@
 # make test             the tests that take seconds each
 # make test-slow        the others: trainings, servers, the browser, every documented command; with
 #                       THORAX_DATA=/path/that/contains/acdc also real patients. CI runs both.
-# make check            linters, import contract, types, spelling and known vulnerabilities: what CI and pre-commit run
+# make check            linters, import contract, size, types, spelling and known vulnerabilities: what CI and pre-commit run
 # make audit            known vulnerabilities of the locked packages; part of make check
 # make sbom             software bill of materials of the environment, in runs/sbom.json
 # make lock             the locks with their hashes, anew from pyproject.toml and constraints.txt
@@ -25,7 +25,7 @@ ARGS ?=
 PYTEST := MALLOC_ARENA_MAX=2 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 \
 	--max-worker-restart 0 --dist loadfile
 
-.PHONY: demo test test-slow check lint format imports types spelling audit sbom lock checksums docs bench install clean
+.PHONY: demo test test-slow check lint format imports size types spelling audit sbom lock checksums docs bench install clean
 
 demo: $(STAMP)
 	$(BIN)/thorax demo $(if $(DATA),--data "$(DATA)") $(ARGS)
@@ -36,7 +36,7 @@ test: $(STAMP)
 test-slow: $(STAMP)
 	$(PYTEST) -m slow $(ARGS)
 
-check: lint format imports types spelling audit
+check: lint format imports size types spelling audit
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -46,6 +46,9 @@ format: $(STAMP)
 
 imports: $(STAMP)
 	$(BIN)/lint-imports --no-cache
+
+size: $(STAMP)
+	$(BIN)/python .ci/size.py
 
 types: $(STAMP)
 	$(BIN)/mypy
