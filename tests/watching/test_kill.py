@@ -100,7 +100,7 @@ def test_kills_at_random_over_a_hundred_files_lose_and_double_nothing(
     watched: Watched, id_of: Callable[[str], str]
 ) -> None:
     contents = put_files(watched, 100)
-    assert kill_at_random(watched, 100, most_between=5, seed=2) >= 20
+    assert kill_at_random(watched, 100, most_between=2, seed=2) >= 20
     check_exactly_once(watched, contents, id_of)
 
 
