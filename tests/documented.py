@@ -58,7 +58,7 @@ def evaluate_two(workspace: Workspace, command: Command) -> None:
 
 
 def cross_two(workspace: Workspace, command: Command) -> None:
-    """On the hold-out of a phantom cohort, and without more phantoms."""
+    """On the test set of a phantom cohort, and without more phantoms."""
     ensure_run(workspace)
     workspace.run(command, "--phantoms 0")
 

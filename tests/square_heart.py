@@ -22,7 +22,7 @@ def square_heart(cavity: int, wall: int, *, rv: int = 10) -> Volume:
 
 
 def write_square_hearts(folder: Path) -> None:
-    """A datalist of 12 patients in two groups by the size of the cavity, the last four in the hold-out."""
+    """A datalist of 12 patients in two groups by the size of the cavity, the last four in the test set."""
     folder.mkdir(exist_ok=True)
     rng = np.random.default_rng(0)
     volumes = []

@@ -51,7 +51,7 @@ def stand_in(root: Path, *packages: object, code: int = 0) -> tuple[str, ...]:
     return (sys.executable, str(script))
 
 
-def test_a_finding_fails_and_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_finding_fails_and_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_locks(tmp_path)
     assert audit(tmp_path, stand_in(tmp_path, FIRST, VULNERABLE, UNKNOWN, code=1)) == 1
     said = capsys.readouterr().out
@@ -74,13 +74,13 @@ def test_an_exception_without_a_reason_is_none(tmp_path: Path) -> None:
     assert audit(tmp_path, stand_in(tmp_path, FIRST, VULNERABLE, code=1)) == 1
 
 
-def test_nothing_found_is_told_as_such(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_found_is_reported_as_such(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_locks(tmp_path)
     assert audit(tmp_path, stand_in(tmp_path, FIRST)) == 0
     assert "requirements.lock: 1 packages audited, 0 findings" in capsys.readouterr().out
 
 
-def test_a_service_that_gives_no_answer_is_told_and_no_failure(
+def test_a_service_that_gives_no_answer_is_reported_and_no_failure(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_locks(tmp_path)

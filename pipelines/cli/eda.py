@@ -13,7 +13,7 @@ from pipelines.core.progress import progress_bar
 if TYPE_CHECKING:
     from pipelines.core.records import Dataset
 
-MOST_SAID = 5
+MAX_REPORTED = 5
 """Findings that the terminal shows."""
 
 
@@ -68,15 +68,15 @@ def _explore(name: str, root: Path, output: Path, dataset_dir: Path | None, fold
         f"{len(found.frame)} volumes of {found.frame.patient.nunique()} patients, "
         f"{len(found.findings)} findings that need a decision"
     )
-    for finding in found.findings[:MOST_SAID]:
+    for finding in found.findings[:MAX_REPORTED]:
         say(f"{finding.urgency}: {finding.found}")
-    if len(found.findings) > MOST_SAID:
-        say(f"{len(found.findings) - MOST_SAID} more on the page")
+    if len(found.findings) > MAX_REPORTED:
+        say(f"{len(found.findings) - MAX_REPORTED} more on the page")
     say(f"page in {page}; tensorboard --logdir {output / 'tensorboard'}")
 
 
 def _listed(datalist: dict[str, Any]) -> "Dataset":
-    """The volumes of a datalist, and what was put aside when it was made."""
+    """The volumes of a datalist, and what was skipped when it was made."""
     from pipelines.core.records import Dataset, Problem
     from pipelines.datasets.prepare import patient_records
 

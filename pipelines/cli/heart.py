@@ -22,7 +22,7 @@ from pipelines.cli.options import (
     console,
     say,
 )
-from pipelines.cli.quality import judge_for
+from pipelines.cli.quality import quality_estimator
 from pipelines.core.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -169,13 +169,17 @@ def segment(
     if page:
         require_pdf()
     bundle = _known_bundle(bundle, trust)
-    judge = judge_for(network, weights, device, thorough=quality, several=tta or ensemble, bundle=bundle)
+    estimator = quality_estimator(
+        network, weights, device, thorough=quality, several=tta or ensemble, bundle=bundle
+    )
     predictor = _predictor(
         network, weights, tta=tta, ensemble=ensemble, engine=engine, device=device, bundle=bundle
     )
     with progress_bar("Segmenting", console) as tell:
         options = StudyOptions(facts, surface, page)
-        report = segment_studies(inputs, output, predictor, judge=judge, options=options, progress=tell)
+        report = segment_studies(
+            inputs, output, predictor, estimator=estimator, options=options, progress=tell
+        )
     model = f"Thorax {__version__} ({', '.join(predictor.networks)}{', TTA' * tta})"
     for result in report.results if page else ():
         for path in write_study_page(result, output, words, model=model, anonymous=anonymous):

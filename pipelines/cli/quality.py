@@ -23,7 +23,7 @@ from pipelines.core.progress import progress_bar
 
 if TYPE_CHECKING:
     from pipelines.quality.measure import Measured
-    from pipelines.quality.model import Judge
+    from pipelines.quality.model import QualityEstimator
 
 Datalist = Annotated[Path, typer.Argument(help="Folder of 'thorax prepare', or its datalist.")]
 Partner = Annotated[AcdcNetwork | None, typer.Option(help="Second network, whose agreement counts too.")]
@@ -117,7 +117,8 @@ def disease(
         typer.Option(help="Folder of predicted masks, by networks that had not seen the patients."),
     ] = None,
     hold_out: Annotated[
-        bool, typer.Option("--hold-out", help="Measure on the test set as well: once, at the end.")
+        bool,
+        typer.Option("--test-set", "--hold-out", help="Measure on the test set as well: once, at the end."),
     ] = False,
     seed: Annotated[int, typer.Option(help="Seed of folds and forests.")] = 0,
 ) -> None:
@@ -141,18 +142,20 @@ def disease(
     say(f"figures in {output / CONTENT_NAME}; for research, not for diagnosis")
 
 
-def judge_for(
+def quality_estimator(
     network: str, weights: Path | None, device: str, *, thorough: bool, several: bool, bundle: Path
-) -> "Judge | None":
+) -> "QualityEstimator | None":
     """What judges the masks of a network, None where nothing can: the score is of a single network.
 
     Raises:
         ConfigError: If `thorough` is asked for and cannot be, or a quality model is damaged.
     """
-    from pipelines.quality.model import Judge
+    from pipelines.quality.model import QualityEstimator
 
     if not several:
-        return Judge.load(network, weights=weights, thorough=thorough, device=device, bundle=bundle)
+        return QualityEstimator.load(
+            network, weights=weights, thorough=thorough, device=device, bundle=bundle
+        )
     if thorough:
         raise ConfigError(
             "expected --quality with a single network, found --tta or --ensemble; leave one out"

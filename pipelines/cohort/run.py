@@ -15,7 +15,7 @@ from pipelines.cohort.listing import CohortStudy, list_studies
 from pipelines.cohort.results import forget_failed, read_results, write_results
 from pipelines.cohort.worker import BEGUN_NAME, MASKS_NAME, CohortWorker, ModelSource, Task, attempts_of
 from pipelines.core.errors import ConfigError, OutputError, cause
-from pipelines.core.files import only_one, output_folder, write_csv, write_json
+from pipelines.core.files import exclusive_lock, output_folder, write_csv, write_json
 from pipelines.core.install import ray_session
 from pipelines.core.manifest import write_manifest
 from pipelines.core.progress import Progress
@@ -113,7 +113,7 @@ def run_cohort(
     studies, problems = list_studies(source)
     record = dict(model.record())
     output = output_folder(output).resolve()
-    with only_one(output / ".lock", "cohort"):
+    with exclusive_lock(output / ".lock", "cohort"):
         _begin(output, source, record, resume=resume)
         _remove_halves(output / MASKS_NAME)
         write_csv(output / PROBLEMS_NAME, ("patient", "path", "reason"), [asdict(one) for one in problems])

@@ -180,7 +180,7 @@ class _Timed:
 
 
 def _open(study: CohortStudy, spent: _Spent) -> tuple[Study, list[Problem]]:
-    """The study with the names of the cohort, whose images count their reading; and files put aside."""
+    """The study with the names of the cohort, whose images count their reading; and files skipped."""
     start = time.perf_counter()
     found, problems = find_studies([Path(path) for path in study.paths])
     spent.read_s += time.perf_counter() - start
@@ -236,8 +236,8 @@ MASKS_NAME: Final = "masks"
 BEGUN_NAME: Final = "begun"
 """Folder with a file for each study that was begun and is in no part yet: how often."""
 
-MOST_ATTEMPTS: Final = 3
-"""A study whose worker died so often is put aside: it may be what kills the worker."""
+MAX_ATTEMPTS: Final = 3
+"""A study whose worker died so often is skipped: it may be what kills the worker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,19 +328,19 @@ class CohortWorker:
 
     def _row(self, study: CohortStudy, predictor: MaskPredictor) -> dict[str, Any]:
         attempts = self._begin(study)
-        if attempts > MOST_ATTEMPTS:
+        if attempts > MAX_ATTEMPTS:
             measured: dict[str, Any] = {
                 "study": study.name,
                 "patient": study.patient,
                 "paths": list(study.paths),
-                "error": f"expected a result, found that its worker died {MOST_ATTEMPTS} times; "
+                "error": f"expected a result, found that its worker died {MAX_ATTEMPTS} times; "
                 "see whether its memory is enough, then use --retry-failed",
                 "error_type": "WorkerDied",
             }
         else:
             measured = measure_study(study, predictor, self.output / MASKS_NAME)
         stamp = datetime.now(UTC).isoformat(timespec="microseconds")
-        return measured | self._constants | {"attempts": min(attempts, MOST_ATTEMPTS), "finished": stamp}
+        return measured | self._constants | {"attempts": min(attempts, MAX_ATTEMPTS), "finished": stamp}
 
     def _begin(self, study: CohortStudy) -> int:
         """Note that the study is begun; how often that was."""

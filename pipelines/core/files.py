@@ -71,7 +71,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def only_one(lock: Path, job: str) -> Iterator[None]:
+def exclusive_lock(lock: Path, job: str) -> Iterator[None]:
     """Hold a lock for the time of the block; it goes with the process, however that ends.
 
     Args:
@@ -98,7 +98,7 @@ def only_one(lock: Path, job: str) -> Iterator[None]:
 
 
 def is_locked(lock: Path) -> bool:
-    """Whether a process holds the lock of `only_one`; no if there is no such file."""
+    """Whether a process holds the lock of `exclusive_lock`; no if there is no such file."""
     import fcntl
 
     try:

@@ -26,7 +26,7 @@ MM_OF_UNIT: Final = {1: ("metre", 1e3), 2: ("millimetre", 1.0), 3: ("micron", 1e
 SECONDS_OF_UNIT: Final = {8: 1.0, 16: 1e-3, 24: 1e-6}
 """Seconds of each code of time in `xyzt_units`."""
 
-MOST_FRAME_S: Final = 2.0
+MAX_FRAME_S: Final = 2.0
 """Longest time between frames in s; a larger number of an unknown unit is taken for milliseconds."""
 
 SAME_SPACING: Final = 0.02
@@ -207,7 +207,7 @@ def _frame_s(image: nib.Nifti1Pair) -> float | None:
     if len(image.shape) != 4 or len(zooms) < 4 or not np.isfinite(zooms[3]) or zooms[3] <= 0:
         return None
     step = float(zooms[3])
-    unknown = 1e-3 if step > MOST_FRAME_S else 1.0
+    unknown = 1e-3 if step > MAX_FRAME_S else 1.0
     return step * SECONDS_OF_UNIT.get(int(image.header["xyzt_units"]) & 0x38, unknown)
 
 

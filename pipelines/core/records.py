@@ -81,7 +81,7 @@ class PatientRecord:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something put aside, and why.
+    """Something skipped, and why.
 
     Attributes:
         patient: Patient it belongs to.
@@ -100,7 +100,7 @@ class Dataset:
 
     Attributes:
         patients: Patients with at least one usable volume, by name.
-        problems: What was put aside, and why.
+        problems: What was skipped, and why.
     """
 
     patients: list[PatientRecord]

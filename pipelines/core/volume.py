@@ -43,16 +43,16 @@ UNREADABLE = (
 )
 """What nibabel raises for files that are truncated, damaged or of another format."""
 
-MOST_VOXELS = 300_000_000
+MAX_VOXELS = 300_000_000
 """Voxels of the largest image that is read, 1.2 GB as float32; 512 x 512 x 20 x 50 are 262 million."""
 
 WHOLE_TOLERANCE = 1e-3
 """Farthest a label may be from a whole number by rounding: slopes and float32 are off by much less."""
 
-MOST_LABEL_VALUES = 16
+MAX_LABEL_VALUES = 16
 """Largest number of values, and largest value, of an image that is taken for a label map."""
 
-LEAST_VOXELS = 1000
+MIN_VOXELS = 1000
 """Voxels of the smallest array whose values tell that it is a label map."""
 
 LARGE_LABELS = frozenset((0, 200, 205, 420, 421, 500, 550, 600, 820, 850))
@@ -71,7 +71,7 @@ IMAGE_VALUES = 128
 
 GZIP_MAGIC = b"\x1f\x8b"
 
-MOST_PACKED = 1032
+MAX_PACKED = 1032
 """Bytes that one byte of gzip can become: what a header claims beyond that cannot be in the file."""
 
 WRAP_LIMIT = 1 << 14
@@ -146,13 +146,13 @@ def read_volume(path: Path) -> Volume:
 def looks_like_labels(array: npt.NDArray[Any]) -> bool:
     """Whether voxels are a few small whole numbers from 0, as in label maps and in no image."""
     # A row of voxels through the middle of an image has more values than that, which spares sorting them all.
-    if array.size < LEAST_VOXELS or len(np.unique(array[array.shape[0] // 2])) > MOST_LABEL_VALUES:
+    if array.size < MIN_VOXELS or len(np.unique(array[array.shape[0] // 2])) > MAX_LABEL_VALUES:
         return False
     values = np.unique(array)
-    if len(values) > MOST_LABEL_VALUES or not _are_whole(values):
+    if len(values) > MAX_LABEL_VALUES or not _are_whole(values):
         return False
     values = np.round(values.real)
-    small = values.min() >= 0 and values.max() <= MOST_LABEL_VALUES
+    small = values.min() >= 0 and values.max() <= MAX_LABEL_VALUES
     return bool(small) or LARGE_LABELS.issuperset(values.tolist())
 
 
@@ -348,10 +348,10 @@ def _load(path: Path) -> nib.Nifti1Pair:
         if path.suffix.lower() == ".gz" and not is_packed:
             advice = "it is not packed by gzip, remove .gz from its name"
         raise DataError(f"expected a readable NIfTI file, found {path}: {error}; {advice}") from error
-    if math.prod(image.shape) > MOST_VOXELS:
-        raise DataError(f"expected at most {MOST_VOXELS} voxels, found the shape {image.shape} in {path}")
+    if math.prod(image.shape) > MAX_VOXELS:
+        raise DataError(f"expected at most {MAX_VOXELS} voxels, found the shape {image.shape} in {path}")
     claimed = math.prod(image.shape) * image.get_data_dtype().itemsize
-    if claimed > path.stat().st_size * (MOST_PACKED if is_packed else 1):
+    if claimed > path.stat().st_size * (MAX_PACKED if is_packed else 1):
         raise DataError(
             f"expected a file that holds its voxels, found too few bytes for the shape {image.shape} in "
             f"{path}; it may be truncated, copy it again"

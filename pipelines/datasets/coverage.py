@@ -9,25 +9,25 @@ from pipelines.core.errors import DataError
 from pipelines.core.stack_order import HEART_FRAME, THICK_SLICE_RATIO
 from pipelines.core.volume import Volume, slices_last
 
-LEAST_FIELD_MM: Final = 50.0
+MIN_FIELD_MM: Final = 50.0
 """Width in plane below which no heart fits into an image, mm; a left ventricle alone has 70."""
 
-MOST_FIELD_MM: Final = 600.0
+MAX_FIELD_MM: Final = 600.0
 """Width in plane beyond which no scanner sees, mm; bores are 600 to 700 wide, fields up to 500."""
 
-LEAST_STACK_MM: Final = 40.0
+MIN_STACK_MM: Final = 40.0
 """Length of several slices below which they cannot reach from base to apex, mm; hearts have 70 to 110."""
 
-MOST_STACK_MM: Final = 200.0
+MAX_STACK_MM: Final = 200.0
 """Length beyond which thick slices are no stack of one heart, mm."""
 
-MOST_ANGLE_DEG: Final = 60.0
+MAX_ANGLE_DEG: Final = 60.0
 """Largest angle of slices' normal and the usual long axis of the LV; of long-axis views it is near 90."""
 
 ALONG_BODY_DEG: Final = 5.0
 """Slices within this angle of the body's planes have an affine that tells nothing about the heart."""
 
-LEAST_FRAMES: Final = 8
+MIN_FRAMES: Final = 8
 """Fewest frames of which neighbours must be alike; a beat has 20 to 30."""
 
 MORE_ALIKE: Final = 0.7
@@ -52,37 +52,37 @@ def check_coverage(volume: Volume) -> list[str]:
     stack, _ = slices_last(volume)
     shape, spacing = stack.array.shape, stack.spacing_mm
     field_mm = min(shape[axis] * spacing[axis] for axis in (0, 1))
-    if field_mm < LEAST_FIELD_MM:
+    if field_mm < MIN_FIELD_MM:
         raise DataError(
-            f"expected slices at least {LEAST_FIELD_MM:.0f} mm wide, found {shape[0] * spacing[0]:.0f} x "
+            f"expected slices at least {MIN_FIELD_MM:.0f} mm wide, found {shape[0] * spacing[0]:.0f} x "
             f"{shape[1] * spacing[1]:.0f} mm; axes may be in another order than the header tells, or its "
             "unit or voxel size is wrong"
         )
     length_mm = shape[2] * spacing[2]
     warnings = []
-    if max(shape[axis] * spacing[axis] for axis in (0, 1)) > MOST_FIELD_MM:
+    if max(shape[axis] * spacing[axis] for axis in (0, 1)) > MAX_FIELD_MM:
         warnings.append(
             f"the slices are {shape[0] * spacing[0]:.0f} x {shape[1] * spacing[1]:.0f} mm wide, more than "
             "any scanner sees: the voxel size or its unit is wrong"
         )
-    if shape[2] > 1 and length_mm < LEAST_STACK_MM:
+    if shape[2] > 1 and length_mm < MIN_STACK_MM:
         warnings.append(
             f"the {shape[2]} slices cover {length_mm:.0f} mm, too little for a heart from base to apex: "
             "volumes are not of whole ventricles, or the slice distance is wrong"
         )
     is_thick = spacing[2] >= THICK_SLICE_RATIO * max(spacing[:2])
-    if is_thick and length_mm > MOST_STACK_MM:
+    if is_thick and length_mm > MAX_STACK_MM:
         warnings.append(
             f"the {shape[2]} slices cover {length_mm:.0f} mm, more than a heart: "
             "frames may be stored as slices"
         )
-    if is_thick and len(shape) == 3 and shape[2] >= LEAST_FRAMES and _are_frames(stack):
+    if is_thick and len(shape) == 3 and shape[2] >= MIN_FRAMES and _are_frames(stack):
         warnings.append("neighbouring slices are as alike as frames are: frames may be stored as slices")
     if is_thick and volume.is_oriented and _is_other_view(stack):
         warnings.append(
             "the slices do not lie across the long axis of a heart: this may be no short-axis stack"
         )
-    if len(shape) == 4 and shape[3] >= LEAST_FRAMES and shape[2] > 2 and _are_exchanged(stack):
+    if len(shape) == 4 and shape[3] >= MIN_FRAMES and shape[2] > 2 and _are_exchanged(stack):
         warnings.append(
             "neighbouring slices are more alike than neighbouring frames: slices and frames may be exchanged"
         )
@@ -94,7 +94,7 @@ def _is_other_view(stack: Volume) -> bool:
     normal = normal / np.linalg.norm(normal)
     if np.abs(normal).max() > np.cos(np.deg2rad(ALONG_BODY_DEG)):
         return False
-    return bool(abs(normal @ HEART_FRAME[:, 2]) < np.cos(np.deg2rad(MOST_ANGLE_DEG)))
+    return bool(abs(normal @ HEART_FRAME[:, 2]) < np.cos(np.deg2rad(MAX_ANGLE_DEG)))
 
 
 def _are_frames(stack: Volume) -> bool:

@@ -76,7 +76,7 @@ PIXEL_TAGS: Final = (
 )
 """Tags that tell how pixels are encoded."""
 
-MOST_PIXELS: Final = 2**27
+MAX_PIXELS: Final = 2**27
 """Pixels of the largest file that is decoded; 12 slices with 50 frames of 400 x 400 have 96 million."""
 
 PHASE_VALUES: Final = ("P", "PHASE", "PHASE MAP", "VELOCITY MAP", "P_FFE", "P_PCA", "P_SE", "P_IR")
@@ -309,8 +309,8 @@ def decode(dataset: Any, path: Path) -> npt.NDArray[Any]:
     """
     try:
         shape = (int(dataset.get("NumberOfFrames") or 1), int(dataset.Rows), int(dataset.Columns))
-        if not 0 < math.prod(shape) <= MOST_PIXELS:
-            raise ValueError(f"it has {math.prod(shape)} pixels, of 1 to {MOST_PIXELS}")
+        if not 0 < math.prod(shape) <= MAX_PIXELS:
+            raise ValueError(f"it has {math.prod(shape)} pixels, of 1 to {MAX_PIXELS}")
         if str(dataset.file_meta.TransferSyntaxUID) in WITHOUT_PYDICOM:
             return _decoded_by_simpleitk(dataset).reshape(shape)
         return np.asarray(dataset.pixel_array).reshape(shape)

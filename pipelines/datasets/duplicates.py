@@ -88,7 +88,7 @@ def without_copies(
     *,
     keep_test: bool,
 ) -> tuple[list[PatientRecord], list[Problem]]:
-    """Patients whose images are their own, and those put aside as copies.
+    """Patients whose images are their own, and those skipped as copies.
 
     Two patients with one equal volume are taken for one. A heart that is in training and in
     test would make a network look better than it is.

@@ -38,13 +38,13 @@ def split_patients(
 ) -> dict[str, int | str]:
     """Part of each patient: `"test"` or the number of its fold, 0 to 4.
 
-    Patients of each group are shuffled and dealt in turn, the hold-out first,
+    Patients of each group are shuffled and dealt in turn, the test set first,
     so that parts differ by at most one patient a group.
 
     Args:
         groups: Disease group of each patient.
         seed: Seed of the shuffle; the split depends on it and the names alone.
-        test_patients: Published hold-out that replaces the drawn one.
+        test_patients: Published test set that replaces the drawn one.
 
     Returns:
         `{patient: "test" | fold}`, with an entry for every patient.
@@ -135,10 +135,10 @@ def _draw_holdout(shuffled: Mapping[str, list[str]], count: int) -> set[str]:
 
 
 def check_patient(patient: PatientRecord) -> tuple[PatientRecord, list[Problem]]:
-    """The patient with its sound volumes, and what was put aside.
+    """The patient with its sound volumes, and what was skipped.
 
     ED is the frame with the larger LV cavity; a patient whose `Info.cfg` says
-    the reverse is put aside whole, since either the phases or the labels are wrong.
+    the reverse is skipped whole, since either the phases or the labels are wrong.
 
     Args:
         patient: As read from the dataset; every voxel of it is read here.
@@ -199,7 +199,7 @@ VOLUMES_NAME = "volumes"
 """Folder of the volumes that training could not read as they were."""
 
 ALL_PATIENTS = -1
-"""Fold number that trains on every patient, the hold-out included."""
+"""Fold number that trains on every patient, the test set included."""
 
 Section = Literal["training", "validation", "test"]
 
@@ -212,7 +212,7 @@ class Preparation:
         datalist: Path of the file written.
         patients: Number of usable patients.
         volumes: Number of usable volumes.
-        problems: What was put aside, and why.
+        problems: What was skipped, and why.
     """
 
     datalist: Path
@@ -240,7 +240,7 @@ def prepare_acdc(
         root: Existing folder in ACDC's layout.
         output: Folder to write to; made if it does not exist.
         seed: Seed of the split.
-        test_patients: Published hold-out that replaces the drawn one.
+        test_patients: Published test set that replaces the drawn one.
         label_values: What the values of the label files mean where they are not those of `AcdcLabel`.
         progress: Told of each patient.
 
@@ -405,7 +405,7 @@ def select(datalist: dict[str, Any], section: Section, fold: int) -> list[dict[s
 
     Args:
         datalist: As from `read_datalist`.
-        section: `"training"` is every fold but `fold`, `"validation"` is `fold`, `"test"` the hold-out.
+        section: `"training"` is every fold but `fold`, `"validation"` is `fold`, `"test"` the test set.
         fold: 0 to 4; `ALL_PATIENTS` trains on every patient, and still validates on fold 0,
             whose figures are then no estimate of anything but progress.
 

@@ -25,7 +25,7 @@ from pipelines.datasets.prepare import (
     split_by_fraction,
     split_hash,
 )
-from pipelines.datasets.xray_image import MOST_COLOURFUL, Finding, XrayRecord, read_chest_xray, read_xray
+from pipelines.datasets.xray_image import MAX_COLOUR, Finding, XrayRecord, read_chest_xray, read_xray
 
 SplitBy = Literal["patient", "image"]
 
@@ -41,7 +41,7 @@ class XrayPreparation:
         patients: Number of usable patients.
         images: Number of usable images.
         near_duplicates: Number of pairs of images that are nearly the same, both kept.
-        problems: What was put aside, and why, and names that tell no patient.
+        problems: What was skipped, and why, and names that tell no patient.
     """
 
     datalist: Path
@@ -200,7 +200,7 @@ def class_weights(items: Sequence[Mapping[str, Any]]) -> torch.Tensor:
 
 def _usable_pixels(path: Path) -> npt.NDArray[np.float32]:
     image = read_xray(path)
-    if image.colourfulness > MOST_COLOURFUL:
+    if image.colourfulness > MAX_COLOUR:
         raise DataError(f"expected a grey radiograph, found a colour picture in {path}")
     if float(np.ptp(image.pixels)) == 0:
         raise DataError(f"expected a radiograph, found one grey value everywhere in {path}")

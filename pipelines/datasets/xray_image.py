@@ -23,10 +23,10 @@ SUFFIXES: Final = (".jpeg", ".jpg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".
 FORMATS: Final = ("JPEG", "PNG", "TIFF", "BMP", "WEBP")
 """Formats of pictures, as Pillow names them."""
 
-LEAST_PX: Final = 32
+MIN_PX: Final = 32
 """Shortest side of an image that can be a radiograph, pixels."""
 
-MOST_COLOURFUL: Final = 0.05
+MAX_COLOUR: Final = 0.05
 """Mean range of red, green and blue from which a picture is a colour photograph."""
 
 LEVELS: Final = 1000
@@ -95,9 +95,9 @@ def read_xray(path: Path) -> XrayImage:
     except (*UNREADABLE, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"expected a whole JPEG, PNG or DICOM image, found {path}: {error}") from error
     height, width = image.pixels.shape
-    if min(height, width) < LEAST_PX:
+    if min(height, width) < MIN_PX:
         raise DataError(
-            f"expected a radiograph of at least {LEAST_PX} x {LEAST_PX} pixels, "
+            f"expected a radiograph of at least {MIN_PX} x {MIN_PX} pixels, "
             f"found {width} x {height} in {path}"
         )
     return image
@@ -271,7 +271,7 @@ class ChestXrayDataset:
 
     Attributes:
         records: Images by path.
-        problems: Files put aside, and names that tell no patient (these are kept).
+        problems: Files skipped, and names that tell no patient (these are kept).
     """
 
     records: list[XrayRecord]

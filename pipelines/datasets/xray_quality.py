@@ -6,16 +6,16 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from pipelines.datasets.xray_image import MOST_COLOURFUL, XrayImage
+from pipelines.datasets.xray_image import MAX_COLOUR, XrayImage
 
-LEAST_SIDE_PX: Final = 150
+MIN_SIDE_PX: Final = 150
 """Shortest side below which the lungs' texture is lost."""
 
 DARKEST: Final = 0.15
 BRIGHTEST: Final = 0.85
 """Mean grey value, 0 to 1, beyond which a picture is too dark or too bright."""
 
-LEAST_CONTRAST: Final = 0.08
+MIN_CONTRAST: Final = 0.08
 """Standard deviation of the grey values below which there is hardly a picture."""
 
 CHEST: Final = np.array(
@@ -37,14 +37,14 @@ Brightness against the mean in 8 rows and 8 columns, rounded, the same on both s
 of the training images of Kermany et al., Mendeley Data v3, 2018, doi:10.17632/rscbjbr9sj.3, CC BY 4.0.
 """
 
-LEAST_LIKENESS: Final = 0.45
+MIN_LIKENESS: Final = 0.45
 """Correlation with `CHEST` below which a picture is hardly a frontal chest radiograph.
 
-Of the 4,710 training films above, 0.6% are warned of by this or `LEAST_UPRIGHT`; turned by 180 degrees 98%,
+Of the 4,710 training films above, 0.6% are warned of by this or `MIN_UPRIGHT`; turned by 180 degrees 98%,
 by 90 degrees all, as a negative all.
 """
 
-LEAST_UPRIGHT: Final = -0.02
+MIN_UPRIGHT: Final = -0.02
 """Likeness less that of the picture turned by 90, 180 or 270 degrees below which it is hardly upright."""
 
 LONGEST_ASPECT: Final = 2.5
@@ -61,15 +61,15 @@ def quality_warnings(image: XrayImage) -> list[str]:
     height, width = pixels.shape
     mean, spread = float(pixels.mean()), float(pixels.std())
     warnings = []
-    if image.colourfulness > MOST_COLOURFUL:
+    if image.colourfulness > MAX_COLOUR:
         warnings.append("it is in colour: not a radiograph?")
-    if min(height, width) < LEAST_SIDE_PX:
+    if min(height, width) < MIN_SIDE_PX:
         warnings.append(f"it is small ({width} x {height} pixels)")
     if mean < DARKEST:
         warnings.append("it is too dark")
     elif mean > BRIGHTEST:
         warnings.append("it is too bright")
-    if spread < LEAST_CONTRAST:
+    if spread < MIN_CONTRAST:
         warnings.append("it has hardly any contrast")
     if image.mode != "DICOM":
         warnings += image.doubts
@@ -89,7 +89,7 @@ def chest_doubts(image: XrayImage) -> list[str]:
         doubts.append(f"it is {width} x {height} pixels: not a frontal chest radiograph?")
     likeness = chest_likeness(pixels)
     turned = max(chest_likeness(np.rot90(pixels, turns)) for turns in (1, 2, 3))
-    if likeness < LEAST_LIKENESS or likeness - turned < LEAST_UPRIGHT:
+    if likeness < MIN_LIKENESS or likeness - turned < MIN_UPRIGHT:
         doubts.append(
             "it hardly looks like a chest from the front, upright: turned, a side view, a photograph, "
             "a negative or another body part?"

@@ -41,7 +41,7 @@ def measure_hearts(
             None for the true label maps.
 
     Returns:
-        Patients in name order, and who was put aside and why: without both phases, without masks, or
+        Patients in name order, and who was skipped and why: without both phases, without masks, or
         with a structure missing.
     """
     bodies = _bodies(root)

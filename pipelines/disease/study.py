@@ -31,7 +31,7 @@ FOLDS: Final = 5
 REPEATS: Final = 10
 """Times that each feature is shuffled for its importance."""
 
-LEAST_OF_A_GROUP: Final = 3
+MIN_OF_A_GROUP: Final = 3
 """Patients of a group: one to measure on, one to choose on and one to fit on."""
 
 
@@ -133,9 +133,9 @@ def nested(
     """
     _, counts = np.unique(groups, return_counts=True)
     folds = min(FOLDS, int(counts.min()))
-    if folds < LEAST_OF_A_GROUP:
+    if folds < MIN_OF_A_GROUP:
         raise DataError(
-            f"expected at least {LEAST_OF_A_GROUP} patients of each group for nested cross-validation, "
+            f"expected at least {MIN_OF_A_GROUP} patients of each group for nested cross-validation, "
             f"found {int(counts.min())}; give more"
         )
     outer = StratifiedKFold(folds, shuffle=True, random_state=seed)
@@ -193,7 +193,7 @@ def study_disease(
     """Accuracy of the disease group, written to `disease.json`, and the features to `features.csv`.
 
     Classifiers are chosen and fitted on features of true label maps. `cross_validation` measures on
-    patients outside the hold-out; `hold_out` measures once, with the classifier of all these patients.
+    patients outside the test set; `hold_out` measures once, with the classifier of all these patients.
     Each has `truth`, from true label maps, and `masks`, from the masks given, of the patients that have
     them: it is for the caller to see that the network had not seen these patients.
 
@@ -201,7 +201,7 @@ def study_disease(
         datalist: As from `read_datalist`, with disease groups.
         output: Folder for the results; made if it does not exist.
         masks: Folder of predicted masks; see `mask_of`.
-        hold_out: Whether to measure on the hold-out.
+        hold_out: Whether to measure on the test set.
         seed: Seed of folds and forests.
         progress: Told of the steps.
 
@@ -230,11 +230,11 @@ def study_disease(
         "split_hash": datalist["split_hash"],
         "cross_validation": _cross_validation(inside, found, names, seed),
         "hold_out": None,
-        "problems": [_told(problem, "truth") for problem in problems]
-        + [_told(problem, "masks") for problem in faults],
+        "problems": [_problem_json(problem, "truth") for problem in problems]
+        + [_problem_json(problem, "masks") for problem in faults],
     }
     if hold_out:
-        tell(3, STEPS, "hold-out")
+        tell(3, STEPS, "test set")
         outside = [[heart for heart in cohort if not kept[heart.patient]] for cohort in (hearts, found)]
         content["hold_out"] = _hold_out(inside, outside[0], outside[1], names, seed)
     sources = (("truth", hearts), ("masks", found))
@@ -320,7 +320,7 @@ def _hold_out(
     return {"truth": figures(outside), "masks": figures(found), "chosen": chosen(best)}
 
 
-def _told(problem: Problem, source: str) -> dict[str, str]:
+def _problem_json(problem: Problem, source: str) -> dict[str, str]:
     return {"patient": problem.patient, "source": source, "reason": problem.reason}
 
 

@@ -298,7 +298,7 @@ def evaluate_xray(
         try:
             cases.append(_case(record, classifier))
         except DataError as error:
-            logger.warning("put aside %s: %s", record.image, error)
+            logger.warning("skipped %s: %s", record.image, error)
             problems.append(Problem(record.patient, record.image, str(error)))
         if progress is not None:
             progress(done, len(records), record.image.name)

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.stats import kruskal, spearmanr
 
 from pipelines.core.errors import ConfigError, DataError
-from pipelines.core.files import only_one, output_folder, write_csv, write_json
+from pipelines.core.files import exclusive_lock, output_folder, write_csv, write_json
 from pipelines.core.labels import FOREGROUND, LABEL_NAMES
 from pipelines.core.manifest import MANIFEST_NAME, write_manifest
 from pipelines.core.progress import Progress
@@ -195,7 +195,7 @@ def evaluate_models(
     folders = {model.name: output / model.name for model in models}
     for model in models:
         folder = output_folder(folders[model.name])
-        with only_one(folder / LOCK_NAME, f"evaluation of {model.name}"):
+        with exclusive_lock(folder / LOCK_NAME, f"evaluation of {model.name}"):
             described = model.description() | {"volumes_hash": patients}
             if _is_there(folder, described):
                 continue

@@ -62,7 +62,7 @@ class Target:
     Attributes:
         name: Heading.
         reader: Reader of the dataset.
-        root: Folder in its layout, or a prepared one, of which the hold-out is measured.
+        root: Folder in its layout, or a prepared one, of which the test set is measured.
     """
 
     name: str

@@ -488,7 +488,7 @@ class HeartErrors:
     Attributes:
         volumes: Measured volumes.
         calibration: Calibration of their voxels near the heart.
-        problems: What was put aside, and why.
+        problems: What was skipped, and why.
     """
 
     volumes: list[HeartVolume]

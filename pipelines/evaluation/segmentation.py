@@ -536,7 +536,7 @@ def evaluate(
         try:
             measured.append(_measure(record, predictor, masks))
         except DataError as error:
-            logger.warning("put aside %s %s: %s", record.patient, record.phase, error)
+            logger.warning("skipped %s %s: %s", record.patient, record.phase, error)
             problems.append(Problem(record.patient, record.image, str(error)))
         if progress is not None:
             progress(done, len(labelled), f"{record.patient} {record.phase}")
@@ -600,7 +600,7 @@ def choose_overlays(cases: Sequence[Case], *, count: int = OVERLAYS) -> dict[int
 def labelled_volumes(
     root: Path, records: Sequence[PatientRecord] | None = None, reader: str = "acdc"
 ) -> tuple[list[VolumeRecord], list[Problem]]:
-    """Volumes that can be measured, patient by patient, and what was put aside on the way.
+    """Volumes that can be measured, patient by patient, and what was skipped on the way.
 
     Args:
         root: Existing folder in the layout of `reader`.

@@ -190,7 +190,7 @@ class ExplanationReport:
 
     Attributes:
         overlays: Pictures, in the order of the images.
-        problems: Files put aside, and why.
+        problems: Files skipped, and why.
         table: Path of the table.
     """
 

@@ -54,7 +54,7 @@ OVERLAYS: Final = "overlays"
 
 SAMPLES: Final = "Samples"
 SAMPLES_OF_GROUP: Final = 5
-MOST_OVERLAYS: Final = 6
+MAX_OVERLAYS: Final = 6
 """Volumes that are drawn of those that are farthest off, and of those with odd labels."""
 
 SHARES: Final = {"least": 0.0, "p5": 0.05, "median": 0.5, "p95": 0.95, "most": 1.0}
@@ -247,7 +247,7 @@ def _outlier_overlays(
     patients: set[str] = set()
     for outlier in outliers:
         volume = survey.volumes[outlier.index]
-        if volume.record.patient in patients or len(patients) == MOST_OVERLAYS:
+        if volume.record.patient in patients or len(patients) == MAX_OVERLAYS:
             continue
         patients.add(volume.record.patient)
         features = [(FEATURE_BY_NAME[one.feature], one) for one in outliers if one.index == outlier.index]
@@ -262,7 +262,7 @@ def _odd_labels(survey: HeartSurvey, frame: pd.DataFrame, folder: Path) -> Itera
     """Overlays of the labels with the most findings."""
     counts = frame.label_findings.map(lambda text: len(text.split("; ")) if text else 0)
     chosen = [index for index in counts.sort_values(ascending=False, kind="stable").index if counts[index]]
-    for index in chosen[:MOST_OVERLAYS]:
+    for index in chosen[:MAX_OVERLAYS]:
         why = str(frame.label_findings[index])
         yield _overlay(survey.volumes[index], "labels", why, folder / f"label{index}.png")
 

@@ -19,7 +19,7 @@ from pipelines.core.plausibility import CENTRAL_WINDOW_MM
 from pipelines.datasets.prepare import Section, select
 from pipelines.exploration.heart import FEATURE_BY_NAME, Feature, HeartSurvey, compared, robust_z
 
-MOST_NAMES = 6
+MAX_NAMES = 6
 """Names that a sentence lists."""
 
 
@@ -47,10 +47,10 @@ class Finding:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names in a sentence, the first `MOST_NAMES` of them, each once."""
+    """Names in a sentence, the first `MAX_NAMES` of them, each once."""
     distinct = list(dict.fromkeys(names))
-    more = f" and {len(distinct) - MOST_NAMES} more" if len(distinct) > MOST_NAMES else ""
-    return ", ".join(distinct[:MOST_NAMES]) + more
+    more = f" and {len(distinct) - MAX_NAMES} more" if len(distinct) > MAX_NAMES else ""
+    return ", ".join(distinct[:MAX_NAMES]) + more
 
 
 def counted(count: int, noun: str) -> str:
@@ -221,7 +221,7 @@ def _names(frame: pd.DataFrame) -> list[str]:
 OUTLIER_Z: Final = 3.5
 """Robust z-score beyond which a value is an outlier (Iglewicz and Hoaglin)."""
 
-LEAST_COMPARED: Final = 8
+MIN_COMPARED: Final = 8
 """Fewest volumes that are compared with each other: the spread of fewer says little."""
 
 STRUCTURES: Final = ("rv_ml", "myo_ml", "lv_ml")
@@ -252,7 +252,7 @@ OUTLIER_RULE: Final = (
     "A value is an outlier if its robust z-score, (value - median) / (MAD / 0.6745), is beyond "
     f"{OUTLIER_Z} (Iglewicz and Hoaglin 1993); intensities and ratios to noise are taken on a "
     "logarithm. Each phase is compared by itself, and volumes of structures within the group too, "
-    f"where it has at least {LEAST_COMPARED} volumes: a dilated heart is no outlier among dilated "
+    f"where it has at least {MIN_COMPARED} volumes: a dilated heart is no outlier among dilated "
     "hearts. Fewer volumes than that are not compared. Where more than half of the values are equal, "
     "the mean absolute deviation stands in for the MAD."
 )
@@ -274,7 +274,7 @@ def find_outliers(frame: pd.DataFrame) -> list[Outlier]:
             if feature.name not in STRUCTURES:
                 found += _among(volumes, feature, str(phase))
                 continue
-            enough = volumes.groupby("group")["patient"].transform("size") >= LEAST_COMPARED
+            enough = volumes.groupby("group")["patient"].transform("size") >= MIN_COMPARED
             for group, members in volumes[enough].groupby("group"):
                 found += _among(members, feature, f"{phase}, {group}")
             if not enough.all():
@@ -288,7 +288,7 @@ def find_outliers(frame: pd.DataFrame) -> list[Outlier]:
 
 def _among(volumes: pd.DataFrame, feature: Feature, among: str) -> list[Outlier]:
     values = volumes[feature.name]
-    if values.notna().sum() < LEAST_COMPARED:
+    if values.notna().sum() < MIN_COMPARED:
         return []
     scores = robust_z(feature.scaled(values))
     return [
@@ -306,7 +306,7 @@ def _among(volumes: pd.DataFrame, feature: Feature, among: str) -> list[Outlier]
 
 SECTIONS: Final[tuple[Section, ...]] = ("training", "validation", "test")
 
-LEAST_PATIENTS: Final = 3
+MIN_PATIENTS: Final = 3
 """Fewest patients of a section for a test."""
 
 SIGNIFICANT: Final = 0.05
@@ -377,7 +377,7 @@ def section_shifts(frame: pd.DataFrame) -> list[Shift]:
         patients = values.groupby("patient").agg(section=("section", "first"), value=("value", "mean"))
         for first, second in combinations(SECTIONS, 2):
             one, two = (patients.value[patients.section == name].dropna() for name in (first, second))
-            if min(len(one), len(two)) >= LEAST_PATIENTS:
+            if min(len(one), len(two)) >= MIN_PATIENTS:
                 raw.append((feature.name, first, second, one, two, feature.on_log))
     tests = [ks_2samp(one, two) for _, _, _, one, two, _ in raw]
     corrected = holm([float(test.pvalue) for test in tests])
@@ -485,8 +485,8 @@ def _put_aside(survey: HeartSurvey) -> Iterator[Finding]:
         patients = [problem.patient for problem in survey.problems]
         yield Finding(
             Urgency.STOPS,
-            f"{counted(len(survey.problems), 'volume or patient')} would be put aside: {listed(patients)}. "
-            "The reasons stand under 'Put aside'.",
+            f"{counted(len(survey.problems), 'volume or patient')} would be skipped: {listed(patients)}. "
+            "The reasons stand under 'Skipped'.",
             "Repair the files, or go on without them and say so.",
         )
 

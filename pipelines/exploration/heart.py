@@ -116,7 +116,7 @@ def robust_z(values: pd.Series) -> pd.Series:
     return distance / spread if spread else distance
 
 
-LEAST_BLOCKS = 50
+MIN_BLOCKS = 50
 """Fewest blocks of four pixels from which noise is estimated."""
 
 BoolArray = npt.NDArray[np.bool_]
@@ -248,7 +248,7 @@ def noise_sd(array: npt.NDArray[Any], tissue: BoolArray) -> float | None:
         tissue: `(X, Y, Z)` where to look.
 
     Returns:
-        The SD, or None with fewer than `LEAST_BLOCKS` blocks, or no variation in most of them.
+        The SD, or None with fewer than `MIN_BLOCKS` blocks, or no variation in most of them.
 
     References:
         Donoho and Johnstone, Biometrika 81(3), 1994, doi:10.1093/biomet/81.3.425.
@@ -257,7 +257,7 @@ def noise_sd(array: npt.NDArray[Any], tissue: BoolArray) -> float | None:
     inside = (tissue & (array < array.max())).astype(bool)
     a, b, c, d = _corners(array.astype(np.float64))
     detail = np.abs(a - b - c + d)[np.logical_and.reduce(_corners(inside))] / 2
-    if detail.size < LEAST_BLOCKS:
+    if detail.size < MIN_BLOCKS:
         return None
     return float(np.median(detail)) / MAD_OF_NORMAL or None
 
@@ -271,7 +271,7 @@ def _corners(array: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
 POOL_MARGIN_PX = 2
 """Rim of the LV cavity that is left out where its blood is measured, pixels."""
 
-LEAST_POOL = 20
+MIN_POOL = 20
 """Fewest voxels of blood from which a ratio is given."""
 
 
@@ -388,7 +388,7 @@ def _mean(array: npt.NDArray[Any], region: npt.NDArray[np.bool_]) -> float | Non
 def _pool_ratio(array: npt.NDArray[Any], lv: npt.NDArray[np.bool_]) -> float | None:
     in_plane = ndimage.generate_binary_structure(2, 1)[:, :, None]
     pool = array[ndimage.binary_erosion(lv, in_plane, iterations=POOL_MARGIN_PX)]
-    if pool.size < LEAST_POOL or not pool.std():
+    if pool.size < MIN_POOL or not pool.std():
         return None
     return float(pool.mean() / pool.std())
 
@@ -460,7 +460,7 @@ class HeartSurvey:
 
     Attributes:
         volumes: Those whose image could be read.
-        problems: What `thorax prepare` would put aside, and images that cannot be read.
+        problems: What `thorax prepare` would skip, and images that cannot be read.
         odd_patients: What is odd about the phases of a patient, a sentence each.
         copies: Pairs of indices into `volumes`, the second an exact copy of the first.
         near: Pairs of indices of volumes of two patients that are nearly the same, without the copies.

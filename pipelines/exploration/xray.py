@@ -51,7 +51,7 @@ class XraySurvey:
 
     Attributes:
         images: Those that could be read.
-        problems: Files put aside, and names that tell no patient.
+        problems: Files skipped, and names that tell no patient.
         copies: Pairs of indices into `images`, the second an exact copy of the first.
         near: Pairs of indices of images that are nearly the same, without the copies.
     """

@@ -47,7 +47,7 @@ class ClassificationReport:
 
     Attributes:
         results: Images in the order they were found.
-        problems: Files put aside, and why.
+        problems: Files skipped, and why.
         table: Path of the table.
     """
 
@@ -107,7 +107,7 @@ def read_each(
         try:
             yield path, read_xray(path)
         except DataError as error:
-            logger.warning("put aside %s: %s", path, error)
+            logger.warning("skipped %s: %s", path, error)
             yield path, Problem(path.stem, path, str(error))
         if progress is not None:
             progress(done, len(paths), path.name)

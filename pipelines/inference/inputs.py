@@ -81,7 +81,7 @@ class Study:
 
 
 def find_studies(inputs: Sequence[Path], *, check: Check | None = None) -> tuple[list[Study], list[Problem]]:
-    """Studies below the given paths, in the order given, and what was put aside.
+    """Studies below the given paths, in the order given, and what was skipped.
 
     A folder is searched with its sub-folders; label maps and hidden files in it are
     passed over, see `passed_over`. Files beside an ACDC `Info.cfg` form one

@@ -52,10 +52,10 @@ class MaskPredictor(Protocol):
         """Segment one volume `(X, Y, Z)`, float32, in any order of axes."""
 
 
-class MaskJudge(Protocol):
-    """Anything that predicts how good a mask is, e.g. `pipelines.quality.model.Judge`."""
+class MaskQualityEstimator(Protocol):
+    """Anything that predicts how good a mask is, e.g. `pipelines.quality.model.QualityEstimator`."""
 
-    def judge(self, volume: Volume, prediction: Any, /) -> dict[str, float]:
+    def estimate(self, volume: Volume, prediction: Any, /) -> dict[str, float]:
         """Predicted Dice of `rv`, `myo` and `lv`, and their `mean`."""
 
     def warning(self, quality: dict[str, float], /) -> str | None:
@@ -90,13 +90,13 @@ class Tools:
 
     Attributes:
         predictor: Segments one volume.
-        judge: Predicts how good a mask is; of a cine those of ED and ES are judged.
+        estimator: Predicts how good a mask is; of a cine those of ED and ES are judged.
         pictures: Whether overlays and curves are drawn, which takes longer than a small network.
         options: What is wanted, and known from elsewhere.
     """
 
     predictor: MaskPredictor
-    judge: MaskJudge | None = None
+    estimator: MaskQualityEstimator | None = None
     pictures: bool = True
     options: StudyOptions = DEFAULT_OPTIONS
 
@@ -106,7 +106,7 @@ def segment(
     output: Path,
     predictor: MaskPredictor,
     *,
-    judge: MaskJudge | None = None,
+    estimator: MaskQualityEstimator | None = None,
     options: StudyOptions = DEFAULT_OPTIONS,
     progress: Progress | None = None,
 ) -> SegmentReport:
@@ -115,14 +115,14 @@ def segment(
     For an image `NAME` the folder gets `NAME_seg.nii.gz` on the image's own grid,
     `NAME_overlay.png` (for a cine one for ED and one for ES) and, for a cine,
     `NAME_curve.png`. `indices.csv` has a row for each study and is brought up to
-    date after each; `problems.csv` lists what was put aside or passed over. A cine is
+    date after each; `problems.csv` lists what was skipped or passed over. A cine is
     segmented frame by frame, and only its label maps are kept.
 
     Args:
         inputs: Existing NIfTI files, DICOM series or folders of them.
         output: Folder for the results, made if it does not exist.
         predictor: Segments one volume.
-        judge: Predicts how good a mask is; of a cine those of ED and ES are judged.
+        estimator: Predicts how good a mask is; of a cine those of ED and ES are judged.
         options: What is wanted, and known from elsewhere.
         progress: Called as the work goes on.
 
@@ -147,7 +147,9 @@ def segment(
         tell = _teller(progress, number, len(studies), study.name)
         tell("")
         try:
-            result, faults = segment_study(study, output, Tools(predictor, judge, options=options), tell=tell)
+            result, faults = segment_study(
+                study, output, Tools(predictor, estimator, options=options), tell=tell
+            )
         except (ConfigError, OutputError):
             raise
         except DataError as error:
@@ -311,11 +313,11 @@ def _check_and_draw(
     label, _ = slices_last(replace(volume, array=mask))
     prefix = f"{phase}: " if phase else ""
     result.warnings += [prefix + warning for warning in check_mask(label.array, label.spacing_mm)]
-    if tools.judge is not None:
-        quality = tools.judge.judge(volume, prediction)
+    if tools.estimator is not None:
+        quality = tools.estimator.estimate(volume, prediction)
         if not result.quality or quality[MEAN] < result.quality[MEAN]:
             result.quality = quality
-        if warning := tools.judge.warning(quality):
+        if warning := tools.estimator.warning(quality):
             result.warnings.append(prefix + warning)
     if not tools.pictures:
         return

@@ -122,7 +122,7 @@ class SegmentReport:
     Attributes:
         output: Folder with the results.
         results: One result for each study that was segmented.
-        problems: What was put aside, and why.
+        problems: What was skipped, and why.
         passed_over: Files that are no images: label maps, and formats that are not read.
     """
 

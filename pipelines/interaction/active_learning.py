@@ -258,7 +258,7 @@ def active_learning_benchmark(
 ) -> dict[str, Any]:
     """Train on more and more patients, chosen by each strategy, and measure after each round.
 
-    Rounds are measured on the patients of the validation fold. The hold-out is measured once at the end
+    Rounds are measured on the patients of the validation fold. The test set is measured once at the end
     of each curve. What is done already in `output` is kept, so that an interrupted benchmark goes on.
 
     Args:
@@ -270,7 +270,7 @@ def active_learning_benchmark(
 
     Returns:
         Content of `active_learning.json`: `plan`, `network`, `pool`, `validation` and `hold_out` (patients),
-        and `curves`: for each seed and strategy its `rounds` and the Dice by structure on the hold-out.
+        and `curves`: for each seed and strategy its `rounds` and the Dice by structure on the test set.
 
     Raises:
         DataError: If the data cannot be used or the pool is too small.
@@ -312,7 +312,7 @@ def _check(cohort: Cohort, plan: Plan) -> None:
     if len(cohort.pool) < plan.most:
         raise DataError(
             f"expected at least {plan.most} patients to choose from, found {len(cohort.pool)} outside of "
-            f"fold {plan.fold} and the hold-out; give fewer patients for the last round"
+            f"fold {plan.fold} and the test set; give fewer patients for the last round"
         )
     path = cohort.folder / PLAN_NAME
     # More seeds may follow; all else would mix what does not compare.
@@ -390,7 +390,7 @@ def _curve(
 
 
 def _on_hold_out(cohort: Cohort, folder: Path) -> dict[str, float | None]:
-    """Dice by structure of the weights of a round on the hold-out, measured once."""
+    """Dice by structure of the weights of a round on the test set, measured once."""
     path = folder / HOLD_OUT_NAME
     if path.is_file():
         known: dict[str, float | None] = json.loads(path.read_text(encoding="utf-8"))

@@ -162,17 +162,17 @@ Distances = npt.NDArray[np.float32]
 KEEP: Final = 2.0
 """What the present label of a pixel is ahead of others, in log-probability: a change has to be worth it."""
 
-KEEP_BESIDE: Final = 3.0
+NEIGHBOUR_INERTIA: Final = 3.0
 """The same in the slices before and after that of the click, of which the click says less."""
 
 PULL: Final = 1.5
 """What a click adds to the log-probability of its label where it lies,"""
 
-PULL_A_MM: Final = 0.7
+PULL_PER_MM: Final = 0.7
 """and for each mm from it to where the mask has that label already: who clicks in the middle of a fault
 is as far from what is right as the fault is wide. Small faults are so mended nearby, large ones whole."""
 
-MOST_PULL: Final = {True: 12.0, False: 4.0}
+MAX_PULL: Final = {True: 12.0, False: 4.0}
 """The most that this comes to, of background and of a structure, which must not spread without edges."""
 
 UNKNOWN_MM: Final = 30.0
@@ -184,7 +184,7 @@ SPREAD: Final = 1.2
 SPREAD_MM: Final = (2.0, 20.0)
 """within these limits, mm in plane."""
 
-FULFIL_MM: Final = 4.0
+CLICK_FALLOFF_MM: Final = 4.0
 """Standard deviation of the bell by which a click that is ignored even so is imposed, mm in plane."""
 
 TOUCH_MM: Final = 2.0
@@ -201,12 +201,12 @@ def pull(scores: Scores, present: Mask, kind: AcdcLabel, distance_mm: Distances)
         distance_mm: `(x, y)`, distance of each pixel to the click.
     """
     known_mm = distance_mm[present == kind].min(initial=UNKNOWN_MM)
-    height = min(PULL + PULL_A_MM * known_mm, MOST_PULL[kind == AcdcLabel.BACKGROUND])
+    height = min(PULL + PULL_PER_MM * known_mm, MAX_PULL[kind == AcdcLabel.BACKGROUND])
     width_mm = np.clip(SPREAD * known_mm, *SPREAD_MM)
     scores[kind] += height * np.exp(-(distance_mm**2) / (2 * width_mm**2))
 
 
-def fulfil(scores: Scores, kind: AcdcLabel, distance_mm: Distances) -> None:
+def impose_click(scores: Scores, kind: AcdcLabel, distance_mm: Distances) -> None:
     """Make a click's label the best one where it lies, and fade what that takes around it, in place.
 
     Args:
@@ -217,7 +217,7 @@ def fulfil(scores: Scores, kind: AcdcLabel, distance_mm: Distances) -> None:
     row, column = divmod(int(distance_mm.argmin()), distance_mm.shape[1])
     lack = scores[:, row, column].max() - scores[kind, row, column]
     if lack > 0:
-        scores[kind] += 1.1 * lack * np.exp(-(distance_mm**2) / (2 * FULFIL_MM**2))
+        scores[kind] += 1.1 * lack * np.exp(-(distance_mm**2) / (2 * CLICK_FALLOFF_MM**2))
 
 
 def keep(scores: Scores, present: Mask, ahead: float) -> None:
@@ -434,7 +434,7 @@ class Correction:
         touched = np.zeros(present.shape[:2], dtype=bool)
         for index, z in enumerate(slices):
             old = present[:, :, z][box]
-            ahead = KEEP if z == clicks[-1].k else KEEP_BESIDE
+            ahead = KEEP if z == clicks[-1].k else NEIGHBOUR_INERTIA
             new = self._labels(native[..., index].numpy(), old, box, [c for c in clicks if c.k == z], ahead)
             changed = connected((new != old) & within[box], beginning[box])
             present[:, :, z][box] = np.where(changed, new, old)
@@ -479,7 +479,7 @@ class Correction:
         for kind, distance_mm in inside:
             pull(scores, present, kind, distance_mm)
         for kind, distance_mm in inside:
-            fulfil(scores, kind, distance_mm)
+            impose_click(scores, kind, distance_mm)
         labels: Mask = scores.argmax(axis=0).astype(np.uint8)
         return labels
 

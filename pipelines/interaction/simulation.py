@@ -395,7 +395,7 @@ def write_unseen_masks(
         network: Network of the ACDC bundle.
         dataset_dir: Existing folder: a prepared one, or one with the raw data.
         output: Folder for the masks, with the two runs in `run_0` and `run_1`; made if it does not exist.
-        fold: Fold that validates later and the hold-out are left out: 0 to 4.
+        fold: Fold that validates later and the test set are left out: 0 to 4.
         resume: Go on where a run in `output` ended.
         overlays: Further configuration files of the training, without `.yaml`.
         progress: Told of the steps of the training.

@@ -274,7 +274,7 @@ class MaskPredictor(Protocol):
         """Segment one volume."""
 
 
-class Judge:
+class QualityEstimator:
     """Predicts the Dice of segmentations of one network, without their labels.
 
     Args:
@@ -303,8 +303,8 @@ class Judge:
         thorough: bool = False,
         device: str = "auto",
         bundle: Path = ACDC_BUNDLE,
-    ) -> "Judge | None":
-        """The judge whose file lies beside the weights of a network, None if there is none.
+    ) -> "QualityEstimator | None":
+        """The estimator whose file lies beside the weights of a network, None if there is none.
 
         Args:
             network: Network of the bundle.
@@ -333,7 +333,7 @@ class Judge:
             )
         return cls(models, Predictor.load(models.partner, bundle=bundle, device=device))
 
-    def judge(self, volume: Volume, prediction: Prediction) -> Quality:
+    def estimate(self, volume: Volume, prediction: Prediction) -> Quality:
         """Predicted Dice of a segmentation.
 
         Args:

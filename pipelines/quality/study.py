@@ -272,7 +272,7 @@ def fit_study(
         "images": len(images),
         "patients": sorted({image.patient for image in images}),
         **(details or {}),
-        **{kind: _told(fit, images) for kind, fit in fits.items()},
+        **{kind: _fit_json(fit, images) for kind, fit in fits.items()},
     }
     models = QualityModels(
         quick=fits["quick"].model,
@@ -322,7 +322,7 @@ def evaluate_study(
     return content
 
 
-def _told(fit: Fit, images: Sequence[Measured]) -> dict[str, Any]:
+def _fit_json(fit: Fit, images: Sequence[Measured]) -> dict[str, Any]:
     model = fit.model
     return {
         "features": list(model.features),

@@ -37,11 +37,11 @@ CELL_MARGINS: Final = 0.2
 BOLD: Final = 1.25
 """How much wider than the mean a word may be that is bold or full of wide letters."""
 
-LEAST_PICTURE: Final = 4.0
+MIN_PICTURE: Final = 4.0
 """Height in inches that a picture below bullets has at least."""
 
 LONGEST_CELL, LONGEST_WORD = 200, 22
-MOST_SLIDES: Final = 2
+MAX_SLIDES: Final = 2
 """Slides that a table goes on for."""
 
 
@@ -117,7 +117,7 @@ def write_slides(path: Path, document: Document, words: Language) -> None:
 
     A section's points (its paragraphs without any), tables and pictures follow each other over as many
     slides as they need. A chapter that only introduces its parts gets none. Long tables go on for
-    `MOST_SLIDES`, and say how many rows only the report has.
+    `MAX_SLIDES`, and say how many rows only the report has.
 
     Args:
         path: File to write.
@@ -303,7 +303,7 @@ def slides_of(section: Section) -> list[list[Block]]:
     slides: list[list[Block]] = []
     used = ROOM_Y
     for block in blocks:
-        height = LEAST_PICTURE if isinstance(block, Picture) else block.height
+        height = MIN_PICTURE if isinstance(block, Picture) else block.height
         alone = isinstance(block, Picture) and slides and not isinstance(slides[-1][-1], Bullets)
         if used + height > ROOM_Y or alone:
             slides.append([])
@@ -314,7 +314,7 @@ def slides_of(section: Section) -> list[list[Block]]:
 
 
 def table_parts(table: Table) -> list[TablePart]:
-    """A table cut into parts of a slide each, the header on each; at most `MOST_SLIDES`."""
+    """A table cut into parts of a slide each, the header on each; at most `MAX_SLIDES`."""
     header = list(table.header)
     rows = [[_short(cell_text(value)) for value in row] for row in table.rows]
     for size in TABLE_PTS:
@@ -330,7 +330,7 @@ def table_parts(table: Table) -> list[TablePart]:
             used = CAPTION + heights[0]
         parts[-1].append(index)
         used += height
-    shown = parts[:MOST_SLIDES]
+    shown = parts[:MAX_SLIDES]
     left_out = len(rows) - sum(len(part) for part in shown)
     return [
         TablePart(

@@ -10,7 +10,7 @@ from typing import Any, Final
 from fastapi import HTTPException, Request, Response
 from fastapi.routing import APIRoute
 
-from pipelines.server.gate import MOST_FORM_BYTES, peer
+from pipelines.server.gate import MAX_FORM_BYTES, peer
 from pipelines.server.requests import DISK_FULL, is_disk_full, status_of
 from pipelines.server.users import DEEDS, AuditLog, Role, Tokens, Users
 
@@ -60,10 +60,10 @@ ACCESS: Final[dict[tuple[str, str], int]] = {
 GRANT_S: Final = 120.0
 """Time in which an image that was offered may be fetched without a token, s."""
 
-MOST_UPLOADS: Final = 4
+MAX_UPLOADS: Final = 4
 """Requests of one user with a large body at a time."""
 
-MOST_GRANTS: Final = 256
+MAX_GRANTS: Final = 256
 
 DOWNLOADS: Final = ("/datastore/image",)
 """Routes that Slicer's module calls without its token, right after it was offered the image."""
@@ -132,7 +132,7 @@ class Access:
         """
         now = time.monotonic()
         self._grants = {key: until for key, until in self._grants.items() if until > now}
-        while len(self._grants) >= MOST_GRANTS:
+        while len(self._grants) >= MAX_GRANTS:
             self._grants.pop(next(iter(self._grants)))
         self._grants[peer(dict(request.scope)), image_id] = now + GRANT_S
 
@@ -178,11 +178,11 @@ def guarded_route(access: Access, audit: AuditLog) -> type[APIRoute]:
 
             async def admitted(request: Request) -> Response:
                 access.check(request, self.path)
-                if int(request.headers.get("content-length") or 0) <= MOST_FORM_BYTES:
+                if int(request.headers.get("content-length") or 0) <= MAX_FORM_BYTES:
                     return await answer(request)
                 # Received before a route sees it: nobody may fill the disk or the connections alone.
                 who = caller.name if (caller := request.state.caller) else ""
-                if uploads[who] >= MOST_UPLOADS:
+                if uploads[who] >= MAX_UPLOADS:
                     raise HTTPException(429, "expected fewer uploads at a time", {"Retry-After": "5"})
                 uploads[who] += 1
                 try:

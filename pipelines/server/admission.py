@@ -28,21 +28,21 @@ from pipelines.datasets.dicom_file import UNREADABLE as UNREADABLE_DICOM
 from pipelines.datasets.dicom_file import is_dicom, read_header
 from pipelines.datasets.xray_image import FORMATS
 from pipelines.inference.inputs import NIFTI_SUFFIXES
-from pipelines.server.nrrd import MOST_HEADER_BYTES, read_nrrd_header
+from pipelines.server.nrrd import MAX_HEADER_BYTES, read_nrrd_header
 
-MOST_VOXELS: Final = 128_000_000
+MAX_VOXELS: Final = 128_000_000
 """Voxels of the largest volume or cine; one of 512 x 512 x 14 voxels and 30 frames has 110 million."""
 
-MOST_PIXELS: Final = 40_000_000
+MAX_PIXELS: Final = 40_000_000
 """Pixels of the largest picture; a detector of 43 x 43 cm has up to 18 million."""
 
-MOST_ALONG_AXIS: Final = 1024
+MAX_ALONG_AXIS: Final = 1024
 """Voxels along one axis, and frames."""
 
-MOST_EXTENT_MM: Final = 1000.0
+MAX_EXTENT_MM: Final = 1000.0
 """Longest side of a volume in mm: networks see it on a grid of their own, which grows with it."""
 
-MOST_VOXEL_BYTES: Final = 8
+MAX_VOXEL_BYTES: Final = 8
 
 NIFTI_HEADERS: Final = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
 """Kinds of NIfTI by the length that their first four bytes tell."""
@@ -135,18 +135,16 @@ def claimed_shape(path: Path) -> tuple[int, ...]:
     shape, spacing_mm, dtype = _claims(path, status.st_mtime_ns, status.st_size)
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
-    if not shape or any(length < 1 for length in shape) or math.prod(shape) > MOST_VOXELS:
-        raise DataError(f"expected an image of 1 to {MOST_VOXELS} voxels, found the shape {shape}")
-    if max(shape) > MOST_ALONG_AXIS:
-        raise DataError(f"expected at most {MOST_ALONG_AXIS} voxels along each axis, found the shape {shape}")
-    if dtype.itemsize > MOST_VOXEL_BYTES:
-        raise DataError(f"expected at most {MOST_VOXEL_BYTES} bytes a voxel, found {dtype.itemsize}")
+    if not shape or any(length < 1 for length in shape) or math.prod(shape) > MAX_VOXELS:
+        raise DataError(f"expected an image of 1 to {MAX_VOXELS} voxels, found the shape {shape}")
+    if max(shape) > MAX_ALONG_AXIS:
+        raise DataError(f"expected at most {MAX_ALONG_AXIS} voxels along each axis, found the shape {shape}")
+    if dtype.itemsize > MAX_VOXEL_BYTES:
+        raise DataError(f"expected at most {MAX_VOXEL_BYTES} bytes a voxel, found {dtype.itemsize}")
     sides = [float(length * step) for length, step in zip(shape, spacing_mm, strict=False)]
-    if not all(side <= MOST_EXTENT_MM for side in sides):
+    if not all(side <= MAX_EXTENT_MM for side in sides):
         found = " x ".join(f"{side:.0f}" for side in sides)
-        raise DataError(
-            f"expected sides of at most {MOST_EXTENT_MM:.0f} mm, found {found}; check the spacing"
-        )
+        raise DataError(f"expected sides of at most {MAX_EXTENT_MM:.0f} mm, found {found}; check the spacing")
     return shape
 
 
@@ -161,7 +159,7 @@ def check_volume(path: Path) -> None:
 
 
 def check_dicom(paths: Sequence[Path]) -> None:
-    """Make sure that DICOM files hold still images themselves, together of no more than `MOST_VOXELS`.
+    """Make sure that DICOM files hold still images themselves, together of no more than `MAX_VOXELS`.
 
     Args:
         paths: Existing files; those without an image, such as reports, may be among them.
@@ -191,15 +189,15 @@ def check_dicom(paths: Sequence[Path]) -> None:
             raise DataError(
                 f"expected a readable DICOM file, found another at {path}; copy it again"
             ) from error
-        if not 0 <= pixels <= MOST_PIXELS:
-            raise DataError(f"expected at most {MOST_PIXELS} pixels in a file, found {pixels} in {path}")
+        if not 0 <= pixels <= MAX_PIXELS:
+            raise DataError(f"expected at most {MAX_PIXELS} pixels in a file, found {pixels} in {path}")
         voxels += pixels
-    if voxels > MOST_VOXELS:
-        raise DataError(f"expected an image of at most {MOST_VOXELS} voxels, found {voxels}")
+    if voxels > MAX_VOXELS:
+        raise DataError(f"expected an image of at most {MAX_VOXELS} voxels, found {voxels}")
 
 
 def check_picture(path: Path) -> None:
-    """Make sure that a radiograph is a regular JPEG, PNG or DICOM file of at most `MOST_PIXELS`.
+    """Make sure that a radiograph is a regular JPEG, PNG or DICOM file of at most `MAX_PIXELS`.
 
     Args:
         path: Existing file; its content decides, not its name.
@@ -218,10 +216,8 @@ def check_picture(path: Path) -> None:
         return
     except (Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
         raise DataError("expected a whole JPEG, PNG or DICOM image, found another file") from error
-    if width * height > MOST_PIXELS:
-        raise DataError(
-            f"expected at most {MOST_PIXELS} pixels, found {width} x {height}; send a smaller one"
-        )
+    if width * height > MAX_PIXELS:
+        raise DataError(f"expected at most {MAX_PIXELS} pixels, found {width} x {height}; send a smaller one")
 
 
 @lru_cache(maxsize=65536)
@@ -248,7 +244,7 @@ def _nifti_claims(path: Path) -> tuple[tuple[int, ...], Sequence[float], np.dtyp
                 raise DataError("expected a readable NIfTI file, found a file that is no image")
             header = kind(start[: kind.sizeof_hdr], check=False)
             shape = tuple(int(length) for length in header.get_data_shape())
-            if math.prod(shape) > MOST_VOXELS:
+            if math.prod(shape) > MAX_VOXELS:
                 return shape, (), np.dtype(np.uint8)
             _check_nifti(header, start, stream)
             return shape, read_grid(path)[1], header.get_data_dtype()
@@ -267,8 +263,8 @@ def _check_nifti(header: Any, start: bytes, stream: Any) -> None:
     if int(header["intent_code"]) in CIFTI_INTENTS:
         raise DataError("expected a NIfTI image, found a CIFTI file")
     offset = float(header["vox_offset"])
-    if not 0 <= offset <= MOST_HEADER_BYTES:
-        raise DataError(f"expected a header of at most {MOST_HEADER_BYTES} bytes, found more")
+    if not 0 <= offset <= MAX_HEADER_BYTES:
+        raise DataError(f"expected a header of at most {MAX_HEADER_BYTES} bytes, found more")
     place, end = header.sizeof_hdr + 4, int(offset)
     block = start + stream.read(max(0, end - len(start)))
     has_extensions = len(block) >= place and block[place - 4] != 0

@@ -30,7 +30,7 @@ from pipelines.server.routes import (
 )
 from pipelines.server.sessions import Sessions
 from pipelines.server.users import AUDIT_NAME, AuditLog, Tokens, Users
-from pipelines.server.work_queue import MOST_WAITING, WorkQueue
+from pipelines.server.work_queue import MAX_WAITING, WorkQueue
 from pipelines.server.worker import PARSER
 
 logger = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ def make_server(
     users: Users | None = None,
     tokens: Tokens | None = None,
     hosts: tuple[str, ...] = LOOPBACK,
-    most_waiting: int = MOST_WAITING,
+    most_waiting: int = MAX_WAITING,
     audit: AuditLog | None = None,
 ) -> ASGIApp:
     """ASGI application that serves a MONAI Label app.
@@ -67,7 +67,7 @@ def make_api(
     *,
     users: Users | None,
     tokens: Tokens | None = None,
-    most_waiting: int = MOST_WAITING,
+    most_waiting: int = MAX_WAITING,
     audit: AuditLog | None = None,
 ) -> FastAPI:
     """The routes behind the gate; see `make_server`."""

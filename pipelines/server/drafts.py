@@ -13,7 +13,7 @@ from pipelines.interaction.clicks import Mask
 from pipelines.server.predictors import OpenVolume
 from pipelines.server.sent_interaction import Interaction, SentClick
 
-MOST_DRAFTS: Final = 16
+MAX_DRAFTS: Final = 16
 """Drafts that are kept, the latest ones; about 10 MB each, most of it the prepared volume."""
 
 
@@ -113,7 +113,7 @@ class Drafts:
         with self._lock:
             self._drafts[key] = draft
             self._drafts.move_to_end(key)
-            while len(self._drafts) > MOST_DRAFTS:
+            while len(self._drafts) > MAX_DRAFTS:
                 self._drafts.popitem(last=False)
 
     def begin(self, image: Path, caller: str, mask: Mask, *, base: int = 0) -> None:

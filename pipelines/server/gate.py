@@ -13,15 +13,15 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
-MOST_BYTES: Final = 512 * 1024 * 1024
+MAX_BYTES: Final = 512 * 1024 * 1024
 """Largest body of a request; a cine of 30 frames in float32 has about 40 MB."""
 
 
-MOST_FORM_BYTES: Final = 1024 * 1024
+MAX_FORM_BYTES: Final = 1024 * 1024
 """Largest body that holds no file; it is read into memory."""
 
 
-MOST_LOGIN_BYTES: Final = 16 * 1024
+MAX_LOGIN_BYTES: Final = 16 * 1024
 """Largest body of a request that needs no login; these are the only ones that are received before one."""
 
 LOGIN_PATHS: Final = "/auth/"
@@ -32,10 +32,10 @@ HEADERS_S: Final = 15.0
 PAUSE_S: Final = 30.0
 """Longest pause in a body, s."""
 
-LEAST_BYTES_A_S: Final = 20_000
+MIN_BYTES_A_S: Final = 20_000
 """Slowest sending of a body on average, bytes/s."""
 
-MOST_CONNECTIONS: Final = 64
+MAX_CONNECTIONS: Final = 64
 """Connections from one address other than this machine, where a proxy may stand for many."""
 
 PRIVATE: Final = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
@@ -54,9 +54,7 @@ class Gate:
         most_bytes: Largest body of a request.
     """
 
-    def __init__(
-        self, app: ASGIApp, hosts: Iterable[str] = LOOPBACK, *, most_bytes: int = MOST_BYTES
-    ) -> None:
+    def __init__(self, app: ASGIApp, hosts: Iterable[str] = LOOPBACK, *, most_bytes: int = MAX_BYTES) -> None:
         self.app = app
         self.hosts = frozenset(host.lower() for host in hosts)
         self.most_bytes = most_bytes
@@ -109,9 +107,9 @@ class Gate:
             return 400, "expected the length of the body as a number"
         kinds = _values(headers, b"content-type")
         has_file = bool(kinds) and kinds[0].lower().startswith("multipart/form-data")
-        most = self.most_bytes if has_file else min(self.most_bytes, MOST_FORM_BYTES)
+        most = self.most_bytes if has_file else min(self.most_bytes, MAX_FORM_BYTES)
         if scope["path"].startswith(LOGIN_PATHS):
-            most = min(most, MOST_LOGIN_BYTES)
+            most = min(most, MAX_LOGIN_BYTES)
         if lengths and int(lengths[0][:20]) > most:
             return 413, f"expected at most {most} bytes, found {lengths[0][:20]}"
         return None
@@ -125,7 +123,7 @@ class _Body:
 
     def __init__(self, receive: Receive, length: int) -> None:
         self._receive = receive
-        self._until = time.monotonic() + PAUSE_S + length / LEAST_BYTES_A_S
+        self._until = time.monotonic() + PAUSE_S + length / MIN_BYTES_A_S
         self._is_whole = False
         self.is_late = False
 
@@ -154,7 +152,7 @@ class Connection(H11Protocol):
         self.open[self._address] += 1
         self._timer: asyncio.TimerHandle | None = None
         self._wait()
-        if self.open[self._address] > MOST_CONNECTIONS and not is_loopback(self._address):
+        if self.open[self._address] > MAX_CONNECTIONS and not is_loopback(self._address):
             transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -20,7 +20,7 @@ from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.train import TrainTask
 
 from pipelines.core.errors import ConfigError, DataError
-from pipelines.core.files import is_locked, only_one, output_folder, write_json
+from pipelines.core.files import exclusive_lock, is_locked, output_folder, write_json
 from pipelines.core.progress import Progress
 from pipelines.core.volume import Volume, read_label, read_volume, slices_last, write_image, write_label
 from pipelines.datasets.prepare import fingerprint, write_datalist
@@ -155,8 +155,8 @@ LOCK_NAME: Final = "running"
 DEFAULT_EPOCHS: Final = 20
 DEFAULT_BATCH: Final = 6
 
-MOST_EPOCHS: Final = 200
-MOST_BATCH: Final = 32
+MAX_EPOCHS: Final = 200
+MAX_BATCH: Final = 32
 
 VALIDATIONS: Final = 10
 """Validations of a training, at most about as many."""
@@ -200,8 +200,8 @@ def fine_tune(
     Args:
         studies: Studies folder with accepted labels.
         network: Network of the bundle.
-        epochs: How often each training slice is shown, 1 to `MOST_EPOCHS`.
-        batch_size: Slices at a time, 1 to `MOST_BATCH`.
+        epochs: How often each training slice is shown, 1 to `MAX_EPOCHS`.
+        batch_size: Slices at a time, 1 to `MAX_BATCH`.
         device: `"auto"` or a torch device.
         bundle: Root folder of the bundle.
         progress: Called after each batch.
@@ -211,7 +211,7 @@ def fine_tune(
         DataError: If there are labels of fewer than two patients.
         OutputError: If the folder cannot be written to.
     """
-    for name, value, most in (("epochs", epochs, MOST_EPOCHS), ("batch size", batch_size, MOST_BATCH)):
+    for name, value, most in (("epochs", epochs, MAX_EPOCHS), ("batch size", batch_size, MAX_BATCH)):
         if not 1 <= value <= most:
             raise ConfigError(f"expected a number of {name} from 1 to {most}, found {value}")
     work = output_folder(studies / WORK_FOLDER / TRAINING_FOLDER)
@@ -219,7 +219,7 @@ def fine_tune(
     images = StudyImages(studies, _no_phases)
     images.scan(unfold=False)
     patients = labelled_patients(images.all(), labels)
-    with only_one(work / LOCK_NAME, "training of this folder"):
+    with exclusive_lock(work / LOCK_NAME, "training of this folder"):
         sides = divide(patients, work / SPLIT_NAME)
         job = work / network
         shutil.rmtree(job / "run", ignore_errors=True)

@@ -32,7 +32,7 @@ RAS_OF_SPACE: Final = {
     "las": np.diag([-1.0, 1.0, 1.0, 1.0]),
 }
 
-MOST_HEADER_BYTES: Final = 1_000_000
+MAX_HEADER_BYTES: Final = 1_000_000
 """Longest header with its extensions or segments."""
 
 DTYPES: Final = {
@@ -121,7 +121,7 @@ def read_nrrd_header(path: Path) -> NrrdHeader:
             after it or in another encoding than raw and gzip.
     """
     with path.open("rb") as stream:
-        block = stream.read(MOST_HEADER_BYTES)
+        block = stream.read(MAX_HEADER_BYTES)
     fields, starts_at = _fields(block)
     for name in ELSEWHERE:
         if fields.get(name, "0") != "0":

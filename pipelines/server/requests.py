@@ -132,7 +132,7 @@ STATUSES: Final[dict[type[Exception], int]] = {
 
 DISK_FULL: Final = "the server's disk is full: nothing was saved; free some space there and try again"
 
-LEAST_FREE_BYTES: Final = 1_000_000
+MIN_FREE_BYTES: Final = 1_000_000
 """Space below which a write that failed for no reason told counts as failed for want of space."""
 
 
@@ -196,7 +196,7 @@ def _unsettled(error: Exception, root: Path) -> JSONResponse:
 def _failed(error: Exception, root: Path) -> JSONResponse:
     logger.error("%s: %s", type(error).__name__, error)
     no_reason = isinstance(error, OutputError) and not isinstance(error.__cause__, OSError)
-    if is_disk_full(error) or (no_reason and shutil.disk_usage(root).free < LEAST_FREE_BYTES):
+    if is_disk_full(error) or (no_reason and shutil.disk_usage(root).free < MIN_FREE_BYTES):
         return JSONResponse({"detail": DISK_FULL}, 507)
     status = status_of(error)
     return JSONResponse({"detail": "the server lacks something; its log says what"}, status)

@@ -21,8 +21,8 @@ from pipelines.server.history import FINAL
 from pipelines.server.learning import (
     DEFAULT_BATCH,
     DEFAULT_EPOCHS,
-    MOST_BATCH,
-    MOST_EPOCHS,
+    MAX_BATCH,
+    MAX_EPOCHS,
     labelled_patients,
 )
 from pipelines.server.requests import ID_PATTERN, client_name, json_object, received, result_suffix
@@ -344,8 +344,8 @@ class TrainingRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    max_epochs: Annotated[int, Field(ge=1, le=MOST_EPOCHS)] = DEFAULT_EPOCHS
-    batch_size: Annotated[int, Field(ge=1, le=MOST_BATCH)] = DEFAULT_BATCH
+    max_epochs: Annotated[int, Field(ge=1, le=MAX_EPOCHS)] = DEFAULT_EPOCHS
+    batch_size: Annotated[int, Field(ge=1, le=MAX_BATCH)] = DEFAULT_BATCH
     client_id: str | None = None
 
 

@@ -32,13 +32,13 @@ from pipelines.server.viewer_files import HEADERS, viewer_files
 from pipelines.server.worker import PARSER
 from pipelines.server.xrays import XrayReader
 
-MOST_FRAMES: Final = 200
+MAX_FRAMES: Final = 200
 """Frames of the longest cine whose volumes are found; a beat has 12 to 60."""
 
 SEGMENTS: Final = tuple({"name": name} for name in LABELS)
 """Names of the values of a label map that the page has drawn, in their order."""
 
-MOST_ML: Final = 1e6
+MAX_ML: Final = 1e6
 """Largest volume that is taken from a request, mL; far more than any label map of a heart has."""
 
 Structure = Annotated[str, Query(pattern=f"^({'|'.join(LABELS)})$")]
@@ -103,8 +103,8 @@ def add_routes(router: APIRouter, context: ServerContext) -> None:
             request, partial(_sent_cine, context, file) if file else _cine_loader(context, image), "read"
         )
         frames = volume.array.shape[3] if volume.array.ndim == 4 else 1
-        if not 2 <= frames <= MOST_FRAMES:
-            raise DataError(f"expected a cine of 2 to {MOST_FRAMES} frames, found {frames}")
+        if not 2 <= frames <= MAX_FRAMES:
+            raise DataError(f"expected a cine of 2 to {MAX_FRAMES} frames, found {frames}")
         masks: list[npt.NDArray[np.uint8]] = []
         for index in range(frames):
             # A frame at a time, so that others get their turn in between.
@@ -196,7 +196,7 @@ def _sent_volumes_ml(sent: Any) -> Mapping[AcdcLabel, float]:
 
 
 def _is_volume(sent: Any) -> bool:
-    return isinstance(sent, int | float) and not isinstance(sent, bool) and 0 <= sent <= MOST_ML
+    return isinstance(sent, int | float) and not isinstance(sent, bool) and 0 <= sent <= MAX_ML
 
 
 def _cine_loader(context: ServerContext, image_id: str) -> Callable[[], Volume]:

@@ -10,10 +10,10 @@ from pipelines.core.errors import DataError
 from pipelines.core.labels import LABEL_NAMES, AcdcLabel
 from pipelines.server.label_file import VALUE_OF_NAME
 
-MOST_CLICKS: Final = 200
+MAX_CLICKS: Final = 200
 """Clicks of one request."""
 
-MOST_SEGMENTS: Final = 32
+MAX_SEGMENTS: Final = 32
 """Segments of one request."""
 
 Index = tuple[int, int, int]
@@ -125,8 +125,8 @@ def _points(params: Mapping[str, Any], name: str) -> list[Index]:
     found = params.get(name)
     if found is None:
         return []
-    if not isinstance(found, list) or len(found) > MOST_CLICKS:
-        raise DataError(f"expected {name} to be a list of at most {MOST_CLICKS} clicks, found something else")
+    if not isinstance(found, list) or len(found) > MAX_CLICKS:
+        raise DataError(f"expected {name} to be a list of at most {MAX_CLICKS} clicks, found something else")
     for point in found:
         if not isinstance(point, list) or len(point) != 3 or not all(_is_whole(place) for place in point):
             raise DataError(f"expected each click of {name} as [i, j, k] in whole voxels, found another form")
@@ -135,8 +135,8 @@ def _points(params: Mapping[str, Any], name: str) -> list[Index]:
 
 def _limited(clicks: list[SentClick]) -> tuple[SentClick, ...]:
     distinct = tuple(dict.fromkeys(clicks))
-    if len(distinct) > MOST_CLICKS:
-        raise DataError(f"expected at most {MOST_CLICKS} clicks, found {len(distinct)}; save the label first")
+    if len(distinct) > MAX_CLICKS:
+        raise DataError(f"expected at most {MAX_CLICKS} clicks, found {len(distinct)}; save the label first")
     return distinct
 
 
@@ -169,8 +169,8 @@ def _segments(params: Mapping[str, Any]) -> tuple[tuple[str, int], ...]:
     found = params.get("label_info")
     if not found:
         return ()
-    if not isinstance(found, list) or len(found) > MOST_SEGMENTS:
-        raise DataError(f"expected label_info to be a list of at most {MOST_SEGMENTS} segments")
+    if not isinstance(found, list) or len(found) > MAX_SEGMENTS:
+        raise DataError(f"expected label_info to be a list of at most {MAX_SEGMENTS} segments")
     segments = []
     for segment in found:
         name, value = (segment.get("name"), segment.get("id")) if isinstance(segment, dict) else ("", 0)

@@ -16,7 +16,7 @@ from pipelines.server.worker import PARSER
 EXPIRY_S: Final = 3600
 """Time after its last use at which a session ends, s."""
 
-MOST_SESSIONS: Final = 32
+MAX_SESSIONS: Final = 32
 """Sessions at a time; the one unused for longest makes room."""
 
 
@@ -110,7 +110,7 @@ class Sessions:
     def _make_room(self) -> None:
         now = time.time()
         by_use = sorted(self._sessions.values(), key=lambda one: one.used)
-        too_many = max(0, len(by_use) + 1 - MOST_SESSIONS)
+        too_many = max(0, len(by_use) + 1 - MAX_SESSIONS)
         for place, session in enumerate(by_use):
             if place < too_many or session.used + session.expiry_s < now:
                 self.remove(session)

@@ -32,7 +32,7 @@ RESULT_SUFFIXES: Final = (".nrrd", ".nii.gz", ".nii")
 """Formats in which a client may ask for a label map."""
 
 
-class Laps:
+class Stopwatch:
     """Seconds of each step of an answer."""
 
     def __init__(self) -> None:
@@ -61,7 +61,7 @@ def answer(
     image: Volume,
     contour: Automatic,
     datastore: StudiesDatastore,
-    laps: Laps,
+    laps: Stopwatch,
     *,
     shown: Mask | None = None,
     names: Mapping[str, int] = LABELS,
@@ -148,7 +148,7 @@ class AutomaticSegmentation(InferTask):
             DataError: If the image is not one 3-D volume, or another format is asked for.
             ConfigError: If weights are missing or do not fit.
         """
-        laps = Laps()
+        laps = Stopwatch()
         path = Path(request["image"])
         image = read_volume(path)
         laps.end("read")
@@ -218,7 +218,7 @@ class _ByClicks(InferTask):
         return self._predictors.can_correct()
 
     def _corrected(self, request: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-        laps = Laps()
+        laps = Stopwatch()
         path, caller = Path(request["image"]), request.get("caller", "")
         interaction: Interaction = request["interaction"]
         image = read_volume(path)
@@ -381,7 +381,7 @@ class RefineByScribbles(InferTask):
             DataError: If the image is not one 3-D volume, the file is missing or is no label map of it
                 with strokes, or another format is asked for.
         """
-        laps = Laps()
+        laps = Stopwatch()
         path, caller = Path(request["image"]), request.get("caller", "")
         interaction: Interaction = request["interaction"]
         label = interaction.label

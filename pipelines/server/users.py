@@ -24,7 +24,7 @@ from pipelines.core.files import output_folder, write_json
 
 AUDIT_NAME: Final = "audit.log"
 
-MOST_BYTES: Final = 10_000_000
+MAX_BYTES: Final = 10_000_000
 """Length of a file of the log before it gets a number and another one begins."""
 
 KEPT_FILES: Final = 20
@@ -68,7 +68,7 @@ class AuditLog:
         self._names = names
         self._handler = RotatingFileHandler(
             output_folder(path.parent) / path.name,
-            maxBytes=MOST_BYTES,
+            maxBytes=MAX_BYTES,
             backupCount=KEPT_FILES,
             encoding="utf-8",
             delay=True,
@@ -167,10 +167,10 @@ class Tokens:
         return found
 
 
-LEAST_PASSWORD: Final = 10
+MIN_PASSWORD: Final = 10
 """Fewest characters of a password."""
 
-MOST_PASSWORD: Final = 1024
+MAX_PASSWORD: Final = 1024
 """Most characters of a password: what is longer is refused before it is hashed."""
 
 TRIES: Final = 5
@@ -275,11 +275,11 @@ class Users:
         entry = self._read().get(name)
         try:
             is_right = self._hasher.verify(
-                entry["password"] if entry else self._nobody, password[:MOST_PASSWORD]
+                entry["password"] if entry else self._nobody, password[:MAX_PASSWORD]
             )
         except (VerificationError, InvalidHashError):
             is_right = False
-        if entry is None or not is_right or len(password) > MOST_PASSWORD:
+        if entry is None or not is_right or len(password) > MAX_PASSWORD:
             with self._lock:
                 self._wrong.setdefault((address, name[:100]), []).append(time.monotonic())
             return False
@@ -334,9 +334,9 @@ def add_user(path: Path, name: str, password: str, role: Role) -> None:
     """
     if not re.fullmatch(r"[A-Za-z0-9._@-]{1,64}", name):
         raise ConfigError(f"expected a name of letters, digits, '.', '_', '-' or '@', found {name!r}")
-    if not LEAST_PASSWORD <= len(password) <= MOST_PASSWORD:
+    if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
         raise ConfigError(
-            f"expected a password of {LEAST_PASSWORD} to {MOST_PASSWORD} characters, found {len(password)}"
+            f"expected a password of {MIN_PASSWORD} to {MAX_PASSWORD} characters, found {len(password)}"
         )
     users = read_users(path) if path.is_file() else {}
     deed = "change user" if name in users else "add user"

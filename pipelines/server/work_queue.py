@@ -14,7 +14,7 @@ def job_time() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
-MOST_WAITING: Final = 8
+MAX_WAITING: Final = 8
 """Inferences that may wait while one runs."""
 
 FIRST_GUESS_S: Final = 2.0
@@ -43,7 +43,7 @@ class WorkQueue:
         most_of_one: Functions of one owner that may run or wait, so that there is room for others.
     """
 
-    def __init__(self, most_waiting: int = MOST_WAITING, *, most_of_one: int | None = None) -> None:
+    def __init__(self, most_waiting: int = MAX_WAITING, *, most_of_one: int | None = None) -> None:
         self._most = most_waiting + 1
         self._most_of_one = most_of_one or max(1, self._most // 2)
         self._open: list[tuple[str, str]] = []

@@ -22,7 +22,7 @@ PARSE_S: Final = 60.0
 PARSE_BYTES: Final = 6 * 1024**3
 """Memory to read what a client sent: the largest volume that is admitted takes about 3 GB."""
 
-MOST_SHARE: Final = 0.75
+MAX_SHARE: Final = 0.75
 """Of this machine's memory, the most for one process."""
 
 STOP_S: Final = 2.0
@@ -160,7 +160,7 @@ def _limit_memory(most_bytes: int) -> None:
     used_kb = next(
         int(line.split()[1]) for line in status.read_text(encoding="utf-8").splitlines() if "VmData" in line
     )
-    limit = used_kb * 1024 + min(most_bytes, int(MOST_SHARE * psutil.virtual_memory().total))
+    limit = used_kb * 1024 + min(most_bytes, int(MAX_SHARE * psutil.virtual_memory().total))
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 

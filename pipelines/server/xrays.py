@@ -55,7 +55,7 @@ class XrayReader:
 
         Raises:
             ConfigError: If the weights do not fit.
-            DataError: If it is no radiograph that can be read, or larger than `MOST_PIXELS`.
+            DataError: If it is no radiograph that can be read, or larger than `MAX_PIXELS`.
         """
         # Imported here: the server starts without them, and few of its clients send radiographs.
         from pipelines.datasets.xray_image import decide, read_xray

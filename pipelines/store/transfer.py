@@ -10,7 +10,7 @@ from typing import Any, Final
 import torch
 
 from pipelines.core.errors import ConfigError, DataError, OutputError, cause
-from pipelines.core.files import atomic_path, only_one, output_folder
+from pipelines.core.files import atomic_path, exclusive_lock, output_folder
 from pipelines.core.progress import Progress
 from pipelines.models.weights import save_state
 from pipelines.store.checksums import Checksums, Difference, difference, sum_of
@@ -198,7 +198,7 @@ def pulled(
         raise ConfigError(f"expected no {folder} yet, found one; move it away or choose another --output")
     partial = output_folder(folder.parent) / f".part-{folder.name}"
     lock = folder.parent / f".part-{folder.name}.lock"
-    with only_one(lock, f"pull to {folder}"):
+    with exclusive_lock(lock, f"pull to {folder}"):
         found = place.names_of_files(name)
         refuse(
             Difference(

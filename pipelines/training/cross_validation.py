@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from pipelines.core.errors import ConfigError
-from pipelines.core.files import only_one, output_folder, write_csv, write_json
+from pipelines.core.files import exclusive_lock, output_folder, write_csv, write_json
 from pipelines.core.manifest import MANIFEST_NAME, write_manifest
 from pipelines.core.progress import Progress
 from pipelines.datasets.prepare import patient_records, read_datalist, select
@@ -82,7 +82,7 @@ def cross_validate(
     Fold N is trained into `foldN` by the bundle's own workflow and measured into
     `foldN/evaluation`. When the last missing fold is there, all patients are
     summarised: each was measured once, by the network that did not learn from
-    it. The hold-out takes no part.
+    it. The test set takes no part.
 
     The end of each run is measured, since the best validation would be chosen on
     the very patients that are measured.
@@ -123,7 +123,7 @@ def cross_validate(
     _check_common(output / SETTINGS_NAME, plan.common)
     for fold in wanted:
         folder = output_folder(output / f"fold{fold}")
-        with only_one(folder / LOCK_NAME, f"training of fold {fold}"):
+        with exclusive_lock(folder / LOCK_NAME, f"training of fold {fold}"):
             tell = _named(progress, fold)
             _train(plan, fold, folder, tell)
             _measure(plan, fold, folder, tell)
@@ -167,7 +167,7 @@ def summarise_folds(output: Path, folds: Sequence[int]) -> dict[str, Any]:
         As from `summarise`, with intervals by bootstrap of patients; `folds`, a list of
         `fold`, `patients`, `volumes`, `dice` by structure, `ef_lv_mae`, `epochs` and training
         `seconds`; `fold_sd`, the sample standard deviation of Dice between folds by structure,
-        None for a single fold; and `problems`, the volumes put aside.
+        None for a single fold; and `problems`, the volumes skipped.
 
     Raises:
         ConfigError: If a patient is in several folds.

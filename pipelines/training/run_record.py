@@ -94,7 +94,7 @@ class RunRecord:
     Attributes:
         name: Name of its folder when it was trained.
         network: Network that it trained.
-        all_patients: Whether it trained on every patient, the hold-out included.
+        all_patients: Whether it trained on every patient, the test set included.
         fold: Fold that it validated on; None where the data have no folds.
         epochs: Epochs done.
         samples: Slices or images shown in training.

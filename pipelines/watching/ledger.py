@@ -136,7 +136,7 @@ class Ledger:
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
-        with self._told():
+        with self._database_errors():
             if read_only:
                 self._base = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", timeout=BUSY_S, uri=True)
                 return
@@ -219,7 +219,7 @@ class Ledger:
         Args:
             identity: SHA-256 of its content.
             state: `DONE` or `QUARANTINED`.
-            reason: Why it was put aside.
+            reason: Why it was skipped.
             seconds: Time that it took, s.
             to_send: Whether its DICOM segmentations are still to be sent.
             sources: Its files as they were read.
@@ -341,12 +341,12 @@ class Ledger:
         return found[0] if found else None
 
     def _all(self, query: str, *values: object) -> list[tuple[Any, ...]]:
-        with self._told():
+        with self._database_errors():
             return self._base.execute(query, values).fetchall()
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        with self._told():
+        with self._database_errors():
             self._base.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -356,7 +356,7 @@ class Ledger:
                     self._base.execute("ROLLBACK")
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _database_errors(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.Error as error:

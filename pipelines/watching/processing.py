@@ -88,8 +88,8 @@ class StudyProcessor:
         result, faults = segment_study(study, job.folder, tools)
         if self._settings.seg and study.kind is StudyKind.DICOM:
             self._write_dicom(study, result, job.folder)
-        content = _said(result)
-        content["warnings"] += [f"put aside {one.path}: {one.reason}" for one in (*problems, *faults)]
+        content = _result_json(result)
+        content["warnings"] += [f"skipped {one.path}: {one.reason}" for one in (*problems, *faults)]
         return content | {
             "model": {
                 "network": self._settings.network,
@@ -163,16 +163,16 @@ class StudyProcessor:
     def _tools(self) -> "Tools":
         from pipelines.inference.segment import Tools
         from pipelines.models.heart import Predictor
-        from pipelines.quality.model import Judge
+        from pipelines.quality.model import QualityEstimator
 
         settings = self._settings
         predictor = Predictor.load(
             settings.network, weights=settings.weights, device=settings.device, engine=settings.engine
         )
-        judge = Judge.load(
+        estimator = QualityEstimator.load(
             settings.network, weights=settings.weights, thorough=settings.quality, device=settings.device
         )
-        return Tools(predictor, judge)
+        return Tools(predictor, estimator)
 
     @cached_property
     def _classifier(self) -> "Classifier":
@@ -182,7 +182,7 @@ class StudyProcessor:
         return Classifier.load(settings.xray_network, weights=settings.xray_weights, device=settings.device)
 
 
-def _said(result: StudyResult) -> dict[str, Any]:
+def _result_json(result: StudyResult) -> dict[str, Any]:
     return {
         "patient": result.patient,
         "indices": _rounded(result.values(), 2),

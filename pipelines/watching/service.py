@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from pipelines.core.errors import ConfigError, DataError
-from pipelines.core.files import is_locked, only_one
+from pipelines.core.files import exclusive_lock, is_locked
 from pipelines.watching.folders import Folders, check_apart
 from pipelines.watching.ledger import LEDGER_NAME, Ledger, State
 from pipelines.watching.studies import HEARTBEAT_NAME, Heartbeat, Studies, recover
@@ -96,7 +96,10 @@ def watch(
     check_apart(incoming, output)
     folders = Folders.below(output)
     folders.make()
-    with only_one(folders.private / LOCK_NAME, f"'thorax watch' on {output}"), asked_by_signals() as stop:
+    with (
+        exclusive_lock(folders.private / LOCK_NAME, f"'thorax watch' on {output}"),
+        asked_by_signals() as stop,
+    ):
         ledger = Ledger(folders.private / LEDGER_NAME)
         worker = Worker(factory, settings.limits)
         heartbeat = Heartbeat(folders.private / HEARTBEAT_NAME)

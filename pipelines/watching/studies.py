@@ -312,4 +312,4 @@ class Studies:
             sources=claim.found,
             dicom_study=claim.unit.dicom_study,
         )
-        self._say(f"{claim.unit.name}: put aside, {reason}; see {final}")
+        self._say(f"{claim.unit.name}: skipped, {reason}; see {final}")

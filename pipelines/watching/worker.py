@@ -266,7 +266,7 @@ def _serve(pipe: Connection, factory: ProcessorFactory) -> None:
             outcome = Outcome(Ending.BAD_CONFIG, str(error))
         except OutputError as error:
             outcome = Outcome(Ending.NO_OUTPUT, str(error))
-        except Exception as error:  # whatever it is, the study is tried again and then put aside
+        except Exception as error:  # whatever it is, the study is tried again and then skipped
             logger.exception("cannot process %s", job.files[0])
             is_full = isinstance(error, OSError) and error.errno in NO_SPACE
             reason = f"unexpected {type(error).__name__}: {error}"

@@ -64,7 +64,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return bundle / "models" / "unet" / "model.pt"
 
 
-def test_what_cannot_run_here_is_left_out_and_said(
+def test_what_cannot_run_here_is_left_out_and_reported(
     weights: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def no_compiler(*_: object) -> None:

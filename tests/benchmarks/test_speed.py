@@ -78,7 +78,7 @@ def test_peak_memory_of_a_small_process_does_not_hold_that_of_its_parent() -> No
     assert own_peak_of("pass") < 0.9 * block.nbytes / 1e6
 
 
-def test_a_job_that_fails_is_told_with_its_last_line(tmp_path: Path) -> None:
+def test_a_job_that_fails_is_reported_with_its_last_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"expected 'segment_cine' to run .*weights"):
         peak_memory_of(SEGMENT, tmp_path / "no.pt", tmp_path, tmp_path / "out", result=tmp_path / "m.json")
 

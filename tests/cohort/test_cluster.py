@@ -13,7 +13,7 @@ from cohort_stand_ins import StandInModel, write_hearts
 
 from pipelines.cohort.results import PARTS_NAME
 from pipelines.cohort.run import CohortOptions, run_cohort
-from pipelines.cohort.worker import MOST_ATTEMPTS
+from pipelines.cohort.worker import MAX_ATTEMPTS
 from pipelines.core.install import set_environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -30,7 +30,7 @@ def models_travel_by_value() -> Iterator[None]:
         ray.cloudpickle.unregister_pickle_by_value(module)
 
 
-def test_study_that_kills_its_worker_is_put_aside_and_the_others_are_measured(tmp_path: Path) -> None:
+def test_study_that_kills_its_worker_is_skipped_and_the_others_are_measured(tmp_path: Path) -> None:
     write_hearts(tmp_path / "in", 6, deadly=(1,), broken=(3,))
     (tmp_path / "loads").mkdir()
     model = StandInModel(loads=str(tmp_path / "loads"))
@@ -38,10 +38,10 @@ def test_study_that_kills_its_worker_is_put_aside_and_the_others_are_measured(tm
     rows = {row["study"]: row for row in report.table.to_pylist()}
     assert len(rows) == 6
     assert [name for name, _ in report.failures] == ["heart001", "heart003"]
-    assert (rows["heart001"]["error_type"], rows["heart001"]["attempts"]) == ("WorkerDied", MOST_ATTEMPTS)
+    assert (rows["heart001"]["error_type"], rows["heart001"]["attempts"]) == ("WorkerDied", MAX_ATTEMPTS)
     assert all((tmp_path / "out" / mask).is_file() for row in rows.values() for mask in row["masks"] or ())
     # One load at the start, and one after each death: not one for each of the studies.
-    assert MOST_ATTEMPTS + 1 <= len(list((tmp_path / "loads").iterdir())) <= 2 * MOST_ATTEMPTS + 1
+    assert MAX_ATTEMPTS + 1 <= len(list((tmp_path / "loads").iterdir())) <= 2 * MAX_ATTEMPTS + 1
 
 
 def test_machine_that_goes_down_loses_nothing(tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def test_two_workers_follow_from_one_and_from_how_they_slow_each_other() -> None
     assert two.error == pytest.approx(0.0, abs=1e-9)
 
 
-def test_error_is_told_where_the_simulation_is_off() -> None:
+def test_error_is_reported_where_the_simulation_is_off() -> None:
     content = bench_content()
     content["ray"]["2"]["working_s"] = 212.1
     assert reproduce(content)[1].error == pytest.approx(-0.5)

@@ -10,7 +10,7 @@ from intensity_hearts import heart, lv_ml, save
 
 from pipelines.cohort.listing import CohortStudy, list_studies
 from pipelines.cohort.results import read_results
-from pipelines.cohort.worker import BEGUN_NAME, MASKS_NAME, MOST_ATTEMPTS, BundleModel, CohortWorker, Task
+from pipelines.cohort.worker import BEGUN_NAME, MASKS_NAME, MAX_ATTEMPTS, BundleModel, CohortWorker, Task
 from pipelines.core.errors import ConfigError
 from pipelines.core.files import write_text
 from pipelines.models.heart import Predictor
@@ -38,7 +38,7 @@ def test_the_worker_loads_what_was_asked_for(monkeypatch: pytest.MonkeyPatch) ->
     assert (asked["tta"], asked["device"], asked["engine"]) == (True, "cpu", "openvino")
 
 
-def test_missing_weights_are_told_before_a_cluster_is_started(tmp_path: Path) -> None:
+def test_missing_weights_are_reported_before_a_cluster_is_started(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"expected weights at .*gone\.pt, found No such file"):
         BundleModel(weights=tmp_path / "gone.pt").record()
 
@@ -103,13 +103,13 @@ def test_bad_studies_have_a_row_with_the_reason_and_stop_nothing(tmp_path: Path)
     assert rows["gone"]["masks"] is None
 
 
-def test_study_that_was_begun_too_often_is_put_aside(tmp_path: Path) -> None:
+def test_study_that_was_begun_too_often_is_skipped(tmp_path: Path) -> None:
     write_hearts(tmp_path / "in", 1)
     studies, _ = list_studies(tmp_path / "in")
-    write_text(tmp_path / "out" / BEGUN_NAME / "heart000", str(MOST_ATTEMPTS))
+    write_text(tmp_path / "out" / BEGUN_NAME / "heart000", str(MAX_ATTEMPTS))
     worker(tmp_path / "out")(batch(Task("p", tuple(studies))))
     (row,) = read_results(tmp_path / "out").to_pylist()
-    assert (row["error_type"], row["attempts"]) == ("WorkerDied", MOST_ATTEMPTS)
+    assert (row["error_type"], row["attempts"]) == ("WorkerDied", MAX_ATTEMPTS)
 
 
 def test_model_that_cannot_be_loaded_is_an_answer_and_writes_nothing(tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ def test_ejection_fraction_below_zero_asks_to_check_the_phases() -> None:
         (100.0, 90.0, 9000.0, ["LV volume of 9000 mL is above 500 mL"]),
     ],
 )
-def test_what_cannot_be_a_heart_is_told_from_what_is_only_odd(
+def test_what_cannot_be_a_heart_is_distinguished_from_what_is_only_odd(
     rv: float, myo: float, lv: float, reasons: list[str]
 ) -> None:
     assert cannot_be_heart({AcdcLabel.RV: rv, AcdcLabel.MYO: myo, AcdcLabel.LV: lv}) == reasons

@@ -65,7 +65,7 @@ def test_other_folders_and_files_are_no_patients(tmp_path: Path, write_patient: 
     assert [folder.name for folder in patient_folders(tmp_path)] == ["patient001"]
 
 
-def test_a_patient_without_info_is_put_aside_and_the_rest_is_read(
+def test_a_patient_without_info_is_skipped_and_the_rest_is_read(
     tmp_path: Path, write_patient: Writer
 ) -> None:
     (write_patient(tmp_path, "patient001") / "Info.cfg").unlink()
@@ -104,9 +104,7 @@ def test_a_patient_with_one_phase_keeps_it(tmp_path: Path, write_patient: Writer
 
 
 @pytest.mark.parametrize("content", [b"", b"no gzip", b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\xff\xff"])
-def test_an_image_without_a_header_is_put_aside(
-    tmp_path: Path, write_patient: Writer, content: bytes
-) -> None:
+def test_an_image_without_a_header_is_skipped(tmp_path: Path, write_patient: Writer, content: bytes) -> None:
     (write_patient(tmp_path) / "patient001_frame01.nii.gz").write_bytes(content)
     assert [volume.phase for volume in read_acdc(tmp_path).volumes] == [Phase.ES]
     assert "expected a readable NIfTI file, found patient001_frame01.nii.gz" in reasons(tmp_path)[0]

@@ -29,25 +29,25 @@ def test_what_is_too_small_for_a_heart_is_refused(shape: tuple[int, ...]) -> Non
         check_coverage(volume(shape, (1.5, 1.5, 8.0), BODY))
 
 
-def test_a_stack_too_short_or_too_long_for_a_heart_is_told() -> None:
+def test_a_stack_too_short_or_too_long_for_a_heart_is_reported() -> None:
     (short,) = check_coverage(volume((200, 180, 10), (1.5, 1.5, 2.0), BODY))
     assert "the 10 slices cover 20 mm, too little" in short
     (long,) = check_coverage(volume((200, 180, 300), (1.5, 1.5, 8.0), BODY))
     assert "cover 2400 mm, more than a heart: frames may be stored as slices" in long
 
 
-def test_a_field_wider_than_any_scanner_is_told() -> None:
+def test_a_field_wider_than_any_scanner_is_reported() -> None:
     assert check_coverage(volume((1024, 1024, 10), (0.4, 0.4, 8.0), BODY)) == []
     (warning,) = check_coverage(volume((1024, 1024, 10), (1.5, 1.5, 8.0), BODY))
     assert "the slices are 1536 x 1536 mm wide, more than any scanner sees" in warning
 
 
-def test_a_long_axis_view_is_told() -> None:
+def test_a_long_axis_view_is_reported() -> None:
     (warning,) = check_coverage(volume((200, 180, 1), (1.5, 1.5, 8.0), HEART_FRAME[:, [0, 2, 1]]))
     assert "this may be no short-axis stack" in warning
 
 
-def test_slices_and_frames_that_are_exchanged_are_told() -> None:
+def test_slices_and_frames_that_are_exchanged_are_reported() -> None:
     rng = np.random.default_rng(0)
     slices = rng.normal(size=(60, 60, 9, 1)).astype(np.float32)
     beat = np.cos(np.linspace(0, 2 * np.pi, 12)).astype(np.float32)
@@ -58,7 +58,7 @@ def test_slices_and_frames_that_are_exchanged_are_told() -> None:
     assert "slices and frames may be exchanged" in warning
 
 
-def test_frames_of_one_slice_that_are_stored_as_slices_are_told() -> None:
+def test_frames_of_one_slice_that_are_stored_as_slices_are_reported() -> None:
     plane = np.random.default_rng(0).normal(size=(60, 60, 1)).astype(np.float32)
     beat = np.cos(np.linspace(0, 2 * np.pi, 12)).astype(np.float32)
     place = volume((60, 60, 12), (1.5, 1.5, 8.0), BODY)

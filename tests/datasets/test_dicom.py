@@ -305,7 +305,7 @@ def again(image: Tags, **tags: Any) -> Tags:
     ],
 )
 @pytest.mark.parametrize("beat", [1.0, 0.93])
-def test_the_last_scan_of_a_slice_counts_and_is_told(save: Save, tags: Tags, beat: float) -> None:
+def test_the_last_scan_of_a_slice_counts_and_is_reported(save: Save, tags: Tags, beat: float) -> None:
     series = FakeSeries(frames=4)
     first = [
         image | {"AcquisitionNumber": 1, "AcquisitionTime": "100000", "SeriesNumber": 7}

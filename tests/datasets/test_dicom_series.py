@@ -146,7 +146,7 @@ def test_file_that_is_no_dicom_is_reported_and_the_rest_grouped(
     assert [problem.path for problem in problems] == [broken]
 
 
-def test_file_whose_position_is_no_number_is_put_aside_alone(tmp_path: Path, write_dicom: WriteDicom) -> None:
+def test_file_whose_position_is_no_number_is_skipped_alone(tmp_path: Path, write_dicom: WriteDicom) -> None:
     series_uid = generate_uid()
     whole, broken = (
         write_dicom(

@@ -136,7 +136,7 @@ def test_an_image_is_known_again_in_another_order_of_storage_or_packing(tmp_path
     assert hashes[tmp_path / "other.nii"] != hashes[tmp_path / "plain.nii"]
 
 
-def test_a_copy_is_put_aside_and_the_others_keep_their_parts(tmp_path: Path) -> None:
+def test_a_copy_is_skipped_and_the_others_keep_their_parts(tmp_path: Path) -> None:
     write_phantom_cohort(tmp_path / "data", patients=10, frames=3, cine=False)
     prepare_acdc(tmp_path / "data", tmp_path / "before")
     before = {item["patient"]: item["part"] for item in read_datalist(tmp_path / "before")["volumes"]}

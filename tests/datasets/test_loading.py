@@ -66,7 +66,7 @@ def changed(root: Path, change: object) -> None:
         nib.save(nib.Nifti1Image(change(array), AFFINE), path)  # type: ignore[operator]
 
 
-def test_another_convention_is_put_aside_with_its_name_and_mapped_by_the_option(tmp_path: Path) -> None:
+def test_another_convention_is_skipped_with_its_name_and_mapped_by_the_option(tmp_path: Path) -> None:
     for number in range(1, 4):
         write_heart(tmp_path / "in", number)
     changed(tmp_path / "in", lambda array: np.array([0, 3, 2, 1], np.uint8)[array])
@@ -117,7 +117,7 @@ def test_mscmr_as_it_is_passed_around_is_read_by_its_anatomy(tmp_path: Path) -> 
     assert np.array_equal(found.array, heart_label())
 
 
-def test_a_label_moved_by_its_header_is_told_in_millimetres(tmp_path: Path) -> None:
+def test_a_label_moved_by_its_header_is_reported_in_millimetres(tmp_path: Path) -> None:
     from pipelines.core.volume import check_same_grid
 
     moved = AFFINE.copy()

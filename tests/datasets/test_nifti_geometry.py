@@ -43,7 +43,7 @@ def test_a_header_that_agrees_with_itself_gives_no_warning(tmp_path: Path) -> No
     assert voxel_mm3(volume) == pytest.approx(VOXEL_MM3)
 
 
-def test_a_slice_distance_that_differs_between_sform_and_pixdim_is_told(tmp_path: Path) -> None:
+def test_a_slice_distance_that_differs_between_sform_and_pixdim_is_reported(tmp_path: Path) -> None:
     volume = header_with(tmp_path / "a.nii", **sform(AFFINE @ np.diag([1, 1, 0.8, 1])))
     (warning,) = volume.warnings
     assert "1.5 x 1.5 x 8 mm by the sform" in warning
@@ -67,7 +67,7 @@ def test_an_sform_that_cannot_be_inverted_gives_way_to_the_qform(tmp_path: Path)
     assert volume.warnings == ("the sform cannot be inverted: the qform is used",)
 
 
-def test_sform_and_qform_that_turn_the_image_differently_are_told(tmp_path: Path) -> None:
+def test_sform_and_qform_that_turn_the_image_differently_are_reported(tmp_path: Path) -> None:
     volume = header_with(tmp_path / "a.nii", **sform(AFFINE @ np.diag([-1, 1, 1, 1])))
     assert ["turn the image differently" in warning for warning in volume.warnings] == [True]
 
@@ -130,7 +130,7 @@ def test_complex_voxels_are_read_as_their_magnitude(tmp_path: Path) -> None:
     assert volume.warnings == ("complex voxels: their magnitude is used",)
 
 
-def test_gzip_against_the_name_is_told(tmp_path: Path) -> None:
+def test_gzip_against_the_name_is_reported(tmp_path: Path) -> None:
     nib.save(nib.Nifti1Image(ARRAY, AFFINE), tmp_path / "a.nii.gz")
     (tmp_path / "a.nii.gz").rename(tmp_path / "a.nii")
     with pytest.raises(DataError, match=r"found gzip in .*a\.nii; rename it to end in \.gz"):

@@ -65,14 +65,14 @@ def test_the_split_depends_on_names_and_seed_alone() -> None:
     assert split_patients(COHORT) != split_patients(COHORT, seed=1)
 
 
-def test_a_published_hold_out_is_taken_as_it_is() -> None:
+def test_a_published_test_set_is_taken_as_it_is() -> None:
     published = ["patient000", "patient001", "patient007"]
     parts = split_patients(COHORT, test_patients=published)
     assert [name for name, part in parts.items() if part == "test"] == published
     assert {part for part in parts.values() if part != "test"} == set(range(FOLDS))
 
 
-def test_an_empty_published_hold_out_leaves_everyone_for_the_folds() -> None:
+def test_an_empty_published_test_set_leaves_everyone_for_the_folds() -> None:
     assert "test" not in split_patients(COHORT, test_patients=[]).values()
 
 
@@ -201,7 +201,7 @@ def rgb(image: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         (rgb, "found RGB voxels"),
     ],
 )
-def test_a_faulty_volume_is_put_aside_and_the_other_phase_kept(
+def test_a_faulty_volume_is_skipped_and_the_other_phase_kept(
     tmp_path: Path,
     write_patient: Writer,
     write_nifti: Writer,
@@ -222,7 +222,7 @@ def test_a_faulty_volume_is_put_aside_and_the_other_phase_kept(
     assert reason in problem.reason
 
 
-def test_a_label_with_another_affine_is_put_aside(
+def test_a_label_with_another_affine_is_skipped(
     tmp_path: Path, write_patient: Writer, write_nifti: Writer, heart_label: Callable[..., np.ndarray]
 ) -> None:
     folder = write_patient(tmp_path)
@@ -234,7 +234,7 @@ def test_a_label_with_another_affine_is_put_aside(
 
 
 @pytest.mark.parametrize("length", [0, 200])
-def test_a_truncated_label_is_put_aside(tmp_path: Path, write_patient: Writer, length: int) -> None:
+def test_a_truncated_label_is_skipped(tmp_path: Path, write_patient: Writer, length: int) -> None:
     path = write_patient(tmp_path) / "patient001_frame01_gt.nii.gz"
     path.write_bytes(path.read_bytes()[: min(length, path.stat().st_size - 20)])
     checked, (problem,) = check_patient(only_patient(tmp_path))
@@ -242,16 +242,14 @@ def test_a_truncated_label_is_put_aside(tmp_path: Path, write_patient: Writer, l
     assert "copy it again" in problem.reason
 
 
-def test_a_volume_without_a_label_is_put_aside(tmp_path: Path, write_patient: Writer) -> None:
+def test_a_volume_without_a_label_is_skipped(tmp_path: Path, write_patient: Writer) -> None:
     write_patient(tmp_path)
     volume = replace(only_patient(tmp_path).volumes[0], label=None)
     with pytest.raises(DataError, match=r"expected a label patient001_frame01_gt\.nii\.gz, found none"):
         check_volume(volume)
 
 
-def test_a_patient_whose_lv_grows_towards_es_is_put_aside_whole(
-    tmp_path: Path, write_patient: Writer
-) -> None:
+def test_a_patient_whose_lv_grows_towards_es_is_skipped_whole(tmp_path: Path, write_patient: Writer) -> None:
     write_patient(tmp_path, ED=3, ES=1)
     checked, (problem,) = check_patient(only_patient(tmp_path))
     assert checked.volumes == ()

@@ -78,7 +78,7 @@ def test_the_same_seed_gives_the_same_split(root: Path, tmp_path: Path) -> None:
     assert hashes[0] == hashes[1] != hashes[2]
 
 
-def test_bad_files_are_put_aside_with_their_reason(root: Path, tmp_path: Path) -> None:
+def test_bad_files_are_skipped_with_their_reason(root: Path, tmp_path: Path) -> None:
     (root / "train" / "NORMAL" / "IM-0900-0001.jpeg").write_text("text", encoding="utf-8")
     write(root / "train" / "NORMAL" / "IM-0901-0001.png", 901, colour=True)
     Image.new("L", (64, 64), 90).save(root / "train" / "NORMAL" / "IM-0902-0001.png")
@@ -90,7 +90,9 @@ def test_bad_files_are_put_aside_with_their_reason(root: Path, tmp_path: Path) -
     assert "one grey value" in reasons["IM-0902"]
 
 
-def test_of_copies_the_first_is_kept_and_doubt_about_the_finding_is_told(root: Path, tmp_path: Path) -> None:
+def test_of_copies_the_first_is_kept_and_doubt_about_the_finding_is_reported(
+    root: Path, tmp_path: Path
+) -> None:
     write(root / "val" / "NORMAL" / "IM-0000-0001.png", 0)
     write(root / "val" / "PNEUMONIA" / "person90_virus_1.png", 1)
     found = prepare_chest_xray(root, tmp_path / "out")

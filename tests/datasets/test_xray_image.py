@@ -9,7 +9,7 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from pipelines.core.errors import DataError
-from pipelines.datasets.xray_image import LEAST_PX, SUFFIXES, Finding, read_chest_xray, read_name, read_xray
+from pipelines.datasets.xray_image import MIN_PX, SUFFIXES, Finding, read_chest_xray, read_name, read_xray
 
 RAMP = np.linspace(0, 255, 48 * 40).reshape(40, 48).astype(np.uint8)
 """40 rows of 48 pixels, dark at the top."""
@@ -96,7 +96,7 @@ def test_a_turned_tiff_that_pillow_would_garble_is_refused(tmp_path: Path) -> No
         read_xray(tmp_path / "x.tif")
 
 
-def test_a_camera_is_told_and_its_preview_is_no_second_image(tmp_path: Path) -> None:
+def test_a_camera_is_reported_and_its_preview_is_no_second_image(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x010F], exif[0x0110] = "Maker", "Phone 5"
     picture = Image.fromarray(RAMP).convert("RGB")
@@ -199,7 +199,9 @@ def test_a_window_that_fits_or_not_shows_the_film(tmp_path: Path, center: int, w
         ({"PatientOrientation": ["R", "F"]}, "turned or mirrored?"),
     ],
 )
-def test_tags_of_another_view_or_body_part_are_told(tmp_path: Path, tags: dict[str, str], words: str) -> None:
+def test_tags_of_another_view_or_body_part_are_reported(
+    tmp_path: Path, tags: dict[str, str], words: str
+) -> None:
     doubts = read_xray(save_dicom(tmp_path / "x.dcm", film(), **tags)).doubts
     assert len(doubts) == bool(words)
     assert words in "".join(doubts)
@@ -248,7 +250,7 @@ def dicom_without_pixels(folder: Path) -> Path:
         (text, "none of them"),
         (empty, "none of them"),
         (animated, "3 frames"),
-        (one_pixel, f"at least {LEAST_PX} x {LEAST_PX} pixels, found 1 x 1"),
+        (one_pixel, f"at least {MIN_PX} x {MIN_PX} pixels, found 1 x 1"),
         (dicom_with_frames, "2 frames"),
         (dicom_without_pixels, "expected a whole JPEG, PNG or DICOM image"),
     ],
@@ -297,7 +299,7 @@ def test_folders_of_a_release_are_merged(tmp_path: Path) -> None:
     assert dataset.problems == []
 
 
-def test_other_files_are_put_aside_and_nameless_patients_are_kept(tmp_path: Path) -> None:
+def test_other_files_are_skipped_and_nameless_patients_are_kept(tmp_path: Path) -> None:
     touch(tmp_path, "NORMAL/a.png", "NORMAL/notes.txt", "NORMAL/.DS_Store", "PNEUMONIA/person1_virus_1.JPG")
     dataset = read_chest_xray(tmp_path)
     assert [record.patient for record in dataset.records] == ["a", "person1"]

@@ -5,7 +5,7 @@ from pipelines.datasets.phantom.xray import phantom_xray
 from pipelines.datasets.xray_image import XrayImage
 from pipelines.datasets.xray_quality import (
     CHEST,
-    LEAST_LIKENESS,
+    MIN_LIKENESS,
     chest_doubts,
     chest_likeness,
     quality_warnings,
@@ -42,11 +42,11 @@ def test_a_chest_has_no_warning() -> None:
         (np.pad(chest()[::2, ::2], 60, constant_values=1), 0.0, "a photograph"),
     ],
 )
-def test_each_fault_is_told(pixels: np.ndarray, colourfulness: float, words: str) -> None:
+def test_each_fault_is_reported(pixels: np.ndarray, colourfulness: float, words: str) -> None:
     assert words in warnings_of(pixels, colourfulness)
 
 
-def test_what_the_file_says_of_itself_is_told() -> None:
+def test_what_the_file_says_of_itself_is_reported() -> None:
     image = XrayImage(chest(), "DICOM", 0.0, ("its view is LL: not a frontal chest radiograph?",))
     assert quality_warnings(image) == ["its view is LL: not a frontal chest radiograph?"]
 
@@ -65,7 +65,7 @@ def test_only_what_is_no_frontal_chest_film_speaks_against_a_class() -> None:
 def test_likeness_is_a_correlation() -> None:
     drawn = np.kron(CHEST, np.ones((10, 12), np.float32))
     assert chest_likeness(drawn) == pytest.approx(1, abs=1e-5)
-    assert chest_likeness(chest()) > LEAST_LIKENESS
+    assert chest_likeness(chest()) > MIN_LIKENESS
     assert chest_likeness(1 - chest()) == pytest.approx(-chest_likeness(chest()), abs=1e-5)
     assert chest_likeness(np.full((50, 50), 0.5, np.float32)) == 0
 

@@ -33,7 +33,7 @@ def blobs(patients: int = 24) -> tuple[np.ndarray, np.ndarray]:
     return values, groups
 
 
-def test_groups_that_differ_are_told_apart_by_the_feature_that_differs() -> None:
+def test_groups_that_differ_are_distinguished_by_the_feature_that_differs() -> None:
     values, groups = blobs()
     found = nested(values, groups, ["size", "noise"])
     assert (found.predicted == groups).mean() > 0.9
@@ -49,7 +49,7 @@ def test_other_features_are_classified_by_who_has_not_seen_the_patient() -> None
     assert (found.predicted_other == groups).mean() < 0.8
 
 
-def test_random_groups_are_not_told_apart() -> None:
+def test_random_groups_are_not_distinguished() -> None:
     rng = np.random.default_rng(1)
     groups = np.array(["DCM", "NOR"] * 15)
     found = nested(rng.normal(size=(30, 3)), groups, list("abc"))
@@ -82,7 +82,7 @@ def datalist(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return read_datalist(folder)
 
 
-def test_a_study_measures_truth_and_masks_and_the_hold_out_when_told(
+def test_a_study_measures_truth_and_masks_and_the_test_set_when_asked(
     datalist: dict[str, Any], tmp_path: Path
 ) -> None:
     masks = tmp_path / "masks"
@@ -121,7 +121,7 @@ def write_disease_page(folder: Path) -> str:
     return page
 
 
-def test_without_the_hold_out_and_masks_nothing_is_told_of_them(
+def test_without_the_test_set_and_masks_they_are_not_reported(
     datalist: dict[str, Any], tmp_path: Path
 ) -> None:
     content = study_disease(datalist, tmp_path)
@@ -129,7 +129,7 @@ def test_without_the_hold_out_and_masks_nothing_is_told_of_them(
     assert content["cross_validation"]["masks"] is None
 
 
-def test_patients_without_masks_are_put_aside_with_the_names_looked_for(
+def test_patients_without_masks_are_skipped_with_the_names_looked_for(
     datalist: dict[str, Any], tmp_path: Path
 ) -> None:
     hearts, problems = measure_hearts(datalist["volumes"][:2], masks=tmp_path)
@@ -138,7 +138,7 @@ def test_patients_without_masks_are_put_aside_with_the_names_looked_for(
     assert "_frame01_seg.nii.gz" in problems[0].reason
 
 
-def test_a_patient_with_one_phase_is_put_aside(datalist: dict[str, Any]) -> None:
+def test_a_patient_with_one_phase_is_skipped(datalist: dict[str, Any]) -> None:
     hearts, problems = measure_hearts(datalist["volumes"][:1])
     assert hearts == []
     assert "expected ED and ES, found ED" in problems[0].reason

@@ -147,7 +147,7 @@ def test_models_and_datasets_are_named_on_the_command_line(tmp_path: Path) -> No
     assert parse_model(f"ACDC={tmp_path}") == Model("ACDC", "unet", weights)
     assert parse_model(f"my run=vnet:{weights}", tta=True) == Model("my run", "vnet", weights, True)
     assert parse_target("mnms=/data/mnms") == Target("mnms", "mnms", Path("/data/mnms"))
-    assert parse_target("hold-out:acdc=/data/acdc") == Target("hold-out", "acdc", Path("/data/acdc"))
+    assert parse_target("test set:acdc=/data/acdc") == Target("test set", "acdc", Path("/data/acdc"))
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def test_a_level_has_the_mean_of_its_volumes_and_an_interval_over_patients() -> 
     assert (end_systole.dice, end_systole.count, end_systole.interval) == (0.5, 1, None)
 
 
-def test_levels_are_told_in_the_order_asked_for() -> None:
+def test_levels_are_reported_in_the_order_asked_for() -> None:
     seen = [Observation("p1", "lv", 0.5, {"size": "high"}), Observation("p2", "lv", 0.6, {"size": "low"})]
     rows = level_table(seen, "size", names=["low", "high"], resamples=10)
     assert [row.level for row in rows] == ["low", "high"]

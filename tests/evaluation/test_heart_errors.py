@@ -53,7 +53,7 @@ def measured(mask: np.ndarray, truth: np.ndarray) -> list:
     return measure_slices(mask, truth, (1.0, 2.0, 10.0), patient="p1", group="NOR", phase=Phase.ED)
 
 
-def test_missed_and_invented_slices_are_told_with_their_volume() -> None:
+def test_missed_and_invented_slices_are_reported_with_their_volume() -> None:
     truth, mask = np.zeros((2, 10, 10, 3), np.uint8)
     truth[:5, :4, 0] = mask[:5, :4, 1] = AcdcLabel.MYO
     truth[:2, :4, 2] = mask[:1, :4, 2] = AcdcLabel.MYO
@@ -101,7 +101,7 @@ def test_a_right_answer_has_no_reasons() -> None:
     assert in_words([]).startswith("Contours are off by little")
 
 
-def test_a_missed_and_an_invented_slice_are_told_with_place_and_volume() -> None:
+def test_a_missed_and_an_invented_slice_are_reported_with_place_and_volume() -> None:
     truth, mask = ring(), ring()
     mask[:, :, 2][truth[:, :, 2] == AcdcLabel.RV] = 0
     truth[:, :, 0][truth[:, :, 0] == AcdcLabel.RV] = 0
@@ -122,7 +122,7 @@ def test_a_swap_names_both_structures() -> None:
     assert "LV taken for MYO in slices 1, 2, 3" in reason.words
 
 
-def test_a_leak_and_a_cut_are_told_apart() -> None:
+def test_a_leak_and_a_cut_are_distinguished() -> None:
     truth, mask = ring(), ring()
     mask[2:5, 10:22] = AcdcLabel.RV
     mask[16:22, 20:22] = mask[20:22, 10:22] = 0

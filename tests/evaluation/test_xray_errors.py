@@ -48,7 +48,7 @@ def test_the_shift_of_the_body_is_found(upright: np.ndarray) -> None:
     assert found["shift"] == pytest.approx(20 / 224, abs=0.02)
 
 
-def test_unlike_sides_are_told_from_like_ones(upright: np.ndarray) -> None:
+def test_unlike_sides_are_distinguished_from_like_ones(upright: np.ndarray) -> None:
     one_sided = upright.copy()
     one_sided[:, 112:] = 0.9
     assert measure_attributes(upright)["asymmetry"] < 0.05
@@ -128,7 +128,7 @@ def test_without_errors_there_is_a_table_all_the_same(cases: list[dict[str, Any]
     assert {kind.errors for kind in found.types} == {0}
 
 
-def test_an_image_that_is_gone_is_told(cases: list[dict[str, Any]]) -> None:
+def test_an_image_that_is_gone_is_reported(cases: list[dict[str, Any]]) -> None:
     Path(cases[3]["image"]).unlink()
     with pytest.raises(DataError, match=r"003\.png"):
         analyse_errors(cases)

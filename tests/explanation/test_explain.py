@@ -111,7 +111,7 @@ def test_each_baseline_has_a_score_of_its_own(
     assert found.baseline_score != found.score
 
 
-def test_wrong_arguments_are_told(classifier: Classifier, chest: np.ndarray, tmp_path: Path) -> None:
+def test_wrong_arguments_are_reported(classifier: Classifier, chest: np.ndarray, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="expected a method among integrated_gradients, grad_cam"):
         heat_map(chest, "saliency", classifier=classifier)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="found 'integrated_gradients' and 'white'"):

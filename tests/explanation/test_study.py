@@ -179,7 +179,7 @@ def test_each_case_has_its_overlay_and_figures(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", [None, "no JSON", "{}"])
-def test_a_folder_without_an_evaluation_is_told(tmp_path: Path, text: str | None) -> None:
+def test_a_folder_without_an_evaluation_is_reported(tmp_path: Path, text: str | None) -> None:
     if text is not None:
         (tmp_path / "metrics.json").write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match="expected an evaluation of 'thorax evaluate'"):

@@ -48,7 +48,7 @@ def test_noise_does_not_see_edges_between_tissues(noisy: np.ndarray) -> None:
     assert noise_sd(stripes, np.ones(stripes.shape, bool)) == pytest.approx(5.0, rel=0.15)
 
 
-def test_noise_of_a_flat_or_tiny_image_cannot_be_told() -> None:
+def test_noise_of_a_flat_or_tiny_image_cannot_be_measured() -> None:
     assert noise_sd(np.ones((40, 40, 2)), np.ones((40, 40, 2), bool)) is None
     assert noise_sd(np.random.default_rng(0).random((4, 4, 1)), np.ones((4, 4, 1), bool)) is None
 
@@ -109,7 +109,7 @@ def test_snr_and_cnr_are_contrasts_over_the_noise() -> None:
     assert measures.snr_pool == pytest.approx(GREY[AcdcLabel.LV] / 5, rel=0.1)
 
 
-def test_what_cannot_be_told_is_none() -> None:
+def test_what_cannot_be_known_is_none() -> None:
     empty = np.zeros((48, 40, 4), np.uint8)
     measures = measure_label(heart_image(empty, 0), empty, SPACING, 5.0)
     assert (measures.snr_blood, measures.snr_pool, measures.cnr) == (None, None, None)
@@ -141,7 +141,7 @@ def test_small_islands_are_found_and_large_ones_only_once() -> None:
     assert "LV is in 2 separate pieces" in check_label(label, SPACING)
 
 
-def test_what_plausibility_says_of_masks_is_said_of_labels() -> None:
+def test_what_plausibility_says_of_masks_is_reported_of_labels() -> None:
     label = heart_label()
     label[label == AcdcLabel.RV] = 0
     assert "RV is empty" in check_label(label, SPACING)
@@ -209,7 +209,7 @@ def test_one_broken_patient_does_not_stop_the_rest(tmp_path: Path) -> None:
     survey = survey_of(tmp_path)
     assert [volume.name for volume in survey.volumes] == ["patient001 ED", "patient001 ES", "patient002 ES"]
     assert [problem.patient for problem in survey.problems] == ["patient002"]
-    assert "before training: 1 volume or patient would be put aside: patient002." in found_in(survey)
+    assert "before training: 1 volume or patient would be skipped: patient002." in found_in(survey)
 
 
 def test_nothing_readable_is_an_error(tmp_path: Path) -> None:
@@ -248,7 +248,7 @@ def test_ed_smaller_than_es_needs_a_decision(tmp_path: Path) -> None:
     assert "ED and ES are implausible in 1 patient: patient002: LV EF of -" in found_in(survey)
 
 
-def test_missing_and_unusable_labels_are_told_apart(tmp_path: Path) -> None:
+def test_missing_and_unusable_labels_are_distinguished(tmp_path: Path) -> None:
     (write_heart(tmp_path, 1) / "patient001_frame01_gt.nii.gz").unlink()
     save(tmp_path / "patient001" / "patient001_frame03_gt.nii.gz", heart_label()[:, :, :3])
     survey = survey_of(tmp_path)
@@ -265,7 +265,7 @@ def test_labels_on_another_grid_or_empty_do_not_stop_it(tmp_path: Path) -> None:
     assert survey.frame().lv_ml[0] == 0.0
 
 
-def test_the_same_image_in_two_patients_is_found_and_said_to_cross_the_split(tmp_path: Path) -> None:
+def test_the_same_image_in_two_patients_is_found_and_reported_to_cross_the_split(tmp_path: Path) -> None:
     one, two = write_heart(tmp_path, 1), write_heart(tmp_path, 2)
     image = nib.load(one / "patient001_frame01.nii.gz")
     save(two / "patient002_frame01.nii.gz", np.asarray(image.dataobj) * 2, AFFINE)

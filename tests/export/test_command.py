@@ -109,7 +109,7 @@ def test_int8_without_training_images_is_refused(bundle: Path, tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_unknown_format_is_told(tmp_path: Path) -> None:
+def test_an_unknown_format_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="expected a format among bundle, torchscript, onnx"):
         export_network("unet", "caffe", tmp_path)  # type: ignore[arg-type]
 

@@ -77,7 +77,7 @@ def test_a_network_is_found_by_its_own_name_or_its_bundles(
         ("corrector", None, "expected a bundle's folder or one of"),
     ],
 )
-def test_what_cannot_be_exported_is_told(name: str, network: str | None, message: str) -> None:
+def test_what_cannot_be_exported_is_reported(name: str, network: str | None, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         find_network(name, network)
 
@@ -153,7 +153,7 @@ def test_images_of_any_size_get_a_probability(model: Path) -> None:
     assert [int8.probability(image) for image in images] == pytest.approx(together.tolist(), abs=0.02)
 
 
-def test_a_missing_or_damaged_model_is_told(tmp_path: Path) -> None:
+def test_a_missing_or_damaged_model_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"expected an int8 model at .*make it by thorax benchmark int8"):
         Int8Classifier.load("resnet18", model=tmp_path / "int8.xml")
     (tmp_path / "int8.xml").write_text("no model", encoding="utf-8")

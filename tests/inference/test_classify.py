@@ -63,7 +63,7 @@ def test_each_image_has_a_row_with_its_decision(tmp_path: Path, classifier: Clas
     assert all("contrast" in row["warnings"] for row in rows)
 
 
-def test_a_broken_file_is_told_and_the_rest_goes_on(tmp_path: Path, classifier: Classifier) -> None:
+def test_a_broken_file_is_reported_and_the_rest_goes_on(tmp_path: Path, classifier: Classifier) -> None:
     save(tmp_path / "in" / "a.png", 0.8)
     (tmp_path / "in" / "b.jpeg").write_text("text", encoding="utf-8")
     report = classify([tmp_path / "in"], tmp_path / "out", classifier)
@@ -79,7 +79,7 @@ def test_nothing_readable_is_an_error_that_names_the_table(tmp_path: Path, class
         classify([tmp_path / "a.jpeg"], tmp_path / "out", classifier)
 
 
-def test_missing_and_empty_inputs_are_told(tmp_path: Path, classifier: Classifier) -> None:
+def test_missing_and_empty_inputs_are_reported(tmp_path: Path, classifier: Classifier) -> None:
     with pytest.raises(DataError, match="found nothing at"):
         classify([tmp_path / "none"], tmp_path / "out", classifier)
     (tmp_path / "empty").mkdir()

@@ -22,7 +22,7 @@ WriteDicom = Callable[..., Path]
 
 FILES = 1000
 LONGEST_S = 10.0
-MOST_MB = 2000
+MAX_MB = 2000
 HEADER_BYTES = 132
 """Bytes at the start that tell that it is DICOM at all."""
 
@@ -108,7 +108,7 @@ def test_damaged_headers_of_dicom_cost_neither_a_traceback_nor_time_nor_a_neighb
         assert time.monotonic() - started < LONGEST_S
     assert outcomes["read"] >= FILES
     assert outcomes["refused"] > FILES / 10
-    assert memory_mb("VmHWM") - before < MOST_MB
+    assert memory_mb("VmHWM") - before < MAX_MB
 
 
 @pytest.mark.slow
@@ -162,4 +162,4 @@ def test_damaged_headers_of_nifti_cost_neither_a_traceback_nor_time_nor_a_neighb
             file.unlink()
     assert outcomes["read"] > FILES
     assert outcomes["refused"] > FILES / 10
-    assert memory_mb("VmHWM") - before < MOST_MB
+    assert memory_mb("VmHWM") - before < MAX_MB

@@ -222,7 +222,7 @@ def test_labels_that_are_off_by_rounding_are_no_image(tmp_path: Path, stored: st
         study.images[0].load()
 
 
-def test_names_in_any_script_can_be_told_apart(tmp_path: Path) -> None:
+def test_names_in_any_script_can_be_distinguished(tmp_path: Path) -> None:
     for name in ("患者一", "患者二", "Søren", "So\u0308ren"):
         nifti(tmp_path / f"{name}.nii.gz")
     studies, _ = find_studies([tmp_path])

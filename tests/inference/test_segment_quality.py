@@ -15,7 +15,7 @@ class Strict:
     def __init__(self) -> None:
         self.scores = iter((0.9, 0.6))
 
-    def judge(self, volume: Volume, prediction: FakePrediction) -> dict[str, float]:
+    def estimate(self, volume: Volume, prediction: FakePrediction) -> dict[str, float]:
         assert volume.array.shape == prediction.mask.shape
         return dict.fromkeys(("rv", "myo", "lv", "mean"), next(self.scores))
 
@@ -28,7 +28,7 @@ def test_the_worse_of_the_predicted_dice_is_in_the_table_and_a_low_one_among_the
 ) -> None:
     cine = np.stack([heart(radius) for radius in (6, 8, 6, 5, 6)], axis=3)
     path = save(tmp_path / "anna.nii.gz", cine)
-    segment([path], tmp_path / "out", IntensityPredictor(), judge=Strict())
+    segment([path], tmp_path / "out", IntensityPredictor(), estimator=Strict())
     (row,) = rows(tmp_path / "out" / "indices.csv")
     assert [row[f"predicted_dice_{name}"] for name in ("rv", "myo", "lv", "mean")] == ["0.6"] * 4
     assert row["warnings"].startswith("ES: look at it; ")

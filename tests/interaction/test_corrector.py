@@ -10,14 +10,14 @@ from pipelines.core.volume import Volume
 from pipelines.interaction.clicks import Click, Mask
 from pipelines.interaction.corrector import (
     KEEP,
-    MOST_PULL,
+    MAX_PULL,
     PULL,
-    PULL_A_MM,
+    PULL_PER_MM,
     Corrector,
     Reach,
     Window,
     connected,
-    fulfil,
+    impose_click,
     keep,
     pull,
 )
@@ -88,8 +88,8 @@ def test_a_click_in_a_wide_fault_pulls_harder_and_farther_than_one_in_a_narrow_f
     pull(wide, disc(9.9), AcdcLabel.BACKGROUND, distance_mm())
     pull(narrow, disc(1.5), AcdcLabel.BACKGROUND, distance_mm())
     # the nearest background is 10 mm (2 mm) away: 6 and 8 to 10, 1 and 1 to 2
-    assert wide[0][CLICK_PULL] == pytest.approx(PULL + PULL_A_MM * 10, rel=1e-5)
-    assert narrow[0][CLICK_PULL] == pytest.approx(PULL + PULL_A_MM * 2, rel=1e-5)
+    assert wide[0][CLICK_PULL] == pytest.approx(PULL + PULL_PER_MM * 10, rel=1e-5)
+    assert narrow[0][CLICK_PULL] == pytest.approx(PULL + PULL_PER_MM * 2, rel=1e-5)
     assert wide[0, 20, 28] > 0.7 * wide[0][CLICK_PULL]
     assert narrow[0, 20, 28] < 0.01 * narrow[0][CLICK_PULL]
     assert not wide[1:].any()
@@ -99,19 +99,19 @@ def test_a_structure_pulls_less_than_background_since_it_must_not_spread() -> No
     everywhere, nowhere = scores(), scores()
     pull(everywhere, np.full((41, 41), 1, np.uint8), AcdcLabel.BACKGROUND, distance_mm())
     pull(nowhere, np.zeros((41, 41), np.uint8), AcdcLabel.LV, distance_mm())
-    assert everywhere[0][CLICK_PULL] == pytest.approx(MOST_PULL[True])
-    assert nowhere[3][CLICK_PULL] == pytest.approx(MOST_PULL[False])
+    assert everywhere[0][CLICK_PULL] == pytest.approx(MAX_PULL[True])
+    assert nowhere[3][CLICK_PULL] == pytest.approx(MAX_PULL[False])
 
 
 def test_a_click_that_is_ignored_has_its_way_where_it_lies_and_fades() -> None:
     against = scores()
     against[2] += 6
-    fulfil(against, AcdcLabel.LV, distance_mm())
+    impose_click(against, AcdcLabel.LV, distance_mm())
     labels = against.argmax(axis=0)
     assert labels[CLICK_PULL] == AcdcLabel.LV
     assert labels[20, 26] == AcdcLabel.MYO
     before = against.copy()
-    fulfil(against, AcdcLabel.LV, distance_mm())
+    impose_click(against, AcdcLabel.LV, distance_mm())
     assert np.array_equal(against, before)
 
 

@@ -9,7 +9,7 @@ from pipelines.interaction.user import click_on_errors, worst_click
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
-def test_the_worst_voxel_is_told_in_the_files_own_order_of_axes(axis: int) -> None:
+def test_the_worst_voxel_is_reported_in_the_files_own_order_of_axes(axis: int) -> None:
     truth = np.zeros((20, 18, 5), dtype=np.uint8)
     truth[5:10, 11:16, 3] = AcdcLabel.RV
     found = worst_click(np.moveaxis(np.zeros_like(truth), 2, axis), np.moveaxis(truth, 2, axis), axis)

@@ -74,7 +74,7 @@ def test_settings_replace_those_of_the_files_also_deep_ones() -> None:
         ("fp32", True, None),
     ],
 )
-def test_precision_is_what_the_processor_does_fast_unless_told(
+def test_precision_is_what_the_processor_does_fast_unless_set(
     monkeypatch: pytest.MonkeyPatch, precision: str, bf16_cpu: bool, dtype: torch.dtype | None
 ) -> None:
     monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: bf16_cpu)
@@ -82,7 +82,7 @@ def test_precision_is_what_the_processor_does_fast_unless_told(
     assert config.get_parsed_content("autocast_dtype") == dtype
 
 
-def test_a_gpu_runs_in_float16_unless_told() -> None:
+def test_a_gpu_runs_in_float16_unless_set() -> None:
     config = load_config("unet", device="$torch.device('cuda')")
     assert config.get_parsed_content("autocast_dtype") == torch.float16
     config = load_config("unet", device="$torch.device('cuda')", precision="fp32")

@@ -119,7 +119,7 @@ def test_int8_beside_the_weights_is_used_and_is_not_far_off(
     assert 0 < np.abs(found - expected).max() < 0.2
 
 
-def test_a_missing_int8_model_is_told_with_how_to_make_it(bundle: Path) -> None:
+def test_a_missing_int8_model_is_reported_with_how_to_make_it(bundle: Path) -> None:
     with pytest.raises(ConfigError, match=r"expected an int8 model at .*int8\.xml, found none; make it by"):
         Predictor.load("unet", bundle=bundle, engine="int8")
 

@@ -45,7 +45,7 @@ def test_a_folder_without_them_has_no_settings_and_the_plain_threshold(tmp_path:
 
 
 @pytest.mark.parametrize("text", ["no JSON", "[]", "{}", json.dumps({"architecture": "a", "settings": 3})])
-def test_a_damaged_file_is_told(tmp_path: Path, text: str) -> None:
+def test_a_damaged_file_is_reported(tmp_path: Path, text: str) -> None:
     (tmp_path / "network.json").write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError, match=r"expected a network and its settings in .*network\.json"):
         read_network(tmp_path, "resnet18")
@@ -302,7 +302,7 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"no weights at all"])
-def test_a_file_without_weights_is_told(content: bytes, tmp_path: Path) -> None:
+def test_a_file_without_weights_is_reported(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "w.pth"
     path.write_bytes(content)
     with pytest.raises(ConfigError, match="expected a file of ImageNet weights"):
@@ -367,6 +367,6 @@ def test_without_the_package_lite0_is_refused_and_stays_as_it_was(monkeypatch: p
     assert torch.equal(network.conv_stem.weight, before)
 
 
-def test_lite0_starts_from_imagenet_unless_told_otherwise() -> None:
+def test_lite0_starts_from_imagenet_unless_set_otherwise() -> None:
     assert load_config("efficientnet_lite0", ["train"]).get_parsed_content("pretrained") is True
     assert load_config("resnet18", ["train"]).get_parsed_content("pretrained") is False

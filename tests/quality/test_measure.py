@@ -20,7 +20,7 @@ from pipelines.quality.measure import (
     measure_images,
     read_measured,
 )
-from pipelines.quality.model import Judge, LinearModel, QualityModel, QualityModels, write_quality
+from pipelines.quality.model import LinearModel, QualityEstimator, QualityModel, QualityModels, write_quality
 
 SPACING = (1.5, 1.5, 10.0)
 
@@ -163,30 +163,30 @@ def volume() -> Volume:
 
 def test_the_quick_judge_takes_the_certainty_and_the_thorough_one_the_partner() -> None:
     prediction = BrightnessPredictor(certainty=0.5).predict(volume())
-    quick = Judge(models())
-    assert quick.judge(volume(), prediction)["mean"] == pytest.approx(0.5)
-    thorough = Judge(models(), BrightnessPredictor())
-    assert thorough.judge(volume(), prediction)["mean"] == pytest.approx(1.0)
+    quick = QualityEstimator(models())
+    assert quick.estimate(volume(), prediction)["mean"] == pytest.approx(0.5)
+    thorough = QualityEstimator(models(), BrightnessPredictor())
+    assert thorough.estimate(volume(), prediction)["mean"] == pytest.approx(1.0)
 
 
 def test_a_low_score_is_a_warning_that_says_what_to_do() -> None:
-    judge = Judge(models())
-    assert judge.warning({"mean": 0.85}) is None
-    warning = judge.warning({"mean": 0.604})
+    estimator = QualityEstimator(models())
+    assert estimator.warning({"mean": 0.85}) is None
+    warning = estimator.warning({"mean": 0.604})
     assert warning == "predicted Dice of 0.60 is low (below 0.85), look at the mask before using its figures"
 
 
 def test_a_second_network_without_a_model_for_it_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--partner"):
-        Judge(models(thorough=False), BrightnessPredictor())
+        QualityEstimator(models(thorough=False), BrightnessPredictor())
     write_quality(tmp_path / "quality.json", models(thorough=False))
     weights = tmp_path / "model.pt"
-    assert Judge.load("unet", weights=weights) is not None
+    assert QualityEstimator.load("unet", weights=weights) is not None
     with pytest.raises(ConfigError, match="fit it again with --partner"):
-        Judge.load("unet", weights=weights, thorough=True)
+        QualityEstimator.load("unet", weights=weights, thorough=True)
 
 
 def test_weights_without_a_score_have_no_judge_and_say_so_when_one_is_asked_for(tmp_path: Path) -> None:
-    assert Judge.load("unet", weights=tmp_path / "model.pt") is None
+    assert QualityEstimator.load("unet", weights=tmp_path / "model.pt") is None
     with pytest.raises(ConfigError, match="found none; make it with 'thorax quality fit'"):
-        Judge.load("unet", weights=tmp_path / "model.pt", thorough=True)
+        QualityEstimator.load("unet", weights=tmp_path / "model.pt", thorough=True)

@@ -4,7 +4,7 @@ import pytest
 
 from pipelines.reporting.document import Picture, Section, Table
 from pipelines.reporting.slides import (
-    MOST_SLIDES,
+    MAX_SLIDES,
     ROOM_Y,
     Bullets,
     TablePart,
@@ -39,7 +39,7 @@ def test_a_picture_follows_bullets_and_the_next_has_a_slide_of_its_own() -> None
 
 def test_a_long_table_says_how_many_rows_are_left_out() -> None:
     parts = table_parts(Table("c", ["a", "b"], [[f"row {index}", "text " * 12] for index in range(100)]))
-    assert len(parts) == MOST_SLIDES
+    assert len(parts) == MAX_SLIDES
     assert sum(len(part.rows) for part in parts) + parts[-1].left_out == 100
     assert parts[0].left_out == 0
     assert all(part.height <= ROOM_Y + 1e-9 for part in parts)

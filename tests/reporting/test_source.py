@@ -96,7 +96,7 @@ def test_a_run_on_all_patients_shows_no_validation(tmp_path: Path) -> None:
     assert any("trained on all patients" in limit for limit in document.limits)
 
 
-def test_models_that_do_not_differ_are_told_apart_by_speed(tmp_path: Path) -> None:
+def test_models_that_do_not_differ_are_distinguished_by_speed(tmp_path: Path) -> None:
     text = suggestions(write_comparison(tmp_path / "compare", p_holm=0.2), tmp_path)
     assert "not shown to differ: small, large. Of them small is the fastest" in text
 

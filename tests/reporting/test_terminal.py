@@ -28,7 +28,7 @@ def test_the_table_has_a_row_for_each_dataset() -> None:
         assert reader.licence in seen.get()
 
 
-def test_one_dataset_is_told_with_its_layout() -> None:
+def test_one_dataset_is_reported_with_its_layout() -> None:
     lines = reader_lines(find_reader("mnms"))
     assert lines[0].startswith("mnms: Multi-Centre")
     assert "  Training/Labeled/A0S9V9/A0S9V9_sa_gt.nii.gz" in lines

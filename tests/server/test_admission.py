@@ -17,7 +17,7 @@ from fastapi.testclient import TestClient
 
 from pipelines.core.errors import DataError
 from pipelines.core.volume import read_volume
-from pipelines.server.admission import MOST_VOXELS, check_dicom, check_picture, claimed_shape
+from pipelines.server.admission import MAX_VOXELS, check_dicom, check_picture, claimed_shape
 from pipelines.server.images import StudyImages
 from pipelines.server.nrrd import read_nrrd, write_nrrd
 
@@ -41,9 +41,9 @@ def test_the_shape_is_the_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "reason"),
     [
-        ("dim", [3, 30000, 30000, 30000, 1, 1, 1, 1], f"{MOST_VOXELS} voxels"),
-        ("dim", [3, -4, 5, 3, 1, 1, 1, 1], f"{MOST_VOXELS} voxels"),
-        ("dim", [0, 1, 1, 1, 1, 1, 1, 1], f"{MOST_VOXELS} voxels"),
+        ("dim", [3, 30000, 30000, 30000, 1, 1, 1, 1], f"{MAX_VOXELS} voxels"),
+        ("dim", [3, -4, 5, 3, 1, 1, 1, 1], f"{MAX_VOXELS} voxels"),
+        ("dim", [0, 1, 1, 1, 1, 1, 1, 1], f"{MAX_VOXELS} voxels"),
         ("vox_offset", 2e9, "expected a header of at most 1000000 bytes"),
         ("vox_offset", float("nan"), "expected a header of at most 1000000 bytes"),
     ],
@@ -64,7 +64,7 @@ def test_an_nrrd_that_claims_too_much_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.nrrd").write_text(
         "NRRD0004\ntype: uint8\ndimension: 3\nsizes: 30000 30000 30000\nencoding: raw\n\n", encoding="utf-8"
     )
-    with pytest.raises(DataError, match=f"{MOST_VOXELS} voxels"):
+    with pytest.raises(DataError, match=f"{MAX_VOXELS} voxels"):
         claimed_shape(tmp_path / "a.nrrd")
 
 
@@ -385,7 +385,7 @@ def test_a_label_that_is_a_link_out_of_the_folder_is_none(
     assert client.get("/datastore/label", params={"label": "lone", "tag": "final"}).status_code == 404
 
 
-def test_a_small_study_that_unpacks_to_gigabytes_is_put_aside_from_its_header(studies: Path) -> None:
+def test_a_small_study_that_unpacks_to_gigabytes_is_skipped_from_its_header(studies: Path) -> None:
     header = nib.Nifti1Image(np.zeros((1, 1, 1), np.float32), np.eye(4)).header
     header.set_data_shape((900, 900, 900))
     header["vox_offset"] = 352
@@ -394,4 +394,4 @@ def test_a_small_study_that_unpacks_to_gigabytes_is_put_aside_from_its_header(st
     images = StudyImages(studies, lambda cine: (0, 1))
     images.refresh()
     reasons = {problem.path.name: problem.reason for problem in images.problems}
-    assert f"expected an image of 1 to {MOST_VOXELS} voxels" in reasons["huge.nii.gz"]
+    assert f"expected an image of 1 to {MAX_VOXELS} voxels" in reasons["huge.nii.gz"]

@@ -115,7 +115,7 @@ def test_another_automatic_contour_forgets_clicks_and_an_accepted_one_does_not(t
 def test_the_draft_not_touched_for_longest_makes_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drafts_module, "MOST_DRAFTS", 2)
+    monkeypatch.setattr(drafts_module, "MAX_DRAFTS", 2)
     image = tmp_path / "image.nii.gz"
     image.write_bytes(b"one")
     drafts = Drafts()

@@ -73,7 +73,7 @@ def test_pages_of_other_sites_cannot_drive_the_server(origin: str, status: int) 
     assert CLIENT.post("/", headers=headers).status_code == status
 
 
-def test_no_other_site_is_told_that_it_may_read() -> None:
+def test_no_other_site_is_allowed_to_read() -> None:
     answer = CLIENT.options(
         "/",
         headers={
@@ -177,5 +177,5 @@ def test_sockets_are_closed() -> None:
 @pytest.mark.parametrize(
     ("host", "expected"), [("127.0.0.1", True), ("localhost", True), ("0.0.0.0", False), ("10.0.0.1", False)]
 )
-def test_loopback_is_told_from_the_rest(host: str, expected: bool) -> None:
+def test_loopback_is_distinguished_from_the_rest(host: str, expected: bool) -> None:
     assert is_loopback(host) is expected

@@ -106,7 +106,7 @@ def test_a_dicom_series_is_served_as_nifti(tmp_path: Path) -> None:
     assert read_volume(images.all()[0].path).array.shape == nib.load(cine).shape[:3]
 
 
-def test_what_the_reader_of_a_dicom_series_warns_of_is_told_with_its_measurements(tmp_path: Path) -> None:
+def test_what_the_reader_of_a_dicom_series_warns_of_is_reported_with_its_measurements(tmp_path: Path) -> None:
     write_phantom_cohort(tmp_path / "phantom", patients=1, frames=3)
     cine = tmp_path / "phantom" / "training" / "patient001" / "patient001_4d.nii.gz"
     (tmp_path / "studies").mkdir()
@@ -135,7 +135,7 @@ def test_an_id_stays_with_its_file_when_another_of_that_name_comes_before_it(tmp
         assert found.get("image").path == kept
 
 
-def test_a_file_that_is_no_volume_is_put_aside_with_the_reason(studies: Path) -> None:
+def test_a_file_that_is_no_volume_is_skipped_with_the_reason(studies: Path) -> None:
     (studies / "broken.nii.gz").write_bytes(b"no image")
     write_nifti(studies / "flat.nii.gz", heart()[:, :, 0])
     images = images_of(studies)
@@ -175,7 +175,7 @@ LONG_AXIS[:3, :3] = HEART_FRAME[:, [0, 2, 1]] * (2.0, 2.0, 16.0)
     ],
     ids=["long axis", "beyond the field", "wide voxels"],
 )
-def test_what_networks_do_not_know_is_told_with_the_measurements(
+def test_what_networks_do_not_know_is_reported_with_the_measurements(
     tmp_path: Path, shape: tuple[int, ...], affine: np.ndarray, warning: str
 ) -> None:
     write_nifti(tmp_path / "a.nii.gz", np.random.default_rng(0).random(shape).astype(np.float32), affine)

@@ -33,13 +33,13 @@ def test_a_studies_folder_must_be_there(tmp_path: Path) -> None:
         serve(tmp_path / "absent")
 
 
-def test_nothing_is_said_to_be_served_before_it_is(tmp_path: Path) -> None:
+def test_nothing_is_reported_as_served_before_it_is(tmp_path: Path) -> None:
     answer = CliRunner().invoke(app, ["serve", "--studies", str(tmp_path / "absent")])
     assert isinstance(answer.exception, DataError)
     assert "serving" not in answer.output
 
 
-def test_the_start_is_told_before_anything_heavy_and_the_page_once_it_is_there(
+def test_the_start_is_reported_before_anything_heavy_and_the_page_once_it_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     told = []

@@ -13,7 +13,7 @@ import torch
 from labelled_studies import write_labelled_studies
 
 from pipelines.core.errors import ConfigError, DataError
-from pipelines.core.files import only_one
+from pipelines.core.files import exclusive_lock
 from pipelines.core.volume import read_volume
 from pipelines.datasets.prepare import read_datalist, select
 from pipelines.server import learning
@@ -151,7 +151,7 @@ def test_one_labelled_patient_or_a_second_training_is_refused(tmp_path: Path) ->
     work = studies / ".thorax" / "training"
     work.mkdir(parents=True)
     with (
-        only_one(work / "running", "training of this folder"),
+        exclusive_lock(work / "running", "training of this folder"),
         pytest.raises(ConfigError, match="expected no other training of this folder"),
     ):
         fine_tune(studies, "unet")

@@ -113,7 +113,7 @@ def test_a_training_runs_alone_with_low_priority_until_it_is_stopped(
     assert client.get("/train/?check_if_running=true").status_code == 404
 
 
-def test_a_crash_is_told_with_the_last_line_of_its_log(
+def test_a_crash_is_reported_with_the_last_line_of_its_log(
     client: TestClient, labelled: list[str], stand_in: Callable[[str], None]
 ) -> None:
     stand_in("raise ValueError('no memory left')")

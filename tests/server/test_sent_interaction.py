@@ -6,7 +6,7 @@ import pytest
 
 from pipelines.core.errors import DataError
 from pipelines.core.labels import AcdcLabel
-from pipelines.server.sent_interaction import MOST_CLICKS, SentClick, sent_interaction
+from pipelines.server.sent_interaction import MAX_CLICKS, SentClick, sent_interaction
 
 
 def test_clicks_on_a_volume_come_by_the_names_of_labels_and_all_else_is_dropped() -> None:
@@ -81,7 +81,7 @@ def test_automatic_models_take_none_of_it() -> None:
         [[1, None, 3]],
         [[1, [2], 3]],
         [{}],
-        [[i, 0, 0] for i in range(MOST_CLICKS + 1)],
+        [[i, 0, 0] for i in range(MAX_CLICKS + 1)],
         [[0, 0, 0]] * 5000,
     ],
 )
@@ -93,7 +93,7 @@ def test_what_is_no_list_of_voxels_is_refused(points: Any) -> None:
 
 
 def test_too_many_clicks_in_all_are_refused() -> None:
-    half = [[i, 0, 0] for i in range(MOST_CLICKS // 2 + 1)]
+    half = [[i, 0, 0] for i in range(MAX_CLICKS // 2 + 1)]
     with pytest.raises(DataError, match="expected at most 200 clicks, found 202; save the label first"):
         sent_interaction("deepedit", {"lv": half, "rv": half})
 

@@ -37,7 +37,7 @@ def test_a_session_ends_after_its_time(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_the_session_unused_for_longest_makes_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sessions_module, "MOST_SESSIONS", 2)
+    monkeypatch.setattr(sessions_module, "MAX_SESSIONS", 2)
     sessions = Sessions(tmp_path / "sessions")
     first, second = send(sessions, tmp_path), send(sessions, tmp_path)
     sessions.get(first.id, "anna")

@@ -100,7 +100,7 @@ def test_an_accepted_label_of_the_other_phase_counts_before_the_automatic_one(
     assert told["indices"]["lv_edv_ml"] == pytest.approx((twice == 3).sum() * 0.032)
 
 
-def test_an_implausible_mask_is_told(task: AutomaticSegmentation, tmp_path: Path) -> None:
+def test_an_implausible_mask_is_reported(task: AutomaticSegmentation, tmp_path: Path) -> None:
     split = heart()
     split[2:4, 2:4] = 30.0
     _, told = run(task, write_nifti(tmp_path / "split.nii.gz", split))

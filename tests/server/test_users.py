@@ -71,7 +71,7 @@ def test_deeds_are_recorded_with_who_and_outcome(login: TestClient, studies: Pat
 def test_names_are_written_if_asked_for_and_the_log_is_rotated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audit_module, "MOST_BYTES", 300)
+    monkeypatch.setattr(audit_module, "MAX_BYTES", 300)
     monkeypatch.setattr(audit_module, "KEPT_FILES", 2)
     log = AuditLog(tmp_path / "log" / "audit.log", names=True)
     for number in range(9):
@@ -100,7 +100,7 @@ def test_a_token_ends_with_its_user_who_may_come_back(login: TestClient, users_p
     assert login.get("/info/").status_code == 401
 
 
-def test_a_full_disk_is_told(client: TestClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_full_disk_is_reported(client: TestClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     content = write_nifti(tmp_path / "a.nii.gz", heart()).read_bytes()
 
     def full(*_: Any) -> None:
@@ -125,7 +125,7 @@ def test_a_large_upload_of_one_user_leaves_room_for_others(
 ) -> None:
     from pipelines.server import access
 
-    monkeypatch.setattr(access, "MOST_UPLOADS", 0)
+    monkeypatch.setattr(access, "MAX_UPLOADS", 0)
     answer = client.put("/session/", files={"files": ("a.nii.gz", bytes(2_000_000))})
     assert (answer.status_code, answer.headers["retry-after"]) == (429, "5")
     assert client.put("/session/", files={"files": ("a.nii.gz", bytes(2_000))}).status_code == 400

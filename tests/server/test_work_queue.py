@@ -29,7 +29,7 @@ def test_one_runs_at_a_time_in_order_and_the_loop_stays_free() -> None:
     assert results == order == [0, 1, 2]
 
 
-def test_more_than_may_wait_are_told_when_to_come_back() -> None:
+def test_more_than_may_wait_learn_when_to_come_back() -> None:
     async def main() -> None:
         queue = WorkQueue(most_waiting=1)
         go = threading.Event()

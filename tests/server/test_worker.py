@@ -63,7 +63,7 @@ def test_a_process_that_dies_is_replaced(worker: Worker) -> None:
     assert worker.call(sum, [1, 2]) == 3
 
 
-def test_a_client_is_told_when_its_file_takes_too_long_and_others_are_served(
+def test_a_client_learns_when_its_file_takes_too_long_and_others_are_served(
     client: TestClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     content = write_nifti(tmp_path / "a.nii.gz", heart() * 0).read_bytes()

@@ -48,7 +48,7 @@ def test_data_are_a_dataset_there_and_no_model(hub: Hub, tmp_path: Path) -> None
     assert (tmp_path / "out" / "hearts" / "a.csv").read_text(encoding="utf-8") == "1\n"
 
 
-def test_a_repository_that_is_not_there_is_told(hub: Hub, tmp_path: Path) -> None:
+def test_a_repository_that_is_not_there_is_reported(hub: Hub, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="found no checksums"):
         pull_bundle("hf://clinic", "nothing", tmp_path / "out")
 

@@ -1,4 +1,4 @@
-"""Every patient outside the hold-out is measured once, by a network that has not learned from it."""
+"""Every patient outside the test set is measured once, by a network that has not learned from it."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ import torch
 from report_folders import page_of
 
 from pipelines.core.errors import ConfigError, DataError
-from pipelines.core.files import only_one
+from pipelines.core.files import exclusive_lock
 from pipelines.datasets.prepare import prepare_acdc, read_datalist, select
 from pipelines.evaluation.segmentation import read_cases
 from pipelines.training.cross_validation import cross_validate, folds_of, parse_folds
@@ -32,7 +32,7 @@ SETTINGS: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def prepared(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One patient in the hold-out, three in three folds."""
+    """One patient in the test set, three in three folds."""
     folder = tmp_path_factory.mktemp("prepared")
     prepare_acdc(cohort, folder)
     return folder
@@ -60,7 +60,7 @@ def content_of(whole: Path) -> dict[str, Any]:
     return content
 
 
-def test_all_patients_but_the_hold_out_are_measured_once(whole: Path, prepared: Path) -> None:
+def test_all_patients_but_the_test_set_are_measured_once(whole: Path, prepared: Path) -> None:
     content, datalist = content_of(whole), read_datalist(prepared)
     outside = {item["patient"] for item in datalist["volumes"] if item["part"] != "test"}
     assert sorted(patient["patient"] for patient in content["patients"]) == sorted(outside)
@@ -145,7 +145,7 @@ def test_folds_that_are_trained_otherwise_are_refused(
 
 def test_a_fold_that_another_process_is_at_is_refused(whole: Path, prepared: Path) -> None:
     with (
-        only_one(whole / "fold0" / "running", "training"),
+        exclusive_lock(whole / "fold0" / "running", "training"),
         pytest.raises(ConfigError, match="expected no other training of fold 0"),
     ):
         cross_validate("unet", prepared, whole, folds=[0], resume=True, **SETTINGS)

@@ -138,7 +138,7 @@ def test_the_rarer_class_weighs_more() -> None:
         class_weights([{"label": 0}] * 2)
 
 
-def test_an_empty_section_is_told() -> None:
+def test_an_empty_section_is_reported() -> None:
     with pytest.raises(DataError, match="expected images in the test section"):
         select({"images": [{"part": "training"}]}, "test")
 

@@ -50,18 +50,18 @@ def test_ranges_and_choices_are_read(tmp_path: Path) -> None:
         "{choice: [1], low: 0}",
     ],
 )
-def test_an_entry_that_is_no_range_is_told_with_its_name(tmp_path: Path, entry: str) -> None:
+def test_an_entry_that_is_no_range_is_reported_with_its_name(tmp_path: Path, entry: str) -> None:
     with pytest.raises(ConfigError, match=r"expected dropout to be .*found .*space\.yaml"):
         read_space(write(tmp_path, f"dropout: {entry}"))
 
 
 @pytest.mark.parametrize("text", ["", "just text", "- a\n- b", "a: [1", "{}"])
-def test_a_file_without_settings_is_told(tmp_path: Path, text: str) -> None:
+def test_a_file_without_settings_is_reported(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError, match=r"expected .*space\.yaml"):
         read_space(write(tmp_path, text))
 
 
-def test_a_missing_file_is_told(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"expected settings in .*none\.yaml"):
         read_space(tmp_path / "none.yaml")
 

@@ -53,7 +53,7 @@ def nothing_went_wrong() -> None:
 
 
 @pytest.mark.parametrize("kind", SEEN)
-def test_the_colours_of_the_structures_are_told_apart(kind: str) -> None:
+def test_the_colours_of_the_structures_are_distinguished(kind: str) -> None:
     text = STYLE.read_text(encoding="utf-8")
     colours = [re.search(rf"--{name}: (#[0-9a-f]{{6}});", text) for name in ("rv", "myo", "lv")]
     for one, other in itertools.combinations(colours, 2):

@@ -104,7 +104,7 @@ def test_kills_at_random_over_a_hundred_files_lose_and_double_nothing(
     check_exactly_once(watched, contents, id_of)
 
 
-def test_a_file_that_the_watcher_dies_on_again_and_again_is_put_aside(watched: Watched) -> None:
+def test_a_file_that_the_watcher_dies_on_again_and_again_is_skipped(watched: Watched) -> None:
     watched.put("x.nii", "one")
     work = watched.output / ".watch" / "work"
     for _ in range(3):

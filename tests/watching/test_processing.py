@@ -18,7 +18,7 @@ from pipelines.core.errors import DataError
 from pipelines.datasets.phantom.xray import write_phantom_xrays
 from pipelines.inference.segment import Tools
 from pipelines.models.heart import Predictor
-from pipelines.quality.model import Judge
+from pipelines.quality.model import QualityEstimator
 from pipelines.watching.processing import ProcessorSettings, StudyProcessor
 from pipelines.watching.units import Kind
 from pipelines.watching.worker import Job
@@ -135,7 +135,7 @@ def test_hearts_are_segmented_by_the_engine_that_was_asked_for(
         return IntensityPredictor()
 
     monkeypatch.setattr(Predictor, "load", load)
-    monkeypatch.setattr(Judge, "load", lambda network, **settings: None)
+    monkeypatch.setattr(QualityEstimator, "load", lambda network, **settings: None)
     image = save(tmp_path / "a.nii", heart(8))
     found = StudyProcessor(ProcessorSettings(engine="openvino"))(Job(Kind.HEART, (image,), work))
     assert (asked["network"], asked["engine"]) == ("unet", "openvino")

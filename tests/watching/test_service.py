@@ -13,7 +13,7 @@ from watched_stand_ins import FAST, copier, leaky, moody
 
 from pipelines.cli.main import app
 from pipelines.core.errors import ConfigError, DataError, OutputError
-from pipelines.core.files import is_locked, only_one
+from pipelines.core.files import exclusive_lock, is_locked
 from pipelines.watching.ledger import Ledger, State, file_sha256
 from pipelines.watching.service import check_alive, read_status
 from pipelines.watching.studies import Heartbeat
@@ -33,7 +33,7 @@ def test_every_file_is_done_once_and_copies_not_again(watched: Watched, id_of: C
     assert [line.split(":")[0] for line in watched.run(copier)] == ["late"]
 
 
-def test_a_failing_study_is_put_aside_with_its_reason_and_the_others_go_on(watched: Watched) -> None:
+def test_a_failing_study_is_skipped_with_its_reason_and_the_others_go_on(watched: Watched) -> None:
     bad, _ = watched.put("bad.nii", "bad"), watched.put("good.nii", "good")
     watched.run(moody)
     (folder,) = watched.quarantined
@@ -55,7 +55,7 @@ def test_a_failing_study_is_put_aside_with_its_reason_and_the_others_go_on(watch
         ("swell", "expected at most 300 MB of memory, found"),
     ],
 )
-def test_crashes_and_limits_are_tried_again_and_then_put_aside(
+def test_crashes_and_limits_are_tried_again_and_then_skipped(
     watched: Watched, content: str, reason: str
 ) -> None:
     watched.put("x.nii", content)
@@ -152,7 +152,7 @@ def test_an_output_that_is_a_file_is_refused(watched: Watched) -> None:
 def test_only_one_watcher_works_on_an_output(watched: Watched) -> None:
     watched.run(copier)
     lock = watched.output / ".watch" / "lock"
-    with only_one(lock, "test"), pytest.raises(ConfigError, match="expected no other 'thorax watch'"):
+    with exclusive_lock(lock, "test"), pytest.raises(ConfigError, match="expected no other 'thorax watch'"):
         watched.run(copier)
 
 
@@ -260,7 +260,7 @@ def test_status_counts_and_lists(finished: Watched) -> None:
 
 def test_a_watcher_that_holds_the_lock_is_running(finished: Watched) -> None:
     lock = finished.output / ".watch" / "lock"
-    with only_one(lock, "test"):
+    with exclusive_lock(lock, "test"):
         assert read_status(finished.output).is_running
     assert not is_locked(lock)
 

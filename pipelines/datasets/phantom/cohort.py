@@ -20,7 +20,7 @@ from pipelines.datasets.phantom.image import CINE, Contrast, draw_scan, find_con
 MIN_FRAMES: Final = 3
 """Fewest frames of a cine: ED, ES and one in which the heart fills again."""
 
-MOST_TURN_DEG: Final = 15.0
+MAX_TURN_DEG: Final = 15.0
 """Largest angle about each of two axes by which an oblique stack differs from the mean heart, degrees."""
 
 _GZIP: Final = 16 + zlib.MAX_WBITS  # zlib's code for a gzip header
@@ -177,7 +177,7 @@ def _base_affine(spacing_mm: tuple[float, float, float], rng: np.random.Generato
     affine = np.eye(4)
     affine[:3, :3] = BODY_FRAME * spacing_mm
     if rng.random() < 0.3:
-        tilt, turn = np.deg2rad(rng.uniform(-MOST_TURN_DEG, MOST_TURN_DEG, 2))
+        tilt, turn = np.deg2rad(rng.uniform(-MAX_TURN_DEG, MAX_TURN_DEG, 2))
         about_x = [[1.0, 0.0, 0.0], [0.0, np.cos(tilt), -np.sin(tilt)], [0.0, np.sin(tilt), np.cos(tilt)]]
         about_y = [[np.cos(turn), 0.0, np.sin(turn)], [0.0, 1.0, 0.0], [-np.sin(turn), 0.0, np.cos(turn)]]
         affine[:3, :3] = np.array(about_x) @ np.array(about_y) @ HEART_FRAME * spacing_mm

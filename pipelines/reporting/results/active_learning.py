@@ -69,7 +69,7 @@ def curve_area(curve: Curve) -> float:
 
 
 def compare(content: dict[str, Any]) -> dict[str, Paired]:
-    """Uncertainty less random: area under the curve, last round, and hold-out.
+    """Uncertainty less random: area under the curve, last round, and test set.
 
     Args:
         content: Content of `active_learning.json`.
@@ -78,7 +78,7 @@ def compare(content: dict[str, Any]) -> dict[str, Paired]:
     measures = {
         "area under the curve": curve_area,
         "last round": lambda curve: float(curve["rounds"][-1]["dice"][MEAN]),
-        "last round, hold-out": lambda curve: float(curve["hold_out"][MEAN]),
+        "last round, test set": lambda curve: float(curve["hold_out"][MEAN]),
     }
     return {
         words: Paired.of(*([measure(curve) for curve in curves] for curves in by_strategy.values()))

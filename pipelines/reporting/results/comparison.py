@@ -52,7 +52,7 @@ TITLES: Final = {
 MAIN: Final = (("dice", "mean"), ("hd95_mm", "mean"), ("ef_lv", ""))
 """Values whose pairs and ranks are shown; the JSON file has all."""
 
-MOST_UPRIGHT: Final = 3
+MAX_UPRIGHT: Final = 3
 """Series of bars whose numbers stand upright side by side."""
 
 
@@ -182,7 +182,7 @@ def bar_chart(
     """
     figure, (axes,) = panels(width=6.4, height=2.6)
     width = 0.8 / len(series)
-    is_crowded = len(series) > MOST_UPRIGHT
+    is_crowded = len(series) > MAX_UPRIGHT
     for index, (name, values) in enumerate(series):
         positions = np.arange(len(categories)) + (index - (len(series) - 1) / 2) * width
         bars = axes.bar(positions, [value or 0.0 for value in values], width * 0.9, label=name)

@@ -25,7 +25,7 @@ from pipelines.reporting.source import Context, Kind, Source
 
 Content = Mapping[str, Any]
 
-MOST_FEATURES: Final = 12
+MAX_FEATURES: Final = 12
 SEVERAL: Final = 2
 """Patients from which a confusion of two groups is named."""
 
@@ -120,7 +120,7 @@ def _sections(source: Source, context: Context, index: int) -> Iterator[Section]
     )
     rows: list[list[Cell]] = [
         [f"`{row['feature']}`", f"{row['mean']:.3f}", f"{row['std']:.3f}"]
-        for row in inner["importance"][:MOST_FEATURES]
+        for row in inner["importance"][:MAX_FEATURES]
     ]
     table = Table(words("disease.features"), [words("data.feature"), words("disease.loss"), "SD"], rows)
     plot = _importance_plot(content, context.pictures / f"importance{index or ''}.png")
@@ -162,7 +162,7 @@ def _confusion_plot(content: Content, path: Path) -> Path:
 
 
 def _importance_plot(content: Content, path: Path) -> Path:
-    rows = content["cross_validation"]["importance"][:MOST_FEATURES][::-1]
+    rows = content["cross_validation"]["importance"][:MAX_FEATURES][::-1]
     figure, (axes,) = panels(width=6.4, height=0.32 * len(rows) + 1)
     names, means, spreads = ([row[key] for row in rows] for key in ("feature", "mean", "std"))
     axes.barh(names, means, xerr=spreads, color="tab:blue", ecolor="0.6")

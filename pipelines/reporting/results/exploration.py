@@ -17,13 +17,13 @@ from pipelines.reporting.source import Context, Kind, Source
 
 Content = Mapping[str, Any]
 
-MOST_LINES: Final = 40
+MAX_LINES: Final = 40
 """Rows of the long tables; the rest is in `survey.csv` and `eda.json`."""
 
-MOST_SETTINGS: Final = 12
+MAX_SETTINGS: Final = 12
 """Acquisition settings that are listed."""
 
-MOST_PAIRS: Final = 20
+MAX_PAIRS: Final = 20
 """Pairs of equal radiographs that are listed."""
 
 LISTED: Final = (
@@ -255,7 +255,7 @@ def _settings(frame: pd.DataFrame) -> Table:
         members = patients[patients.setting == setting]
         rows.append([str(setting), int(count), *(int((members.group == group).sum()) for group in groups)])
     caption = "Patients with the same matrix, pixel spacing and slice distance"
-    return _capped(caption, ["", "patients", *groups], rows, MOST_SETTINGS)
+    return _capped(caption, ["", "patients", *groups], rows, MAX_SETTINGS)
 
 
 def _orientation(frame: pd.DataFrame) -> Table:
@@ -404,7 +404,7 @@ def _listing(frame: pd.DataFrame) -> str:
 
 
 def _capped(
-    caption: str, header: Sequence[str], rows: Sequence[Sequence[Cell]], most: int = MOST_LINES
+    caption: str, header: Sequence[str], rows: Sequence[Sequence[Cell]], most: int = MAX_LINES
 ) -> Table:
     more = f", the first {most} of {len(rows)}" if len(rows) > most else ""
     return Table(caption + more, header, rows[:most])
@@ -465,4 +465,4 @@ def _xray_pairs(copies: Iterable[Content], near: Iterable[Content]) -> Iterator[
         for kind, pair in pairs
     ]
     if rows:
-        yield _capped("Pairs of the same image", ["", "first", "second", ""], rows, MOST_PAIRS)
+        yield _capped("Pairs of the same image", ["", "first", "second", ""], rows, MAX_PAIRS)

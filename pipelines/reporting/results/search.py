@@ -9,7 +9,7 @@ from pipelines.reporting.document import Document, Section, Table
 from pipelines.reporting.source import Context, Kind, Source
 from pipelines.training.search import TABLE_NAME
 
-MOST_TRIALS: Final = 10
+MAX_TRIALS: Final = 10
 
 
 def document(sources: Sequence[Source], context: Context) -> Document:
@@ -40,7 +40,7 @@ def _section(source: Source) -> Section:
         raise DataError(
             f"expected a search of 'thorax tune' in {source.folder}, found {cause(error)}"
         ) from error
-    cells = [[_short(row[name]) for name in header] for row in rows[:MOST_TRIALS]]
+    cells = [[_short(row[name]) for name in header] for row in rows[:MAX_TRIALS]]
     caption = f"The {len(cells)} best of {len(rows)} trials, by AUROC on validation"
     table = Table(caption, [name.replace("_", " ") for name in header], cells)
     return Section(f"Search {source.name}", tables=[table], block="search")

@@ -114,7 +114,7 @@ EPOCHS: Final = 6
 STALLED: Final = 0.02
 """A loss that falls by less than this from the middle third of a round to its last has stopped falling."""
 
-LEAST_GAIN: Final = 0.002
+MIN_GAIN: Final = 0.002
 """Gain in Dice over the best of the rounds before, below which no further round is begun."""
 
 
@@ -142,8 +142,8 @@ def run_long(
         if entry["dice"] > best:
             weights = found
         gain, best = entry["dice"] - best, max(best, entry["dice"])
-        if number > 1 and gain < LEAST_GAIN:
-            reason = f"stopped early: round {number} gained {gain:+.4f} Dice, less than {LEAST_GAIN}"
+        if number > 1 and gain < MIN_GAIN:
+            reason = f"stopped early: round {number} gained {gain:+.4f} Dice, less than {MIN_GAIN}"
             break
         if entry["stalled"] and number < sizes.rounds:
             again = sweep(

@@ -16,7 +16,7 @@ RATES: Final = (0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001)
 OPTIMIZERS: Final = ("sgd", "adamw")
 """SGD with Nesterov momentum 0.9, and AdamW."""
 
-LEAST_FALL: Final = 0.1
+MIN_FALL: Final = 0.1
 """Share of the loss at the start that the best rate must take off in a sweep from random weights."""
 
 
@@ -28,7 +28,7 @@ def sweep(
     *,
     optimizers: Sequence[str] = OPTIMIZERS,
     initial_weights: str | None = None,
-    least_fall: float = LEAST_FALL,
+    least_fall: float = MIN_FALL,
 ) -> Verdict:
     """Train a few steps with each rate and optimiser from the same weights, on the same slices.
 

@@ -16,10 +16,10 @@ from pipelines.training.checks.case import (
     train_steps,
 )
 
-LEAST_RANK: Final = 0.75
+MIN_RANK: Final = 0.75
 """Halfway between labels that fit no better than those of others (0.5) and ones that always fit best."""
 
-MOST_CONSTANT: Final = 0.05
+MAX_CONSTANT: Final = 0.05
 """Share of slices without any contrast that is put up with."""
 
 STRUCTURES: Final = 3
@@ -109,10 +109,10 @@ def explained_variance(image: npt.NDArray[np.float32], label: npt.NDArray[np.int
 def _verdict(constant: float, rank: float | None, slices: int) -> Verdict:
     details = {"constant_share": constant, "own_label_rank": rank, "slices_with_all_structures": slices}
     expectation = (
-        f"at least {LEAST_RANK}: halfway between shuffled labels (0.5) and labels that always fit their own "
-        f"image best (1); and at most {MOST_CONSTANT:.0%} of slices without contrast"
+        f"at least {MIN_RANK}: halfway between shuffled labels (0.5) and labels that always fit their own "
+        f"image best (1); and at most {MAX_CONSTANT:.0%} of slices without contrast"
     )
-    if constant > MOST_CONSTANT:
+    if constant > MAX_CONSTANT:
         finding = (
             f"images are constant: {constant:.0%} of the slices have one intensity throughout, so that "
             "there is nothing to learn from; look at how they were written and at clip_percentiles"
@@ -121,7 +121,7 @@ def _verdict(constant: float, rank: float | None, slices: int) -> Verdict:
         finding = (
             "too few slices with all structures to tell whether labels belong to their images; look at them"
         )
-    elif rank < LEAST_RANK:
+    elif rank < MIN_RANK:
         finding = (
             "labels seem shuffled: they fit their own images hardly better than those of other patients "
             f"({rank:.2f}, chance is 0.5); check that each label file belongs to its image and has its "
@@ -129,7 +129,7 @@ def _verdict(constant: float, rank: float | None, slices: int) -> Verdict:
         )
     else:
         finding = "images have contrast, and labels belong to their images"
-    passed = constant <= MOST_CONSTANT and rank is not None and rank >= LEAST_RANK
+    passed = constant <= MAX_CONSTANT and rank is not None and rank >= MIN_RANK
     return Verdict(
         passed,
         rank,

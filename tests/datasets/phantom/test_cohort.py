@@ -280,7 +280,7 @@ def test_the_heart_lies_off_centre_but_whole_in_the_image():
     assert 8.0 < np.abs(offsets).max() < 35.0
 
 
-def test_progress_is_told_after_each_patient(tmp_path):
+def test_progress_is_reported_after_each_patient(tmp_path):
     seen = []
     write_phantom_cohort(tmp_path, patients=2, frames=3, cine=False, progress=lambda *told: seen.append(told))
     assert seen == [(1, 2, "patient001"), (2, 2, "patient002")]

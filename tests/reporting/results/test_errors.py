@@ -148,7 +148,7 @@ def test_the_markdown_page_has_tables_and_plots_but_no_patient_picture(
     assert "| RV, base | 12 | 6 | 0 |" in text
 
 
-def test_a_bad_label_is_put_aside_and_nothing_left_is_an_error(tmp_path: Path, explored: Explored) -> None:
+def test_a_bad_label_is_skipped_and_nothing_left_is_an_error(tmp_path: Path, explored: Explored) -> None:
     source = explored.root / "training" / "patient001"
     folder = tmp_path / "training" / "patient001"
     folder.mkdir(parents=True)
@@ -212,12 +212,12 @@ def test_page_table_and_tensorboard_show_all_wrong_images(tmp_path: Path) -> Non
     assert events.Tags()["images"] == ["misclassified"]
 
 
-def test_no_errors_are_said(tmp_path: Path) -> None:
+def test_no_errors_are_reported(tmp_path: Path) -> None:
     explore_xray_errors(evaluation(tmp_path, wrong=0), tmp_path / "out")
     assert "No image is misclassified." in page_of(tmp_path / "docs", tmp_path / "out")
 
 
-def test_a_folder_without_an_evaluation_is_told(tmp_path: Path) -> None:
+def test_a_folder_without_an_evaluation_is_reported(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="expected an evaluation"):
         explore_xray_errors(tmp_path, tmp_path / "out")
 

@@ -31,7 +31,7 @@ def test_a_loss_that_hardly_falls_fails() -> None:
     assert "no rate lowers it much" in verdict.finding
 
 
-def test_the_edge_of_the_range_is_told() -> None:
+def test_the_edge_of_the_range_is_reported() -> None:
     assert "edge of the range" in judge([point(0.0001, 1.0)], 4.0, 8, 0.1).finding
 
 

@@ -57,7 +57,7 @@ def test_all_steps_are_done_in_order(steps: dict[str, Any], prepared: Path, tmp_
     assert "All steps were done; none failed" in page_of(tmp_path / "docs", tmp_path)
 
 
-def test_a_failed_step_ends_it_unless_told_to_go_on(
+def test_a_failed_step_ends_it_unless_asked_to_go_on(
     steps: dict[str, Any], prepared: Path, tmp_path: Path
 ) -> None:
     steps["fail"] = {"check_overfit"}
