@@ -36,7 +36,7 @@ def read_acdc(root: Path) -> Dataset:
         "acdc",
         root,
         {folder.name: folder for folder in patient_folders(root)},
-        lambda _, folder: _read_patient(folder),
+        lambda _, folder: _read_acdc_patient(folder),
         expected="patient folders with Info.cfg and frames",
     )
 
@@ -79,15 +79,15 @@ def info_facts(folder: Path) -> PatientFacts:
         DataError: If it cannot be read, or one of them is no number.
     """
     info = read_info(folder / "Info.cfg")
-    height, weight = (_number(info, key, folder) if key in info else None for key in ("Height", "Weight"))
+    height, weight = (_info_number(info, key, folder) if key in info else None for key in ("Height", "Weight"))
     return PatientFacts(height_cm=height, weight_kg=weight)
 
 
-def _read_patient(folder: Path) -> tuple[PatientRecord, list[Problem]]:
+def _read_acdc_patient(folder: Path) -> tuple[PatientRecord, list[Problem]]:
     name = folder.name
     info = read_info(folder / "Info.cfg")
     group = info.get("Group", "unknown")
-    frames = int(_number(info, "NbFrame", folder)) if "NbFrame" in info else None
+    frames = int(_info_number(info, "NbFrame", folder)) if "NbFrame" in info else None
     volumes: list[VolumeRecord] = []
     problems: list[Problem] = []
     for phase in Phase:
@@ -114,7 +114,7 @@ def _read_phase(
 ) -> VolumeRecord:
     if phase not in info:
         raise DataError(f"expected the frame number of {phase} in Info.cfg, found {sorted(info)}")
-    frame = int(_number(info, phase, folder))
+    frame = int(_info_number(info, phase, folder))
     if frame < 1 or (frames is not None and frame > frames):
         raise DataError(
             f"expected {phase} between frame 1 and {frames or 'the last'}, found {frame} in Info.cfg"
@@ -139,7 +139,7 @@ def _first(folder: Path, stem: str) -> Path | None:
     return next((path for path in paths if path.is_file()), None)
 
 
-def _number(info: dict[str, str], key: str, folder: Path) -> float:
+def _info_number(info: dict[str, str], key: str, folder: Path) -> float:
     try:
         value = float(info[key])
     except ValueError:

@@ -23,7 +23,7 @@ WINDOW_PERCENTILES = (1.0, 99.0)
 """Intensities shown as black and white."""
 
 MAX_COLUMNS = 8
-PANEL_INCHES = 2.0
+SLICE_INCHES = 2.0
 HEADER_INCHES = 0.75
 
 FloatArray = npt.NDArray[np.floating[Any]]
@@ -142,8 +142,8 @@ def _montage(shape: tuple[int, ...], spacing_mm: Spacing) -> tuple[Figure, list[
     slices = shape[2]
     columns = min(slices, MAX_COLUMNS, math.ceil(math.sqrt(2 * slices)))
     rows = math.ceil(slices / columns)
-    panel_height = PANEL_INCHES * (shape[1] * spacing_mm[1]) / (shape[0] * spacing_mm[0])
-    width = max(columns * PANEL_INCHES, 4.0)
+    panel_height = SLICE_INCHES * (shape[1] * spacing_mm[1]) / (shape[0] * spacing_mm[0])
+    width = max(columns * SLICE_INCHES, 4.0)
     height = rows * panel_height + HEADER_INCHES
     figure = Figure(figsize=(width, height), dpi=DPI)
     grid = figure.add_gridspec(
