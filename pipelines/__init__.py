@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from pipelines.datasets.readers import read_dataset
-    from pipelines.evaluation.by_network import evaluate
+    from pipelines.evaluation.comparison import evaluate
     from pipelines.inference.classify import classify
     from pipelines.inference.segment import segment
     from pipelines.models.heart import Predictor
@@ -24,7 +24,7 @@ _PLACES: Final = {
     "Classifier": "pipelines.models.xray:Classifier",
     "Predictor": "pipelines.models.heart:Predictor",
     "classify": "pipelines.inference.classify:classify",
-    "evaluate": "pipelines.evaluation.by_network:evaluate",
+    "evaluate": "pipelines.evaluation.comparison:evaluate",
     "read_dataset": "pipelines.datasets.readers:read_dataset",
     "segment": "pipelines.inference.segment:segment",
     "train": "pipelines.training.launch:train_network",

@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from pipelines.core.labels import AcdcLabel
+from pipelines.core.records import AcdcLabel
 
 AFFINE = np.diag([-1.5, -1.5, 8.0, 1.0])
 

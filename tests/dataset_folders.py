@@ -5,8 +5,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from pipelines.core.labels import AcdcLabel
-from pipelines.datasets.acdc import read_acdc
+from pipelines.core.records import AcdcLabel
+from pipelines.datasets.nifti_releases import read_acdc
 
 MNMS_VALUES = {AcdcLabel.LV: 1, AcdcLabel.MYO: 2, AcdcLabel.RV: 3}
 

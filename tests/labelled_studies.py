@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pipelines.core.volume import read_label, read_volume
-from pipelines.datasets.acdc import read_acdc
+from pipelines.datasets.nifti_releases import read_acdc
 from pipelines.datasets.phantom.cohort import write_phantom_cohort
 from pipelines.server.history import LabelStore
 from pipelines.server.images import StudyImages

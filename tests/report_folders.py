@@ -8,8 +8,7 @@ from typing import Any
 import pandas as pd
 
 from pipelines.core.files import output_folder, write_json
-from pipelines.core.labels import FOREGROUND, LABEL_NAMES, AcdcLabel
-from pipelines.core.records import Phase
+from pipelines.core.records import FOREGROUND, LABEL_NAMES, AcdcLabel, Phase
 from pipelines.evaluation.comparison import compare_models
 from pipelines.evaluation.segmentation import INDEX_FIELDS, Case, StructureMetrics, summarise
 from pipelines.exploration.heart import FEATURES

@@ -5,7 +5,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from pipelines.core.labels import AcdcLabel
+from pipelines.core.records import AcdcLabel
 
 AFFINE = np.diag([-2.0, -2.0, 10.0, 1.0])
 AFFINE[:3, 3] = 5.0

@@ -86,7 +86,7 @@ def segmenter() -> Callable[[Job], dict[str, Any]]:
     import numpy as np
 
     from pipelines.datasets.dicom import order_series, read_series
-    from pipelines.inference.dicom_seg import write_dicom_seg
+    from pipelines.inference.dicom_objects import write_dicom_seg
 
     def process(job: Job) -> dict[str, Any]:
         volume, _ = read_series(job.files)

@@ -7,7 +7,7 @@ from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.tasks.infer_v2 import InferTask
 
 import pipelines
-from pipelines.core.labels import LABEL_NAMES, AcdcLabel
+from pipelines.core.records import LABEL_NAMES, AcdcLabel
 from pipelines.models.bundle import ACDC_BUNDLE, NETWORKS
 from pipelines.server.datastore import StudiesDatastore
 from pipelines.server.learning import FineTuning, Trainings

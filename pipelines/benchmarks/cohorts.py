@@ -15,15 +15,21 @@ import nibabel as nib
 import torch
 from rich.console import Console
 
-from pipelines.cohort.listing import CohortStudy, list_studies
-from pipelines.cohort.results import PARTS_NAME, read_results
 from pipelines.cohort.run import TASKS_A_WORKER, CohortOptions, run_cohort
 from pipelines.cohort.scale import StudyCost
-from pipelines.cohort.worker import BundleModel, CohortWorker, ModelSource, Task
+from pipelines.cohort.worker import (
+    PARTS_NAME,
+    BundleModel,
+    CohortStudy,
+    CohortWorker,
+    ModelSource,
+    Task,
+    list_studies,
+    read_results,
+)
 from pipelines.core.errors import ConfigError
-from pipelines.core.files import output_folder, write_csv, write_json
+from pipelines.core.files import output_folder, write_csv, write_json, write_manifest
 from pipelines.core.install import OBJECT_STORE_BYTES, missing_extra, set_environment
-from pipelines.core.manifest import write_manifest
 from pipelines.core.progress import StepLog
 from pipelines.datasets.phantom.cohort import write_phantom_cohort
 

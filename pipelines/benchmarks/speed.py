@@ -1,13 +1,24 @@
-"""Speed and memory as ratios and peaks of one run, with the values that are good."""
+"""Speed of prediction, training steps and the server, as ratios within one run."""
 
+import copy
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
+from urllib.error import URLError
+from urllib.request import Request, urlopen
 
 import torch
 from rich.console import Console
+from torch import Tensor, nn
 
 from pipelines.benchmarks.engines import (
     engines_of,
@@ -16,10 +27,8 @@ from pipelines.benchmarks.engines import (
     time_segmentation,
     usable_weights,
 )
-from pipelines.benchmarks.serving import time_serving
-from pipelines.benchmarks.steps import StepTimes, time_training_steps
-from pipelines.core.files import output_folder, write_json
-from pipelines.core.manifest import write_manifest
+from pipelines.core.errors import ConfigError
+from pipelines.core.files import output_folder, write_json, write_manifest
 from pipelines.core.progress import Step, StepLog
 from pipelines.core.volume import read_volume
 from pipelines.datasets.phantom.cohort import write_phantom_cohort
@@ -28,6 +37,258 @@ from pipelines.datasets.prepare import prepare_acdc, read_datalist, select
 from pipelines.datasets.prepare_xray import prepare_chest_xray
 from pipelines.evaluation.memory import peak_memory_of
 from pipelines.models.bundle import NETWORKS, XRAY_NETWORKS, load_config
+from pipelines.models.heart import Predictor
+from pipelines.training.launch import train_network
+from pipelines.training.optimisation import AutocastInferer
+
+START_TIMEOUT_S: Final = 180.0
+"""Longest wait for a server's first answer, s."""
+
+REST_S: Final = 0.3
+"""Pause before each measurement, s: the threads of the process that was just busy still spin for a while."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServingTimes:
+    """Seconds of a request over loopback beside those of the bare inference.
+
+    Attributes:
+        request_s: Median from the request of a label map to its last byte.
+        request_p95_s: 95th percentile of the same.
+        bare_s: Median to read the same file and segment it in this process.
+        start_s: From the command to the first answer.
+    """
+
+    request_s: float
+    request_p95_s: float
+    bare_s: float
+    start_s: float
+
+    @property
+    def request_over_bare(self) -> float:
+        """Median of the request by that of the bare inference."""
+        return self.request_s / self.bare_s
+
+
+@contextmanager
+def running_server(studies: Path, *options: str) -> Iterator[str]:
+    """Address of `thorax serve` in a process of its own, which ends with the block.
+
+    Args:
+        studies: Existing studies folder; `server.log` is written beside it.
+        *options: Further options of the command.
+
+    Raises:
+        ConfigError: If it ends or does not answer; the last line of its log is in the message.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    address, log = f"http://127.0.0.1:{port}", studies.parent / "server.log"
+    command = [sys.executable, "-c", "from pipelines.cli.main import main; main()", "serve"]
+    with log.open("w") as stream:
+        process = subprocess.Popen(
+            [*command, "--studies", str(studies), "--port", port, *options],
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        end = time.perf_counter() + START_TIMEOUT_S
+        while not _answers(address):
+            if process.poll() is not None or time.perf_counter() > end:
+                last = log.read_text(encoding="utf-8").strip().rpartition("\n")[2]
+                raise ConfigError(f"expected 'thorax serve' to answer, found: {last}")
+            time.sleep(0.05)
+        yield address
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def time_serving(
+    image: Path, work_dir: Path, *, rounds: int = 9, progress: Callable[[int, int], None] | None = None
+) -> ServingTimes:
+    """Times of requests for automatic contours, in turns with bare inferences of the same file.
+
+    Args:
+        image: Existing short-axis volume (NIfTI).
+        work_dir: Existing folder for a studies folder.
+        rounds: Number of counted rounds; a first one is not counted.
+        progress: Called with rounds done and rounds in all.
+
+    Raises:
+        ConfigError: If the bundle has no weights, or the server does not start.
+    """
+    with tempfile.TemporaryDirectory(dir=work_dir) as folder:
+        studies = Path(folder) / "studies"
+        studies.mkdir()
+        volume = Path(shutil.copyfile(image, studies / "volume.nii.gz"))
+        predictor = Predictor.load(NETWORKS[0])
+        start = time.perf_counter()
+        with running_server(studies) as address:
+            start_s = time.perf_counter() - start
+            url = f"{address}/infer/{NETWORKS[0]}?image=volume"
+            requests, bare = [], []
+            for done in range(rounds + 1):
+                time.sleep(REST_S)
+                mark = time.perf_counter()
+                predictor.predict(read_volume(volume))
+                bare.append(time.perf_counter() - mark)
+                time.sleep(REST_S)
+                mark = time.perf_counter()
+                with urlopen(Request(url, b"params=%7B%7D")) as answer:
+                    answer.read()
+                requests.append(time.perf_counter() - mark)
+                if progress is not None:
+                    progress(done + 1, rounds + 1)
+    slow = statistics.quantiles(requests[1:], n=20, method="inclusive")[-1] if rounds > 1 else requests[1]
+    return ServingTimes(statistics.median(requests[1:]), slow, statistics.median(bare[1:]), start_s)
+
+
+def _answers(address: str) -> bool:
+    try:
+        with urlopen(f"{address}/auth/", timeout=5):
+            return True
+    except (URLError, OSError):
+        return False
+
+
+TRAINING_MINUTES: Final = 0.25
+"""Minutes of training steps, after which memory no longer grows."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepTimes:
+    """Median times of one training step in ms.
+
+    Attributes:
+        pipeline_ms: With loading and augmentation of a new batch.
+        in_memory_ms: On one batch that is in memory and on the device.
+        bf16_ms: On that batch in bfloat16.
+        fp32_ms: On that batch in float32.
+        plain_ms: On that batch as a plain PyTorch loop does it: float32, default memory format, AdamW.
+    """
+
+    pipeline_ms: float
+    in_memory_ms: float
+    bf16_ms: float
+    fp32_ms: float
+    plain_ms: float
+
+    @property
+    def pipeline_over_in_memory(self) -> float:
+        """Time with the data pipeline over time without; 1 if data cost nothing."""
+        return self.pipeline_ms / self.in_memory_ms
+
+    @property
+    def bf16_over_fp32(self) -> float:
+        """Time in bfloat16 over time in float32; below 1 where bfloat16 is faster."""
+        return self.bf16_ms / self.fp32_ms
+
+    @property
+    def throughput_over_plain(self) -> float:
+        """Images a second with the data pipeline over those of plain PyTorch on a batch in memory."""
+        return self.plain_ms / self.pipeline_ms
+
+
+def time_training_steps(
+    network: str,
+    dataset_dir: Path,
+    work_dir: Path,
+    *,
+    rounds: int = 9,
+    progress: Callable[[int, int], None] | None = None,
+    **settings: Any,
+) -> StepTimes:
+    """Median times of training steps built from the bundle's own configuration.
+
+    Each round does one step of each kind, so that a change in the machine's load
+    meets all kinds; a first round is not counted.
+
+    Args:
+        network: One of the bundle's networks.
+        dataset_dir: Existing prepared folder, or one in ACDC's layout.
+        work_dir: Folder for caches.
+        rounds: Number of counted rounds.
+        progress: Called with rounds done and rounds in all.
+        **settings: Values that replace those of the configuration.
+    """
+    bench = _Bench(network, dataset_dir, work_dir, settings)
+    batch = bench.prepare(next(bench.batches))
+    kinds: dict[str, Callable[[], None]] = {
+        "pipeline_ms": lambda: bench.step(bench.prepare(next(bench.batches)), bench.inferer),
+        "in_memory_ms": lambda: bench.step(batch, bench.inferer),
+        "bf16_ms": lambda: bench.step(batch, AutocastInferer(torch.bfloat16)),
+        "fp32_ms": lambda: bench.step(batch, AutocastInferer(None)),
+        "plain_ms": lambda: bench.plain_step(batch),
+    }
+    times: dict[str, list[float]] = {kind: [] for kind in kinds}
+    for done in range(rounds + 1):
+        for kind, step in kinds.items():
+            elapsed_ms = 1000 * _seconds(step, bench.device)
+            if done > 0:
+                times[kind].append(elapsed_ms)
+        if progress is not None:
+            progress(done + 1, rounds + 1)
+    return StepTimes(**{kind: statistics.median(found) for kind, found in times.items()})
+
+
+class _Bench:
+    """The parts of a training, and one step of it as MONAI's trainer does it."""
+
+    def __init__(self, network: str, dataset_dir: Path, work_dir: Path, settings: dict[str, Any]) -> None:
+        config = load_config(
+            network, ["train"], dataset_dir=str(dataset_dir), output_dir=str(work_dir / network), **settings
+        )
+        get = config.get_parsed_content
+        self.device: torch.device = get("device")
+        self.network: nn.Module = get("network").train()
+        self.averaged: Any = get("averaged")
+        self.optimizer: torch.optim.Optimizer = get("train#optimizer")
+        self.loss: nn.Module = get("train#loss")
+        self.inferer: AutocastInferer = get("train#trainer#inferer")
+        self.max_norm: float = get("max_norm")
+        self.plain = copy.deepcopy(self.network).to(memory_format=torch.contiguous_format)
+        self.plain_optimizer = torch.optim.AdamW(self.plain.parameters())
+        self._prepare_batch = get("train#trainer#prepare_batch")
+        self.batches = _endless(get("train#dataloader"))
+
+    def prepare(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        image, label = self._prepare_batch(batch, self.device)
+        return image, label
+
+    def step(self, batch: tuple[Tensor, Tensor], inferer: AutocastInferer) -> None:
+        image, label = batch
+        self.optimizer.zero_grad()
+        self.loss(inferer(image, self.network), label).backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.max_norm)
+        self.optimizer.step()
+        self.averaged.update_parameters(self.network)
+
+    def plain_step(self, batch: tuple[Tensor, Tensor]) -> None:
+        image, label = batch
+        self.plain_optimizer.zero_grad()
+        self.loss(self.plain(image.contiguous()), label).backward()
+        self.plain_optimizer.step()
+
+
+def _endless(loader: Any) -> Iterator[dict[str, Tensor]]:
+    while True:
+        yield from loader
+
+
+def _seconds(step: Callable[[], None], device: torch.device) -> float:
+    start = time.perf_counter()
+    step()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start
+
+
+def train_a_little(network: str, dataset_dir: str, run_dir: str) -> None:
+    """Some steps and a validation with the batches and all the data of a real training."""
+    train_network(network, Path(dataset_dir), Path(run_dir), overlays=["timed"], minutes=TRAINING_MINUTES)
+
 
 BENCH_NAME: Final = "bench.json"
 
@@ -116,7 +377,7 @@ def bench_values(content: Mapping[str, Any]) -> Iterator[Measured]:
     yield Measured("start of the server", served["start_s"], " s", 0, MOST["start_s"])
 
 
-TRAIN: Final = "pipelines.benchmarks.steps:train_a_little"
+TRAIN: Final = "pipelines.benchmarks.speed:train_a_little"
 SEGMENT: Final = "pipelines.benchmarks.engines:segment_cine"
 """Jobs whose memory is measured."""
 

@@ -12,17 +12,16 @@ import torch
 from rich.console import Console
 
 from pipelines.core.errors import DataError, OutputError, ThoraxError
-from pipelines.core.files import output_folder, write_text
-from pipelines.core.manifest import write_manifest
+from pipelines.core.files import output_folder, write_manifest, write_text
 from pipelines.core.progress import StepLog
 from pipelines.core.records import PatientRecord
-from pipelines.datasets.acdc import read_acdc
+from pipelines.datasets.nifti_releases import read_acdc
 from pipelines.datasets.phantom.cohort import write_phantom_cohort
 from pipelines.datasets.prepare import patient_records, prepare_acdc, read_datalist, select
 from pipelines.evaluation.segmentation import evaluate
 from pipelines.inference.segment import segment
 from pipelines.models.heart import Predictor
-from pipelines.reporting.demo_report import (
+from pipelines.reporting.study_page import (
     Comparison,
     DemoFindings,
     compare_with_labels,
@@ -31,8 +30,8 @@ from pipelines.reporting.demo_report import (
     write_demo_report,
 )
 from pipelines.reporting.terminal import render
-from pipelines.training.cpu import fastest_thread_count, torch_threads
 from pipelines.training.launch import bundle_command, train_network
+from pipelines.training.optimisation import fastest_thread_count, torch_threads
 
 NETWORK: Final = "unet"
 REQUIRED_DICE: Final = 0.90

@@ -13,23 +13,15 @@ from rich.markup import escape
 from typer.core import TyperGroup
 
 import pipelines
-from pipelines.cli import active_learning as cli_active_learning
-from pipelines.cli import cohort as cli_cohort
-from pipelines.cli import comparing as cli_comparing
-from pipelines.cli import datasets as cli_datasets
-from pipelines.cli import eda as cli_eda
-from pipelines.cli import export as cli_export
-from pipelines.cli import heart as cli_heart
-from pipelines.cli import interaction as cli_interaction
-from pipelines.cli import measuring as cli_measuring
-from pipelines.cli import quality as cli_quality
-from pipelines.cli import recipe as cli_recipe
-from pipelines.cli import report as cli_report
-from pipelines.cli import server as cli_server
-from pipelines.cli import store as cli_store
-from pipelines.cli import training as cli_training
-from pipelines.cli import watch as cli_watch
-from pipelines.cli import xray as cli_xray
+from pipelines.cli import data as data_commands
+from pipelines.cli import measuring as measuring_commands
+from pipelines.cli import quality as quality_commands
+from pipelines.cli import report as report_commands
+from pipelines.cli import scale as scale_commands
+from pipelines.cli import serve as serve_commands
+from pipelines.cli import share as share_commands
+from pipelines.cli import training as training_commands
+from pipelines.cli import use as use_commands
 from pipelines.cli.options import App, Output, RunByDefault, console, say, with_default
 from pipelines.core.errors import ThoraxError
 from pipelines.core.tasks import HEART, XRAY
@@ -59,7 +51,7 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=handlers)
     logging.getLogger("pipelines.training.search").setLevel(logging.INFO)  # a line a trial
     if not console.is_terminal:  # no bar is drawn there: a line an epoch instead
-        logging.getLogger("pipelines.training.monitor").setLevel(logging.INFO)
+        logging.getLogger("pipelines.training.handlers").setLevel(logging.INFO)
     # MONAI says at each start that an optional DICOM decoder for GPUs is not there.
     logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader", category=UserWarning)
@@ -86,56 +78,56 @@ def version(
 
 
 prepare_app = group("prepare", DATA, "Check a dataset and split it by patient.")
-prepare_app.command("acdc")(cli_heart.prepare_acdc)
-prepare_app.command("chest-xray")(cli_xray.prepare_chest_xray)
-app.command(rich_help_panel=DATA)(cli_eda.explore)
-app.command(rich_help_panel=DATA)(cli_datasets.datasets)
-app.command(rich_help_panel=DATA)(cli_datasets.phantom)
+prepare_app.command("acdc")(use_commands.prepare_acdc)
+prepare_app.command("chest-xray")(use_commands.prepare_chest_xray)
+app.command(rich_help_panel=DATA)(data_commands.explore)
+app.command(rich_help_panel=DATA)(data_commands.datasets)
+app.command(rich_help_panel=DATA)(data_commands.phantom)
 
-app.command(rich_help_panel=TRAIN)(cli_training.train)
-app.command(rich_help_panel=TRAIN)(cli_training.tune)
-app.command(rich_help_panel=TRAIN)(cli_comparing.cross_validate)
-app.command(rich_help_panel=TRAIN)(cli_recipe.check_training)
+app.command(rich_help_panel=TRAIN)(training_commands.train)
+app.command(rich_help_panel=TRAIN)(training_commands.tune)
+app.command(rich_help_panel=TRAIN)(measuring_commands.cross_validate)
+app.command(rich_help_panel=TRAIN)(training_commands.check_training)
 
-app.command(rich_help_panel=USE)(cli_heart.segment)
-app.command(rich_help_panel=USE)(cli_xray.classify)
+app.command(rich_help_panel=USE)(use_commands.segment)
+app.command(rich_help_panel=USE)(use_commands.classify)
 watch_app = group("watch", USE, "Process what arrives in a folder, each study once.", RunByDefault)
-watch_app.command("run")(cli_watch.watch)
-watch_app.command("status")(cli_watch.watch_status)
+watch_app.command("run")(use_commands.watch)
+watch_app.command("status")(use_commands.watch_status)
 
-app.command(rich_help_panel=JUDGE)(cli_measuring.evaluate)
-app.command(rich_help_panel=JUDGE)(cli_measuring.analyse)
-app.command(rich_help_panel=JUDGE)(cli_comparing.compare)
-app.command(rich_help_panel=JUDGE)(cli_datasets.cross_evaluate)
-app.command(rich_help_panel=JUDGE)(cli_measuring.explain)
+app.command(rich_help_panel=JUDGE)(measuring_commands.evaluate)
+app.command(rich_help_panel=JUDGE)(measuring_commands.analyse)
+app.command(rich_help_panel=JUDGE)(measuring_commands.compare)
+app.command(rich_help_panel=JUDGE)(data_commands.cross_evaluate)
+app.command(rich_help_panel=JUDGE)(measuring_commands.explain)
 quality_app = group("quality", JUDGE, "Predict how good a mask is, without a label.")
-quality_app.command("fit")(cli_quality.fit_quality)
-quality_app.command("evaluate")(cli_quality.evaluate_quality)
-app.command(rich_help_panel=JUDGE)(cli_quality.disease)
-app.command(rich_help_panel=JUDGE)(cli_report.report)
+quality_app.command("fit")(quality_commands.fit_quality)
+quality_app.command("evaluate")(quality_commands.evaluate_quality)
+app.command(rich_help_panel=JUDGE)(quality_commands.disease)
+app.command(rich_help_panel=JUDGE)(report_commands.report)
 
-app.command(rich_help_panel=SHARE)(cli_export.export)
-app.command(rich_help_panel=SHARE)(cli_export.publish)
-app.command(rich_help_panel=SHARE)(cli_store.push)
-app.command(rich_help_panel=SHARE)(cli_store.pull)
-app.command(rich_help_panel=SHARE)(cli_store.trust)
-cli_store.register(group("data", SHARE, "Keep datasets in a store, under their terms."))
+app.command(rich_help_panel=SHARE)(share_commands.export)
+app.command(rich_help_panel=SHARE)(share_commands.publish)
+app.command(rich_help_panel=SHARE)(share_commands.push)
+app.command(rich_help_panel=SHARE)(share_commands.pull)
+app.command(rich_help_panel=SHARE)(share_commands.trust)
+share_commands.register(group("data", SHARE, "Keep datasets in a store, under their terms."))
 
-app.command(rich_help_panel=SERVE)(cli_server.serve)
+app.command(rich_help_panel=SERVE)(serve_commands.serve)
 server_app = group("server", SERVE, "Users and models of the labelling server.")
-server_app.command("add-user")(cli_server.add_user)
-server_app.command("fine-tune")(cli_active_learning.fine_tune)
-server_app.command("restore")(cli_active_learning.restore_model)
+server_app.command("add-user")(serve_commands.add_user)
+server_app.command("fine-tune")(serve_commands.fine_tune)
+server_app.command("restore")(serve_commands.restore_model)
 
 cohort_app = group("cohort", SCALE, "Segment and measure cohorts on a Ray cluster.", RunByDefault)
-cohort_app.command("run")(cli_cohort.cohort)
-cohort_app.command("benchmark")(cli_cohort.cohort_benchmark)
-cohort_app.command("simulate")(cli_cohort.simulate_scale)
+cohort_app.command("run")(scale_commands.cohort)
+cohort_app.command("benchmark")(scale_commands.cohort_benchmark)
+cohort_app.command("simulate")(scale_commands.simulate_scale)
 benchmark_app = group("benchmark", SCALE, "Measure speed, clicks and learning from few labels.")
-benchmark_app.command("int8")(cli_xray.quantize)
-benchmark_app.command("clicks")(cli_interaction.interact_benchmark)
-benchmark_app.command("active-learning")(cli_active_learning.active_learning_benchmark)
-benchmark_app.command("unseen-masks")(cli_interaction.unseen_masks)
+benchmark_app.command("int8")(use_commands.quantize)
+benchmark_app.command("clicks")(scale_commands.interact_benchmark)
+benchmark_app.command("active-learning")(serve_commands.active_learning_benchmark)
+benchmark_app.command("unseen-masks")(scale_commands.unseen_masks)
 
 
 @app.command(rich_help_panel=USE)
@@ -169,28 +161,28 @@ def bench(
     console.print(render(bench_table(run_bench(output, data=data, console=console))))
 
 
-app.command("results", hidden=True, context_settings=cli_report.ANY_WORDS)(cli_report.results)
-app.old("evaluate-xray", "evaluate", with_default(cli_measuring.evaluate, network=XRAY.networks[0]))
-app.old("analyse-errors", "analyse", cli_measuring.analyse)
-app.old("errors", "analyse", cli_measuring.analyse)
-app.old("study-explanations", "explain", cli_measuring.explain)
-app.old("show-features", "explain", with_default(cli_measuring.explain, network=HEART.networks[0]))
-app.old("quantize", "benchmark int8", cli_xray.quantize)
-app.old("eda", "explore", cli_eda.explore)
-group("recipe", None, "").old("acdc", "check-training", cli_recipe.check_training)
+app.command("results", hidden=True, context_settings=report_commands.ANY_WORDS)(report_commands.results)
+app.old("evaluate-xray", "evaluate", with_default(measuring_commands.evaluate, network=XRAY.networks[0]))
+app.old("analyse-errors", "analyse", measuring_commands.analyse)
+app.old("errors", "analyse", measuring_commands.analyse)
+app.old("study-explanations", "explain", measuring_commands.explain)
+app.old("show-features", "explain", with_default(measuring_commands.explain, network=HEART.networks[0]))
+app.old("quantize", "benchmark int8", use_commands.quantize)
+app.old("eda", "explore", data_commands.explore)
+group("recipe", None, "").old("acdc", "check-training", training_commands.check_training)
 app.old("bench", "benchmark speed", bench)
-app.old("interact-benchmark", "benchmark clicks", cli_interaction.interact_benchmark)
+app.old("interact-benchmark", "benchmark clicks", scale_commands.interact_benchmark)
 app.old(
     "active-learning-benchmark",
     "benchmark active-learning",
-    cli_active_learning.active_learning_benchmark,
+    serve_commands.active_learning_benchmark,
 )
-app.old("unseen-masks", "benchmark unseen-masks", cli_interaction.unseen_masks)
-app.old("cohort-benchmark", "cohort benchmark", cli_cohort.cohort_benchmark)
-app.old("simulate-scale", "cohort simulate", cli_cohort.simulate_scale)
-app.old("watch-status", "watch status", cli_watch.watch_status)
-app.old("add-user", "server add-user", cli_server.add_user)
-app.old("fine-tune", "server fine-tune", cli_active_learning.fine_tune)
-app.old("restore-model", "server restore", cli_active_learning.restore_model)
-app.old("fit-quality", "quality fit", cli_quality.fit_quality)
-app.old("evaluate-quality", "quality evaluate", cli_quality.evaluate_quality)
+app.old("unseen-masks", "benchmark unseen-masks", scale_commands.unseen_masks)
+app.old("cohort-benchmark", "cohort benchmark", scale_commands.cohort_benchmark)
+app.old("simulate-scale", "cohort simulate", scale_commands.simulate_scale)
+app.old("watch-status", "watch status", use_commands.watch_status)
+app.old("add-user", "server add-user", serve_commands.add_user)
+app.old("fine-tune", "server fine-tune", serve_commands.fine_tune)
+app.old("restore-model", "server restore", serve_commands.restore_model)
+app.old("fit-quality", "quality fit", quality_commands.fit_quality)
+app.old("evaluate-quality", "quality evaluate", quality_commands.evaluate_quality)

@@ -12,7 +12,7 @@ from rich.console import Console
 from typer.core import TyperCommand, TyperGroup
 
 from pipelines.core.errors import DataError, OutputError
-from pipelines.core.manifest import MANIFEST_NAME
+from pipelines.core.files import MANIFEST_NAME
 
 console = Console()
 

@@ -123,7 +123,7 @@ def disease(
     seed: Annotated[int, typer.Option(help="Seed of folds and forests.")] = 0,
 ) -> None:
     """Disease group from the segmentation: how often it is right. For research, no diagnosis."""
-    from pipelines.core.manifest import write_manifest
+    from pipelines.core.files import write_manifest
     from pipelines.datasets.prepare import read_datalist
     from pipelines.disease.study import CONTENT_NAME, study_disease
     from pipelines.reporting.results.disease import accuracy_table
@@ -203,7 +203,7 @@ def _measured(
 
 
 def _write(output: Path, content: dict[str, object], name: str) -> None:
-    from pipelines.core.manifest import write_manifest
+    from pipelines.core.files import write_manifest
     from pipelines.reporting.results.quality import quality_table
     from pipelines.reporting.terminal import render
 

@@ -11,13 +11,22 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from pipelines.cohort.listing import CohortStudy, list_studies
-from pipelines.cohort.results import forget_failed, read_results, write_results
-from pipelines.cohort.worker import BEGUN_NAME, MASKS_NAME, CohortWorker, ModelSource, Task, attempts_of
+from pipelines.cohort.worker import (
+    BEGUN_NAME,
+    MASKS_NAME,
+    CohortStudy,
+    CohortWorker,
+    ModelSource,
+    Task,
+    attempts_of,
+    forget_failed,
+    list_studies,
+    read_results,
+    write_results,
+)
 from pipelines.core.errors import ConfigError, OutputError, cause
-from pipelines.core.files import exclusive_lock, output_folder, write_csv, write_json
+from pipelines.core.files import exclusive_lock, output_folder, write_csv, write_json, write_manifest
 from pipelines.core.install import ray_session
-from pipelines.core.manifest import write_manifest
 from pipelines.core.progress import Progress
 from pipelines.core.records import Problem
 
@@ -63,7 +72,7 @@ class CohortReport:
 
     Attributes:
         output: Its folder.
-        table: A row for each study, as `pipelines.cohort.results.SCHEMA` has it.
+        table: A row for each study, as `pipelines.cohort.worker.SCHEMA` has it.
         measured: Studies that this run measured; the others were finished before.
         problems: Files that belong to no study.
     """

@@ -1,31 +1,169 @@
-"""What one process does for a cohort: loads the model once, then measures study by study."""
+"""Listing of a cohort's studies, the worker that measures one, and the parts of its results."""
 
 import hashlib
 import json
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from zlib import crc32
 
+import pandas as pd
+
 import pipelines
-from pipelines.cohort.listing import CohortStudy
-from pipelines.cohort.results import write_part
-from pipelines.core.errors import ConfigError, DataError, OutputError, ThoraxError
-from pipelines.core.files import write_text
-from pipelines.core.manifest import package_versions
+from pipelines.core.errors import ConfigError, DataError, OutputError, ThoraxError, cause
+from pipelines.core.files import atomic_path, package_versions, write_text
+from pipelines.core.install import missing_extra
 from pipelines.core.records import Problem
 from pipelines.core.volume import Volume
-from pipelines.inference.inputs import Study, StudyImage, find_studies
-from pipelines.inference.segment import MaskPrediction, MaskPredictor, Tools, segment_study
-from pipelines.inference.study_result import StudyResult
+from pipelines.inference.inputs import Study, StudyImage, StudyKind, UniqueNames, find_studies
+from pipelines.inference.segment import MaskPrediction, MaskPredictor, StudyResult, Tools, segment_study
 from pipelines.models.bundle import NETWORKS, load_config
 
 if TYPE_CHECKING:
     from pipelines.models.engines import Engine
+
+MANIFEST_SUFFIXES: Final = (".csv", ".parquet")
+
+PATH_COLUMNS: Final = ("paths", "path")
+"""Columns that may hold the files of a study; the first that is there counts."""
+
+SEPARATOR: Final = ";"
+"""Between several paths in one cell."""
+
+
+@dataclass(frozen=True, slots=True)
+class CohortStudy:
+    """Where a study lies; nothing of it has been read.
+
+    Attributes:
+        name: Unique in the cohort, safe for file names.
+        patient: Identifier as the source gives it.
+        paths: NIfTI or DICOM files, or folders of them.
+    """
+
+    name: str
+    patient: str
+    paths: tuple[str, ...]
+
+    def as_json(self) -> str:
+        """The study as text, to be sent to another process."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "CohortStudy":
+        """The study that `as_json` wrote."""
+        content = json.loads(text)
+        return cls(content["name"], content["patient"], tuple(content["paths"]))
+
+
+def list_studies(source: Path) -> tuple[list[CohortStudy], list[Problem]]:
+    """Studies of a manifest, or those below a folder.
+
+    A manifest is a table with a row a study and the column `paths` (or `path`): files or a
+    folder, several with `;` between them or, in Parquet, as a list. They may be relative to the
+    manifest's folder. `study` and `patient` name it; without them it is called after its first
+    path. Nothing in a manifest is opened here, so that a missing file is that study's failure.
+
+    Args:
+        source: Existing CSV or Parquet file, or a folder or file as for `thorax segment`.
+
+    Returns:
+        Studies with unique names, and files below a folder that cannot be used.
+
+    Raises:
+        DataError: If there is no such source, it names no study, or a name or path is missing or doubled.
+    """
+    if source.suffix.lower() in MANIFEST_SUFFIXES and source.is_file():
+        return _listed(source), []
+    found, problems = find_studies([source])
+    names, owners = UniqueNames(), _owners(found)
+    studies = [
+        CohortStudy(
+            names.unique(study.patient if study.kind is StudyKind.PHASES else study.name),
+            study.patient,
+            tuple(str(path) for path in _shortest(study, owners)),
+        )
+        for study in found
+    ]
+    return studies, problems
+
+
+def _owners(studies: Sequence[Study]) -> dict[Path, set[str]]:
+    """Names of the studies with a file below each folder."""
+    owners: dict[Path, set[str]] = {}
+    for study in studies:
+        for folder in {path.resolve().parent for image in study.images for path in image.files}:
+            for place in (folder, *folder.parents):
+                owners.setdefault(place, set()).add(study.name)
+    return owners
+
+
+def _shortest(study: Study, owners: Mapping[Path, set[str]]) -> list[Path]:
+    """The files of a study, or the folder of a DICOM series that has no other: a series has hundreds."""
+    folder = study.images[0].path.resolve()
+    if study.kind is StudyKind.DICOM and owners.get(folder) == {study.name}:
+        return [folder]
+    return [path.resolve() for image in study.images for path in image.files]
+
+
+def _listed(manifest: Path) -> list[CohortStudy]:
+    table = _read_table(manifest)
+    column = next((name for name in PATH_COLUMNS if name in table.columns), None)
+    if column is None:
+        raise DataError(f"expected a column 'paths' in {manifest}, found {', '.join(table.columns)}")
+    folder, names, given = manifest.resolve().parent, UniqueNames(), set()
+    studies = []
+    for number, row in enumerate(table.to_dict("records"), start=1):
+        paths = tuple(str(folder / path) for path in _paths(row[column]))
+        if not paths:
+            raise DataError(f"expected files in column '{column}' of {manifest}, found none in row {number}")
+        wanted = _text(row.get("study"))
+        if wanted in given:
+            raise DataError(f"expected each study once in {manifest}, found {wanted} again in row {number}")
+        if wanted:
+            given.add(wanted)
+        name = names.unique(wanted or _stem(paths[0]))
+        if wanted and name != wanted:
+            raise DataError(
+                f"expected study names of letters, digits, dots and dashes that differ not only in case in "
+                f"{manifest}, found {wanted!r} in row {number}; rename it"
+            )
+        studies.append(CohortStudy(name, _text(row.get("patient")) or name, paths))
+    if not studies:
+        raise DataError(f"expected a row for each study in {manifest}, found none")
+    return studies
+
+
+def _read_table(manifest: Path) -> pd.DataFrame:
+    try:
+        if manifest.suffix.lower() == ".parquet":
+            return pd.read_parquet(manifest)
+        with manifest.open(encoding="utf-8-sig") as stream:
+            start = stream.readline()
+        # Spreadsheets in many countries write semicolons; a comma in the first line has precedence.
+        separator = ";" if ";" in start and "," not in start else ","
+        return pd.read_csv(manifest, dtype=str, keep_default_na=False, sep=separator, encoding="utf-8-sig")
+    except (OSError, ValueError) as error:  # pandas and pyarrow raise kinds of ValueError
+        raise DataError(f"expected a table of studies in {manifest}, found {cause(error)}") from error
+
+
+def _paths(cell: Any) -> list[str]:
+    if isinstance(cell, str):
+        return [part.strip() for part in cell.split(SEPARATOR) if part.strip()]
+    return [str(part) for part in cell] if isinstance(cell, Iterable) else []
+
+
+def _text(cell: Any) -> str:
+    return "" if cell is None or cell != cell else str(cell)  # NaN is not itself
+
+
+def _stem(path: str) -> str:
+    name = Path(path).name
+    return name.removesuffix(".gz").removesuffix(".nii").removesuffix(".dcm")
 
 
 class ModelSource(Protocol):
@@ -113,7 +251,7 @@ def measure_study(study: CohortStudy, predictor: MaskPredictor, masks: Path) -> 
             that machines share are slow with many files in one.
 
     Returns:
-        Columns of `pipelines.cohort.results.SCHEMA` that depend on the study. Of a study that
+        Columns of `pipelines.cohort.worker.SCHEMA` that depend on the study. Of a study that
         failed, `error` has the reason and nothing was measured.
 
     Raises:
@@ -359,3 +497,151 @@ def attempts_of(path: Path) -> int:
         return int(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return 0
+
+
+try:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+except ImportError as error:
+    raise missing_extra("pyarrow for a cohort", "cluster", error) from error
+
+PARTS_NAME: Final = "parts"
+"""Folder of the parts; a study in one of them is finished."""
+
+RESULTS_NAME: Final = "results.parquet"
+"""All parts in one table, written when the cohort is through."""
+
+_WORDS: Final = (
+    *("patient", "study", "path"),
+    *("outside_normal", "normal_reason", "wall_reason", "reason"),
+)
+_FRAMES: Final = ("frame_ed", "frame_es")
+
+_OWN: Final = {
+    "paths": pa.list_(pa.string()),
+    "masks": pa.list_(pa.string()),
+    "plausible": pa.bool_(),
+    "warnings": pa.list_(pa.string()),
+    "problems": pa.list_(pa.string()),
+    "error": pa.string(),
+    "error_type": pa.string(),
+    "seconds": pa.float64(),
+    "read_s": pa.float64(),
+    "predict_s": pa.float64(),
+    "bytes_read": pa.int64(),
+    "bytes_decoded": pa.int64(),
+    "bytes_written": pa.int64(),
+    "attempts": pa.int32(),
+    "node": pa.string(),
+    "finished": pa.string(),
+    "thorax": pa.string(),
+    "packages": pa.string(),
+    "networks": pa.string(),
+    "weights_sha256": pa.string(),
+    "settings": pa.string(),
+}
+
+
+def _schema() -> pa.Schema:
+    fields = [
+        (name, pa.string() if name in _WORDS else pa.int32() if name in _FRAMES else pa.float64())
+        for name in StudyResult("", "").as_row()
+        if name not in _OWN
+    ]
+    return pa.schema([*fields, *_OWN.items()])
+
+
+SCHEMA: Final = _schema()
+"""Columns of the results: those of `indices.csv`, and what a run over many machines adds.
+
+`masks` are relative to the cohort's folder. `plausible` is null where `error` has a text. `packages`
+is JSON, `finished` a time in ISO 8601 (UTC), `attempts` counts how often the study was begun.
+"""
+
+
+def write_part(folder: Path, name: str, rows: Sequence[Mapping[str, Any]]) -> Path:
+    """Write some rows as a part, whole or not at all.
+
+    Args:
+        folder: Folder of the cohort.
+        name: Name of the part; one of that name is replaced.
+        rows: Values by column; what is missing is null.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
+    path = folder / PARTS_NAME / f"{name}.parquet"
+    _write(path, pa.Table.from_pylist(list(rows), schema=SCHEMA))
+    return path
+
+
+def read_results(folder: Path, studies: Collection[str] | None = None) -> pa.Table:
+    """Studies in finished parts, one row each, sorted by name.
+
+    A study that is in several parts, since a worker that was thought lost went on, has the row
+    that was written last.
+
+    Args:
+        folder: Folder of a cohort.
+        studies: Names of the studies that are wanted, or None for all.
+
+    Raises:
+        DataError: If a part cannot be read.
+    """
+    table = pa.concat_tables([SCHEMA.empty_table(), *(_read(path) for path in _parts(folder))])
+    stamps = table.column("finished").to_pylist()
+    last: dict[str, int] = {}
+    for index, name in enumerate(table.column("study").to_pylist()):
+        if name not in last or stamps[index] >= stamps[last[name]]:
+            last[name] = index
+    wanted = sorted(last if studies is None else last.keys() & set(studies))
+    return table.take(pa.array([last[name] for name in wanted], pa.int64()))
+
+
+def forget_failed(folder: Path) -> None:
+    """Take studies that failed out of the parts, so that they are done again.
+
+    Args:
+        folder: Folder of a cohort.
+
+    Raises:
+        DataError: If a part cannot be read.
+        OutputError: If one cannot be written.
+    """
+    for path in _parts(folder):
+        table = _read(path)
+        good = table.filter(pc.is_null(table.column("error")))
+        if not good.num_rows:
+            path.unlink()
+        elif good.num_rows < table.num_rows:
+            _write(path, good)
+
+
+def write_results(folder: Path, table: pa.Table) -> Path:
+    """Write `results.parquet`, whole or not at all.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
+    path = folder / RESULTS_NAME
+    _write(path, table)
+    return path
+
+
+def _write(path: Path, table: pa.Table) -> None:
+    with atomic_path(path) as temporary:
+        pq.write_table(table, temporary)
+
+
+def _parts(folder: Path) -> list[Path]:
+    return sorted((folder / PARTS_NAME).glob("[!.]*.parquet"))
+
+
+def _read(path: Path) -> pa.Table:
+    try:
+        return pq.read_table(path, schema=SCHEMA)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(
+            f"expected results of a cohort in {path}, found {error}; remove it to do its studies again"
+        ) from error

@@ -1,18 +1,23 @@
-"""Writing results so that an interrupted or failed write never leaves half a file."""
+"""Files that are written whole or not at all, locks, and the manifest of a results folder."""
 
 import csv
 import io
 import json
 import math
 import os
+import platform
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import pipelines
 from pipelines.core.errors import ConfigError, OutputError
 
 
@@ -158,3 +163,51 @@ def _finite(content: Any) -> Any:
     if isinstance(content, float) and not math.isfinite(content):
         return None
     return content
+
+
+MANIFEST_NAME = "manifest.json"
+PACKAGES = ("torch", "monai", "pytorch-ignite", "nibabel", "numpy")
+
+
+def write_manifest(folder: Path, **details: Any) -> Path:
+    """Write `manifest.json` and return its path.
+
+    The folder's name goes into it: pages keep it when the folder is renamed.
+
+    Args:
+        folder: Folder of the run.
+        **details: What the run adds, e.g. `seed`, `split_hash`, `fingerprint`, `device`, `outputs`.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
+    import torch  # here, for commands that only look for a manifest
+
+    path = folder / MANIFEST_NAME
+    write_json(
+        path,
+        {
+            "name": folder.resolve().name,
+            "thorax": pipelines.__version__,
+            "python": platform.python_version(),
+            "packages": package_versions(),
+            "processor": platform.machine(),
+            "threads": torch.get_num_threads(),
+            "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+            **details,
+        },
+    )
+    return path
+
+
+def package_versions() -> dict[str, str | None]:
+    """Versions of the packages that figures depend on most, None for one that is not there."""
+    return {name: _version(name) for name in PACKAGES}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

@@ -17,8 +17,8 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 from skimage.measure import find_contours
 
-from pipelines.core.labels import AcdcLabel
 from pipelines.core.plausibility import OPEN_RING_SHARE, crop_to_heart, open_ring_share
+from pipelines.core.records import AcdcLabel
 from pipelines.core.volume import Volume, slices_last
 
 FloatArray = npt.NDArray[np.float64]

@@ -15,13 +15,17 @@ from scipy import ndimage
 
 from pipelines.core.errors import DataError
 from pipelines.core.volume import Volume
-from pipelines.datasets.dicom_file import DicomImage, decode, read_dataset, read_header, read_images
-from pipelines.datasets.dicom_series import (
+from pipelines.datasets.dicom_file import (
     FEWEST_FRAMES,
     SAME_DIRECTION,
     SAME_ECHO,
+    DicomImage,
     by_position,
+    decode,
     is_parallel,
+    read_dataset,
+    read_header,
+    read_images,
 )
 
 MISSING_SLICE_RATIO = 1.5

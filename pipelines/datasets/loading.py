@@ -10,8 +10,17 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from pipelines.core.errors import ConfigError, DataError
-from pipelines.core.labels import FOREGROUND, LABEL_NAMES, UNLABELLED, AcdcLabel
-from pipelines.core.records import Dataset, PatientRecord, Phase, Problem, VolumeRecord
+from pipelines.core.records import (
+    FOREGROUND,
+    LABEL_NAMES,
+    UNLABELLED,
+    AcdcLabel,
+    Dataset,
+    PatientRecord,
+    Phase,
+    Problem,
+    VolumeRecord,
+)
 from pipelines.core.volume import (
     Volume,
     check_same_grid,

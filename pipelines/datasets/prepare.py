@@ -13,9 +13,16 @@ import numpy as np
 
 from pipelines.core.errors import DataError, cause
 from pipelines.core.files import output_folder, write_json
-from pipelines.core.labels import FOREGROUND, LABEL_NAMES, AcdcLabel
 from pipelines.core.progress import Progress
-from pipelines.core.records import PatientRecord, Phase, Problem, VolumeRecord
+from pipelines.core.records import (
+    FOREGROUND,
+    LABEL_NAMES,
+    AcdcLabel,
+    PatientRecord,
+    Phase,
+    Problem,
+    VolumeRecord,
+)
 from pipelines.core.volume import (
     AFFINE_TOLERANCE_MM,
     Volume,
@@ -25,9 +32,9 @@ from pipelines.core.volume import (
     write_image,
     write_label,
 )
-from pipelines.datasets.acdc import read_acdc
 from pipelines.datasets.duplicates import image_hashes, without_copies
 from pipelines.datasets.loading import LabelValues, load_label, load_pair, with_values
+from pipelines.datasets.nifti_releases import read_acdc
 
 FOLDS = 5
 HOLDOUT_FRACTION = 0.2

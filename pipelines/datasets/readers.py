@@ -72,7 +72,7 @@ READERS: Final = {
                 "testing/patient101/..."
             ),
             reference="https://doi.org/10.1109/TMI.2018.2837502",
-            function="pipelines.datasets.acdc:read_acdc",
+            function="pipelines.datasets.nifti_releases:read_acdc",
         ),
         Reader(
             name="sunnybrook",
@@ -91,7 +91,7 @@ READERS: Final = {
                 "SCD_ManualContours/SC-HF-I-01/contours-manual/IRCCI-expert/IM-0001-0059-ocontour-manual.txt"
             ),
             reference="http://hdl.handle.net/10380/3070",
-            function="pipelines.datasets.sunnybrook:read_sunnybrook",
+            function="pipelines.datasets.dicom_releases:read_sunnybrook",
         ),
         Reader(
             name="mmwhs-mr",
@@ -171,7 +171,7 @@ READERS: Final = {
                 "1000001/label_sa_ED.nii.gz and label_sa_ES.nii.gz, or the 4-D label_sa.nii.gz"
             ),
             reference="https://doi.org/10.1186/s12968-018-0471-x",
-            function="pipelines.datasets.ukbb:read_ukbb",
+            function="pipelines.datasets.dicom_releases:read_ukbb",
         ),
         Reader(
             name="ukbb-dicom",
@@ -186,7 +186,7 @@ READERS: Final = {
                 "or 1000001/*.dcm, told apart by their series descriptions"
             ),
             reference="https://doi.org/10.1186/s12968-016-0227-4",
-            function="pipelines.datasets.ukbb:read_ukbb_dicom",
+            function="pipelines.datasets.dicom_releases:read_ukbb_dicom",
         ),
         Reader(
             name="mnms",

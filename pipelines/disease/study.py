@@ -21,7 +21,7 @@ from pipelines.core.errors import DataError
 from pipelines.core.files import output_folder, write_csv, write_json
 from pipelines.core.progress import Progress
 from pipelines.core.records import Problem
-from pipelines.disease.patients import MeasuredHeart, measure_hearts
+from pipelines.disease.measure import MeasuredHeart, measure_hearts
 
 FloatArray = npt.NDArray[np.float64]
 Groups = npt.NDArray[np.str_]

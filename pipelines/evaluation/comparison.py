@@ -1,4 +1,4 @@
-"""Models on the same patients: what they are and cost, paired tests, ranks, and effects of settings."""
+"""Evaluation of a network by its name, and comparison of models on the same patients."""
 
 import hashlib
 import json
@@ -15,11 +15,17 @@ import numpy as np
 from scipy.stats import kruskal, spearmanr
 
 from pipelines.core.errors import ConfigError, DataError
-from pipelines.core.files import exclusive_lock, output_folder, write_csv, write_json
-from pipelines.core.labels import FOREGROUND, LABEL_NAMES
-from pipelines.core.manifest import MANIFEST_NAME, write_manifest
+from pipelines.core.files import (
+    MANIFEST_NAME,
+    exclusive_lock,
+    output_folder,
+    write_csv,
+    write_json,
+    write_manifest,
+)
 from pipelines.core.progress import Progress
-from pipelines.core.records import PatientRecord
+from pipelines.core.records import FOREGROUND, LABEL_NAMES, PatientRecord
+from pipelines.core.tasks import task_of
 from pipelines.core.volume import read_volume
 from pipelines.datasets.prepare import Section, patient_records, read_datalist, select
 from pipelines.evaluation.memory import cost_of_predicting
@@ -27,10 +33,12 @@ from pipelines.evaluation.segmentation import (
     INDEX_FIELDS,
     METRIC_NAMES,
     Case,
-    evaluate,
     patient_indices,
     read_cases,
     summarise,
+)
+from pipelines.evaluation.segmentation import (
+    evaluate as evaluate_volumes,
 )
 from pipelines.evaluation.statistics import (
     RESAMPLES,
@@ -42,6 +50,46 @@ from pipelines.evaluation.statistics import (
 )
 from pipelines.models.bundle import ACDC_BUNDLE, NETWORKS, device_settings, load_config
 from pipelines.models.heart import Member, Predictor
+
+
+def evaluate(
+    network: str,
+    root: Path,
+    output: Path,
+    *,
+    weights: Path | None = None,
+    section: Section = "test",
+    fold: int = 0,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Measure a network on labelled images; the content of `metrics.json`.
+
+    Args:
+        network: A network of one of the bundles.
+        root: Folder of `thorax prepare`, or a labelled folder in the task's own layout.
+        output: Folder for `metrics.json`, `metrics.csv` and pictures; made if it does not exist.
+        weights: Existing file to use instead of the bundle's own.
+        section: Part of a prepared folder that is measured.
+        fold: Fold that validation stands for.
+        device: `"auto"`, or a torch device such as `"cpu"` or `"cuda:0"`.
+        progress: Called with images done, images in all and the image's name.
+
+    Returns:
+        For hearts as from `pipelines.evaluation.segmentation`, for radiographs as from
+        `pipelines.evaluation.classification`.
+
+    Raises:
+        ConfigError: If the network or the fold is unknown, or weights are missing or do not fit.
+        DataError: If there is nothing that can be evaluated.
+        OutputError: If the results cannot be written.
+    """
+    task = task_of(network)
+    records = task.find("records")(root, section, fold)
+    model = task.find("model").load(network, weights=weights, device=device)
+    metrics: dict[str, Any] = task.find("evaluate")(root, output, model, records=records, progress=progress)
+    return metrics
+
 
 METRICS_NAME: Final = "metrics.json"
 LOCK_NAME: Final = "running"
@@ -201,7 +249,7 @@ def evaluate_models(
                 continue
             tell = _named(progress, model.name)
             predictor = model.predictor(device=device)
-            evaluate(root, folder, predictor, records=records, seen=predictor.seen, progress=tell)
+            evaluate_volumes(root, folder, predictor, records=records, seen=predictor.seen, progress=tell)
             cost = cost_of_predicting(model.text, largest, device) if largest else {}
             outputs = [METRICS_NAME, "metrics.csv", "overlays"]
             own = all(weights is None for _, weights in model.parts)

@@ -16,9 +16,8 @@ from typing import Any, Final
 
 from pipelines.core.errors import ConfigError, DataError, ThoraxError
 from pipelines.core.files import output_folder, write_csv, write_json
-from pipelines.core.labels import FOREGROUND, LABEL_NAMES
 from pipelines.core.progress import Progress
-from pipelines.core.records import PatientRecord
+from pipelines.core.records import FOREGROUND, LABEL_NAMES, PatientRecord
 from pipelines.datasets.phantom.cohort import write_phantom_cohort
 from pipelines.datasets.phantom.image import CONTRASTS
 from pipelines.datasets.prepare import DATALIST_NAME, fingerprint, patient_records, read_datalist, select

@@ -29,8 +29,7 @@ from pipelines.evaluation.heart_errors import (
 )
 from pipelines.evaluation.segmentation import OVERLAYS
 from pipelines.evaluation.xray_errors import ErrorAnalysis, analyse_errors
-from pipelines.figures.overlay import SliceMaps, overlay_figure, uncertainty_figure
-from pipelines.figures.style import panels, save_png
+from pipelines.figures.overlay import SliceMaps, overlay_figure, panels, save_png, uncertainty_figure
 
 ERRORS_NAME: Final = "errors.json"
 SLICES_NAME: Final = "slices.csv"

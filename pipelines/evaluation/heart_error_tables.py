@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from scipy.stats import spearmanr
 
-from pipelines.core.labels import FOREGROUND, LABEL_NAMES
+from pipelines.core.records import FOREGROUND, LABEL_NAMES
 from pipelines.evaluation.heart_errors import HeartErrors, HeartVolume, Position, SliceError, pooled_dice
 from pipelines.evaluation.segmentation import INDEX_FIELDS, Case, patient_indices
 from pipelines.evaluation.statistics import (

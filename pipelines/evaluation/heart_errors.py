@@ -12,11 +12,19 @@ import numpy.typing as npt
 from scipy.ndimage import distance_transform_edt
 from sklearn.metrics import roc_auc_score
 
+from pipelines.core.cardiac import IntArray, Spacing, structure_volumes_ml
 from pipelines.core.errors import DataError
-from pipelines.core.indices import IntArray, Spacing, structure_volumes_ml
-from pipelines.core.labels import FOREGROUND, LABEL_NAMES, UNLABELLED, AcdcLabel
 from pipelines.core.progress import Progress
-from pipelines.core.records import PatientRecord, Phase, Problem, VolumeRecord
+from pipelines.core.records import (
+    FOREGROUND,
+    LABEL_NAMES,
+    UNLABELLED,
+    AcdcLabel,
+    PatientRecord,
+    Phase,
+    Problem,
+    VolumeRecord,
+)
 from pipelines.core.volume import Volume, slices_last
 from pipelines.datasets.loading import load_pair, without_unlabelled
 from pipelines.evaluation.classification import CALIBRATION_BINS, bin_sums, calibration_curve

@@ -16,18 +16,25 @@ import numpy.typing as npt
 from scipy.ndimage import binary_erosion
 from scipy.spatial import KDTree
 
-from pipelines.core.errors import ConfigError, DataError, cause
-from pipelines.core.files import atomic_path, output_folder, write_csv, write_json
-from pipelines.core.indices import (
+from pipelines.core.cardiac import (
     CardiacIndices,
     IntArray,
     Spacing,
     indices_from_volumes,
     structure_volumes_ml,
 )
-from pipelines.core.labels import FOREGROUND, LABEL_NAMES, AcdcLabel
+from pipelines.core.errors import ConfigError, DataError, cause
+from pipelines.core.files import atomic_path, output_folder, write_csv, write_json
 from pipelines.core.progress import Progress
-from pipelines.core.records import PatientRecord, Phase, Problem, VolumeRecord
+from pipelines.core.records import (
+    FOREGROUND,
+    LABEL_NAMES,
+    AcdcLabel,
+    PatientRecord,
+    Phase,
+    Problem,
+    VolumeRecord,
+)
 from pipelines.core.volume import Volume, check_same_grid, read_label, read_volume, slices_last, write_label
 from pipelines.core.wall import find_rings
 from pipelines.datasets.duplicates import image_hash
@@ -36,14 +43,15 @@ from pipelines.datasets.readers import read_dataset
 from pipelines.evaluation.statistics import (
     RESAMPLES,
     FloatArray,
+    Walls,
     agreement,
     bootstrap_weights,
     mean_of_defined,
     percentile_interval,
+    wall_agreement,
     weighted_mean,
     weighted_median,
 )
-from pipelines.evaluation.wall_agreement import Walls, wall_agreement
 from pipelines.figures.overlay import overlay_figure
 
 METRIC_NAMES: Final = ("dice", "iou", "precision", "recall", "f1", "hd95_mm", "assd_mm")

@@ -14,8 +14,7 @@ from scipy.stats import spearmanr
 from torch import nn
 
 from pipelines.core.errors import ConfigError
-from pipelines.core.files import output_folder, write_json
-from pipelines.core.manifest import write_manifest
+from pipelines.core.files import output_folder, write_json, write_manifest
 from pipelines.core.progress import Progress
 from pipelines.datasets.xray_image import Finding, read_xray
 from pipelines.evaluation.classification import read_cases

@@ -14,8 +14,8 @@ import pandas as pd
 from scipy.stats import ks_2samp
 
 from pipelines.core.errors import DataError
-from pipelines.core.labels import FOREGROUND, LABEL_NAMES
 from pipelines.core.plausibility import CENTRAL_WINDOW_MM
+from pipelines.core.records import FOREGROUND, LABEL_NAMES
 from pipelines.datasets.prepare import Section, select
 from pipelines.exploration.heart import FEATURE_BY_NAME, Feature, HeartSurvey, compared, robust_z
 

@@ -13,12 +13,19 @@ import pandas as pd
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
+from pipelines.core.cardiac import IntArray, Spacing, indices_from_volumes, structure_volumes_ml
 from pipelines.core.errors import DataError
-from pipelines.core.indices import IntArray, Spacing, indices_from_volumes, structure_volumes_ml
-from pipelines.core.labels import FOREGROUND, LABEL_NAMES, AcdcLabel
 from pipelines.core.plausibility import NAMES, STRAY_SHARE, check_indices, check_mask
 from pipelines.core.progress import Progress
-from pipelines.core.records import Dataset, PatientRecord, Problem, VolumeRecord
+from pipelines.core.records import (
+    FOREGROUND,
+    LABEL_NAMES,
+    AcdcLabel,
+    Dataset,
+    PatientRecord,
+    Problem,
+    VolumeRecord,
+)
 from pipelines.core.volume import Volume, check_same_grid, slices_last
 from pipelines.datasets.duplicates import near_duplicates, pixel_hash, thumbnail
 from pipelines.datasets.loading import load_image, load_label

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from pipelines.core.errors import ConfigError
-from pipelines.core.files import atomic_path, output_folder
-from pipelines.core.manifest import write_manifest
+from pipelines.core.files import atomic_path, output_folder, write_manifest
 from pipelines.core.tasks import task_of
 from pipelines.core.volume import Volume, read_volume
 from pipelines.datasets import prepare, prepare_xray

@@ -13,8 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from pipelines.core.files import output_folder, write_json
-from pipelines.core.manifest import write_manifest
+from pipelines.core.files import output_folder, write_json, write_manifest
 from pipelines.core.progress import Progress
 from pipelines.core.volume import read_volume, slices_last
 from pipelines.datasets import prepare, prepare_xray

@@ -1,4 +1,4 @@
-"""Pictures of a segmentation: contours over the slices, volume curves, and maps of uncertainty."""
+"""Figures that computing code writes: one place for size, resolution and style, and overlays of masks."""
 
 import math
 from collections.abc import Sequence
@@ -8,13 +8,60 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from pipelines.core.indices import IntArray, Spacing
-from pipelines.core.labels import FOREGROUND, LABEL_COLORS, LABEL_NAMES, AcdcLabel
-from pipelines.figures.style import DPI, panels, save_png
+from pipelines.core.cardiac import IntArray, Spacing
+from pipelines.core.files import atomic_path
+from pipelines.core.records import FOREGROUND, LABEL_COLORS, LABEL_NAMES, AcdcLabel
+
+DPI: Final = 110
+
+STYLE: Final = {"axes.spines.top": False, "axes.spines.right": False}
+"""Settings of Matplotlib that all panels have."""
+
+PANEL_INCHES: Final = (3.6, 3.2)
+"""Width and height of a panel where a figure gives no other."""
+
+
+def panels(
+    columns: int = 1,
+    rows: int = 1,
+    *,
+    width: float = PANEL_INCHES[0],
+    height: float = PANEL_INCHES[1],
+    **options: Any,
+) -> tuple[Figure, list[Axes]]:
+    """A figure and its panels, row by row.
+
+    Args:
+        columns: Panels side by side.
+        rows: Panels below each other.
+        width: Of a panel, in inches.
+        height: Of a panel, in inches.
+        **options: For `Figure.subplots`, e.g. `sharey`.
+    """
+    with rc_context(STYLE):
+        figure = Figure(figsize=(width * columns, height * rows), dpi=DPI, layout="constrained")
+        FigureCanvasAgg(figure)
+        grid = figure.subplots(rows, columns, squeeze=False, **options)
+    return figure, list(np.ravel(grid))
+
+
+def save_png(figure: Figure, path: Path) -> Path:
+    """Write a figure as PNG, whole or not at all; returns its path.
+
+    Raises:
+        OutputError: If the file cannot be written.
+    """
+    FigureCanvasAgg(figure)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=DPI)
+    return path
+
 
 CROP_MARGIN_MM = 15.0
 """Rim of tissue shown around the heart, mm."""

@@ -15,13 +15,12 @@ from matplotlib.colors import Normalize, to_rgb
 from PIL import Image
 from scipy import ndimage
 
-from pipelines.core.cardiac_figures import NORMAL_Z, Normal
+from pipelines.core.cardiac import NORMAL_Z, Normal
 from pipelines.core.files import atomic_path
-from pipelines.core.labels import FOREGROUND, LABEL_COLORS, AcdcLabel
+from pipelines.core.records import FOREGROUND, LABEL_COLORS, AcdcLabel
 from pipelines.core.volume import Volume, slices_last
 from pipelines.core.wall import Segments, Wall
-from pipelines.figures.overlay import WINDOW_PERCENTILES, crop_around_heart, draw_contour
-from pipelines.figures.style import panels, save_png
+from pipelines.figures.overlay import WINDOW_PERCENTILES, crop_around_heart, draw_contour, panels, save_png
 
 Frame = tuple[Volume, Volume]
 """Image and label map `(X, Y, Z)` of one moment, in any order of axes."""

@@ -12,7 +12,7 @@ from sklearn.metrics import ConfusionMatrixDisplay, RocCurveDisplay
 from torch.utils.tensorboard import SummaryWriter
 
 from pipelines.datasets.xray_image import Finding
-from pipelines.figures.style import panels, save_png
+from pipelines.figures.overlay import panels, save_png
 
 SIDE_INCHES: Final = 4.2
 

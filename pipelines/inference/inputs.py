@@ -9,14 +9,13 @@ from enum import StrEnum
 from functools import partial
 from pathlib import Path
 
-from pipelines.core.cardiac_figures import PatientFacts
+from pipelines.core.cardiac import PatientFacts
 from pipelines.core.errors import DataError
 from pipelines.core.records import Phase, Problem
 from pipelines.core.volume import Volume, is_label_map, read_volume
-from pipelines.datasets.acdc import info_facts, read_info
 from pipelines.datasets.dicom import read_series
-from pipelines.datasets.dicom_file import is_dicom, read_facts
-from pipelines.datasets.dicom_series import Series, group_series
+from pipelines.datasets.dicom_file import Series, group_series, is_dicom, read_facts
+from pipelines.datasets.nifti_releases import info_facts, read_info
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
 DICOM_SUFFIXES = (".dcm", ".ima", ".dicom")

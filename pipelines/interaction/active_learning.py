@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from pipelines.core.errors import ConfigError, DataError
 from pipelines.core.files import output_folder, write_csv, write_json
-from pipelines.core.labels import FOREGROUND
 from pipelines.core.progress import Progress
+from pipelines.core.records import FOREGROUND
 from pipelines.datasets.loading import load_image
 from pipelines.datasets.prepare import load_or_prepare, patient_records, select, write_datalist
 from pipelines.evaluation.segmentation import MEAN, STRUCTURES, dice_coefficient, mean_dice

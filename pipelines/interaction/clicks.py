@@ -9,7 +9,7 @@ from scipy.ndimage import binary_fill_holes, distance_transform_edt, label
 from skimage.segmentation import random_walker
 
 from pipelines.core.errors import DataError
-from pipelines.core.labels import AcdcLabel
+from pipelines.core.records import AcdcLabel
 from pipelines.core.volume import Volume, slices_last
 
 Mask = npt.NDArray[np.uint8]

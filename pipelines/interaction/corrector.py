@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipelines.core.errors import DataError
-from pipelines.core.labels import AcdcLabel
-from pipelines.core.stack_order import stack_order
+from pipelines.core.plausibility import stack_order
+from pipelines.core.records import AcdcLabel
 from pipelines.core.volume import Volume, slices_last
 from pipelines.interaction.clicks import Click, Mask
 from pipelines.models.bundle import ACDC_BUNDLE, CORRECTOR, device_settings

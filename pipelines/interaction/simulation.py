@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from pipelines.core.errors import DataError
 from pipelines.core.files import output_folder, write_json
-from pipelines.core.labels import FOREGROUND, AcdcLabel
 from pipelines.core.progress import Progress
+from pipelines.core.records import FOREGROUND, AcdcLabel
 from pipelines.core.volume import read_volume, write_label
 from pipelines.datasets.prepare import DATALIST_NAME, fingerprint, load_or_prepare, select
 from pipelines.interaction.clicks import Mask, SliceError, largest_slice_error

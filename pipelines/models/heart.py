@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipelines.core.errors import ConfigError, DataError
-from pipelines.core.labels import FOREGROUND, AcdcLabel
+from pipelines.core.records import FOREGROUND, AcdcLabel
 from pipelines.core.volume import Undo, Volume, slices_last
 from pipelines.models.bundle import ACDC_BUNDLE, NETWORKS, device_settings, load_config
 from pipelines.models.engines import PYTORCH, Engine, Run, engine_run, fused

@@ -10,11 +10,11 @@ from typing import Any, Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from pipelines.core.cardiac import structure_volume_ml
 from pipelines.core.errors import ConfigError, cause
 from pipelines.core.files import write_json
-from pipelines.core.indices import structure_volume_ml
-from pipelines.core.labels import FOREGROUND, LABEL_NAMES, AcdcLabel
 from pipelines.core.plausibility import check_mask
+from pipelines.core.records import FOREGROUND, LABEL_NAMES, AcdcLabel
 from pipelines.core.volume import Volume, slices_last
 from pipelines.evaluation.segmentation import MEAN, STRUCTURES, dice_coefficient
 from pipelines.models.bundle import ACDC_BUNDLE, load_config

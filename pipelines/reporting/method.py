@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from torch import nn
 
-from pipelines.figures.style import panels, save_png
+from pipelines.figures.overlay import panels, save_png
 from pipelines.models.bundle import NETWORKS, load_config
 from pipelines.reporting.document import Language, Picture, Section, Table
 from pipelines.reporting.source import Source

@@ -14,8 +14,7 @@ from typing import Any, Final, Literal
 
 import pipelines
 from pipelines.core.errors import ConfigError
-from pipelines.core.files import output_folder
-from pipelines.core.manifest import PACKAGES, write_manifest
+from pipelines.core.files import PACKAGES, output_folder, write_manifest
 from pipelines.models.bundle import ACDC_BUNDLE, BUNDLES, NETWORKS
 from pipelines.models.weights import BEST_NAME
 from pipelines.reporting.document import (

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipelines.core.errors import DataError, cause
-from pipelines.core.manifest import MANIFEST_NAME
+from pipelines.core.files import MANIFEST_NAME
 from pipelines.reporting.document import Document, Language
 from pipelines.training.run_record import shown_command
 

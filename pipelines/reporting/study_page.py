@@ -1,13 +1,31 @@
-"""One A4 page on one study: what a reader of a cardiac MRI needs to see, as HTML and PDF."""
+"""Pages on one study and on the demo."""
 
-from collections.abc import Iterator
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from pipelines.core.cardiac import CardiacIndices, cardiac_indices
+from pipelines.core.records import FOREGROUND, LABEL_NAMES, PatientRecord, Phase
+from pipelines.core.volume import Volume
+from pipelines.datasets.loading import load_label
 from pipelines.evaluation.segmentation import MEAN
-from pipelines.inference.study_result import StudyResult
-from pipelines.reporting.document import Cell, Document, Language, Picture, Section, Table, number
+from pipelines.inference.segment import StudyResult
+from pipelines.reporting.document import (
+    DEFAULT,
+    Cell,
+    Document,
+    Language,
+    Picture,
+    Section,
+    Table,
+    interval,
+    number,
+    read_language,
+)
 from pipelines.reporting.html import html_text, write_html, write_pdf
+from pipelines.training.run_record import history_figure
 
 MAX_WARNINGS: Final = 5
 """Warnings that fit the page; the others are counted."""
@@ -173,3 +191,233 @@ def _pictures(result: StudyResult, words: Language, *, moving: bool) -> Iterator
         if path is not None and (moving or kind != "cine"):
             caption = words(f"study.{kind}_caption")
             yield Section(words(f"study.{kind}"), pictures=[Picture(path, caption, caption, of_patient=True)])
+
+
+FIELDS = {
+    "LV EF %": "lv_ef_percent",
+    "LV EDV mL": "lv_edv_ml",
+    "LV ESV mL": "lv_esv_ml",
+    "RV EF %": "rv_ef_percent",
+    "mass g": "myo_mass_ed_g",
+}
+"""Column titles of the comparison and the fields of `CardiacIndices` behind them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Indices of one patient as measured and as they are.
+
+    Attributes:
+        patient: Identifier.
+        group: Disease group.
+        measured: Indices of the predicted masks.
+        truth: Indices of the label maps.
+        is_new: The study that was segmented frame by frame, with ED and ES found.
+    """
+
+    patient: str
+    group: str
+    measured: CardiacIndices
+    truth: CardiacIndices
+    is_new: bool = False
+
+    @property
+    def name(self) -> str:
+        """Patient, with a word if it is the new study."""
+        return f"{self.patient} (new study)" if self.is_new else self.patient
+
+    def pair(self, field: str) -> tuple[float | None, float | None]:
+        """Measured and true value of one index; None where not known."""
+        return getattr(self.measured, field), getattr(self.truth, field)
+
+
+@dataclass(frozen=True, slots=True)
+class DemoFindings:
+    """The content of the report.
+
+    Attributes:
+        is_phantom: Whether the cohort was generated.
+        metrics: Content of `metrics.json` for the patients not trained on.
+        comparisons: Measured and true indices, the new study last.
+        study: The new study.
+        seconds: Wall time of each step in s.
+    """
+
+    is_phantom: bool
+    metrics: Mapping[str, Any]
+    comparisons: Sequence[Comparison]
+    study: StudyResult
+    seconds: Mapping[str, float]
+
+
+def compare_with_truth(patients: Sequence[Mapping[str, Any]]) -> list[Comparison]:
+    """Comparisons of evaluated patients.
+
+    Args:
+        patients: `patients` of `metrics.json`.
+    """
+    return [
+        Comparison(
+            patient["patient"],
+            patient["group"],
+            CardiacIndices(**patient["predicted"]),
+            CardiacIndices(**patient["truth"]),
+        )
+        for patient in patients
+    ]
+
+
+def compare_with_labels(measured: CardiacIndices, patient: PatientRecord) -> Comparison:
+    """Comparison of a segmented study with the label maps of its patient.
+
+    Args:
+        measured: Indices of the study.
+        patient: Its labels at ED and ES are the truth; without one, so are the indices that need it.
+    """
+    labels: dict[Phase, Volume] = {
+        volume.phase: label for volume in patient.volumes if (label := load_label(volume)) is not None
+    }
+    ed, es = labels.get(Phase.ED), labels.get(Phase.ES)
+    any_spacing = (1.0, 1.0, 1.0)
+    truth = cardiac_indices(
+        ed.array if ed else None,
+        es.array if es else None,
+        ed.spacing_mm if ed else any_spacing,
+        es.spacing_mm if es else any_spacing,
+    )
+    return Comparison(patient.patient, patient.group, measured, truth, is_new=True)
+
+
+def comparison_table(comparisons: Sequence[Comparison]) -> Table:
+    """Measured and true indices for the terminal, a row a patient."""
+    rows = []
+    for comparison in comparisons:
+        cells = (
+            " / ".join(number(value, 1 if "%" in title else 0) or "–" for value in comparison.pair(field))
+            for title, field in FIELDS.items()
+        )
+        rows.append([comparison.patient + "*" * comparison.is_new, comparison.group, *cells])
+    caption = "Measured / true (* new study, segmented frame by frame)"
+    return Table(caption, ["patient", "group", *FIELDS], rows)
+
+
+def write_demo_report(
+    path: Path, findings: DemoFindings, *, run: Path, evaluation: Path, manifest: Path
+) -> None:
+    """Write the HTML report of a demo.
+
+    Args:
+        path: HTML file to write.
+        findings: Its content.
+        run: Folder of the training, with `history.csv`; takes `curves.png`.
+        evaluation: Folder of the evaluation, with `overlays`.
+        manifest: JSON of the demo, shown as it is.
+    """
+    summary = findings.metrics["summary"]
+    whose = "phantom hearts" if findings.is_phantom else "patients"
+    ef_errors = [
+        abs(measured - truth)
+        for measured, truth in (comparison.pair("lv_ef_percent") for comparison in findings.comparisons)
+        if measured is not None and truth is not None
+    ]
+    ef_text = (
+        f" LV EF is off by {statistics.mean(ef_errors):.1f} percentage points on average."
+        if ef_errors
+        else ""
+    )
+    lead = (
+        f"A UNet was trained on {whose} and measured on {summary['patients']} that it had not seen: "
+        f"mean Dice {number(summary['dice']['mean'], 3)}.{ef_text}"
+    )
+    if findings.is_phantom:
+        lead += " Phantom figures show that the software works and say nothing about real hearts."
+    curves = run / "curves.png"
+    history_figure(run / "history.csv", curves)
+    sections = [
+        _comparison_section(findings),
+        _accuracy_section(findings.metrics, evaluation),
+        _study_section(findings.study),
+        Section(
+            "Training",
+            pictures=[
+                Picture(
+                    curves,
+                    "Three charts over epochs: losses, Dice of each structure in validation, learning rate.",
+                    "Validation is on whole volumes on their native grid.",
+                )
+            ],
+        ),
+        Section(
+            "The run",
+            tables=[Table("Wall time", ["step", "seconds"], list(findings.seconds.items()))],
+            listing=manifest.read_text(encoding="utf-8"),
+        ),
+    ]
+    write_html(path, Document("Thorax demo", lead, sections))
+
+
+def _comparison_section(findings: DemoFindings) -> Section:
+    header = ["patient", "group"]
+    for title in FIELDS:
+        header += [f"{title}, measured", "true"]
+    rows = [
+        [comparison.name, comparison.group]
+        + [value for field in FIELDS.values() for value in comparison.pair(field)]
+        for comparison in findings.comparisons
+    ]
+    is_cine = any(file.name.endswith("_curve.png") for file in findings.study.files)
+    how = (
+        "In the new study every frame was segmented, and ED and ES were found from the volumes."
+        if is_cine
+        else "The data hold no cine: of the new study the frames at ED and ES were segmented."
+    )
+    return Section(
+        "Measured against true",
+        paragraphs=[f"True values are those of the label maps, measured ones those of the network's. {how}"],
+        tables=[Table("Cardiac indices of patients that were not trained on", header, rows)],
+    )
+
+
+def _accuracy_section(metrics: Mapping[str, Any], evaluation: Path) -> Section:
+    summary, intervals = metrics["summary"], metrics["intervals"]["dice"]
+    words = read_language(DEFAULT)
+    rows = [
+        [
+            name,
+            number(summary["dice"][name], 3),
+            interval(intervals[name], 3, words),
+            summary["hd95_mm"][name],
+        ]
+        for name in [*(LABEL_NAMES[label] for label in FOREGROUND), "mean"]
+    ]
+    pictures = [
+        Picture(
+            overlay,
+            f"Slices of a heart with predicted contours solid and true ones dashed: {_words(overlay)}.",
+            _words(overlay),
+        )
+        for overlay in sorted((evaluation / "overlays").glob("*.png"))
+    ]
+    caption = f"{summary['volumes']} volumes of {summary['patients']} patients not trained on"
+    return Section(
+        "Accuracy",
+        tables=[Table(caption, ["structure", "Dice", "95% interval", "HD95 mm"], rows)],
+        pictures=pictures,
+    )
+
+
+def _study_section(study: StudyResult) -> Section:
+    pictures = []
+    for file in study.files:
+        if file.name.endswith("_curve.png"):
+            alt = "LV and RV volume in mL over the frames of the cine, with ED and ES marked."
+            pictures.append(Picture(file, alt, "Volumes over the cardiac cycle"))
+        elif file.suffix == ".png":
+            alt = f"Slices of the new study with the predicted contours: {_words(file)}."
+            pictures.append(Picture(file, alt, _words(file)))
+    warnings = study.warnings or ["No plausibility warning."]
+    return Section("The new study", paragraphs=warnings, pictures=pictures)
+
+
+def _words(path: Path) -> str:
+    return path.stem.replace("_", " ")

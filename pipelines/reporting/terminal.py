@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Final
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from pipelines.core.labels import AcdcLabel
+from pipelines.core.records import AcdcLabel
 from pipelines.datasets.readers import READERS, Reader
 from pipelines.reporting.document import Table, number
 from pipelines.reporting.markdown import fill_page
 
 if TYPE_CHECKING:
     from pipelines.inference.classify import ClassifiedXray
-    from pipelines.inference.study_result import StudyResult
+    from pipelines.inference.segment import StudyResult
     from pipelines.training.search import Trial
 
 

@@ -11,10 +11,10 @@ from typing import Any, Final
 
 from monailabel.interfaces.datastore import Datastore
 
+from pipelines.core.cardiac import structure_volumes_ml
 from pipelines.core.errors import DataError
 from pipelines.core.files import atomic_path
-from pipelines.core.indices import structure_volumes_ml
-from pipelines.core.labels import AcdcLabel
+from pipelines.core.records import AcdcLabel
 from pipelines.core.volume import read_volume
 from pipelines.server.admission import check_volume, claimed_shape
 from pipelines.server.drafts import Drafts

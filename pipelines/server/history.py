@@ -12,11 +12,11 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from pipelines.core.cardiac import structure_volumes_ml
 from pipelines.core.errors import DataError
 from pipelines.core.files import write_json
-from pipelines.core.indices import structure_volumes_ml
-from pipelines.core.labels import LABEL_NAMES
 from pipelines.core.plausibility import cannot_be_heart
+from pipelines.core.records import LABEL_NAMES
 from pipelines.core.volume import Volume, read_label, write_label
 
 FINAL: Final = "final"

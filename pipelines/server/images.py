@@ -14,8 +14,8 @@ from pipelines.core.errors import DataError, ThoraxError
 from pipelines.core.files import write_json
 from pipelines.core.records import Phase, Problem
 from pipelines.core.volume import Volume, write_image
-from pipelines.datasets.coverage import check_coverage
 from pipelines.datasets.dicom import read_series
+from pipelines.datasets.duplicates import check_coverage
 from pipelines.inference.inputs import (
     INFO_NAME,
     Study,

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from scipy.ndimage import distance_transform_edt
 
 from pipelines.core.errors import DataError
-from pipelines.core.labels import FOREGROUND, LABEL_NAMES, AcdcLabel
-from pipelines.core.stack_order import slice_axis
+from pipelines.core.plausibility import slice_axis
+from pipelines.core.records import FOREGROUND, LABEL_NAMES, AcdcLabel
 from pipelines.core.volume import UNREADABLE, Volume, check_same_grid, rounded
 from pipelines.datasets.loading import check_convention
 from pipelines.interaction.clicks import UNMARKED, Mask

@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pipelines.core.cardiac import CardiacIndices, indices_from_volumes, structure_volumes_ml
 from pipelines.core.errors import DataError
 from pipelines.core.files import write_json
-from pipelines.core.indices import CardiacIndices, indices_from_volumes, structure_volumes_ml
-from pipelines.core.labels import LABEL_NAMES, AcdcLabel
 from pipelines.core.plausibility import check_indices, check_mask
-from pipelines.core.records import Phase
+from pipelines.core.records import LABEL_NAMES, AcdcLabel, Phase
 from pipelines.core.volume import Volume, slices_last
-from pipelines.datasets.coverage import check_coverage
+from pipelines.datasets.duplicates import check_coverage
 
 
 def measure(

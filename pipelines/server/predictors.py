@@ -15,12 +15,11 @@ import numpy as np
 import numpy.typing as npt
 from monai.bundle import ConfigParser
 
-from pipelines.core.cine import find_ed_es
+from pipelines.core.cardiac import find_ed_es, structure_volumes_ml
 from pipelines.core.errors import ConfigError
 from pipelines.core.files import atomic_path, write_json
-from pipelines.core.indices import structure_volumes_ml
-from pipelines.core.labels import AcdcLabel
-from pipelines.core.stack_order import stack_order
+from pipelines.core.plausibility import stack_order
+from pipelines.core.records import AcdcLabel
 from pipelines.core.volume import Volume
 from pipelines.interaction.clicks import Click, Mask
 from pipelines.interaction.corrector import Corrector

@@ -12,12 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from fastapi import APIRouter, File, Form, HTTPException, Query, Request, Response, UploadFile
 
-from pipelines.core.cine import find_ed_es
+from pipelines.core.cardiac import find_ed_es, indices_from_volumes, structure_volumes_ml
 from pipelines.core.errors import DataError
-from pipelines.core.indices import indices_from_volumes, structure_volumes_ml
-from pipelines.core.labels import FOREGROUND, LABEL_NAMES, AcdcLabel
 from pipelines.core.plausibility import check_indices
-from pipelines.core.records import Phase
+from pipelines.core.records import FOREGROUND, LABEL_NAMES, AcdcLabel, Phase
 from pipelines.core.volume import Volume, read_volume, write_image, write_label
 from pipelines.datasets.xray_image import SUFFIXES
 from pipelines.inference.inputs import NIFTI_SUFFIXES

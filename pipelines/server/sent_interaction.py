@@ -7,7 +7,7 @@ from typing import Any, Final
 from monailabel.interfaces.tasks.infer_v2 import InferType
 
 from pipelines.core.errors import DataError
-from pipelines.core.labels import LABEL_NAMES, AcdcLabel
+from pipelines.core.records import LABEL_NAMES, AcdcLabel
 from pipelines.server.label_file import VALUE_OF_NAME
 
 MAX_CLICKS: Final = 200

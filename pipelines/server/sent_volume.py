@@ -9,8 +9,7 @@ import numpy as np
 from pipelines.core.errors import DataError
 from pipelines.core.volume import Volume
 from pipelines.datasets.dicom import read_series
-from pipelines.datasets.dicom_file import is_dicom
-from pipelines.datasets.dicom_series import group_series
+from pipelines.datasets.dicom_file import group_series, is_dicom
 from pipelines.server.admission import check_dicom, claimed_shape
 from pipelines.server.nrrd import read_nrrd
 

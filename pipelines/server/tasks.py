@@ -13,7 +13,7 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 from monailabel.interfaces.tasks.strategy import Strategy
 
 from pipelines.core.errors import DataError
-from pipelines.core.labels import FOREGROUND, LABEL_NAMES, AcdcLabel
+from pipelines.core.records import FOREGROUND, LABEL_NAMES, AcdcLabel
 from pipelines.core.volume import Volume, read_volume, write_label
 from pipelines.interaction.clicks import Click, Mask, refine_by_scribbles
 from pipelines.server.datastore import StudiesDatastore

@@ -10,8 +10,14 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from pipelines.core.errors import ConfigError
-from pipelines.core.files import exclusive_lock, output_folder, write_csv, write_json
-from pipelines.core.manifest import MANIFEST_NAME, write_manifest
+from pipelines.core.files import (
+    MANIFEST_NAME,
+    exclusive_lock,
+    output_folder,
+    write_csv,
+    write_json,
+    write_manifest,
+)
 from pipelines.core.progress import Progress
 from pipelines.datasets.prepare import patient_records, read_datalist, select
 from pipelines.evaluation.segmentation import Case, evaluate, read_cases, summarise

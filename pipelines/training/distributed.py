@@ -17,10 +17,9 @@ from pipelines.core.install import ray_session
 from pipelines.core.tasks import task_of
 from pipelines.datasets.prepare import read_datalist
 from pipelines.models.weights import BEST_NAME, LAST_NAME, RunCheckpoint
-from pipelines.training.cpu import flushed_denormals
-from pipelines.training.handlers import WeightAverager
+from pipelines.training.handlers import TrainingMonitor, WeightAverager
 from pipelines.training.launch import check_settings, train_network
-from pipelines.training.monitor import TrainingMonitor
+from pipelines.training.optimisation import flushed_denormals
 
 Item = TypeVar("Item")
 

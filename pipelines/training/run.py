@@ -9,12 +9,12 @@ from typing import Any
 from ignite.engine import Engine
 from torch import nn
 
-from pipelines.core.manifest import write_manifest
+from pipelines.core.files import write_manifest
 from pipelines.datasets.prepare import Section, patient_records, select
 from pipelines.evaluation.segmentation import evaluate as evaluate_records
 from pipelines.models.heart import Member, Predictor
 from pipelines.models.weights import load_weights, read_seen, write_seen
-from pipelines.training.cpu import flushed_denormals, keep_freed_memory
+from pipelines.training.optimisation import flushed_denormals, keep_freed_memory
 
 logger = logging.getLogger(__name__)
 

@@ -12,12 +12,12 @@ from matplotlib.axes import Axes
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pipelines.core.errors import DataError, cause
-from pipelines.core.labels import FOREGROUND, LABEL_COLORS, LABEL_NAMES
-from pipelines.core.manifest import MANIFEST_NAME
+from pipelines.core.files import MANIFEST_NAME
+from pipelines.core.records import FOREGROUND, LABEL_COLORS, LABEL_NAMES
 from pipelines.datasets.prepare import ALL_PATIENTS
-from pipelines.figures.style import panels, save_png
+from pipelines.figures.overlay import panels, save_png
 from pipelines.models.bundle import BUNDLES
-from pipelines.training.monitor import HISTORY_NAME
+from pipelines.training.handlers import HISTORY_NAME
 
 Series = tuple[list[int], list[float]]
 """Epochs and the values recorded at them."""

@@ -14,14 +14,20 @@ import yaml
 from torch.utils.tensorboard import SummaryWriter
 
 from pipelines.core.errors import ConfigError, DataError, cause
-from pipelines.core.files import output_folder, write_csv, write_json, write_text
+from pipelines.core.files import (
+    MANIFEST_NAME,
+    output_folder,
+    write_csv,
+    write_json,
+    write_manifest,
+    write_text,
+)
 from pipelines.core.install import ray_session
-from pipelines.core.manifest import MANIFEST_NAME, write_manifest
 from pipelines.core.tasks import task_of
 from pipelines.datasets.prepare import read_datalist
 from pipelines.models.weights import LAST_NAME
+from pipelines.training.handlers import HISTORY_NAME
 from pipelines.training.launch import check_settings, parse_settings, read_settings, train_network
-from pipelines.training.monitor import HISTORY_NAME
 from pipelines.training.run_record import read_history
 
 

@@ -17,8 +17,7 @@ import pydicom
 
 from pipelines.core.errors import ConfigError, OutputError
 from pipelines.core.install import missing_extra
-from pipelines.watching.folders import Folders
-from pipelines.watching.ledger import Ledger, stamps
+from pipelines.watching.ledger import Folders, Ledger, stamps
 from pipelines.watching.worker import Stop
 
 MODALITIES: Final = ("MR", "CR", "DX")

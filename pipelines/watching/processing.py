@@ -13,10 +13,9 @@ from pipelines.core.errors import DataError
 from pipelines.core.records import Phase
 from pipelines.datasets.dicom import order_series
 from pipelines.datasets.xray_image import decide, read_xray
-from pipelines.inference.dicom_seg import load_highdicom, write_dicom_seg
-from pipelines.inference.dicom_sr import write_dicom_sr
+from pipelines.inference.dicom_objects import load_highdicom, write_dicom_seg, write_dicom_sr
 from pipelines.inference.inputs import Study, StudyKind, find_studies
-from pipelines.inference.study_result import StudyResult
+from pipelines.inference.segment import StudyResult
 from pipelines.watching.ledger import printable
 from pipelines.watching.units import Kind
 from pipelines.watching.worker import Job

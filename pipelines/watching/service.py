@@ -11,8 +11,7 @@ from typing import Any, Final, Protocol
 
 from pipelines.core.errors import ConfigError, DataError
 from pipelines.core.files import exclusive_lock, is_locked
-from pipelines.watching.folders import Folders, check_apart
-from pipelines.watching.ledger import LEDGER_NAME, Ledger, State
+from pipelines.watching.ledger import LEDGER_NAME, Folders, Ledger, State, check_apart
 from pipelines.watching.studies import HEARTBEAT_NAME, Heartbeat, Studies, recover
 from pipelines.watching.units import UNWANTED_SERIES, Arrivals, Units, Waits
 from pipelines.watching.worker import Limits, ProcessorFactory, Stop, Worker, asked_by_signals

@@ -12,8 +12,21 @@ from typing import Any, Final
 import pipelines
 from pipelines.core.errors import ConfigError, DataError, OutputError
 from pipelines.core.files import write_json
-from pipelines.watching.folders import REASON_NAME, RESULT_NAME, Folders, commit, copy_inputs, folder_name
-from pipelines.watching.ledger import Ledger, Stamp, State, content_id, file_sha256, printable, stamps
+from pipelines.watching.ledger import (
+    REASON_NAME,
+    RESULT_NAME,
+    Folders,
+    Ledger,
+    Stamp,
+    State,
+    commit,
+    content_id,
+    copy_inputs,
+    file_sha256,
+    folder_name,
+    printable,
+    stamps,
+)
 from pipelines.watching.units import Unit
 from pipelines.watching.worker import Ending, Job, Outcome, Stop, Worker, resident_mb
 

@@ -12,8 +12,7 @@ from typing import Final
 
 from pipelines.core.errors import DataError
 from pipelines.core.volume import is_label_map
-from pipelines.datasets.dicom_file import UNREADABLE, has_image, is_dicom, read_header
-from pipelines.datasets.dicom_series import group_series
+from pipelines.datasets.dicom_file import UNREADABLE, group_series, has_image, is_dicom, read_header
 from pipelines.datasets.xray_image import SUFFIXES, XRAY_MODALITIES
 from pipelines.inference.inputs import DICOM_SUFFIXES, INFO_NAME, NIFTI_SUFFIXES
 from pipelines.watching.ledger import Ledger, Stamp, printable, stamp, stamps

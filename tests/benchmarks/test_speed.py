@@ -12,8 +12,7 @@ import torch
 from rich.console import Console
 
 from pipelines.benchmarks.engines import SHAPE, time_segmentation, usable_weights
-from pipelines.benchmarks.speed import SEGMENT, run_bench
-from pipelines.benchmarks.steps import StepTimes, time_training_steps
+from pipelines.benchmarks.speed import SEGMENT, StepTimes, run_bench, time_training_steps
 from pipelines.core.errors import ConfigError
 from pipelines.core.volume import read_label
 from pipelines.datasets.phantom.cohort import write_phantom_cohort

@@ -11,7 +11,7 @@ from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from monai.transforms import Compose
 
-from pipelines.core.stack_order import HEART_FRAME
+from pipelines.core.plausibility import HEART_FRAME
 from pipelines.core.volume import read_volume, slices_last
 from pipelines.export.formats import EXPORTED_WEIGHTS, Source, flat_config, write_bundle
 from pipelines.models.bundle import ACDC_BUNDLE, NETWORKS, config_files, load_config

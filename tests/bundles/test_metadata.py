@@ -8,7 +8,7 @@ import yaml
 from bundle_schema import SCHEMA
 from monai.bundle import verify_metadata
 
-from pipelines.core.labels import LABEL_NAMES
+from pipelines.core.records import LABEL_NAMES
 from pipelines.export.formats import network_metadata
 from pipelines.models.bundle import ACDC_BUNDLE, NETWORKS, XRAY_BUNDLE
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.core.records import PatientRecord
-from pipelines.datasets.acdc import read_acdc
+from pipelines.datasets.nifti_releases import read_acdc
 from pipelines.evaluation.segmentation import evaluate
 from pipelines.models.bundle import NETWORKS
 from pipelines.models.heart import Predictor

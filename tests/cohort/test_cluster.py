@@ -11,9 +11,8 @@ import intensity_hearts
 import pytest
 from cohort_stand_ins import StandInModel, write_hearts
 
-from pipelines.cohort.results import PARTS_NAME
 from pipelines.cohort.run import CohortOptions, run_cohort
-from pipelines.cohort.worker import MAX_ATTEMPTS
+from pipelines.cohort.worker import MAX_ATTEMPTS, PARTS_NAME
 from pipelines.core.install import set_environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]

@@ -6,7 +6,7 @@ import pytest
 from dicom_files import write_dicom_series
 from intensity_hearts import acdc_patient, heart, save
 
-from pipelines.cohort.listing import CohortStudy, list_studies
+from pipelines.cohort.worker import CohortStudy, list_studies
 from pipelines.core.errors import DataError
 
 

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.cohort.results import PARTS_NAME, forget_failed, read_results, write_part
+from pipelines.cohort.worker import PARTS_NAME, forget_failed, read_results, write_part
 from pipelines.core.errors import DataError
 
 

@@ -10,9 +10,8 @@ import pytest
 from cohort_stand_ins import ONE, StandInModel, write_hearts
 
 from pipelines.cohort import run
-from pipelines.cohort.results import RESULTS_NAME
 from pipelines.cohort.run import CohortOptions, CohortReport, run_cohort
-from pipelines.cohort.worker import CohortWorker, Task
+from pipelines.cohort.worker import RESULTS_NAME, CohortWorker, Task
 from pipelines.core.errors import ConfigError, DataError, OutputError
 
 MODEL = StandInModel()

@@ -8,9 +8,17 @@ import pytest
 from cohort_stand_ins import StandInModel, write_hearts
 from intensity_hearts import heart, lv_ml, save
 
-from pipelines.cohort.listing import CohortStudy, list_studies
-from pipelines.cohort.results import read_results
-from pipelines.cohort.worker import BEGUN_NAME, MASKS_NAME, MAX_ATTEMPTS, BundleModel, CohortWorker, Task
+from pipelines.cohort.worker import (
+    BEGUN_NAME,
+    MASKS_NAME,
+    MAX_ATTEMPTS,
+    BundleModel,
+    CohortStudy,
+    CohortWorker,
+    Task,
+    list_studies,
+    read_results,
+)
 from pipelines.core.errors import ConfigError
 from pipelines.core.files import write_text
 from pipelines.models.heart import Predictor

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.core.cardiac_figures import (
+from pipelines.core.cardiac import (
     NORMAL,
     CardiacFigures,
     PatientFacts,
@@ -10,9 +10,9 @@ from pipelines.core.cardiac_figures import (
     body_surface_m2,
     cardiac_figures,
     compare_with_normal,
+    indices_from_volumes,
 )
-from pipelines.core.indices import indices_from_volumes
-from pipelines.core.labels import AcdcLabel
+from pipelines.core.records import AcdcLabel
 
 INDICES = indices_from_volumes(
     {AcdcLabel.RV: 160.0, AcdcLabel.MYO: 100.0, AcdcLabel.LV: 150.0},

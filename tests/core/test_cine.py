@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipelines.core.cine import Rates, find_ed_es, measure_rates
+from pipelines.core.cardiac import Rates, find_ed_es, measure_rates
 from pipelines.core.errors import DataError
 from pipelines.datasets.phantom.heart import contraction_curve
 

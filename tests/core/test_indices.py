@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from pipelines.core.indices import cardiac_indices, structure_volume_ml
-from pipelines.core.labels import AcdcLabel
+from pipelines.core.cardiac import cardiac_indices, structure_volume_ml
+from pipelines.core.records import AcdcLabel
 
 SPACING_MM = (2.0, 2.5, 10.0)  # 50 mm3, so 20 voxels make 1 mL
 

@@ -6,7 +6,7 @@ import torch
 
 import pipelines
 from pipelines.core.errors import OutputError
-from pipelines.core.manifest import write_manifest
+from pipelines.core.files import write_manifest
 
 
 def test_a_manifest_tells_versions_command_and_what_the_run_adds(
@@ -27,7 +27,7 @@ def test_a_manifest_tells_versions_command_and_what_the_run_adds(
 def test_a_package_that_is_not_installed_has_no_version(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipelines.core.manifest.PACKAGES", ("torch", "no-such-package"))
+    monkeypatch.setattr("pipelines.core.files.PACKAGES", ("torch", "no-such-package"))
     assert (
         json.loads(write_manifest(tmp_path).read_text(encoding="utf-8"))["packages"]["no-such-package"]
         is None

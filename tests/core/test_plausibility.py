@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from pipelines.core.indices import indices_from_volumes
-from pipelines.core.labels import AcdcLabel
+from pipelines.core.cardiac import indices_from_volumes
 from pipelines.core.plausibility import cannot_be_heart, check_indices, check_mask
+from pipelines.core.records import AcdcLabel
 
 SPACING_MM = (2.0, 2.0, 10.0)
 SIZE = 80

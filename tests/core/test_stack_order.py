@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from pipelines.core.stack_order import BODY_FRAME, HEART_FRAME, stack_order
+from pipelines.core.plausibility import BODY_FRAME, HEART_FRAME, stack_order
 from pipelines.core.volume import Volume, slices_last
 
 ORDERS = [

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipelines.core.errors import DataError, OutputError
-from pipelines.core.stack_order import slice_axis
+from pipelines.core.plausibility import slice_axis
 from pipelines.core.volume import (
     Volume,
     check_same_grid,

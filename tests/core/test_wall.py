@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipelines.core.labels import AcdcLabel
-from pipelines.core.stack_order import HEART_FRAME
+from pipelines.core.plausibility import HEART_FRAME
+from pipelines.core.records import AcdcLabel
 from pipelines.core.volume import Volume
 from pipelines.core.wall import Wall, find_rings, measure_strain, measure_wall
 from pipelines.datasets.phantom.heart import ABSENT_MM, draw_heart, heart_surfaces

@@ -5,7 +5,7 @@ import pytest
 
 from pipelines.core.errors import DataError
 from pipelines.core.records import Phase
-from pipelines.datasets.acdc import patient_folders, read_acdc, read_info
+from pipelines.datasets.nifti_releases import patient_folders, read_acdc, read_info
 
 Writer = Callable[..., Path]
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from pipelines.core.errors import DataError
-from pipelines.core.stack_order import HEART_FRAME
+from pipelines.core.plausibility import HEART_FRAME
 from pipelines.core.volume import Volume
-from pipelines.datasets.coverage import check_coverage
+from pipelines.datasets.duplicates import check_coverage
 
 
 def volume(shape: tuple[int, ...], spacing_mm: tuple[float, float, float], frame: np.ndarray) -> Volume:

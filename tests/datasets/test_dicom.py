@@ -16,7 +16,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from pipelines.core.errors import DataError
 from pipelines.datasets.dicom import read_series
-from pipelines.datasets.dicom_series import group_series
+from pipelines.datasets.dicom_file import group_series
 
 Tags = dict[str, Any]
 Save = Callable[[list[Tags]], list[Path]]

@@ -7,11 +7,10 @@ import pytest
 from dicom_files import write_dicom_image
 
 from pipelines.core.errors import DataError
-from pipelines.core.labels import UNLABELLED, AcdcLabel
-from pipelines.core.records import Phase
+from pipelines.core.records import UNLABELLED, AcdcLabel, Phase
+from pipelines.datasets.dicom_releases import read_contour
 from pipelines.datasets.loading import load_image, load_label, load_pair
 from pipelines.datasets.readers import read_dataset
-from pipelines.datasets.sunnybrook import read_contour
 
 SLICES, FRAMES = 4, 3
 

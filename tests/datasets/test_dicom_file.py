@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, generate_pixel_data_frame
 from pydicom.uid import generate_uid
 
-from pipelines.core.cardiac_figures import PatientFacts, Sex
+from pipelines.core.cardiac import PatientFacts, Sex
 from pipelines.core.errors import DataError
 from pipelines.datasets.dicom import read_series
 from pipelines.datasets.dicom_file import decode, is_dicom, read_dataset, read_facts, read_header, read_images

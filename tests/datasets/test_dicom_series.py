@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydicom.uid import generate_uid
 
-from pipelines.datasets.dicom_series import group_series
+from pipelines.datasets.dicom_file import group_series
 
 WriteDicom = Callable[..., Path]
 

@@ -8,7 +8,6 @@ import pytest
 from scipy import ndimage
 
 from pipelines.core.records import PatientRecord, VolumeRecord
-from pipelines.datasets.acdc import read_acdc
 from pipelines.datasets.duplicates import (
     image_hashes,
     joined,
@@ -17,6 +16,7 @@ from pipelines.datasets.duplicates import (
     thumbnail,
     without_copies,
 )
+from pipelines.datasets.nifti_releases import read_acdc
 from pipelines.datasets.phantom.cohort import write_phantom_cohort
 from pipelines.datasets.prepare import prepare_acdc, read_datalist
 

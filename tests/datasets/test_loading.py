@@ -9,9 +9,8 @@ import pytest
 from small_hearts import AFFINE, heart_label, write_heart
 
 from pipelines.core.errors import ConfigError, DataError
-from pipelines.core.labels import UNLABELLED, AcdcLabel
+from pipelines.core.records import UNLABELLED, AcdcLabel
 from pipelines.core.volume import Volume, read_label, read_volume
-from pipelines.datasets.acdc import read_acdc
 from pipelines.datasets.loading import (
     NiftiSource,
     check_convention,
@@ -23,6 +22,7 @@ from pipelines.datasets.loading import (
     parse_values,
     without_unlabelled,
 )
+from pipelines.datasets.nifti_releases import read_acdc
 from pipelines.datasets.prepare import prepare_acdc, read_datalist
 from pipelines.datasets.readers import read_dataset
 

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from pipelines.core.errors import DataError
-from pipelines.core.labels import AcdcLabel
-from pipelines.core.records import Phase
+from pipelines.core.records import AcdcLabel, Phase
 from pipelines.datasets.loading import load_image, load_label, load_pair
 from pipelines.datasets.readers import read_dataset
 

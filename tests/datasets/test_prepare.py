@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 
 from pipelines.core.errors import DataError, OutputError
-from pipelines.core.labels import AcdcLabel
-from pipelines.core.records import PatientRecord, Phase
-from pipelines.datasets.acdc import read_acdc
+from pipelines.core.records import AcdcLabel, PatientRecord, Phase
+from pipelines.datasets.nifti_releases import read_acdc
 from pipelines.datasets.prepare import (
     ALL_PATIENTS,
     FOLDS,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.core.errors import ConfigError, DataError
-from pipelines.datasets.acdc import read_acdc
+from pipelines.datasets.nifti_releases import read_acdc
 from pipelines.datasets.readers import READERS, find_reader, read_dataset
 
 

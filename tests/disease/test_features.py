@@ -2,8 +2,8 @@ import pytest
 from square_heart import square_heart as heart
 
 from pipelines.core.errors import DataError
-from pipelines.core.labels import AcdcLabel
-from pipelines.disease.features import disease_features
+from pipelines.core.records import AcdcLabel
+from pipelines.disease.measure import disease_features
 
 
 def test_features_are_those_counted_by_hand() -> None:

@@ -11,7 +11,7 @@ from square_heart import write_square_hearts
 from pipelines.core.errors import DataError
 from pipelines.datasets.prepare import read_datalist
 from pipelines.disease import study
-from pipelines.disease.patients import mask_of, measure_hearts
+from pipelines.disease.measure import mask_of, measure_hearts
 from pipelines.disease.study import accuracy_figures, fit_search, nested, study_disease
 
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from pipelines.core.labels import AcdcLabel
-from pipelines.disease.thickness import slice_thickness_mm, wall_features
+from pipelines.core.records import AcdcLabel
+from pipelines.disease.measure import slice_thickness_mm, wall_features
 
 
 def ring(inner_mm: float, outer_mm: float, spacing_mm: float, side: int = 120) -> np.ndarray:

@@ -10,8 +10,7 @@ from scipy.stats import kruskal, spearmanr, wilcoxon
 
 from pipelines.core.errors import ConfigError, DataError
 from pipelines.core.files import write_json
-from pipelines.core.labels import FOREGROUND, AcdcLabel
-from pipelines.core.records import PatientRecord, Phase, VolumeRecord
+from pipelines.core.records import FOREGROUND, AcdcLabel, PatientRecord, Phase, VolumeRecord
 from pipelines.evaluation import comparison as module
 from pipelines.evaluation.comparison import (
     Figure,

@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from pipelines.core.labels import UNLABELLED, AcdcLabel
-from pipelines.core.records import Phase
+from pipelines.core.records import UNLABELLED, AcdcLabel, Phase
 from pipelines.core.volume import Volume
 from pipelines.evaluation.heart_errors import (
     BAND_MM,

@@ -12,11 +12,10 @@ import torch
 from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance
 
 from pipelines.core.errors import ConfigError, DataError
-from pipelines.core.labels import FOREGROUND, AcdcLabel
-from pipelines.core.records import Phase
+from pipelines.core.records import FOREGROUND, AcdcLabel, Phase
 from pipelines.core.volume import Volume, read_label, read_volume, slices_last
-from pipelines.datasets.acdc import read_acdc
 from pipelines.datasets.duplicates import voxel_hash
+from pipelines.datasets.nifti_releases import read_acdc
 from pipelines.evaluation.segmentation import (
     INDEX_FIELDS,
     METRIC_NAMES,

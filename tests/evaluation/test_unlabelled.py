@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipelines.core.cardiac import indices_from_volumes
 from pipelines.core.errors import ConfigError, DataError
-from pipelines.core.indices import indices_from_volumes
-from pipelines.core.labels import UNLABELLED, AcdcLabel
-from pipelines.core.records import PatientRecord, Phase, VolumeRecord
+from pipelines.core.records import UNLABELLED, AcdcLabel, PatientRecord, Phase, VolumeRecord
 from pipelines.core.volume import Volume
 from pipelines.evaluation.segmentation import NOT_LABELLED, evaluate
 

@@ -9,7 +9,7 @@ from small_hearts import AFFINE, heart_label
 from pipelines.core.records import Phase
 from pipelines.core.volume import Volume
 from pipelines.core.wall import Rings, find_rings
-from pipelines.evaluation.wall_agreement import wall_agreement
+from pipelines.evaluation.statistics import wall_agreement
 
 
 def rings(lv_px: float) -> Rings:

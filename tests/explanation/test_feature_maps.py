@@ -5,7 +5,7 @@ from monai.networks.nets import AttentionUnet
 from torch import nn
 
 from pipelines.core.errors import ConfigError
-from pipelines.explanation.feature_maps import (
+from pipelines.explanation.explain import (
     attention_gates,
     chosen_layers,
     liveliest_channels,

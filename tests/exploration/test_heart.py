@@ -6,9 +6,9 @@ import pytest
 from small_hearts import AFFINE, GREY, heart_image, heart_label, save, write_heart
 
 from pipelines.core.errors import DataError
-from pipelines.core.labels import UNLABELLED, AcdcLabel
+from pipelines.core.records import UNLABELLED, AcdcLabel
 from pipelines.core.volume import Volume
-from pipelines.datasets.acdc import read_acdc
+from pipelines.datasets.nifti_releases import read_acdc
 from pipelines.exploration.findings import find_outliers, section_shifts, survey_findings
 from pipelines.exploration.heart import (
     HeartSurvey,

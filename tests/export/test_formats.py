@@ -262,7 +262,7 @@ def files_of(folder: Path) -> set[str]:
 
 
 def test_the_guard_of_these_tests_hides_thorax(tmp_path: Path) -> None:
-    run = run_without_thorax(HIDE_THORAX + "import pipelines.core.labels", folder=tmp_path)
+    run = run_without_thorax(HIDE_THORAX + "import pipelines.core.records", folder=tmp_path)
     assert run.returncode == 1
     assert "ModuleNotFoundError" in run.stderr
 

@@ -6,7 +6,7 @@ from matplotlib.colors import to_rgb
 from skimage.io import imread
 
 from pipelines.core.errors import OutputError
-from pipelines.core.labels import FOREGROUND, LABEL_COLORS, AcdcLabel
+from pipelines.core.records import FOREGROUND, LABEL_COLORS, AcdcLabel
 from pipelines.figures import overlay
 from pipelines.figures.overlay import curve_figure, overlay_figure
 

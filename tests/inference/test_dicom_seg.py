@@ -8,9 +8,9 @@ import pytest
 from dicom_files import write_dicom_image
 
 from pipelines.core.errors import DataError
-from pipelines.core.labels import AcdcLabel
+from pipelines.core.records import AcdcLabel
 from pipelines.datasets.dicom import order_series, read_series
-from pipelines.inference.dicom_seg import write_dicom_seg
+from pipelines.inference.dicom_objects import write_dicom_seg
 
 SHAPE = (6, 5, 3)
 

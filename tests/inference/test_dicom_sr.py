@@ -11,13 +11,12 @@ import pydicom
 import pytest
 from dicom_files import write_dicom_series
 
-from pipelines.core.cardiac_figures import PatientFacts, cardiac_figures
+from pipelines.core.cardiac import PatientFacts, cardiac_figures, indices_from_volumes
 from pipelines.core.errors import DataError
-from pipelines.core.indices import indices_from_volumes
-from pipelines.core.labels import AcdcLabel
+from pipelines.core.records import AcdcLabel
 from pipelines.core.wall import Wall
-from pipelines.inference.dicom_sr import UNITS, write_dicom_sr
-from pipelines.inference.study_result import StudyResult
+from pipelines.inference.dicom_objects import UNITS, write_dicom_sr
+from pipelines.inference.segment import StudyResult
 
 INDICES = indices_from_volumes(
     {AcdcLabel.RV: 160.0, AcdcLabel.MYO: 100.0, AcdcLabel.LV: 150.0},

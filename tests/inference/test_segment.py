@@ -20,10 +20,10 @@ from intensity_hearts import (
     save,
 )
 
-from pipelines.core.cardiac_figures import PatientFacts, Sex
+from pipelines.core.cardiac import PatientFacts, Sex
 from pipelines.core.errors import ConfigError, DataError, OutputError
-from pipelines.core.labels import MYOCARDIAL_DENSITY_G_PER_ML
-from pipelines.core.stack_order import HEART_FRAME
+from pipelines.core.plausibility import HEART_FRAME
+from pipelines.core.records import MYOCARDIAL_DENSITY_G_PER_ML
 from pipelines.core.volume import Volume
 from pipelines.inference.segment import StudyOptions, segment
 

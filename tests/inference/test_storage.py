@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from intensity_hearts import FakePrediction
 
 from pipelines.core.errors import DataError
-from pipelines.core.stack_order import BODY_FRAME, HEART_FRAME
+from pipelines.core.plausibility import BODY_FRAME, HEART_FRAME
 from pipelines.core.volume import Volume, slices_last
 from pipelines.datasets.phantom.cohort import write_phantom_cohort
 from pipelines.inference.inputs import find_studies

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipelines.core.errors import DataError
-from pipelines.core.labels import AcdcLabel
+from pipelines.core.records import AcdcLabel
 from pipelines.core.volume import Volume
 from pipelines.interaction.clicks import (
     REACH_MM,

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from pipelines.core.errors import ConfigError, DataError
-from pipelines.core.labels import AcdcLabel
+from pipelines.core.records import AcdcLabel
 from pipelines.core.volume import Volume
 from pipelines.interaction.clicks import Click, Mask
 from pipelines.interaction.corrector import (

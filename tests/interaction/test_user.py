@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from pipelines.core.labels import AcdcLabel
+from pipelines.core.records import AcdcLabel
 from pipelines.core.volume import Volume
+from pipelines.interaction.benchmark import click_on_errors, worst_click
 from pipelines.interaction.clicks import Click, Mask
 from pipelines.interaction.corrector import Corrector
-from pipelines.interaction.user import click_on_errors, worst_click
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])

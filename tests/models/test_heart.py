@@ -11,7 +11,7 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from pipelines.core.errors import ConfigError, DataError
-from pipelines.core.labels import AcdcLabel
+from pipelines.core.records import AcdcLabel
 from pipelines.core.volume import Volume, read_volume
 from pipelines.models.bundle import load_config
 from pipelines.models.heart import Predictor, expected_dice, foreground_box, to_native_box

@@ -7,7 +7,7 @@ import pytest
 
 from pipelines.core.errors import ConfigError, DataError
 from pipelines.core.files import write_csv
-from pipelines.core.labels import FOREGROUND
+from pipelines.core.records import FOREGROUND
 from pipelines.core.volume import Volume, read_label, write_image, write_label
 from pipelines.models.heart import Prediction
 from pipelines.quality.measure import (

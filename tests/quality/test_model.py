@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipelines.core.errors import ConfigError
-from pipelines.core.labels import FOREGROUND, AcdcLabel
+from pipelines.core.records import FOREGROUND, AcdcLabel
 from pipelines.core.volume import Volume
 from pipelines.models.heart import Prediction
 from pipelines.quality.model import (

@@ -11,10 +11,10 @@ from pypdf import PdfReader
 from report_folders import PNG
 from rich.console import Console
 
+from pipelines.core.cardiac import indices_from_volumes
 from pipelines.core.errors import ConfigError, DataError
-from pipelines.core.indices import indices_from_volumes
-from pipelines.core.labels import AcdcLabel
-from pipelines.inference.study_result import StudyResult
+from pipelines.core.records import AcdcLabel
+from pipelines.inference.segment import StudyResult
 from pipelines.reporting.document import Document, Picture, Section, Table, read_language
 from pipelines.reporting.html import html_text, require_pdf, write_html, write_pdf
 from pipelines.reporting.markdown import block_marks, write_page

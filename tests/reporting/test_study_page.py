@@ -10,9 +10,8 @@ import pytest
 from intensity_hearts import IntensityPredictor, heart, save
 from PIL import Image
 
-from pipelines.core.cardiac_figures import PatientFacts, Sex
-from pipelines.inference.segment import StudyOptions, segment
-from pipelines.inference.study_result import StudyResult
+from pipelines.core.cardiac import PatientFacts, Sex
+from pipelines.inference.segment import StudyOptions, StudyResult, segment
 from pipelines.reporting.document import read_language
 from pipelines.reporting.study_page import write_study_page
 

@@ -17,7 +17,7 @@ import torch
 from fastapi.testclient import TestClient
 from torch import nn
 
-from pipelines.benchmarks.serving import running_server
+from pipelines.benchmarks.speed import running_server
 from pipelines.core.volume import Volume
 from pipelines.datasets.phantom.cohort import write_phantom_cohort
 from pipelines.interaction.corrector import Corrector

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.core.labels import AcdcLabel
+from pipelines.core.records import AcdcLabel
 from pipelines.server import drafts as drafts_module
 from pipelines.server.drafts import Draft, Drafts
 from pipelines.server.sent_interaction import Interaction, SentClick

@@ -8,8 +8,8 @@ import pydicom
 import pytest
 from dicom_files import write_dicom_series
 
+from pipelines.core.plausibility import HEART_FRAME
 from pipelines.core.records import Phase
-from pipelines.core.stack_order import HEART_FRAME
 from pipelines.core.volume import Volume, read_volume
 from pipelines.datasets.phantom.cohort import write_phantom_cohort
 from pipelines.inference.inputs import find_studies

@@ -6,7 +6,7 @@ import pytest
 import SimpleITK as sitk
 
 from pipelines.core.errors import DataError
-from pipelines.core.labels import AcdcLabel
+from pipelines.core.records import AcdcLabel
 from pipelines.core.volume import Volume
 from pipelines.interaction.clicks import UNMARKED
 from pipelines.server.label_file import labels_beside, read_sent_label, read_sent_scribbles

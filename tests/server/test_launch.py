@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipelines.cli.main import app
-from pipelines.cli.server import serve as serve_command
+from pipelines.cli.serve import serve as serve_command
 from pipelines.core.errors import ConfigError, DataError
 from pipelines.server.launch import serve
 from pipelines.server.users import Role, Users

@@ -15,7 +15,7 @@ import psutil
 import pytest
 import SimpleITK as sitk
 
-from pipelines.benchmarks.serving import running_server
+from pipelines.benchmarks.speed import running_server
 from pipelines.core.volume import read_volume
 from pipelines.datasets.phantom.cohort import write_phantom_cohort
 from pipelines.server.label_file import read_sent_label

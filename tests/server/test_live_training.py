@@ -12,7 +12,7 @@ from urllib.request import Request, urlopen
 import pytest
 from labelled_studies import write_labelled_studies
 
-from pipelines.benchmarks.serving import running_server
+from pipelines.benchmarks.speed import running_server
 from pipelines.server.predictors import PublishedWeights
 
 from .conftest import VERSION

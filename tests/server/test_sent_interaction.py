@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from pipelines.core.errors import DataError
-from pipelines.core.labels import AcdcLabel
+from pipelines.core.records import AcdcLabel
 from pipelines.server.sent_interaction import MAX_CLICKS, SentClick, sent_interaction
 
 

@@ -12,7 +12,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from pipelines.core.errors import DataError
-from pipelines.core.labels import AcdcLabel
+from pipelines.core.records import AcdcLabel
 from pipelines.core.volume import Volume, read_volume
 from pipelines.interaction.clicks import Click
 from pipelines.server.predictors import Predictors, WorkerPredictors

@@ -12,9 +12,9 @@ import torch
 
 from pipelines.core.errors import ConfigError, DataError, OutputError
 from pipelines.models.bundle import read_trusted
-from pipelines.store.bundles import pull_bundle, push_bundle
 from pipelines.store.checksums import CHECKSUMS_NAME, Checksums, FileSum, files_below, sum_of
 from pipelines.store.places import FilesPlace
+from pipelines.store.transfer import pull_bundle, push_bundle
 
 NAME = "tiny_segmentation"
 

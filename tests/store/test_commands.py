@@ -51,7 +51,7 @@ def test_at_a_terminal_the_question_is_asked(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "hearts").mkdir()
     (tmp_path / "hearts" / "a.csv").write_text("1\n", encoding="utf-8")
     asked: list[str] = []
-    monkeypatch.setattr("pipelines.cli.store.is_terminal", lambda: True)
+    monkeypatch.setattr("pipelines.cli.share.is_terminal", lambda: True)
     monkeypatch.setattr("typer.confirm", lambda text: asked.append(text) or len(asked) == 2)
     words = ("data", "push", tmp_path / "hearts", tmp_path / "kept", "--reader", "acdc")
     with pytest.raises(ConfigError, match="--accept-licence"):

@@ -10,10 +10,10 @@ import pytest
 from pipelines.core.errors import ConfigError, DataError
 from pipelines.datasets.phantom.cohort import write_phantom_cohort
 from pipelines.datasets.prepare import patient_records, prepare_acdc, read_datalist, select
-from pipelines.store.bundles import push_bundle
 from pipelines.store.checksums import CHECKSUMS_NAME
 from pipelines.store.data import pull_data, push_data, verify_data
 from pipelines.store.places import FilesPlace
+from pipelines.store.transfer import push_bundle
 
 
 def accepted(terms: Mapping[str, str]) -> bool:

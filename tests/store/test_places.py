@@ -6,8 +6,8 @@ import pytest
 from fake_hub import Hub
 
 from pipelines.core.errors import ConfigError, DataError
-from pipelines.store.bundles import pull_bundle, push_bundle
 from pipelines.store.data import pull_data, push_data
+from pipelines.store.transfer import pull_bundle, push_bundle
 
 NAME = "tiny_segmentation"
 REPO = f"models/clinic/{NAME}"

@@ -4,7 +4,7 @@ import pytest
 import torch
 from ignite.engine import Engine
 
-from pipelines.training.cpu import (
+from pipelines.training.optimisation import (
     ThreadChooser,
     fastest_thread_count,
     flushed_denormals,

@@ -5,7 +5,7 @@ import torch
 from ignite.engine import Engine
 from torch import Tensor
 
-from pipelines.training.metrics import ClassMetrics, VolumeMetrics
+from pipelines.training.handlers import ClassMetrics, VolumeMetrics
 
 
 def scores(logits: list[list[float]], labels: list[int]) -> dict[str, float]:

@@ -6,7 +6,7 @@ import torch
 from ignite.engine import Engine, Events
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from pipelines.training.monitor import TrainingMonitor, VolumePictures
+from pipelines.training.handlers import TrainingMonitor, VolumePictures
 
 
 def case(right: bool) -> dict[str, torch.Tensor]:
@@ -100,9 +100,9 @@ def test_tensorboard_has_the_scores_and_pictures_of_the_worst_and_the_median_cas
 
 
 def test_every_epoch_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level("INFO", logger="pipelines.training.monitor"):
+    with caplog.at_level("INFO", logger="pipelines.training.handlers"):
         run(tmp_path, 2)
-    logged = [record.message for record in caplog.records if record.name == "pipelines.training.monitor"]
+    logged = [record.message for record in caplog.records if record.name == "pipelines.training.handlers"]
     assert logged == [
         "epoch 1 of 2 (at most 0.0 min left): train_loss 2, learning_rate 0.5",
         "epoch 2 of 2 (at most 0.0 min left): train_loss 2, learning_rate 0.5, val_mean_dice 0.2",

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect
 
-from pipelines.benchmarks.serving import running_server
+from pipelines.benchmarks.speed import running_server
 from pipelines.datasets.phantom.cohort import write_phantom_cohort
 from pipelines.server.users import Role, add_user
 

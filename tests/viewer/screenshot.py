@@ -8,7 +8,7 @@ from typing import Final
 from browser import opened
 from playwright.sync_api import expect
 
-from pipelines.benchmarks.serving import running_server
+from pipelines.benchmarks.speed import running_server
 from pipelines.datasets.phantom.cohort import write_phantom_cohort
 
 FOLDER: Final = Path(__file__).parents[2] / "docs" / "how-to"

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect
 
-from pipelines.core.indices import structure_volume_ml
-from pipelines.core.labels import AcdcLabel
+from pipelines.core.cardiac import structure_volume_ml
+from pipelines.core.records import AcdcLabel
 
 from .browser import Opened
 

@@ -17,8 +17,8 @@ import urllib3
 from PIL import Image
 from playwright.sync_api import Dialog, Request, expect
 
-from pipelines.core.indices import structure_volume_ml
-from pipelines.core.labels import AcdcLabel
+from pipelines.core.cardiac import structure_volume_ml
+from pipelines.core.records import AcdcLabel
 from pipelines.datasets.phantom.xray import phantom_xray
 
 from .browser import Opened

@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from pipelines.core.errors import DataError, OutputError
 from pipelines.core.files import atomic_path, output_folder, write_csv, write_text
-from pipelines.core.labels import MYOCARDIAL_DENSITY_G_PER_ML, AcdcLabel
+from pipelines.core.plausibility import BODY_FRAME, HEART_FRAME
 from pipelines.core.progress import Progress
-from pipelines.core.stack_order import BODY_FRAME, HEART_FRAME
+from pipelines.core.records import MYOCARDIAL_DENSITY_G_PER_ML, AcdcLabel
 from pipelines.datasets.phantom.heart import GROUPS, contraction_curve, draw_heart
 from pipelines.datasets.phantom.image import CINE, Contrast, draw_scan, find_contrast, image_frame
 

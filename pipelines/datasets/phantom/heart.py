@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.core.labels import MYOCARDIAL_DENSITY_G_PER_ML
+from pipelines.core.records import MYOCARDIAL_DENSITY_G_PER_ML
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import stats
 
 from pipelines.evaluation.segmentation import MEAN, STRUCTURES
-from pipelines.figures.style import panels, save_png
+from pipelines.figures.overlay import panels, save_png
 from pipelines.interaction.active_learning import CONTENT_NAME
 from pipelines.reporting.document import Cell, Document, Picture, Section, Table, number
 from pipelines.reporting.source import Context, Kind, Source

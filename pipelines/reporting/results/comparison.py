@@ -7,11 +7,10 @@ from typing import Any, Final
 import numpy as np
 from matplotlib.axes import Axes
 
-from pipelines.core.labels import FOREGROUND, LABEL_NAMES
-from pipelines.core.records import Phase
+from pipelines.core.records import FOREGROUND, LABEL_NAMES, Phase
 from pipelines.evaluation.comparison import DEFINITIONS, STRUCTURES
 from pipelines.evaluation.segmentation import INDEX_FIELDS, METRIC_NAMES
-from pipelines.figures.style import panels, save_png
+from pipelines.figures.overlay import panels, save_png
 from pipelines.reporting.document import (
     DEFAULT,
     BarChart,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pipelines.disease.study import CONTENT_NAME
-from pipelines.figures.style import panels, save_png
+from pipelines.figures.overlay import panels, save_png
 from pipelines.figures.xray_figures import draw_confusion
 from pipelines.reporting.document import (
     DEFAULT,

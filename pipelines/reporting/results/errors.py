@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from sklearn.calibration import CalibrationDisplay
 
-from pipelines.core.labels import FOREGROUND, LABEL_COLORS, LABEL_NAMES
+from pipelines.core.records import FOREGROUND, LABEL_COLORS, LABEL_NAMES
 from pipelines.evaluation.error_files import ERRORS_NAME, PICTURES
 from pipelines.evaluation.heart_error_tables import (
     CONTINUOUS,
@@ -20,7 +20,7 @@ from pipelines.evaluation.heart_error_tables import (
 from pipelines.evaluation.heart_errors import BAND_MM, THIRDS
 from pipelines.evaluation.segmentation import OVERLAYS
 from pipelines.evaluation.xray_errors import MANY_IMAGES, TAIL_PERCENT, ErrorType
-from pipelines.figures.style import panels, save_png
+from pipelines.figures.overlay import panels, save_png
 from pipelines.reporting.document import (
     MISSING,
     Cell,

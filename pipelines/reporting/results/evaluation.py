@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from pipelines.core.labels import FOREGROUND, LABEL_NAMES
+from pipelines.core.records import FOREGROUND, LABEL_NAMES
 from pipelines.reporting.document import (
     DEFAULT,
     Cell,

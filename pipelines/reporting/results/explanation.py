@@ -1,12 +1,26 @@
-"""Explanations of radiographs: whether they are complete, sane and in the chest."""
+"""Results of explanations, and figures of feature maps."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
+from pipelines.core.errors import ConfigError, DataError
+from pipelines.core.files import output_folder
+from pipelines.core.volume import read_volume, slices_last
+from pipelines.explanation.explain import (
+    Maps,
+    attention_gates,
+    chosen_layers,
+    liveliest_channels,
+    recorded,
+)
 from pipelines.explanation.study import STUDY_NAME
+from pipelines.figures.overlay import WINDOW_PERCENTILES, FloatArray, save_png
+from pipelines.models.heart import Predictor
 from pipelines.reporting.document import Cell, Document, Section, Table, number
 from pipelines.reporting.source import Context, Kind, Source
 
@@ -90,3 +104,123 @@ def _tables(content: Mapping[str, Any]) -> list[Table]:
             images,
         ),
     ]
+
+
+CHANNELS: Final = 15
+"""Channels of a layer that are drawn beside the slice, those that vary most."""
+
+COLUMNS: Final = 8
+GATES_NAME: Final = "attention_gates.png"
+
+
+def show_features(
+    path: Path,
+    output: Path,
+    predictor: Predictor,
+    *,
+    layers: Sequence[str] | None = None,
+    slice_number: int | None = None,
+) -> list[Path]:
+    """Draw feature maps of one slice, a PNG a layer, and the attention gates if there are any.
+
+    Args:
+        path: NIfTI file of one frame, 3-D.
+        output: Folder for the pictures; made if it does not exist.
+        predictor: Its first network is shown.
+        layers: Names of layers; the last before each change of resolution without them.
+        slice_number: Slice, counted from 1; the middle one without it.
+
+    Returns:
+        The pictures, in the order of the layers.
+
+    Raises:
+        DataError: If the volume cannot be read or is not 3-D.
+        ConfigError: If there is no such slice or layer.
+        OutputError: If a picture cannot be written.
+    """
+    volume = read_volume(path)
+    if volume.array.ndim != 3:
+        raise DataError(f"expected one frame (3-D), found {volume.array.shape} in {path}; give one frame")
+    stack = slices_last(volume)[0]
+    slices = stack.array.shape[2]
+    number = slice_number if slice_number is not None else slices // 2 + 1
+    if not 1 <= number <= slices:
+        raise ConfigError(f"expected a slice from 1 to {slices}, found {number}; choose one of these")
+    member = predictor.members[0]
+    prepared = member.prepare(stack).as_tensor().movedim(-1, 0)[number - 1 : number]
+    with recorded(member.network) as outputs:
+        member.logits(prepared)
+    names = chosen_layers(outputs, layers)
+    output_folder(output)
+    # The slice itself is in the middle of its neighbours, which are further channels.
+    image = prepared[0, prepared.shape[1] // 2].numpy()
+    written = []
+    for place, name in enumerate(names, start=1):
+        picture = output / f"{place:02d}_{name}.png"
+        feature_figure(name, outputs[name], image, picture)
+        written.append(picture)
+    gates = attention_gates(outputs)
+    if gates:
+        gate_figure(gates, image, output / GATES_NAME)
+        written.append(output / GATES_NAME)
+    return written
+
+
+def feature_figure(name: str, maps: Maps, image: FloatArray, path: Path) -> None:
+    """PNG of a slice and the channels of a layer that vary most, each in its own range.
+
+    Args:
+        name: Name of the layer.
+        maps: `(C, h, w)` its answer.
+        image: `(H, W)` the slice as the network sees it.
+        path: PNG to write.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
+    channels = liveliest_channels(maps, CHANNELS)
+    rows = -(-(len(channels) + 1) // COLUMNS)
+    figure = Figure(figsize=(1.5 * COLUMNS, 1.72 * rows + 0.5), layout="constrained")
+    panels: list[Axes] = list(figure.subplots(rows, COLUMNS, squeeze=False).ravel())
+    for axes in panels:
+        axes.set_axis_off()
+    _draw_slice(panels[0], image)
+    panels[0].set_title("slice", fontsize=8)
+    for axes, channel in zip(panels[1:], channels, strict=False):
+        axes.imshow(maps[channel].T, cmap="viridis")
+        axes.set_title(f"channel {channel + 1}", fontsize=8)
+    size = f"{maps.shape[1]} x {maps.shape[2]}"
+    figure.suptitle(
+        f"{name}: {len(channels)} of {len(maps)} channels, {size}, the liveliest first", fontsize=10
+    )
+    save_png(figure, path)
+
+
+def gate_figure(gates: Mapping[str, Maps], image: FloatArray, path: Path) -> None:
+    """PNG of a slice, and each attention gate's coefficients over it, all from 0 to 1.
+
+    Args:
+        gates: `(h, w)` coefficients by name.
+        image: `(H, W)` the slice as the network sees it.
+        path: PNG to write.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
+    figure = Figure(figsize=(2.8 * (len(gates) + 1), 3.4), layout="constrained")
+    panels = figure.subplots(1, len(gates) + 1)
+    for axes in panels:
+        _draw_slice(axes, image)
+        axes.set_axis_off()
+    panels[0].set_title("slice", fontsize=8)
+    extent = (-0.5, image.shape[0] - 0.5, image.shape[1] - 0.5, -0.5)
+    for axes, gate in zip(panels[1:], gates.values(), strict=True):
+        shown = axes.imshow(gate.T, cmap="inferno", vmin=0, vmax=1, alpha=0.6, extent=extent)
+        axes.set_title(f"gate at {gate.shape[0]} x {gate.shape[1]}, mean {gate.mean():.2f}", fontsize=8)
+    figure.colorbar(shown, ax=list(panels), shrink=0.7, label="0 closed, 1 open")
+    save_png(figure, path)
+
+
+def _draw_slice(axes: Axes, image: FloatArray) -> None:
+    low, high = np.percentile(image, WINDOW_PERCENTILES)
+    axes.imshow(image.T, cmap="gray", vmin=low, vmax=high)

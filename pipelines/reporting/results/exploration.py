@@ -7,8 +7,7 @@ from typing import Any, Final
 import pandas as pd
 
 from pipelines.core.errors import DataError, cause
-from pipelines.core.labels import LABEL_NAMES, AcdcLabel
-from pipelines.core.records import Phase
+from pipelines.core.records import LABEL_NAMES, AcdcLabel, Phase
 from pipelines.exploration.files import CONTENT_NAME, PICTURES, PLOTS, SHARES, TABLE_NAME
 from pipelines.exploration.findings import OUTLIER_RULE, SECTIONS, SIGNIFICANT
 from pipelines.exploration.heart import FEATURE_BY_NAME, told

@@ -7,8 +7,8 @@ from typing import Any, Final
 from matplotlib.axes import Axes
 
 from pipelines.benchmarks.speed import Measured
-from pipelines.core.labels import FOREGROUND, LABEL_COLORS, LABEL_NAMES
-from pipelines.figures.style import panels, save_png
+from pipelines.core.records import FOREGROUND, LABEL_COLORS, LABEL_NAMES
+from pipelines.figures.overlay import panels, save_png
 from pipelines.interaction.benchmark import CONTENT_NAME
 from pipelines.reporting.document import Cell, Document, Picture, Section, Table, number
 from pipelines.reporting.results.speed import targets_table

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from pipelines.figures.style import panels, save_png
+from pipelines.figures.overlay import panels, save_png
 from pipelines.quality.model import FLAGGED_BELOW
 from pipelines.quality.study import EVALUATION_NAME, FIT_NAME, KINDS
 from pipelines.reporting.document import (

@@ -11,7 +11,7 @@ from pipelines.core.errors import DataError
 from pipelines.evaluation.comparison import METRICS_NAME
 from pipelines.evaluation.segmentation import read_cases
 from pipelines.export.quantize import COMPARISON_NAME, EAGER, INT8
-from pipelines.figures.style import panels, save_png
+from pipelines.figures.overlay import panels, save_png
 from pipelines.reporting.document import Cell, Document, Picture, Section, Table
 from pipelines.reporting.source import Context, Kind, Source
 

@@ -6,13 +6,13 @@ from typing import Final
 
 from matplotlib.axes import Axes
 
-from pipelines.core.labels import FOREGROUND, LABEL_COLORS, LABEL_NAMES
-from pipelines.figures.style import panels, save_png
+from pipelines.core.records import FOREGROUND, LABEL_COLORS, LABEL_NAMES
+from pipelines.figures.overlay import panels, save_png
 from pipelines.models.bundle import XRAY_NETWORKS
 from pipelines.reporting.document import Cell, Document, Language, Picture, Section, Table, duration, number
 from pipelines.reporting.results.evaluation import TITLES
 from pipelines.reporting.source import Context, Kind, Source
-from pipelines.training.monitor import HISTORY_NAME
+from pipelines.training.handlers import HISTORY_NAME
 from pipelines.training.run_record import RunRecord, history_figure, read_run
 
 FALL: Final = 0.01

@@ -16,14 +16,13 @@ from monai.bundle import ConfigParser
 from torch import Tensor
 
 from pipelines.core.errors import ConfigError, cause
-from pipelines.core.files import output_folder, write_json
-from pipelines.core.manifest import MANIFEST_NAME
+from pipelines.core.files import MANIFEST_NAME, output_folder, write_json
 from pipelines.datasets.prepare import read_datalist, select
 from pipelines.models.bundle import load_config
 from pipelines.models.weights import BEST_NAME, LAST_NAME
-from pipelines.training.cpu import flushed_denormals
+from pipelines.training.handlers import HISTORY_NAME
 from pipelines.training.launch import train_network
-from pipelines.training.monitor import HISTORY_NAME
+from pipelines.training.optimisation import flushed_denormals
 
 RECIPE_NAME: Final = "recipe.json"
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipelines.core.errors import DataError, OutputError
-from pipelines.core.labels import AcdcLabel
+from pipelines.core.records import AcdcLabel
 from pipelines.core.volume import read_label, slices_last
 from pipelines.datasets.phantom.cohort import PhantomTruth, write_phantom_cohort
 from pipelines.datasets.phantom.heart import (

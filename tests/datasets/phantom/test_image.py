@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from pipelines.core.errors import ConfigError
-from pipelines.core.labels import AcdcLabel
-from pipelines.datasets.acdc import read_acdc
+from pipelines.core.records import AcdcLabel
 from pipelines.datasets.loading import load_pair
+from pipelines.datasets.nifti_releases import read_acdc
 from pipelines.datasets.phantom.cohort import write_phantom_cohort
 from pipelines.datasets.phantom.image import CONTRASTS, find_contrast
 

@@ -12,7 +12,7 @@ from report_folders import page_of
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pipelines.core.errors import DataError
-from pipelines.core.labels import AcdcLabel
+from pipelines.core.records import AcdcLabel
 from pipelines.core.volume import Volume, read_label
 from pipelines.datasets.phantom.xray import phantom_xray
 from pipelines.evaluation.error_files import explore_heart_errors, explore_xray_errors

@@ -11,8 +11,7 @@ from rich.console import Console
 from pipelines.benchmarks.cohorts import BENCH_NAME as COHORT_NAME
 from pipelines.core.errors import DataError
 from pipelines.core.files import write_json
-from pipelines.core.labels import FOREGROUND
-from pipelines.core.records import Phase
+from pipelines.core.records import FOREGROUND, Phase
 from pipelines.evaluation.segmentation import Case, StructureMetrics, summarise
 from pipelines.reporting.results.speed import bench_table
 from pipelines.reporting.terminal import render

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pipelines.training.checks.long_run import constant_mask_dice, stops_falling
+from pipelines.training.checks.recipe import constant_mask_dice, stops_falling
 
 
 def test_a_mask_that_ignores_the_image_is_perfect_where_all_labels_are_alike() -> None:
