@@ -32,7 +32,7 @@ from pipelines.training.search import command_settings, read_scored_settings
 def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     """Names of the folders that were measured; nothing is segmented."""
     names: list[str] = []
-    monkeypatch.setattr(module, "evaluate", lambda root, folder, *_, **__: names.append(folder.name))
+    monkeypatch.setattr(module, "evaluate_volumes", lambda root, folder, *_, **__: names.append(folder.name))
     monkeypatch.setattr(module, "cost_of_predicting", lambda *_: {"peak_mb": 9.0, "cpu_seconds": 0.5})
     monkeypatch.setattr(Model, "predictor", lambda *_, **__: SimpleNamespace(seen=None))
     return names
