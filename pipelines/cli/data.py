@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.cli.options import Device, Fold, Output, PhantomContrast, Tta, console, keeps_results, say
+from pipelines.cli.options import Device, Fold, Output, PhantomContrast, console, keeps_results, say
 from pipelines.cli.use import explore_chest_xray
 from pipelines.core.errors import ConfigError
 from pipelines.core.progress import progress_bar
@@ -64,7 +64,6 @@ def cross_evaluate(
     phantoms: Annotated[
         int, typer.Option(help="Patients of the phantom in each contrast; 0 leaves the phantom out.", min=0)
     ] = 10,
-    tta: Tta = False,
     device: Device = "auto",
 ) -> None:
     """Measure every model on every dataset and on the phantom at several contrasts; resumable."""
@@ -78,16 +77,16 @@ def cross_evaluate(
     from pipelines.reporting.terminal import render
 
     def load(row: "Model") -> "Predictor":
-        return Predictor.load(row.network, weights=row.weights, tta=row.tta, device=device)
+        return Predictor.load(row.network, weights=row.weights, device=device)
 
-    models = [cross.parse_model(text, tta=tta) for text in model or []]
-    models = models or [cross.Model("bundle", NETWORKS[0], None, tta)]
+    models = [cross.parse_model(text) for text in model or []]
+    models = models or [cross.Model("bundle", NETWORKS[0], None)]
     targets = [cross.parse_target(text) for text in datasets or []]
     if phantoms:
         targets += cross.phantom_targets(output / "phantom", patients=phantoms)
     with progress_bar("Evaluating", console) as tell:
         content = cross.cross_evaluate(models, targets, output, load, progress=tell)
-    write_manifest(output, tta=tta, outputs=[cross.CONTENT_NAME, cross.TABLE_NAME, "cells"])
+    write_manifest(output, outputs=[cross.CONTENT_NAME, cross.TABLE_NAME, "cells"])
     page = write_result_page(output, output / "cross-dataset.md")
     console.print(render(dice_table(content, read_language(DEFAULT))))
     for cell in content["cells"]:

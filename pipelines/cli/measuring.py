@@ -10,7 +10,6 @@ from pipelines.cli.options import (
     BundleFolder,
     Device,
     Engine,
-    Ensemble,
     Fold,
     ImageNetwork,
     LabelMeaning,
@@ -19,7 +18,6 @@ from pipelines.cli.options import (
     Section,
     SplitPart,
     TrustBundle,
-    Tta,
     UnseenOnly,
     Weights,
     console,
@@ -51,22 +49,19 @@ def analyse_hearts(
     reader: str,
     worst: int,
     *,
-    tta: bool,
-    ensemble: bool,
     device: str,
 ) -> None:
     """Show where a network fails: slices, factors, agreement, failures, uncertainty."""
     from pipelines.core.files import write_manifest
     from pipelines.datasets.prepare import section_records
     from pipelines.evaluation.error_files import ERRORS_NAME, PICTURES, SLICES_NAME, explore_heart_errors
-    from pipelines.models.bundle import NETWORKS
     from pipelines.models.heart import Predictor
     from pipelines.reporting.report import write_result_page
     from pipelines.reporting.results.errors import findings
 
     page = output / "errors.html"
     records = section_records(root, section, fold)
-    predictor = Predictor.load(NETWORKS if ensemble else network, weights=weights, tta=tta, device=device)
+    predictor = Predictor.load(network, weights=weights, device=device)
     with progress_bar("Analysing", console) as tell:
         content = explore_heart_errors(
             root, output, predictor, records=records, reader=reader, count=worst, progress=tell
@@ -74,7 +69,6 @@ def analyse_hearts(
     write_manifest(
         output,
         networks=predictor.networks,
-        tta=tta,
         section=section if records is not None else None,
         outputs=[page.name, ERRORS_NAME, SLICES_NAME, PICTURES],
     )
@@ -121,8 +115,6 @@ def evaluate(
     fold: Fold = 0,
     reader: ReaderName = "acdc",
     label_values: LabelMeaning = None,
-    tta: Tta = False,
-    ensemble: Ensemble = False,
     engine: Engine = "pytorch",
     precision: Annotated[
         Literal["auto", "bf16", "fp32"], typer.Option(help="auto is bf16 where the machine has it.")
@@ -140,8 +132,6 @@ def evaluate(
             fold=fold,
             reader=reader != "acdc",
             label_values=label_values,
-            tta=tta,
-            ensemble=ensemble,
             engine=engine != "pytorch",
             precision=precision != "auto",
             bundle=bundle,
@@ -161,8 +151,6 @@ def evaluate(
         fold,
         reader,
         label_values,
-        tta=tta,
-        ensemble=ensemble,
         engine=engine,
         precision=precision,
         unseen_only=unseen_only,
@@ -188,14 +176,12 @@ def analyse(
     fold: Fold = 0,
     reader: ReaderName = "acdc",
     worst: Annotated[int, typer.Option(help="Volumes in the gallery of failures.", min=1)] = 5,
-    tta: Tta = False,
-    ensemble: Ensemble = False,
     device: Device = "auto",
 ) -> None:
     """Show where a network fails: slices, factors, uncertainty of hearts, or misclassified radiographs."""
     if (root / EVALUATION_MARK).is_file():
         what = "a labelled folder, found an evaluation"
-        _refuse(what, weights=weights, fold=fold, reader=reader != "acdc", tta=tta, ensemble=ensemble)
+        _refuse(what, weights=weights, fold=fold, reader=reader != "acdc")
         analyse_radiographs(root, output)
         return
     if task_of(network) is XRAY:
@@ -211,8 +197,6 @@ def analyse(
         fold,
         reader,
         worst,
-        tta=tta,
-        ensemble=ensemble,
         device=device,
     )
 
@@ -329,7 +313,7 @@ def compare(
     model: Annotated[
         list[str] | None,
         typer.Option(
-            help="NAME=NETWORK[:WEIGHTS][+NETWORK[:WEIGHTS]...][+tta], measured if not there; repeatable."
+            help="NAME=NETWORK[:WEIGHTS][+NETWORK[:WEIGHTS]...], measured if not there; repeatable."
         ),
     ] = None,
     dataset_dir: Annotated[

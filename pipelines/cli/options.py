@@ -44,8 +44,6 @@ SplitPart = Annotated[
 ]
 Fold = Annotated[int, typer.Option(help="Validation fold (prepared data only).")]
 Weights = Annotated[Path | None, typer.Option(help="Weights to use instead of the bundle's own.")]
-Tta = Annotated[bool, typer.Option("--tta", help="Average over in-plane flips: slower, a little better.")]
-Ensemble = Annotated[bool, typer.Option("--ensemble", help="Average all networks of the bundle.")]
 Quality = Annotated[
     bool,
     typer.Option(

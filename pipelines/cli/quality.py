@@ -18,7 +18,6 @@ from pipelines.cli.options import (
     keeps_results,
     say,
 )
-from pipelines.core.errors import ConfigError
 from pipelines.core.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -143,7 +142,7 @@ def disease(
 
 
 def quality_estimator(
-    network: str, weights: Path | None, device: str, *, thorough: bool, several: bool, bundle: Path
+    network: str, weights: Path | None, device: str, *, thorough: bool, bundle: Path
 ) -> "QualityEstimator | None":
     """What judges the masks of a network, None where nothing can: the score is of a single network.
 
@@ -152,15 +151,7 @@ def quality_estimator(
     """
     from pipelines.quality.model import QualityEstimator
 
-    if not several:
-        return QualityEstimator.load(
-            network, weights=weights, thorough=thorough, device=device, bundle=bundle
-        )
-    if thorough:
-        raise ConfigError(
-            "expected --quality with a single network, found --tta or --ensemble; leave one out"
-        )
-    return None
+    return QualityEstimator.load(network, weights=weights, thorough=thorough, device=device, bundle=bundle)
 
 
 def _measured(

@@ -9,12 +9,10 @@ from pipelines.cli.options import (
     AcdcNetwork,
     Device,
     Engine,
-    Ensemble,
     Fold,
     HeartNetwork,
     Output,
     SplitPart,
-    Tta,
     Weights,
     console,
     keeps_results,
@@ -40,8 +38,6 @@ def cohort(
     gpus: Annotated[float, typer.Option(help="GPUs of each worker, e.g. 1 or 0.5.", min=0.0)] = 0.0,
     network: HeartNetwork = "unet",
     weights: Weights = None,
-    tta: Tta = False,
-    ensemble: Ensemble = False,
     engine: Engine = "pytorch",
     device: Device = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Resume the cohort in the output folder.")] = False,
@@ -52,12 +48,10 @@ def cohort(
     """Segment and measure a cohort of studies on a Ray cluster."""
     from pipelines.cohort.run import CohortOptions, run_cohort
     from pipelines.cohort.worker import BundleModel
-    from pipelines.models.bundle import NETWORKS
 
     model = BundleModel(
-        NETWORKS if ensemble else (network,),
+        (network,),
         weights and weights.resolve(),
-        tta=tta,
         device=device,
         engine=engine,
     )

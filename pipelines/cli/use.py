@@ -12,7 +12,6 @@ from pipelines.cli.options import (
     BundleFolder,
     Device,
     Engine,
-    Ensemble,
     HeartNetwork,
     LabelMeaning,
     LungsNetwork,
@@ -21,7 +20,6 @@ from pipelines.cli.options import (
     Section,
     SplitPart,
     TrustBundle,
-    Tta,
     Weights,
     XrayNetwork,
     console,
@@ -73,8 +71,6 @@ def evaluate_hearts(
     reader: str,
     label_values: str | None,
     *,
-    tta: bool,
-    ensemble: bool,
     engine: Engine,
     precision: str,
     unseen_only: bool,
@@ -98,8 +94,6 @@ def evaluate_hearts(
     predictor = _predictor(
         network,
         weights,
-        tta=tta,
-        ensemble=ensemble,
         engine=engine,
         precision=precision,
         device=device,
@@ -120,7 +114,6 @@ def evaluate_hearts(
     write_manifest(
         output,
         **described_weights(predictor.networks, weights, bundle),
-        tta=tta,
         engine=engine,
         precision=precision,
         outputs=["metrics.json", "metrics.csv", "overlays"],
@@ -139,8 +132,6 @@ def segment(
     output: Output,
     network: HeartNetwork = "unet",
     weights: Weights = None,
-    tta: Tta = False,
-    ensemble: Ensemble = False,
     quality: Quality = False,
     engine: Engine = "pytorch",
     device: Device = "auto",
@@ -178,18 +169,14 @@ def segment(
     if page:
         require_pdf()
     bundle = _known_bundle(bundle, trust)
-    estimator = quality_estimator(
-        network, weights, device, thorough=quality, several=tta or ensemble, bundle=bundle
-    )
-    predictor = _predictor(
-        network, weights, tta=tta, ensemble=ensemble, engine=engine, device=device, bundle=bundle
-    )
+    estimator = quality_estimator(network, weights, device, thorough=quality, bundle=bundle)
+    predictor = _predictor(network, weights, engine=engine, device=device, bundle=bundle)
     with progress_bar("Segmenting", console) as tell:
         options = StudyOptions(facts, surface, page)
         report = segment_studies(
             inputs, output, predictor, estimator=estimator, options=options, progress=tell
         )
-    model = f"Thorax {__version__} ({', '.join(predictor.networks)}{', TTA' * tta})"
+    model = f"Thorax {__version__} ({', '.join(predictor.networks)})"
     for result in report.results if page else ():
         for path in write_study_page(result, output, words, model=model, anonymous=anonymous):
             say(str(path))
@@ -220,21 +207,16 @@ def _predictor(
     network: str,
     weights: Path | None,
     *,
-    tta: bool,
-    ensemble: bool,
     engine: Engine,
     device: str,
     bundle: Path,
     precision: str = "auto",
 ) -> "Predictor":
-    from pipelines.models.bundle import NETWORKS
     from pipelines.models.heart import Predictor
 
-    names = NETWORKS if ensemble else network
     return Predictor.load(
-        names,
+        network,
         weights=weights,
-        tta=tta,
         engine=engine,
         precision=precision,
         device=device,

@@ -183,7 +183,6 @@ class BundleModel:
     Attributes:
         networks: Their names; the probabilities of several are averaged.
         weights: File that each worker can read instead of the bundle's own; only with one network.
-        tta: Average over in-plane flips.
         device: `"auto"`, or a torch device such as `"cpu"` or `"cuda:0"`.
         precision: `"auto"`, `"bf16"` or `"fp32"`.
         engine: What runs the networks; all but PyTorch are for CPUs.
@@ -191,7 +190,6 @@ class BundleModel:
 
     networks: tuple[str, ...] = NETWORKS[:1]
     weights: Path | None = None
-    tta: bool = False
     device: str = "auto"
     precision: str = "auto"
     engine: "Engine" = "pytorch"
@@ -208,7 +206,6 @@ class BundleModel:
         return Predictor.load(
             self.networks,
             weights=self.weights,
-            tta=self.tta,
             device=self.device,
             precision=self.precision,
             engine=self.engine,
@@ -227,7 +224,7 @@ class BundleModel:
         return {
             "networks": " ".join(self.networks),
             "weights_sha256": " ".join(_sha256(path) for path in files),
-            "settings": json.dumps({"tta": self.tta, "precision": self.precision, "engine": self.engine}),
+            "settings": json.dumps({"precision": self.precision, "engine": self.engine}),
         }
 
 

@@ -93,35 +93,32 @@ def evaluate(
 
 METRICS_NAME: Final = "metrics.json"
 LOCK_NAME: Final = "running"
-TTA: Final = "tta"
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A network or the mean of several, as `NAME=NETWORK[:WEIGHTS][+...][+tta]` says.
+    """A network or the mean of several, as `NAME=NETWORK[:WEIGHTS][+...]` says.
 
     Attributes:
         name: What tables call it, and its folder.
         parts: Network and weights of each member; None stands for the bundle's own weights.
-        tta: Whether in-plane flips are averaged.
     """
 
     name: str
     parts: tuple[tuple[str, Path | None], ...]
-    tta: bool
 
     @classmethod
     def parse(cls, text: str) -> "Model":
-        """Model from a text such as `mean=unet:runs/unet/best.pt+vnet+tta`.
+        """Model from a text such as `mean=unet:runs/unet/best.pt+vnet`.
 
         Raises:
             ConfigError: If the text has another form, a network is unknown, or weights are missing.
         """
         name, sign, rest = text.partition("=")
-        parts = [part for part in rest.split("+") if part != TTA]
-        if not sign or not re.fullmatch(r"[\w.-]+", name) or not parts:
+        parts = rest.split("+")
+        if not sign or not re.fullmatch(r"[\w.-]+", name):
             raise ConfigError(
-                f"expected a model such as both=unet:runs/unet/best.pt+vnet+tta, found {text!r}; "
+                f"expected a model such as both=unet:runs/unet/best.pt+vnet, found {text!r}; "
                 "a name has letters, digits, '_', '-' and '.'"
             )
         members = []
@@ -136,13 +133,13 @@ class Model:
                     f"expected weights at {weights}, found none; train them or name another file"
                 )
             members.append((network, Path(weights) if weights else None))
-        return cls(name, tuple(members), TTA in rest.split("+"))
+        return cls(name, tuple(members))
 
     @property
     def text(self) -> str:
         """The form that `parse` reads."""
         parts = [f"{network}:{weights}" if weights else network for network, weights in self.parts]
-        return f"{self.name}={'+'.join([*parts, TTA] if self.tta else parts)}"
+        return f"{self.name}={'+'.join(parts)}"
 
     def predictor(self, *, device: str = "auto") -> Predictor:
         """The model, ready to segment; members of one network are told apart by their number.
@@ -155,13 +152,12 @@ class Model:
             f"{network}_{number}": Member.load(network, bundle=ACDC_BUNDLE, weights=weights, **settings)
             for number, (network, weights) in enumerate(self.parts)
         }
-        return Predictor(members, tta=self.tta)
+        return Predictor(members)
 
     def description(self) -> dict[str, Any]:
-        """What the model is: `networks`, `tta`, `parameters` of all members, and hashes of `weights`."""
+        """What the model is: `networks`, `parameters` of all members, and hashes of `weights`."""
         return {
             "networks": [network for network, _ in self.parts],
-            "tta": self.tta,
             "parameters": sum(parameters_of(network) for network, _ in self.parts),
             "weights": [_hash(weights or _own_weights(network)) for network, weights in self.parts],
         }

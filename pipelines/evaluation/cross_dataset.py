@@ -45,13 +45,11 @@ class Model:
         name: Heading, e.g. what the network was trained on.
         network: Network of the ACDC bundle.
         weights: File of the weights; None for the bundle's own.
-        tta: Average over in-plane flips.
     """
 
     name: str
     network: str
     weights: Path | None
-    tta: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +67,7 @@ class Target:
     root: Path
 
 
-def parse_model(text: str, *, tta: bool = False) -> Model:
+def parse_model(text: str) -> Model:
     """Model of `NAME=WEIGHTS` or `NAME=NETWORK:WEIGHTS`; WEIGHTS is a file, or a run with `best.pt`.
 
     Raises:
@@ -84,7 +82,7 @@ def parse_model(text: str, *, tta: bool = False) -> Model:
         raise ConfigError(f"expected a model as NAME=WEIGHTS or NAME=NETWORK:WEIGHTS, found {text!r}")
     if not path.is_file():
         raise ConfigError(f"expected weights for the model {name}, found nothing at {path}")
-    return Model(_heading(name), network, path, tta)
+    return Model(_heading(name), network, path)
 
 
 def parse_target(text: str) -> Target:
@@ -220,7 +218,6 @@ def _made_from(model: Model, target: Target, patients: Sequence[PatientRecord]) 
     images = [volume.image for patient in patients for volume in patient.volumes]
     return {
         "network": model.network,
-        "tta": model.tta,
         "weights": fingerprint(model.weights) if model.weights else None,
         "reader": target.reader,
         "root": str(target.root.resolve()),

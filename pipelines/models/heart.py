@@ -205,11 +205,10 @@ class Member:
         image: MetaTensor = item["image"]
         return image
 
-    def probabilities(self, image: MetaTensor, flips: Sequence[tuple[int, ...]]) -> torch.Tensor:
-        """`(Z, 4, H, W)` float32 for a `(C, H, W, Z)` image, on the CPU, averaged over flips."""
+    def probabilities(self, image: MetaTensor, flip: tuple[int, ...] = ()) -> torch.Tensor:
+        """`(Z, 4, H, W)` float32 for a `(C, H, W, Z)` image, on the CPU; of its flip, turned back."""
         slices = image.as_tensor().movedim(-1, 0)
-        found = [self.logits(slices.flip(flip)).flip(flip).softmax(dim=1) for flip in flips]
-        return torch.stack(found).mean(dim=0).cpu() if len(found) > 1 else found[0].cpu()
+        return self.logits(slices.flip(flip)).flip(flip).softmax(dim=1).cpu()
 
     def label_map(self, probabilities: torch.Tensor) -> npt.NDArray[np.uint8]:
         """`(X, Y, Z)` uint8 after the clean-up."""
@@ -233,7 +232,7 @@ def field_affine(stack: Volume) -> npt.NDArray[np.float64]:
 
 
 FLIPS: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (2, 3))
-"""In-plane flips of `(S, C, H, W)` slices that test-time augmentation averages."""
+"""In-plane flips of `(S, C, H, W)` slices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,12 +274,10 @@ class Predictor:
 
     Args:
         members: Networks by name; the probabilities of several are averaged.
-        tta: Average over in-plane flips; four times slower.
     """
 
-    def __init__(self, members: Mapping[str, Member], *, tta: bool = False) -> None:
+    def __init__(self, members: Mapping[str, Member]) -> None:
         self.networks = tuple(members)
-        self.tta = tta
         self._members = list(members.values())
 
     @classmethod
@@ -290,7 +287,6 @@ class Predictor:
         *,
         bundle: Path = ACDC_BUNDLE,
         weights: Path | None = None,
-        tta: bool = False,
         device: str = "auto",
         precision: str = "auto",
         engine: Engine = PYTORCH,
@@ -301,7 +297,6 @@ class Predictor:
             network: One of `NETWORKS`, or several whose probabilities are averaged.
             bundle: Root folder of the bundle.
             weights: File to use instead of the bundle's own; only with a single network.
-            tta: Average over in-plane flips; four times slower.
             device: `"auto"`, or a torch device such as `"cpu"` or `"cuda:0"`.
             precision: `"auto"`, `"bf16"` or `"fp32"`.
             engine: What runs the networks: `"pytorch"`, or on CPUs `"openvino"` or `"int8"`.
@@ -320,7 +315,7 @@ class Predictor:
             name: Member.load(name, bundle=bundle, weights=weights, engine=engine, **settings)
             for name in names
         }
-        return cls(members, tta=tta)
+        return cls(members)
 
     @classmethod
     def joined(cls, predictors: Sequence["Predictor"]) -> "Predictor":
@@ -398,7 +393,7 @@ class Predictor:
         member = self._members[0]
         with torch.inference_mode():
             image = member.prepare(_stack(volume)[0])
-            masks = [member.probabilities(image, [flip]).argmax(dim=1) for flip in FLIPS]
+            masks = [member.probabilities(image, flip).argmax(dim=1) for flip in FLIPS]
         return [mask.to(torch.uint8).movedim(0, -1).numpy() for mask in masks]
 
     def _in_field(self, volume: Volume) -> _Field:
@@ -406,10 +401,7 @@ class Predictor:
         start = time.perf_counter()
         images = [member.prepare(stack) for member in self._members]
         prepared = time.perf_counter()
-        flips = FLIPS if self.tta else FLIPS[:1]
-        found = [
-            member.probabilities(image, flips) for member, image in zip(self._members, images, strict=True)
-        ]
+        found = [member.probabilities(image) for member, image in zip(self._members, images, strict=True)]
         mean = torch.stack(found).mean(dim=0) if len(found) > 1 else found[0]
         native, box = to_native_box(mean, images[0].affine.numpy(), field_affine(stack), stack.array.shape)
         seconds = {"preprocess": prepared - start, "network": time.perf_counter() - prepared}

@@ -296,7 +296,6 @@ def _measure(plan: _Plan, fold: int, folder: Path, progress: Progress | None) ->
     write_manifest(
         target,
         networks=[plan.network],
-        tta=False,
         fold=fold,
         weights=weights.name,
         outputs=["metrics.json", "metrics.csv", "overlays"],

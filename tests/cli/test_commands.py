@@ -88,8 +88,8 @@ def test_results_are_replaced_only_if_that_is_wanted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("network", "option"),
-    [("resnet18", "--tta"), ("resnet18", "--fold=1"), ("unet", "--threshold=0.4")],
-    ids=["tta", "fold", "threshold"],
+    [("resnet18", "--fold=1"), ("unet", "--threshold=0.4")],
+    ids=["fold", "threshold"],
 )
 def test_an_option_of_the_other_kind_of_images_is_refused(network: str, option: str, tmp_path: Path) -> None:
     words = ["evaluate", str(tmp_path), "-o", str(tmp_path / "out"), "--network", network, option]

@@ -26,7 +26,7 @@ from pipelines.models.heart import Predictor
 
 def test_what_changes_a_mask_is_in_the_record() -> None:
     plain, fast = (BundleModel(engine=engine).record() for engine in ("pytorch", "openvino"))
-    assert json.loads(fast["settings"]) == {"tta": False, "precision": "auto", "engine": "openvino"}
+    assert json.loads(fast["settings"]) == {"precision": "auto", "engine": "openvino"}
     assert plain["settings"] != fast["settings"]
     assert plain["weights_sha256"] == fast["weights_sha256"]
     assert len(plain["weights_sha256"]) == 64
@@ -41,9 +41,9 @@ def test_several_networks_are_recorded_in_their_order() -> None:
 def test_the_worker_loads_what_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: dict[str, Any] = {}
     monkeypatch.setattr(Predictor, "load", lambda networks, **rest: asked.update(networks=networks, **rest))
-    BundleModel(("unet",), tta=True, device="cpu", engine="openvino").load()
+    BundleModel(("unet",), device="cpu", engine="openvino").load()
     assert asked["networks"] == ("unet",)
-    assert (asked["tta"], asked["device"], asked["engine"]) == (True, "cpu", "openvino")
+    assert (asked["device"], asked["engine"]) == ("cpu", "openvino")
 
 
 def test_missing_weights_are_reported_before_a_cluster_is_started(tmp_path: Path) -> None:

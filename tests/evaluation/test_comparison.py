@@ -61,8 +61,8 @@ def test_another_model_or_other_patients_in_its_folder_are_refused(
 ) -> None:
     patients = records(tmp_path, "p1", "p2")
     evaluate_models([Model.parse("a=vnet")], patients, tmp_path / "out", root=tmp_path)
-    with pytest.raises(ConfigError, match=r"found other tta; give the model another name"):
-        evaluate_models([Model.parse("a=vnet+tta")], patients, tmp_path / "out", root=tmp_path)
+    with pytest.raises(ConfigError, match=r"found other networks, parameters, weights; give"):
+        evaluate_models([Model.parse("a=unet")], patients, tmp_path / "out", root=tmp_path)
     with pytest.raises(ConfigError, match=r"found other volumes_hash"):
         evaluate_models([Model.parse("a=vnet")], patients[:1], tmp_path / "out", root=tmp_path)
     with pytest.raises(ConfigError, match="models of different names"):
@@ -285,9 +285,9 @@ def test_the_page_has_models_phases_and_groups(written: Path, tmp_path: Path) ->
 def test_a_model_is_read_from_its_text(tmp_path: Path) -> None:
     weights = tmp_path / "best.pt"
     weights.touch()
-    text = f"both=unet:{weights}+vnet+tta"
+    text = f"both=unet:{weights}+vnet"
     found = Model.parse(text)
-    assert found == Model("both", (("unet", weights), ("vnet", None)), tta=True)
+    assert found == Model("both", (("unet", weights), ("vnet", None)))
     assert found.text == text
 
 
@@ -296,7 +296,7 @@ def test_a_model_is_read_from_its_text(tmp_path: Path) -> None:
     [
         ("unet", "expected a model such as"),
         ("a/b=unet", "expected a model such as"),
-        ("name=tta", "expected a model such as"),
+        ("name=", "expected a network among unet"),
         ("name=resnet18", "expected a network among unet"),
         ("name=unet:nowhere.pt", r"expected weights at nowhere\.pt"),
     ],

@@ -111,7 +111,7 @@ def test_cells_that_are_there_are_kept_and_changed_ones_measured_again(
     cross_evaluate([GOOD], targets, tmp_path / "out", load)
     assert made["good"].volumes == 4
     made.clear()
-    cross_evaluate([replace(GOOD, tta=True)], targets, tmp_path / "out", load)
+    cross_evaluate([replace(GOOD, network="vnet")], targets, tmp_path / "out", load)
     assert made["good"].volumes == 8
 
 
@@ -145,7 +145,7 @@ def test_models_and_datasets_are_named_on_the_command_line(tmp_path: Path) -> No
     (tmp_path / "best.pt").touch()
     weights = tmp_path / "best.pt"
     assert parse_model(f"ACDC={tmp_path}") == Model("ACDC", "unet", weights)
-    assert parse_model(f"my run=vnet:{weights}", tta=True) == Model("my run", "vnet", weights, True)
+    assert parse_model(f"my run=vnet:{weights}") == Model("my run", "vnet", weights)
     assert parse_target("mnms=/data/mnms") == Target("mnms", "mnms", Path("/data/mnms"))
     assert parse_target("test set:acdc=/data/acdc") == Target("test set", "acdc", Path("/data/acdc"))
 

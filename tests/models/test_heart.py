@@ -299,9 +299,8 @@ def noise(shape: tuple[int, int, int] = (70, 60, 2)) -> Volume:
 
 
 @pytest.mark.parametrize("network", ["unet", "attention_unet", "vnet", ["unet", "attention_unet"]])
-@pytest.mark.parametrize("tta", [False, True])
-def test_probabilities_add_up_to_one(bundle: Path, network: str | list[str], tta: bool) -> None:
-    found = Predictor.load(network, bundle=bundle, tta=tta).probabilities(noise())
+def test_probabilities_add_up_to_one(bundle: Path, network: str | list[str]) -> None:
+    found = Predictor.load(network, bundle=bundle).probabilities(noise())
     assert found.dtype == np.float32
     assert np.allclose(found.sum(axis=0), 1, atol=1e-3)
     assert (found >= 0).all()
@@ -327,17 +326,6 @@ def test_an_ensemble_is_the_mean_of_its_members(bundle: Path) -> None:
     together = Predictor.load(names, bundle=bundle, precision="fp32").probabilities(noise())
     assert np.allclose(together, np.mean(members, axis=0), atol=1e-5)
     assert not np.allclose(members[0], members[1], atol=1e-3)
-
-
-def test_with_flips_averaged_a_flipped_image_has_the_flipped_mask(bundle: Path) -> None:
-    image = noise((192, 192, 2))  # the field itself: nothing is resampled
-    flipped = Volume(image.array[::-1, ::-1].copy(), image.affine, image.spacing_mm)
-    plain, averaged = (
-        Predictor.load("unet", bundle=bundle, tta=tta, precision="fp32") for tta in (False, True)
-    )
-    first, second = averaged.probabilities(image), averaged.probabilities(flipped)
-    assert np.allclose(first, second[:, ::-1, ::-1], atol=1e-4)
-    assert not np.allclose(first, plain.probabilities(image), atol=1e-3)
 
 
 def test_a_prediction_does_not_depend_on_those_before_it(bundle: Path) -> None:
