@@ -5,10 +5,10 @@ import shutil
 from doc_workspace import COMMANDS, Command, Workspace
 
 STORE_STEPS = {
-    "thorax push": "store/acdc_segmentation",
-    "thorax pull": "runs/pulled",
-    "thorax data push": "store/acdc",
-    "thorax data pull": "runs/kept",
+    "thorax store push bundles": "store/acdc_segmentation",
+    "thorax store pull /path/to/store acdc_segmentation": "runs/pulled",
+    "thorax store push /path/to/prepared": "store/acdc",
+    "thorax store pull /path/to/store acdc --": "runs/kept",
 }
 """What commands about stores leave for those after them, in their order."""
 

@@ -65,7 +65,7 @@ def cross_two(workspace: Workspace, command: Command) -> None:
 
 SMALLER = {
     "thorax tune": "--trials 1 --epochs 1 --set size_px=[32,32] --set batch_size=8 --set warmup=2",
-    "thorax benchmark int8": "--rounds 1",
+    "thorax export": "--rounds 1",
     "thorax explain": "--of-each 1",
     "thorax cohort benchmark": "--volumes 4 --frames 3 --cines 1",
 }
@@ -305,7 +305,7 @@ RUNNERS: dict[str, Callable[[Workspace, Command], None]] = {
     r"thorax cohort run .*": cohort_small,
     r"thorax cohort (benchmark|simulate) .*": with_inputs,
     r"thorax cross-validate .*": cross_validate_one,
-    r"thorax compare .*": with_inputs,
+    r"thorax compare (?!.*--dataset ).*": with_inputs,
     r"thorax serve .*": serve_a_moment,
     r"thorax server add-user .*": add_a_user,
     r"thorax watch run .*": watch_once,
@@ -316,12 +316,13 @@ RUNNERS: dict[str, Callable[[Workspace, Command], None]] = {
     r"thorax benchmark active-learning .*": label_two,
     r"thorax check-training .*": recipe_smoke,
     r"thorax (evaluate|analyse|benchmark clicks) .*": measure,
-    r"thorax cross-evaluate .*": cross_two,
+    r"thorax compare .*--dataset .*": cross_two,
     r"thorax report .*": with_inputs,
-    r"thorax (tune|classify|benchmark int8) .*": with_inputs,
+    r"thorax (tune|classify) .*": with_inputs,
+    r"thorax export .* --rounds .*": with_inputs,
     r"thorax explain .*": explain,
     r"thorax segment (?!.*--bundle).*": run_it,
-    r"thorax (--help|datasets.*|explore .*|phantom .*|prepare .*|export .*)": run_it,
+    r"thorax (--help|datasets.*|explore .*|phantom .*|prepare .*|export (?!.*--rounds).*)": run_it,
 }
 
 

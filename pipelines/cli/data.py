@@ -1,19 +1,26 @@
 """The commands of `thorax` about datasets: which there are, generated ones, and what is in one."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from pipelines.cli.options import Device, Fold, Output, PhantomContrast, console, keeps_results, say
+from pipelines.cli.options import (
+    Fold,
+    LabelMeaning,
+    Output,
+    PhantomContrast,
+    console,
+    keeps_results,
+    refuse,
+    say,
+)
 from pipelines.cli.use import explore_chest_xray
 from pipelines.core.errors import ConfigError
 from pipelines.core.progress import progress_bar
 
 if TYPE_CHECKING:
     from pipelines.core.records import Dataset
-    from pipelines.evaluation.cross_dataset import Model
-    from pipelines.models.heart import Predictor
 
 
 def phantom(
@@ -49,50 +56,6 @@ def datasets(
         return
     for line in reader_lines(find_reader(name)):
         say(line)
-
-
-def cross_evaluate(
-    output: Output,
-    datasets: Annotated[
-        list[str] | None,
-        typer.Argument(help="READER=ROOT or NAME:READER=ROOT; of a prepared folder the test set."),
-    ] = None,
-    model: Annotated[
-        list[str] | None,
-        typer.Option(help="NAME=WEIGHTS or NAME=NETWORK:WEIGHTS, a file or a run; may be repeated."),
-    ] = None,
-    phantoms: Annotated[
-        int, typer.Option(help="Patients of the phantom in each contrast; 0 leaves the phantom out.", min=0)
-    ] = 10,
-    device: Device = "auto",
-) -> None:
-    """Measure every model on every dataset and on the phantom at several contrasts; resumable."""
-    from pipelines.core.files import write_manifest
-    from pipelines.evaluation import cross_dataset as cross
-    from pipelines.models.bundle import NETWORKS
-    from pipelines.models.heart import Predictor
-    from pipelines.reporting.document import DEFAULT, read_language
-    from pipelines.reporting.report import write_result_page
-    from pipelines.reporting.results.cross_dataset import dice_table
-    from pipelines.reporting.terminal import render
-
-    def load(row: "Model") -> "Predictor":
-        return Predictor.load(row.network, weights=row.weights, device=device)
-
-    models = [cross.parse_model(text) for text in model or []]
-    models = models or [cross.Model("bundle", NETWORKS[0], None)]
-    targets = [cross.parse_target(text) for text in datasets or []]
-    if phantoms:
-        targets += cross.phantom_targets(output / "phantom", patients=phantoms)
-    with progress_bar("Evaluating", console) as tell:
-        content = cross.cross_evaluate(models, targets, output, load, progress=tell)
-    write_manifest(output, outputs=[cross.CONTENT_NAME, cross.TABLE_NAME, "cells"])
-    page = write_result_page(output, output / "cross-dataset.md")
-    console.print(render(dice_table(content, read_language(DEFAULT))))
-    for cell in content["cells"]:
-        if cell["error"]:
-            say(f"failed {cell['model']} on {cell['dataset']}: {cell['error']}")
-    say(f"table in {output / cross.TABLE_NAME}, page in {page}")
 
 
 MAX_REPORTED = 5
@@ -166,3 +129,59 @@ def _listed(datalist: dict[str, Any]) -> "Dataset":
         Problem(item["patient"], Path(item["path"]), item["reason"]) for item in datalist.get("put_aside", [])
     ]
     return Dataset(patient_records(datalist["volumes"]), aside)
+
+
+def prepare(
+    name: Annotated[
+        Literal["acdc", "chest-xray"], typer.Argument(metavar="DATASET", help="acdc or chest-xray.")
+    ],
+    root: Annotated[
+        Path, typer.Argument(help="Folder in ACDC's layout, or with NORMAL and PNEUMONIA at any depth.")
+    ],
+    output: Output,
+    test_patients: Annotated[
+        Path | None, typer.Option(help="Of acdc: text file with the test patients, one a line.")
+    ] = None,
+    label_values: LabelMeaning = None,
+    split: Annotated[
+        Literal["patient", "image"],
+        typer.Option(help="Of chest-xray: 'image' is the plain random split, which leaks patients."),
+    ] = "patient",
+    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
+) -> None:
+    """Check every image, list what is skipped, and write the datalist with its split by patient."""
+    if name == "acdc":
+        refuse("chest-xray, found acdc", split=split != "patient")
+        _prepare_acdc(root, output, test_patients, label_values, seed)
+    else:
+        refuse("acdc, found chest-xray", test_patients=test_patients, label_values=label_values)
+        _prepare_chest_xray(root, output, split, seed)
+
+
+def _prepare_acdc(
+    root: Path, output: Path, test_patients: Path | None, label_values: str | None, seed: int
+) -> None:
+    from pipelines.datasets.loading import parse_values
+    from pipelines.datasets.prepare import prepare_acdc, read_test_patients
+
+    values = parse_values(label_values) if label_values else None
+    names = read_test_patients(test_patients) if test_patients else None
+    with progress_bar("Checking", console) as tell:
+        result = prepare_acdc(
+            root, output, seed=seed, test_patients=names, label_values=values, progress=tell
+        )
+    for problem in result.problems:
+        say(f"skipped {problem.patient}: {problem.reason}")
+    say(f"{result.patients} patients, {result.volumes} volumes in {result.datalist}")
+
+
+def _prepare_chest_xray(root: Path, output: Path, split: Literal["patient", "image"], seed: int) -> None:
+    from pipelines.datasets.prepare_xray import prepare_chest_xray
+
+    with progress_bar("Checking", console) as tell:
+        result = prepare_chest_xray(root, output, split=split, seed=seed, progress=tell)
+    for problem in result.problems:
+        say(f"{problem.path.name}: {problem.reason}")
+    say(f"{result.patients} patients, {result.images} images in {result.datalist}")
+    if split == "image":
+        say("This split leaks patients: some have images in training and in test. Report it as such.")

@@ -22,6 +22,7 @@ from pipelines.cli.options import (
     Weights,
     console,
     keeps_results,
+    refuse,
     say,
 )
 from pipelines.cli.training import Setting
@@ -127,7 +128,7 @@ def evaluate(
 ) -> None:
     """Measure a network: Dice, volumes and EF of hearts, accuracy, AUROC and calibration of radiographs."""
     if task_of(network) is XRAY:
-        _refuse(
+        refuse(
             f"a network of hearts, found {network}",
             fold=fold,
             reader=reader != "acdc",
@@ -141,7 +142,7 @@ def evaluate(
             root, output, network, weights, threshold, section, unseen_only=unseen_only, device=device
         )
         return
-    _refuse(f"a network of radiographs, found {network}", threshold=threshold)
+    refuse(f"a network of radiographs, found {network}", threshold=threshold)
     evaluate_hearts(
         root,
         output,
@@ -181,7 +182,7 @@ def analyse(
     """Show where a network fails: slices, factors, uncertainty of hearts, or misclassified radiographs."""
     if (root / EVALUATION_MARK).is_file():
         what = "a labelled folder, found an evaluation"
-        _refuse(what, weights=weights, fold=fold, reader=reader != "acdc")
+        refuse(what, weights=weights, fold=fold, reader=reader != "acdc")
         analyse_radiographs(root, output)
         return
     if task_of(network) is XRAY:
@@ -232,25 +233,13 @@ def explain(
     if (of_hearts or is_evaluation) and len(inputs) > 1:
         raise ConfigError(f"expected one input, found {len(inputs)}; explain them one by one")
     if not of_hearts:
-        _refuse(f"a network of hearts, found {network}", layer=layer, slice=slice_number)
+        refuse(f"a network of hearts, found {network}", layer=layer, slice=slice_number)
     if of_hearts:
         show_features(inputs[0], output, network, weights, layer, slice_number, device)
     elif is_evaluation:
         study_explanations(inputs[0], output, network, weights, of_each, seed)
     else:
         explain_radiographs(inputs, output, method, network, weights, threshold, device)
-
-
-def _refuse(needed: str, **given: object) -> None:
-    """Refuse options that would do nothing.
-
-    Raises:
-        ConfigError: If one of them was given.
-    """
-    for name, value in given.items():
-        if value:
-            option = name.replace("_", "-")
-            raise ConfigError(f"expected --{option} with {needed}; leave it out")
 
 
 def cross_validate(
@@ -324,9 +313,30 @@ def compare(
     trials: Annotated[
         Path | None, typer.Option(help="Folder of 'thorax tune' or of training runs: effect of settings.")
     ] = None,
+    dataset: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="READER=ROOT or NAME:READER=ROOT to measure every model on, of a prepared folder the test "
+            "set; repeatable, resumable."
+        ),
+    ] = None,
+    phantoms: Annotated[
+        int, typer.Option(help="Patients of the phantom in each contrast, as further datasets.", min=0)
+    ] = 0,
     device: Device = "auto",
 ) -> None:
-    """Compare models on the same patients: figures, paired tests, ranks, cost, settings."""
+    """Compare models on the same patients, by paired tests, ranks and cost; or across datasets."""
+    if dataset or phantoms:
+        refuse(
+            "models on one dataset",
+            evaluations=evaluations,
+            dataset_dir=dataset_dir,
+            trials=trials,
+            fold=fold,
+            split=section != "test",
+        )
+        cross_evaluate(output, dataset, model, phantoms, device)
+        return
     from pipelines.core.files import write_manifest
     from pipelines.evaluation.comparison import Model, write_comparison
     from pipelines.evaluation.comparison import compare as compare_all
@@ -361,3 +371,37 @@ def compare(
     for sentence in findings(content):
         say(sentence)
     say(f"values, tests and pictures in {pages[0]}")
+
+
+def cross_evaluate(
+    output: Output,
+    datasets: Annotated[list[str] | None, typer.Argument(help="READER=ROOT or NAME:READER=ROOT.")] = None,
+    model: Annotated[list[str] | None, typer.Option(help="As of 'thorax compare'.")] = None,
+    phantoms: Annotated[int, typer.Option(help="Patients of the phantom in each contrast.", min=0)] = 10,
+    device: Device = "auto",
+) -> None:
+    """Measure every model on every dataset and on the phantom at several contrasts; resumable."""
+    from pipelines.core.files import write_manifest
+    from pipelines.evaluation import cross_dataset as cross
+    from pipelines.evaluation.comparison import Model
+    from pipelines.models.bundle import NETWORKS
+    from pipelines.reporting.document import DEFAULT, read_language
+    from pipelines.reporting.report import write_result_page
+    from pipelines.reporting.results.cross_dataset import dice_table
+    from pipelines.reporting.terminal import render
+
+    models = [Model.parse(text) for text in model or [f"bundle={NETWORKS[0]}"]]
+    targets = [cross.parse_target(text) for text in datasets or []]
+    if phantoms:
+        targets += cross.phantom_targets(output / "phantom", patients=phantoms)
+    with progress_bar("Evaluating", console) as tell:
+        content = cross.cross_evaluate(
+            models, targets, output, lambda one: one.predictor(device=device), progress=tell
+        )
+    write_manifest(output, outputs=[cross.CONTENT_NAME, cross.TABLE_NAME, "cells"])
+    page = write_result_page(output, output / "cross-dataset.md")
+    console.print(render(dice_table(content, read_language(DEFAULT))))
+    for cell in content["cells"]:
+        if cell["error"]:
+            say(f"failed {cell['model']} on {cell['dataset']}: {cell['error']}")
+    say(f"table in {output / cross.TABLE_NAME}, page in {page}")

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperCommand, TyperGroup
 
-from pipelines.core.errors import DataError, OutputError
+from pipelines.core.errors import ConfigError, DataError, OutputError
 from pipelines.core.files import MANIFEST_NAME
 
 console = Console()
@@ -154,6 +154,18 @@ class App(typer.Typer):
                 return super().invoke(ctx)
 
         self.command(name, hidden=True, cls=Renamed)(function)
+
+
+def refuse(needed: str, **given: object) -> None:
+    """Refuse options that would do nothing.
+
+    Raises:
+        ConfigError: If one of them was given.
+    """
+    for name, value in given.items():
+        if value:
+            option = name.replace("_", "-")
+            raise ConfigError(f"expected --{option} with {needed}; leave it out")
 
 
 def with_default(command: Callable[..., None], **values: Any) -> Callable[..., None]:

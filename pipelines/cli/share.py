@@ -8,9 +8,10 @@ from typing import Annotated, Literal
 
 import typer
 
-from pipelines.cli.options import Network, Output, TrustBundle, Weights, console, say
+from pipelines.cli.options import Network, Output, SplitPart, TrustBundle, Weights, console, refuse, say
 from pipelines.core.errors import ConfigError, DataError
 from pipelines.core.progress import Progress, progress_bar
+from pipelines.core.tasks import XRAY, task_of
 
 Store = Annotated[
     str, typer.Argument(help="A folder, hf://OWNER for a Hugging Face hub, or e.g. s3://BUCKET/PREFIX.")
@@ -26,20 +27,41 @@ AcceptLicence = Annotated[
 
 
 def push(
-    bundle: Annotated[Path, typer.Argument(help="Folder of a bundle.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of a bundle, of 'thorax prepare', or of a dataset.")],
     store: Store,
     name: Name = None,
+    reader: Annotated[
+        str | None, typer.Option(help="Of a dataset, for its terms; 'thorax datasets' lists them.")
+    ] = None,
+    licence: Annotated[Path | None, typer.Option(help="Of a dataset: text file with the terms.")] = None,
+    accept_licence: AcceptLicence = False,
     replace: Replace = False,
 ) -> None:
-    """Keep a bundle in a store, its weights as safetensors, with the checksum of each file."""
-    from pipelines.store.transfer import push_bundle
+    """Keep a bundle or a dataset in a store, with the checksum of each file; resumable."""
+    from pipelines.store.data import push_data
+    from pipelines.store.transfer import is_bundle, push_bundle
 
+    if not is_bundle(folder):
+        with _bar_from_first_file("Pushing") as tell:
+            kept = push_data(
+                folder,
+                store,
+                accept=_accept(accept_licence),
+                name=name,
+                reader=reader,
+                licence=licence,
+                replace=replace,
+                progress=tell,
+            )
+        say(f"{kept.files} files in {kept.place}, fingerprint {kept.fingerprint}")
+        return
+    refuse("a dataset, found a bundle", reader=reader, licence=licence, accept_licence=accept_licence)
     with _bar_from_first_file("Pushing") as tell:
-        pushed = push_bundle(bundle, store, name=name, replace=replace, progress=tell)
+        pushed = push_bundle(folder, store, name=name, replace=replace, progress=tell)
     for file in pushed.left_out:
         say(f"left out {file}: it may run code when it is loaded")
     say(f"bundle in {pushed.place}")
-    say(f"fingerprint {pushed.fingerprint}: tell it to those who are to pull the bundle")
+    say(f"fingerprint {pushed.fingerprint}: give it to those who are to pull the bundle")
 
 
 def pull(
@@ -47,18 +69,27 @@ def pull(
     name: KeptName,
     output: Output,
     fingerprint: Annotated[
-        str | None, typer.Option(help="What 'thorax push' told; vouches for the configs, too.")
+        str | None,
+        typer.Option(help="Of a bundle: as 'thorax store push' printed it; vouches for the configs."),
     ] = None,
     trust: TrustBundle = False,
+    accept_licence: AcceptLicence = False,
 ) -> None:
-    """Fetch a bundle from a store, and check each file; nothing of it is run."""
+    """Fetch a bundle, of which nothing is run, or a dataset after its terms; check each file."""
+    from pipelines.store.data import is_data, pull_data
     from pipelines.store.transfer import pull_bundle
 
+    if is_data(store, name):
+        refuse("a bundle, found a dataset", fingerprint=fingerprint, trust=trust)
+        with _bar_from_first_file("Pulling") as tell:
+            kept = pull_data(store, name, output, accept=_accept(accept_licence), progress=tell)
+        say(f"{kept.files} files in {kept.place}, fingerprint {kept.fingerprint}")
+        return
     with _bar_from_first_file("Pulling") as tell:
         pulled = pull_bundle(store, name, output, fingerprint=fingerprint, trusted=trust, progress=tell)
     say(f"bundle in {pulled.folder}, fingerprint {pulled.fingerprint}")
     if not pulled.trusted:
-        say(f"its configs can run code: look through them, then 'thorax trust {pulled.folder}'")
+        say(f"its configs can run code: look through them, then 'thorax store trust {pulled.folder}'")
 
 
 def trust(
@@ -76,45 +107,8 @@ def trust(
     say(f"{bundle} is known now, in {trusted_file()}")
 
 
-def data_push(
-    folder: Annotated[Path, typer.Argument(help="Folder of 'thorax prepare', or of a dataset.")],
-    store: Store,
-    name: Name = None,
-    reader: Annotated[
-        str | None, typer.Option(help="Dataset in the folder, for its terms; 'thorax datasets' lists them.")
-    ] = None,
-    licence: Annotated[Path | None, typer.Option(help="Text file with the terms.")] = None,
-    accept_licence: AcceptLicence = False,
-    replace: Replace = False,
-) -> None:
-    """Keep a dataset in a store, with its terms and the checksum of each file; resumable."""
-    from pipelines.store.data import push_data
-
-    with _bar_from_first_file("Pushing") as tell:
-        kept = push_data(
-            folder,
-            store,
-            accept=_accept(accept_licence),
-            name=name,
-            reader=reader,
-            licence=licence,
-            replace=replace,
-            progress=tell,
-        )
-    say(f"{kept.files} files in {kept.place}, fingerprint {kept.fingerprint}")
-
-
-def data_pull(store: Store, name: KeptName, output: Output, accept_licence: AcceptLicence = False) -> None:
-    """Fetch a dataset from a store after its terms were accepted, and check each file; resumable."""
-    from pipelines.store.data import pull_data
-
-    with _bar_from_first_file("Pulling") as tell:
-        kept = pull_data(store, name, output, accept=_accept(accept_licence), progress=tell)
-    say(f"{kept.files} files in {kept.place}, fingerprint {kept.fingerprint}")
-
-
-def data_verify(
-    folder: Annotated[Path, typer.Argument(help="Folder of 'thorax data pull'.")],
+def verify(
+    folder: Annotated[Path, typer.Argument(help="Dataset that 'thorax store pull' fetched.")],
     store: Annotated[
         str | None, typer.Option(help="Take the checksums from there, not from the folder itself.")
     ] = None,
@@ -129,13 +123,6 @@ def data_verify(
     if found:
         raise DataError(f"expected {folder} as it was pushed, found it changed; pull it again")
     say(f"{folder} is as it was pushed")
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to `thorax data`."""
-    app.command("push")(data_push)
-    app.command("pull")(data_pull)
-    app.command("verify")(data_verify)
 
 
 @contextmanager
@@ -188,6 +175,15 @@ def export(
         typer.Option(help="Prepared folder or images to check the export on; generated ones without it."),
     ] = None,
     weights: Weights = None,
+    rounds: Annotated[
+        int,
+        typer.Option(
+            help="Of int8 radiographs: measure size, latency and accuracy beside the float model, in so many "
+            "rounds.",
+            min=0,
+        ),
+    ] = 0,
+    section: SplitPart = "test",
 ) -> None:
     """Write a network in another format, and check it against its source at once."""
     from pipelines.export.command import export_network
@@ -196,6 +192,13 @@ def export(
     if int8 and form != "openvino":
         raise ConfigError(f"expected --format openvino with --int8, found {form}; OpenVINO runs int8 here")
     name, bundle = find_network(source, network)
+    if rounds:
+        if not int8 or data is None or task_of(name) is not XRAY:
+            raise ConfigError(
+                "expected --rounds with --int8, --data and a network of radiographs; leave it out"
+            )
+        quantize(name, data, output, weights, section, rounds)
+        return
     chosen: Name = INT8 if int8 else form
     with console.status(f"Exporting {name} as {chosen}, then checking it"):
         made = export_network(name, chosen, output, bundle=bundle, weights=weights, data=data)
@@ -215,9 +218,7 @@ def publish(
     ] = False,
     int8: Annotated[
         Path | None,
-        typer.Option(
-            help="Folder of 'thorax benchmark int8' or 'thorax export --int8'; goes beside the weights."
-        ),
+        typer.Option(help="Folder of 'thorax export --int8'; goes beside the weights."),
     ] = None,
 ) -> None:
     """Put the averaged weights of a run into the bundle, in 16 bits; its int8 model likewise."""
@@ -229,3 +230,26 @@ def publish(
         say(f"weights in {publish_weights(run, network, which='last' if last else 'best')}")
     if int8 is not None:
         say(f"int8 model in {publish_int8(int8, network)}")
+
+
+def quantize(
+    network: Annotated[str, typer.Argument(help="Network of the chest X-ray bundle.")],
+    dataset_dir: Annotated[
+        Path, typer.Option(help="Folder of 'thorax prepare chest-xray': calibration and test images.")
+    ],
+    output: Output,
+    weights: Weights = None,
+    section: SplitPart = "test",
+    rounds: Annotated[int, typer.Option(help="Rounds of the time measurement.", min=1)] = 60,
+) -> None:
+    """Make the int8 model of a network and measure it against the float one."""
+    from pipelines.export.quantize import quantize_and_compare
+    from pipelines.reporting.results.speed import runtimes_table
+    from pipelines.reporting.terminal import render
+
+    with progress_bar("Measuring", console) as tell:
+        model, content = quantize_and_compare(
+            network, dataset_dir, output, weights=weights, section=section, rounds=rounds, progress=tell
+        )
+    console.print(render(runtimes_table(content)))
+    say(f"model in {model}, figures in {output}")

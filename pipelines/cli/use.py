@@ -13,17 +13,13 @@ from pipelines.cli.options import (
     Device,
     Engine,
     HeartNetwork,
-    LabelMeaning,
     LungsNetwork,
     Output,
     Quality,
     Section,
-    SplitPart,
     TrustBundle,
     Weights,
-    XrayNetwork,
     console,
-    keeps_results,
     say,
 )
 from pipelines.cli.quality import quality_estimator
@@ -34,31 +30,6 @@ if TYPE_CHECKING:
     from pipelines.models.heart import Predictor
     from pipelines.models.xray import XrayModel
     from pipelines.watching.service import Status
-
-
-def prepare_acdc(
-    root: Annotated[Path, typer.Argument(help="Folder in ACDC's layout.")],
-    output: Output,
-    test_patients: Annotated[
-        Path | None, typer.Option(help="Text file with the test patients, one a line.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
-    label_values: LabelMeaning = None,
-) -> None:
-    """Check every patient, list what is skipped, and write the datalist with its split."""
-    from pipelines.datasets import prepare
-    from pipelines.datasets.loading import parse_values
-    from pipelines.datasets.prepare import read_test_patients
-
-    values = parse_values(label_values) if label_values else None
-    names = read_test_patients(test_patients) if test_patients else None
-    with progress_bar("Checking", console) as tell:
-        result = prepare.prepare_acdc(
-            root, output, seed=seed, test_patients=names, label_values=values, progress=tell
-        )
-    for problem in result.problems:
-        say(f"skipped {problem.patient}: {problem.reason}")
-    say(f"{result.patients} patients, {result.volumes} volumes in {result.datalist}")
 
 
 def evaluate_hearts(
@@ -231,27 +202,6 @@ Threshold = Annotated[
 ]
 
 
-def prepare_chest_xray(
-    root: Annotated[Path, typer.Argument(help="Folder with NORMAL and PNEUMONIA at any depth.")],
-    output: Output,
-    split: Annotated[
-        Literal["patient", "image"],
-        typer.Option(help="'image' is the plain random split, which leaks patients into the test."),
-    ] = "patient",
-    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
-) -> None:
-    """Check every radiograph, list what is skipped, and write the datalist with its split."""
-    from pipelines.datasets import prepare_xray
-
-    with progress_bar("Checking", console) as tell:
-        result = prepare_xray.prepare_chest_xray(root, output, split=split, seed=seed, progress=tell)
-    for problem in result.problems:
-        say(f"{problem.path.name}: {problem.reason}")
-    say(f"{result.patients} patients, {result.images} images in {result.datalist}")
-    if split == "image":
-        say("This split leaks patients: some have images in training and in test. Report it as such.")
-
-
 def explore_chest_xray(root: Path, output: Path, seed: int) -> None:
     """Explore radiographs: sizes, brightness, counts, samples, duplicates; an HTML page."""
     from pipelines.core.files import write_manifest
@@ -401,30 +351,6 @@ def analyse_radiographs(evaluation: Path, output: Path) -> None:
     write_manifest(output, outputs=[page.name, ERRORS_NAME, CASES_NAME, PICTURES])
     write_result_page(output, page)
     say(f"{len(found.wrong)} of {len(found.cases)} images misclassified, see {page}")
-
-
-@keeps_results
-def quantize(
-    network: Annotated[XrayNetwork, typer.Argument(help="Network of the chest X-ray bundle.")],
-    dataset_dir: Annotated[
-        Path, typer.Option(help="Folder of 'thorax prepare chest-xray': calibration and test images.")
-    ],
-    output: Output,
-    weights: Weights = None,
-    section: SplitPart = "test",
-    rounds: Annotated[int, typer.Option(help="Rounds of the time measurement.", min=1)] = 60,
-) -> None:
-    """Make the int8 model of a network and measure it against the float one."""
-    from pipelines.export.quantize import quantize_and_compare
-    from pipelines.reporting.results.speed import runtimes_table
-    from pipelines.reporting.terminal import render
-
-    with progress_bar("Measuring", console) as tell:
-        model, content = quantize_and_compare(
-            network, dataset_dir, output, weights=weights, section=section, rounds=rounds, progress=tell
-        )
-    console.print(render(runtimes_table(content)))
-    say(f"model in {model}, figures in {output}")
 
 
 def _xray_model(

@@ -50,6 +50,7 @@ from pipelines.evaluation.statistics import (
 )
 from pipelines.models.bundle import ACDC_BUNDLE, NETWORKS, device_settings, load_config
 from pipelines.models.heart import Member, Predictor
+from pipelines.models.weights import BEST_NAME
 
 
 def evaluate(
@@ -111,28 +112,31 @@ class Model:
     def parse(cls, text: str) -> "Model":
         """Model from a text such as `mean=unet:runs/unet/best.pt+vnet`.
 
+        Weights are a file, or a run with `best.pt`; weights without a network are of the default one.
+
         Raises:
             ConfigError: If the text has another form, a network is unknown, or weights are missing.
         """
         name, sign, rest = text.partition("=")
         parts = rest.split("+")
-        if not sign or not re.fullmatch(r"[\w.-]+", name):
+        if not sign or not re.fullmatch(r"\w[\w .-]*", name):
             raise ConfigError(
                 f"expected a model such as both=unet:runs/unet/best.pt+vnet, found {text!r}; "
-                "a name has letters, digits, '_', '-' and '.'"
+                "a name has letters, digits, spaces, '_', '-' and '.'"
             )
         members = []
         for part in parts:
             network, _, weights = part.partition(":")
+            if part and network not in NETWORKS and Path(part).exists():
+                network, weights = NETWORKS[0], part
             if network not in NETWORKS:
                 raise ConfigError(
                     f"expected a network among {', '.join(NETWORKS)} in {text!r}, found {network!r}"
                 )
-            if weights and not Path(weights).is_file():
-                raise ConfigError(
-                    f"expected weights at {weights}, found none; train them or name another file"
-                )
-            members.append((network, Path(weights) if weights else None))
+            path = Path(weights) / BEST_NAME if Path(weights).is_dir() else Path(weights)
+            if weights and not path.is_file():
+                raise ConfigError(f"expected weights at {path}, found none; train them or name another file")
+            members.append((network, path if weights else None))
         return cls(name, tuple(members))
 
     @property

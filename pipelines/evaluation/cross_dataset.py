@@ -20,10 +20,10 @@ from pipelines.core.progress import Progress
 from pipelines.core.records import FOREGROUND, LABEL_NAMES, PatientRecord
 from pipelines.datasets.phantom.cohort import write_phantom_cohort
 from pipelines.datasets.phantom.image import CONTRASTS
-from pipelines.datasets.prepare import DATALIST_NAME, fingerprint, patient_records, read_datalist, select
+from pipelines.datasets.prepare import DATALIST_NAME, patient_records, read_datalist, select
 from pipelines.datasets.readers import find_reader, read_dataset
+from pipelines.evaluation.comparison import Model
 from pipelines.evaluation.segmentation import VolumePredictor, evaluate
-from pipelines.models.bundle import NETWORKS
 
 logger = logging.getLogger(__name__)
 
@@ -35,21 +35,6 @@ PHANTOM_SEED: Final = 1000
 STRUCTURES: Final = (*(LABEL_NAMES[label] for label in FOREGROUND), "mean")
 FAILURES: Final = (ThoraxError, OSError, RuntimeError, ValueError)
 """What one cell may fail with while the others go on: bad data, bad weights, memory."""
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """A row of the table.
-
-    Attributes:
-        name: Heading, e.g. what the network was trained on.
-        network: Network of the ACDC bundle.
-        weights: File of the weights; None for the bundle's own.
-    """
-
-    name: str
-    network: str
-    weights: Path | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,24 +50,6 @@ class Target:
     name: str
     reader: str
     root: Path
-
-
-def parse_model(text: str) -> Model:
-    """Model of `NAME=WEIGHTS` or `NAME=NETWORK:WEIGHTS`; WEIGHTS is a file, or a run with `best.pt`.
-
-    Raises:
-        ConfigError: If it is of another form, or there are no weights.
-    """
-    name, equals, place = text.partition("=")
-    network, colon, rest = place.partition(":")
-    if not colon or network not in NETWORKS:
-        network, rest = NETWORKS[0], place
-    path = Path(rest) / "best.pt" if Path(rest).is_dir() else Path(rest)
-    if not equals or not name or not rest:
-        raise ConfigError(f"expected a model as NAME=WEIGHTS or NAME=NETWORK:WEIGHTS, found {text!r}")
-    if not path.is_file():
-        raise ConfigError(f"expected weights for the model {name}, found nothing at {path}")
-    return Model(_heading(name), network, path)
 
 
 def parse_target(text: str) -> Target:
@@ -171,7 +138,7 @@ def cross_evaluate(
                 logger.warning("%s on %s failed: %s", model.name, target.name, error)
                 cells.append(cell | {"error": f"{type(error).__name__}: {error}"})
     content = {
-        "models": [asdict(model) for model in models],
+        "models": [{"name": model.name} | model.description() for model in models],
         "datasets": [asdict(target) for target in targets],
         "cells": cells,
     }
@@ -217,8 +184,7 @@ def _made_from(model: Model, target: Target, patients: Sequence[PatientRecord]) 
     """What a cell depends on; a cell made from anything else is measured again."""
     images = [volume.image for patient in patients for volume in patient.volumes]
     return {
-        "network": model.network,
-        "weights": fingerprint(model.weights) if model.weights else None,
+        **model.description(),
         "reader": target.reader,
         "root": str(target.root.resolve()),
         "patients": [patient.patient for patient in patients],

@@ -50,8 +50,8 @@ def check_trusted(bundle: Path, shipped: Path) -> None:
         return
     raise ConfigError(
         f"expected a bundle that is known, found {bundle} with {_strangeness(files, mine)}: configs can run "
-        f"code. Look through them; if you trust them, 'thorax trust {bundle}' or --trust ('thorax trust "
-        "--always' for a folder in which you edit them yourself)"
+        f"code. Look through them; if you trust them, 'thorax store trust {bundle}' or --trust ('thorax "
+        "store trust --always' for a folder in which you edit them yourself)"
     )
 
 

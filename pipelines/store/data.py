@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from pipelines.core.errors import ConfigError, DataError, cause
+from pipelines.core.errors import ConfigError, DataError, ThoraxError, cause
 from pipelines.core.files import write_text
 from pipelines.core.progress import Progress
 from pipelines.datasets.prepare import DATALIST_NAME, VOLUMES_NAME
@@ -266,6 +266,15 @@ def push_data(
     return KeptData(place.describe(name), sums.fingerprint, len(files))
 
 
+def is_data(store: str, name: str) -> bool:
+    """Whether a dataset is kept under a name, and not a bundle."""
+    try:
+        kept_checksums(open_place(store, "data"), check_name(name))
+    except ThoraxError:  # what is wrong is said when it is pulled
+        return False
+    return True
+
+
 def pull_data(
     store: str, name: str, output: Path, *, accept: Accept, progress: Progress | None = None
 ) -> KeptData:
@@ -316,7 +325,7 @@ def verify_data(folder: Path, *, store: str | None = None, name: str | None = No
         return difference(sums.files, found)
     path = folder / CHECKSUMS_NAME
     if not path.is_file():
-        raise DataError(f"expected {CHECKSUMS_NAME} in {folder}, found none; 'thorax data pull' writes it")
+        raise DataError(f"expected {CHECKSUMS_NAME} in {folder}, found none; 'thorax store pull' writes it")
     return difference(parse_checksums(path.read_text(encoding="utf-8"), str(path), kind="data").files, found)
 
 

@@ -263,7 +263,7 @@ def _refuse_programs(names: list[str], where: str) -> None:
     if names:
         raise DataError(
             f"expected files that run no code when they are loaded, found {', '.join(names[:5])} in {where}; "
-            "weights are kept as safetensors: push them with 'thorax push'"
+            "weights are kept as safetensors: push them with 'thorax store push'"
         )
 
 
@@ -301,6 +301,14 @@ class Pulled:
     trusted: bool
 
 
+METADATA: Final = "configs/metadata.json"
+
+
+def is_bundle(folder: Path) -> bool:
+    """Whether a folder is the root of a bundle."""
+    return (folder / METADATA).is_file()
+
+
 def push_bundle(
     bundle: Path,
     store: str,
@@ -325,8 +333,8 @@ def push_bundle(
         OutputError: If the store cannot be written to.
     """
     files = files_below(bundle, without=NOT_PUSHED)
-    if "configs/metadata.json" not in files:
-        raise DataError(f"expected a bundle with configs/metadata.json, found none in {bundle}")
+    if METADATA not in files:
+        raise DataError(f"expected a bundle with {METADATA}, found none in {bundle}")
     name = check_name(name or bundle.resolve().name)
     place = open_place(store, "bundle")
     with tempfile.TemporaryDirectory() as folder:

@@ -22,7 +22,15 @@ RENAMED = {
     "fine-tune": "server fine-tune",
     "fit-quality": "quality fit",
     "interact-benchmark": "benchmark clicks",
-    "quantize": "benchmark int8",
+    "benchmark int8": "export",
+    "cross-evaluate": "compare",
+    "data pull": "store pull",
+    "data push": "store push",
+    "data verify": "store verify",
+    "pull": "store pull",
+    "push": "store push",
+    "quantize": "export",
+    "trust": "store trust",
     "recipe acdc": "check-training",
     "restore-model": "server restore",
     "show-features": "explain",
@@ -32,6 +40,15 @@ RENAMED = {
     "watch-status": "watch status",
 }
 """Old names of commands, and where their work is done now."""
+
+MOVED = {
+    ("benchmark int8", "network"): "source",
+    ("benchmark int8", "--dataset-dir"): "--data",
+    ("cross-evaluate", "datasets"): "--dataset",
+    ("quantize", "network"): "source",
+    ("quantize", "--dataset-dir"): "--data",
+}
+"""Old options and arguments of another name now."""
 
 
 def commands() -> dict[str, typer.core.TyperCommand]:
@@ -53,7 +70,7 @@ def test_every_old_command_is_hidden_and_has_a_home_with_all_its_options() -> No
     known = commands()
     for old, new in RENAMED.items():
         options = [{option for param in known[name].params for option in param.opts} for name in (old, new)]
-        assert options[0] <= options[1], old
+        assert {MOVED.get((old, option), option) for option in options[0]} <= options[1], old
         assert not known[new].hidden
         if " " not in old:
             assert known[old].hidden

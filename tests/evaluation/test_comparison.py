@@ -296,6 +296,8 @@ def test_a_model_is_read_from_its_text(tmp_path: Path) -> None:
     [
         ("unet", "expected a model such as"),
         ("a/b=unet", "expected a model such as"),
+        ("../out=unet", "expected a model such as"),
+        ("ACDC=nowhere.pt", "expected a network among unet"),
         ("name=", "expected a network among unet"),
         ("name=resnet18", "expected a network among unet"),
         ("name=unet:nowhere.pt", r"expected weights at nowhere\.pt"),

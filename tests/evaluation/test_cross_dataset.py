@@ -11,11 +11,10 @@ from report_folders import page_of
 
 from pipelines.core.errors import ConfigError, DataError
 from pipelines.core.volume import Volume
+from pipelines.evaluation.comparison import Model
 from pipelines.evaluation.cross_dataset import (
-    Model,
     Target,
     cross_evaluate,
-    parse_model,
     parse_target,
     phantom_targets,
 )
@@ -70,7 +69,7 @@ def loader() -> tuple[Callable[[Model], Threshold], dict[str, Threshold]]:
 
 
 Loader = tuple[Callable[[Model], Threshold], dict[str, Threshold]]
-GOOD, BAD, BROKEN = (Model(name, "unet", None) for name in ("good", "bad", "broken"))
+GOOD, BAD, BROKEN = (Model(name, (("unet", None),)) for name in ("good", "bad", "broken"))
 
 
 def test_the_table_holds_every_model_on_every_dataset(tmp_path: Path, loader: Loader) -> None:
@@ -111,7 +110,7 @@ def test_cells_that_are_there_are_kept_and_changed_ones_measured_again(
     cross_evaluate([GOOD], targets, tmp_path / "out", load)
     assert made["good"].volumes == 4
     made.clear()
-    cross_evaluate([replace(GOOD, network="vnet")], targets, tmp_path / "out", load)
+    cross_evaluate([replace(GOOD, parts=(("vnet", None),))], targets, tmp_path / "out", load)
     assert made["good"].volumes == 8
 
 
@@ -144,27 +143,10 @@ def test_names_must_differ(tmp_path: Path, loader: Loader) -> None:
 def test_models_and_datasets_are_named_on_the_command_line(tmp_path: Path) -> None:
     (tmp_path / "best.pt").touch()
     weights = tmp_path / "best.pt"
-    assert parse_model(f"ACDC={tmp_path}") == Model("ACDC", "unet", weights)
-    assert parse_model(f"my run=vnet:{weights}") == Model("my run", "vnet", weights)
+    assert Model.parse(f"ACDC={tmp_path}") == Model("ACDC", (("unet", weights),))
+    assert Model.parse(f"my run=vnet:{weights}") == Model("my run", (("vnet", weights),))
     assert parse_target("mnms=/data/mnms") == Target("mnms", "mnms", Path("/data/mnms"))
     assert parse_target("test set:acdc=/data/acdc") == Target("test set", "acdc", Path("/data/acdc"))
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("weights.pt", "expected a model as NAME=WEIGHTS"),
-        ("ACDC=nowhere.pt", "expected weights for the model ACDC, found nothing at nowhere.pt"),
-        ("../out=README.md", "expected a name of letters"),
-    ],
-)
-def test_a_model_of_another_form_is_refused(
-    text: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "README.md").touch()
-    with pytest.raises(ConfigError, match=message):
-        parse_model(text)
 
 
 @pytest.mark.parametrize(
@@ -197,8 +179,8 @@ def test_the_page_has_no_path_of_the_machine(tmp_path: Path, loader: Loader) -> 
     weights.parent.mkdir()
     weights.touch()
     target = Target("near", "acdc", write_cohort(tmp_path / "a"))
-    cross_evaluate([replace(GOOD, weights=weights)], [target], tmp_path / "out", loader[0])
-    command = ["thorax", "cross-evaluate", f"near:acdc={tmp_path}/a", "--model", f"good=unet:{weights}"]
+    cross_evaluate([replace(GOOD, parts=(("unet", weights),))], [target], tmp_path / "out", loader[0])
+    command = ["thorax", "compare", "--dataset", f"near:acdc={tmp_path}/a", "--model", f"good=unet:{weights}"]
     (tmp_path / "out" / "manifest.json").write_text(json.dumps({"command": command}), encoding="utf-8")
     page = page_of(tmp_path / "docs", tmp_path / "out")
     assert str(tmp_path) not in page

@@ -65,7 +65,9 @@ def test_a_bundle_that_nobody_vouched_for_is_refused_and_nothing_of_it_runs(
         lambda: load_config("unet", bundle=copy).get_parsed_content("channels"),
         lambda: train_network("unet", tmp_path, tmp_path / "run", bundle=copy),
     ):
-        with pytest.raises(ConfigError, match=r"expected a bundle that is known.*can run code.*thorax trust"):
+        with pytest.raises(
+            ConfigError, match=r"expected a bundle that is known.*can run code.*thorax store trust"
+        ):
             read()
     assert not (tmp_path / "ran").exists()
 

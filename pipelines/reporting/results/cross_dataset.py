@@ -17,7 +17,7 @@ def document(sources: Sequence[Source], context: Context) -> Document:
     """Document of tables of models on datasets.
 
     Args:
-        sources: Folders of `thorax cross-evaluate`.
+        sources: Folders of `thorax compare --dataset`.
         context: Language.
     """
     words = context.words
@@ -35,7 +35,7 @@ def document(sources: Sequence[Source], context: Context) -> Document:
     return Document(title, "", sections, limits, suggestions)
 
 
-KIND: Final = Kind("cross", CONTENT_NAME, "thorax cross-evaluate", "results", document, is_usual=True)
+KIND: Final = Kind("cross", CONTENT_NAME, "thorax compare --dataset", "results", document, is_usual=True)
 
 
 def dice_table(content: Mapping[str, Any], words: Language) -> Table:

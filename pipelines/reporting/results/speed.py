@@ -63,7 +63,7 @@ def int8_document(sources: Sequence[Source], context: Context) -> Document:
     """Document of int8 models of radiographs.
 
     Args:
-        sources: Folders of `thorax benchmark int8`.
+        sources: Folders of `thorax export --int8 --rounds`.
         context: Folder for the plot.
     """
     sections = []
@@ -87,7 +87,9 @@ def int8_document(sources: Sequence[Source], context: Context) -> Document:
     return Document(f"Int8, {', '.join(source.name for source in sources)}", "", sections)
 
 
-INT8_KIND: Final = Kind("quantization", COMPARISON_NAME, "thorax benchmark int8", "results", int8_document)
+INT8_KIND: Final = Kind(
+    "quantization", COMPARISON_NAME, "thorax export --int8 --rounds", "results", int8_document
+)
 
 
 def targets_table(values: Sequence[Measured], caption: str = "") -> Table:
