@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from pipelines.core.cardiac_figures import (
     PatientFacts,
+    RateSource,
     SurfaceFormula,
     cardiac_figures,
     compare_with_normal,
@@ -191,6 +192,9 @@ def segment_study(
     path = study.images[0].path
     result = StudyResult(study.name, study.patient, path=path if len(study.images) == 1 else path.parent)
     result.facts = _facts(study, tools.options.facts, result.warnings)
+    if result.facts.heart_rate_bpm is not None:
+        given = tools.options.facts.heart_rate_bpm is not None
+        result.rate_source = RateSource.OPTION if given else RateSource.HEADER
     frames: dict[Phase, _Frame] = {}
     faults: list[Problem] = []
     for image in study.images:
@@ -296,7 +300,9 @@ def _segment_cine(
         _check_and_draw(cine.frame(index), predictions[index], path, phase, tools, result)
     if cine.frame_s and POSSIBLE_BEAT_S[0] <= count * cine.frame_s <= POSSIBLE_BEAT_S[1]:
         result.rates = measure_rates(lv_ml, cine.frame_s, index_ed, index_es)
-        result.facts = result.facts.or_else(PatientFacts(heart_rate_bpm=60 / (count * cine.frame_s)))
+        if result.rate_source is None:
+            result.facts = replace(result.facts, heart_rate_bpm=60 / (count * cine.frame_s))
+            result.rate_source = RateSource.CINE
     _set_figures(result, frames[index_ed], frames[index_es], output, tools, frames)
 
 

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from pipelines.core.cardiac_figures import CardiacFigures, Normal, PatientFacts
+from pipelines.core.cardiac_figures import CardiacFigures, Normal, PatientFacts, RateSource
 from pipelines.core.cine import Rates
 from pipelines.core.indices import CardiacIndices, indices_from_volumes
 from pipelines.core.labels import AcdcLabel
@@ -31,6 +31,7 @@ class StudyResult:
         path: File or folder that was read, None if it is not known.
         quality: Predicted Dice of each structure and their `mean`, of the worse volume; empty if not judged.
         facts: What is known of the patient.
+        rate_source: Where the heart rate comes from, and with it cardiac output; None if it is not known.
         figures: Indices by body surface and by minute.
         rates: Rates of the LV of a cine with a known time between frames, else None.
         wall: Thickness, thickening, motion and strain of the LV's wall.
@@ -51,6 +52,7 @@ class StudyResult:
     path: Path | None = None
     quality: Mapping[str, float] = field(default_factory=dict)
     facts: PatientFacts = field(default_factory=PatientFacts)
+    rate_source: RateSource | None = None
     figures: CardiacFigures = field(default_factory=CardiacFigures)
     rates: Rates | None = None
     wall: Wall = field(default_factory=Wall)
@@ -90,6 +92,7 @@ class StudyResult:
             "study": self.study,
             "path": None if self.path is None else str(self.path),
             **_rounded(self.values()),
+            "heart_rate_source": self.rate_source and str(self.rate_source),
             "frame_ed": self.frame_ed,
             "frame_es": self.frame_es,
             **{
