@@ -1,11 +1,21 @@
 """The commands of `thorax` about datasets: which there are, generated ones, and models across them."""
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.cli.options import Device, Output, PhantomContrast, Tta, console, say
+from pipelines.cli.options import (
+    Device,
+    Output,
+    Overwrite,
+    PhantomContrast,
+    Tta,
+    console,
+    refuse_results,
+    say,
+)
 from pipelines.core.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -18,10 +28,14 @@ def phantom(
     patients: Annotated[int, typer.Option(help="Number of patients, dealt over five groups.")] = 10,
     seed: Annotated[int, typer.Option(help="Same seed, same hearts.")] = 0,
     contrast: PhantomContrast = "cine",
+    overwrite: Overwrite = False,
 ) -> None:
     """Write a cohort of generated beating hearts with known volumes, in ACDC's layout."""
     from pipelines.datasets.phantom.cohort import write_phantom_cohort
 
+    refuse_results(output, ["truth.csv"], overwrite=overwrite)
+    if (output / "truth.csv").exists():  # then the patients are generated ones
+        shutil.rmtree(output / "training", ignore_errors=True)
     truth = write_phantom_cohort(output, patients=patients, seed=seed, contrast=contrast)
     say(f"{len(truth)} patients in {output / 'training'}, their volumes in {output / 'truth.csv'}")
 

@@ -23,6 +23,11 @@ def analyse_hearts(
     """Show where a network fails: slices, factors, agreement, failures, uncertainty."""
     from pipelines.core.manifest import write_manifest
     from pipelines.datasets.prepare import section_records
+    from pipelines.datasets.readers import find_reader
+
+    records = section_records(root, section, fold)
+    if records is None:
+        find_reader(reader).read(root)  # a wrong folder is told of before the network is loaded
     from pipelines.evaluation.error_files import ERRORS_NAME, PICTURES, SLICES_NAME, explore_heart_errors
     from pipelines.models.bundle import NETWORKS
     from pipelines.models.heart import Predictor
@@ -30,7 +35,6 @@ def analyse_hearts(
     from pipelines.reporting.results.errors import findings
 
     page = output / "errors.html"
-    records = section_records(root, section, fold)
     predictor = Predictor.load(NETWORKS if ensemble else network, weights=weights, tta=tta, device=device)
     with progress_bar("Analysing", console) as tell:
         content = explore_heart_errors(

@@ -5,8 +5,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from pipelines.cli.options import Network, Output, Weights, console, say
+from pipelines.cli.options import Network, Output, Overwrite, Weights, console, refuse_results, say
 from pipelines.core.errors import ConfigError
+from pipelines.core.manifest import MANIFEST_NAME
 
 
 def export(
@@ -29,6 +30,7 @@ def export(
         typer.Option(help="Prepared folder or images to check the export on; generated ones without it."),
     ] = None,
     weights: Weights = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write a network in another format, and check it against its source at once."""
     from pipelines.export.command import export_network
@@ -38,6 +40,7 @@ def export(
         raise ConfigError(f"expected --format openvino with --int8, found {form}; OpenVINO runs int8 here")
     name, bundle = find_network(source, network)
     chosen: Name = INT8 if int8 else form
+    refuse_results(output / f"{name}-{chosen}", [MANIFEST_NAME], overwrite=overwrite)
     with console.status(f"Exporting {name} as {chosen}, then checking it"):
         made = export_network(name, chosen, output, bundle=bundle, weights=weights, data=data)
     found = made.fidelity

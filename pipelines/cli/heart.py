@@ -1,5 +1,6 @@
 """The commands of `thorax` that prepare, measure and segment hearts."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -20,6 +21,7 @@ from pipelines.cli.options import (
     Tta,
     Weights,
     console,
+    keeps_results,
     say,
 )
 from pipelines.cli.quality import quality_estimator
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from pipelines.models.heart import Predictor
 
 
+@partial(keeps_results, marks=("datalist.json",))
 def prepare_acdc(
     root: Annotated[Path, typer.Argument(help="Folder in ACDC's layout.")],
     output: Output,
@@ -77,13 +80,17 @@ def evaluate_hearts(
     from pipelines.core.manifest import write_manifest
     from pipelines.datasets.loading import parse_values
     from pipelines.datasets.prepare import section_records
+    from pipelines.datasets.readers import find_reader
+
+    records = section_records(root, section, fold)
+    if records is None:
+        find_reader(reader).read(root)  # a wrong folder is told of before the network is loaded
     from pipelines.evaluation.comparison import described_weights
     from pipelines.evaluation.segmentation import evaluate as evaluate_volumes
     from pipelines.models.weights import seen_note
     from pipelines.reporting.results.evaluation import accuracy_table, agreement_table
     from pipelines.reporting.terminal import render
 
-    records = section_records(root, section, fold)
     values = parse_values(label_values) if label_values else None
     bundle = _known_bundle(bundle, trust)
     predictor = _predictor(
@@ -125,6 +132,7 @@ def evaluate_hearts(
     say(f"figures and pictures in {output}")
 
 
+@partial(keeps_results, marks=("indices.csv",))
 def segment(
     inputs: Annotated[list[Path], typer.Argument(help="NIfTI files, DICOM series, or folders of them.")],
     output: Output,
@@ -157,6 +165,9 @@ def segment(
 ) -> None:
     """Segment volumes and cines; write label maps, indices, overlays and curves."""
     from pipelines.core.cardiac_figures import PatientFacts, Sex
+    from pipelines.inference.inputs import require_images
+
+    require_images(inputs)
     from pipelines.inference.segment import StudyOptions
     from pipelines.inference.segment import segment as segment_studies
     from pipelines.reporting.document import read_language

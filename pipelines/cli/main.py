@@ -30,7 +30,7 @@ from pipelines.cli import store as cli_store
 from pipelines.cli import training as cli_training
 from pipelines.cli import watch as cli_watch
 from pipelines.cli import xray as cli_xray
-from pipelines.cli.options import App, Output, RunByDefault, console, say, with_default
+from pipelines.cli.options import App, Output, RunByDefault, console, keeps_results, say, with_default
 from pipelines.core.errors import ThoraxError
 from pipelines.core.tasks import HEART, XRAY
 
@@ -155,6 +155,7 @@ def demo(
 
 
 @benchmark_app.command("speed")
+@keeps_results
 def bench(
     output: Output = Path("runs/bench"),
     data: Annotated[

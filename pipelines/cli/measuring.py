@@ -1,5 +1,6 @@
 """The commands of `thorax` for hearts and radiographs alike: the network or the input says which they are."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -33,6 +34,7 @@ from pipelines.cli.xray import (
     study_explanations,
 )
 from pipelines.core.errors import ConfigError
+from pipelines.core.manifest import MANIFEST_NAME
 from pipelines.core.tasks import HEART, XRAY, task_of
 
 EVALUATION_MARK = "metrics.json"
@@ -147,6 +149,7 @@ def analyse(
     )
 
 
+@partial(keeps_results, marks=(MANIFEST_NAME, "0*1_*.png"))
 def explain(
     inputs: Annotated[
         list[Path],

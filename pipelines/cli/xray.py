@@ -1,5 +1,6 @@
 """The commands of `thorax` for chest radiographs."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -30,6 +31,7 @@ Threshold = Annotated[
 ]
 
 
+@partial(keeps_results, marks=("datalist.json",))
 def prepare_chest_xray(
     root: Annotated[Path, typer.Argument(help="Folder with NORMAL and PNEUMONIA at any depth.")],
     output: Output,
@@ -69,6 +71,7 @@ def explore_chest_xray(root: Path, output: Path, seed: int) -> None:
     say(f"page in {page}; tensorboard --logdir {output / 'tensorboard'}")
 
 
+@partial(keeps_results, marks=("classification.csv",))
 def classify(
     inputs: Annotated[
         list[Path],
@@ -85,6 +88,9 @@ def classify(
 ) -> None:
     """Classify chest X-rays as normal or pneumonia; write a table."""
     from pipelines.inference.classify import classify as classify_images
+    from pipelines.inference.classify import find_xrays
+
+    find_xrays(inputs)
     from pipelines.reporting.terminal import classification_table, warning_lines
 
     classifier = _xray_model(network, model, weights=weights, threshold=threshold, device=device)
@@ -108,6 +114,9 @@ def explain_radiographs(
     device: str,
 ) -> None:
     """Show which pixels spoke for pneumonia, and which against it."""
+    from pipelines.inference.classify import find_xrays
+
+    find_xrays(inputs)
     from pipelines.explanation.explain import explain as explain_images
     from pipelines.models.xray import Classifier
 
