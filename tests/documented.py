@@ -327,6 +327,9 @@ RUNNERS: dict[str, Callable[[Workspace, Command], None]] = {
 
 
 def run_documented(workspace: Workspace, command: Command) -> None:
+    """As by a reader who has run no other example into the same folder."""
+    if re.match(r"thorax (segment|classify|explain|phantom|prepare|export) ", command.text):
+        shutil.rmtree(workspace.folder / output_of(command), ignore_errors=True)
     runners = [runner for pattern, runner in RUNNERS.items() if re.fullmatch(pattern, command.text)]
     assert len(runners) == 1, f"RUNNERS does not say how to run '{command.text}'"
     if "--resume" not in command.text:  # what another page left there may be replaced

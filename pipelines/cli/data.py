@@ -1,5 +1,7 @@
 """The commands of `thorax` about datasets: which there are, generated ones, and what is in one."""
 
+import shutil
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -9,10 +11,12 @@ from pipelines.cli.options import (
     Fold,
     LabelMeaning,
     Output,
+    Overwrite,
     PhantomContrast,
     console,
     keeps_results,
     refuse,
+    refuse_results,
     say,
 )
 from pipelines.cli.use import explore_chest_xray
@@ -28,10 +32,14 @@ def phantom(
     patients: Annotated[int, typer.Option(help="Number of patients, dealt over five groups.")] = 10,
     seed: Annotated[int, typer.Option(help="Same seed, same hearts.")] = 0,
     contrast: PhantomContrast = "cine",
+    overwrite: Overwrite = False,
 ) -> None:
     """Write a cohort of generated beating hearts with known volumes, in ACDC's layout."""
     from pipelines.datasets.phantom.cohort import write_phantom_cohort
 
+    refuse_results(output, ["truth.csv"], overwrite=overwrite)
+    if (output / "truth.csv").exists():  # then the patients are generated ones
+        shutil.rmtree(output / "training", ignore_errors=True)
     truth = write_phantom_cohort(output, patients=patients, seed=seed, contrast=contrast)
     say(f"{len(truth)} patients in {output / 'training'}, their volumes in {output / 'truth.csv'}")
 
@@ -131,6 +139,7 @@ def _listed(datalist: dict[str, Any]) -> "Dataset":
     return Dataset(patient_records(datalist["volumes"]), aside)
 
 
+@partial(keeps_results, marks=("datalist.json",))
 def prepare(
     name: Annotated[
         Literal["acdc", "chest-xray"], typer.Argument(metavar="DATASET", help="acdc or chest-xray.")

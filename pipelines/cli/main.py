@@ -22,7 +22,7 @@ from pipelines.cli import serve as serve_commands
 from pipelines.cli import share as share_commands
 from pipelines.cli import training as training_commands
 from pipelines.cli import use as use_commands
-from pipelines.cli.options import App, Output, RunByDefault, console, say, with_default
+from pipelines.cli.options import App, Output, RunByDefault, console, keeps_results, say, with_default
 from pipelines.core.errors import ThoraxError
 from pipelines.core.tasks import HEART, XRAY
 
@@ -145,6 +145,7 @@ def demo(
 
 
 @benchmark_app.command("speed")
+@keeps_results
 def bench(
     output: Output = Path("runs/bench"),
     data: Annotated[

@@ -1,5 +1,6 @@
 """The commands of `thorax` that measure, compare and explain."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -36,6 +37,7 @@ from pipelines.cli.use import (
     study_explanations,
 )
 from pipelines.core.errors import ConfigError
+from pipelines.core.files import MANIFEST_NAME
 from pipelines.core.progress import progress_bar
 from pipelines.core.tasks import HEART, XRAY, task_of
 
@@ -55,13 +57,17 @@ def analyse_hearts(
     """Show where a network fails: slices, factors, agreement, failures, uncertainty."""
     from pipelines.core.files import write_manifest
     from pipelines.datasets.prepare import section_records
+    from pipelines.datasets.readers import find_reader
+
+    records = section_records(root, section, fold)
+    if records is None:
+        find_reader(reader).read(root)  # a wrong folder is told of before the network is loaded
     from pipelines.evaluation.error_files import ERRORS_NAME, PICTURES, SLICES_NAME, explore_heart_errors
     from pipelines.models.heart import Predictor
     from pipelines.reporting.report import write_result_page
     from pipelines.reporting.results.errors import findings
 
     page = output / "errors.html"
-    records = section_records(root, section, fold)
     predictor = Predictor.load(network, weights=weights, device=device)
     with progress_bar("Analysing", console) as tell:
         content = explore_heart_errors(
@@ -202,6 +208,7 @@ def analyse(
     )
 
 
+@partial(keeps_results, marks=(MANIFEST_NAME, "0*1_*.png"))
 def explain(
     inputs: Annotated[
         list[Path],

@@ -3,7 +3,7 @@
 import difflib
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -85,6 +85,10 @@ WRITTEN = {"output", "page", "users"}
 """Parameters whose path a command writes; all others must be there before it starts."""
 
 
+MAY_BE_EMPTY = {"incoming", "studies"}
+"""Parameters whose folder fills later."""
+
+
 class CheckedCommand(TyperCommand):
     """A command that looks for its files before it imports anything heavy."""
 
@@ -92,7 +96,7 @@ class CheckedCommand(TyperCommand):
         """Run the command.
 
         Raises:
-            DataError: If a file or folder that it reads is missing; of several, if all are.
+            DataError: If a file or folder that it reads is missing or empty; of several, if all are.
         """
         for name, value in ctx.params.items():
             paths = [path for path in (value if isinstance(value, list | tuple) else [value]) if path]
@@ -100,20 +104,24 @@ class CheckedCommand(TyperCommand):
                 continue
             if not any(path.exists() or path.is_symlink() for path in paths):
                 raise DataError(_missing(name, paths[0]))
+            if name not in MAY_BE_EMPTY and all(path.is_dir() and not any(path.iterdir()) for path in paths):
+                raise DataError(f"expected files in {paths[0]}, found an empty folder")
         return super().invoke(ctx)
 
 
-def keeps_results(command: Callable[..., None]) -> Callable[..., None]:
-    """A command that cannot resume: it replaces results in its output folder by `--overwrite` only."""
+def keeps_results(
+    command: Callable[..., None], marks: tuple[str, ...] = (MANIFEST_NAME,)
+) -> Callable[..., None]:
+    """A command that cannot resume: it replaces results in its output folder by `--overwrite` only.
+
+    Args:
+        command: The command.
+        marks: Files that only its results have, patterns too.
+    """
 
     @functools.wraps(command)
     def guarded(*, output: Path, overwrite: bool, **rest: Any) -> None:
-        results = output / MANIFEST_NAME
-        if results.exists() and not overwrite:
-            raise OutputError(
-                f"expected an output folder without results, found {results}; choose another by --output, "
-                "or replace them by --overwrite"
-            )
+        refuse_results(output, marks, overwrite=overwrite)
         command(output=output, **rest)
 
     signature = inspect.signature(command)
@@ -125,6 +133,20 @@ def keeps_results(command: Callable[..., None]) -> Callable[..., None]:
     )
     guarded.__annotations__ = command.__annotations__ | {"overwrite": Overwrite}
     return guarded
+
+
+def refuse_results(folder: Path, marks: Iterable[str], *, overwrite: bool) -> None:
+    """Refuse a folder that holds results, unless they may be replaced.
+
+    Raises:
+        OutputError: If a file is there whose name fits one of the marks.
+    """
+    results = [found for mark in marks for found in folder.glob(mark)]
+    if results and not overwrite:
+        raise OutputError(
+            f"expected an output folder without results, found {results[0]}; choose another by --output, "
+            "or replace them by --overwrite"
+        )
 
 
 class RunByDefault(TyperGroup):

@@ -46,6 +46,10 @@ def cohort(
     ] = False,
 ) -> None:
     """Segment and measure a cohort of studies on a Ray cluster."""
+    from pipelines.inference.inputs import require_images
+
+    if source.is_dir():
+        require_images([source])
     from pipelines.cohort.run import CohortOptions, run_cohort
     from pipelines.cohort.worker import BundleModel
 

@@ -8,8 +8,21 @@ from typing import Annotated, Literal
 
 import typer
 
-from pipelines.cli.options import Network, Output, SplitPart, TrustBundle, Weights, console, refuse, say
+from pipelines.cli.options import (
+    Network,
+    Output,
+    Overwrite,
+    SplitPart,
+    TrustBundle,
+    Weights,
+    console,
+    keeps_results,
+    refuse,
+    refuse_results,
+    say,
+)
 from pipelines.core.errors import ConfigError, DataError
+from pipelines.core.files import MANIFEST_NAME
 from pipelines.core.progress import Progress, progress_bar
 from pipelines.core.tasks import XRAY, task_of
 
@@ -184,6 +197,7 @@ def export(
         ),
     ] = 0,
     section: SplitPart = "test",
+    overwrite: Overwrite = False,
 ) -> None:
     """Write a network in another format, and check it against its source at once."""
     from pipelines.export.command import export_network
@@ -197,9 +211,18 @@ def export(
             raise ConfigError(
                 "expected --rounds with --int8, --data and a network of radiographs; leave it out"
             )
-        quantize(name, data, output, weights, section, rounds)
+        quantize(
+            network=name,
+            dataset_dir=data,
+            output=output,
+            weights=weights,
+            section=section,
+            rounds=rounds,
+            overwrite=overwrite,
+        )
         return
     chosen: Name = INT8 if int8 else form
+    refuse_results(output / f"{name}-{chosen}", [MANIFEST_NAME], overwrite=overwrite)
     with console.status(f"Exporting {name} as {chosen}, then checking it"):
         made = export_network(name, chosen, output, bundle=bundle, weights=weights, data=data)
     found = made.fidelity
@@ -232,6 +255,7 @@ def publish(
         say(f"int8 model in {publish_int8(int8, network)}")
 
 
+@keeps_results
 def quantize(
     network: Annotated[str, typer.Argument(help="Network of the chest X-ray bundle.")],
     dataset_dir: Annotated[

@@ -21,6 +21,7 @@ from pipelines.cli.options import (
 )
 from pipelines.core.errors import ConfigError
 from pipelines.core.progress import progress_bar
+from pipelines.core.tasks import HEART, task_of
 from pipelines.models.bundle import XRAY_BUNDLE
 
 Setting = Annotated[
@@ -57,6 +58,11 @@ def train(
     setting: Setting = None,
 ) -> None:
     """Train a network through the bundle's own workflow."""
+    from pipelines.datasets.prepare import is_datalist
+    from pipelines.datasets.readers import find_reader
+
+    if task_of(network) is HEART and not is_datalist(dataset_dir):
+        find_reader("acdc").read(dataset_dir)  # a wrong folder is told of before the network is loaded
     from pipelines.training.distributed import WorkerOptions, train_by_workers
     from pipelines.training.launch import bundle_command, parse_settings, read_settings, train_network
 

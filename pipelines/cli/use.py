@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -20,6 +21,7 @@ from pipelines.cli.options import (
     TrustBundle,
     Weights,
     console,
+    keeps_results,
     say,
 )
 from pipelines.cli.quality import quality_estimator
@@ -53,13 +55,17 @@ def evaluate_hearts(
     from pipelines.core.files import write_manifest
     from pipelines.datasets.loading import parse_values
     from pipelines.datasets.prepare import section_records
+    from pipelines.datasets.readers import find_reader
+
+    records = section_records(root, section, fold)
+    if records is None:
+        find_reader(reader).read(root)  # a wrong folder is told of before the network is loaded
     from pipelines.evaluation.comparison import described_weights
     from pipelines.evaluation.segmentation import evaluate as evaluate_volumes
     from pipelines.models.weights import seen_note
     from pipelines.reporting.results.evaluation import accuracy_table, agreement_table
     from pipelines.reporting.terminal import render
 
-    records = section_records(root, section, fold)
     values = parse_values(label_values) if label_values else None
     bundle = _known_bundle(bundle, trust)
     predictor = _predictor(
@@ -98,6 +104,7 @@ def evaluate_hearts(
     say(f"figures and pictures in {output}")
 
 
+@partial(keeps_results, marks=("indices.csv",))
 def segment(
     inputs: Annotated[list[Path], typer.Argument(help="NIfTI files, DICOM series, or folders of them.")],
     output: Output,
@@ -128,6 +135,9 @@ def segment(
 ) -> None:
     """Segment volumes and cines; write label maps, indices, overlays and curves."""
     from pipelines.core.cardiac import PatientFacts, Sex
+    from pipelines.inference.inputs import require_images
+
+    require_images(inputs)
     from pipelines.inference.segment import StudyOptions
     from pipelines.inference.segment import segment as segment_studies
     from pipelines.reporting.document import read_language
@@ -220,6 +230,7 @@ def explore_chest_xray(root: Path, output: Path, seed: int) -> None:
     say(f"page in {page}; tensorboard --logdir {output / 'tensorboard'}")
 
 
+@partial(keeps_results, marks=("classification.csv",))
 def classify(
     inputs: Annotated[
         list[Path],
@@ -236,6 +247,9 @@ def classify(
 ) -> None:
     """Classify chest X-rays as normal or pneumonia; write a table."""
     from pipelines.inference.classify import classify as classify_images
+    from pipelines.inference.classify import find_xrays
+
+    find_xrays(inputs)
     from pipelines.reporting.terminal import classification_table, warning_lines
 
     classifier = _xray_model(network, model, weights=weights, threshold=threshold, device=device)
@@ -259,6 +273,9 @@ def explain_radiographs(
     device: str,
 ) -> None:
     """Show which pixels spoke for pneumonia, and which against it."""
+    from pipelines.inference.classify import find_xrays
+
+    find_xrays(inputs)
     from pipelines.explanation.explain import explain as explain_images
     from pipelines.models.xray import Classifier
 

@@ -510,7 +510,7 @@ RESULTS_NAME: Final = "results.parquet"
 """All parts in one table, written when the cohort is through."""
 
 _WORDS: Final = (
-    *("patient", "study", "path"),
+    *("patient", "study", "path", "heart_rate_source"),
     *("outside_normal", "normal_reason", "wall_reason", "reason"),
 )
 _FRAMES: Final = ("frame_ed", "frame_es")

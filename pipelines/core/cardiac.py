@@ -294,6 +294,18 @@ class Sex(StrEnum):
     MALE = "M"
 
 
+class RateSource(StrEnum):
+    """Where the heart rate of a study comes from."""
+
+    OPTION = "option"
+    HEADER = "DICOM header"
+    CINE = "cine's length, taken as one beat"
+
+
+OF_HEART_RATE: Final = ("heart_rate_bpm", "lv_output_l_min", "lv_cardiac_index_l_min_m2")
+"""Values that are as good as the heart rate."""
+
+
 NORMAL: Final[Mapping[Sex, Mapping[str, tuple[float, float]]]] = {
     Sex.MALE: {
         "lv_edv_ml": (166.0, 32.0),

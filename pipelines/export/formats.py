@@ -124,7 +124,7 @@ def find_network(name: str, network: str | None) -> tuple[str, Path | None]:
         return name, None
     folder = next((path for path in (Path(name), BUNDLES / name) if (path / "configs").is_dir()), None)
     if folder is None:
-        known = ", ".join((*sorted(path.name for path in BUNDLES.iterdir()), *EXPORTED))
+        known = ", ".join((*sorted(path.parent.name for path in BUNDLES.glob("*/configs")), *EXPORTED))
         raise ConfigError(f"expected a bundle's folder or one of {known}, found {name!r}")
     of_bundle = [known for known in EXPORTED if (folder / "configs" / f"network_{known}.yaml").is_file()]
     if not of_bundle or (network or of_bundle[0]) not in of_bundle:

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pipelines.core.errors import DataError
 from pipelines.core.files import output_folder, write_csv
@@ -13,7 +13,9 @@ from pipelines.core.records import Problem
 from pipelines.datasets.dicom_file import is_dicom
 from pipelines.datasets.xray_image import SUFFIXES, Finding, XrayImage, decide, read_xray
 from pipelines.datasets.xray_quality import quality_warnings
-from pipelines.models.xray import XrayModel
+
+if TYPE_CHECKING:
+    from pipelines.models.xray import XrayModel
 
 TABLE_NAME: Final = "classification.csv"
 COLUMNS: Final = ("image", "probability_pneumonia", "threshold", "decision", "warnings", "problem")
@@ -57,7 +59,7 @@ class ClassificationReport:
 
 
 def classify(
-    inputs: Sequence[Path], output: Path, classifier: XrayModel, *, progress: Progress | None = None
+    inputs: Sequence[Path], output: Path, classifier: "XrayModel", *, progress: Progress | None = None
 ) -> ClassificationReport:
     """Classify radiographs and write `classification.csv`.
 
@@ -141,7 +143,7 @@ def _files(inputs: Sequence[Path]) -> Iterator[Path]:
                 yield file
 
 
-def _classify_one(path: Path, image: XrayImage, classifier: XrayModel) -> ClassifiedXray:
+def _classify_one(path: Path, image: XrayImage, classifier: "XrayModel") -> ClassifiedXray:
     probability = classifier.probability(image.pixels)
     decision = decide(probability, classifier.threshold)
     return ClassifiedXray(path, probability, decision, tuple(quality_warnings(image)))

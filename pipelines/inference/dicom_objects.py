@@ -11,6 +11,7 @@ from pydicom.sr.coding import Code
 from pydicom.uid import generate_uid
 
 import pipelines
+from pipelines.core.cardiac import OF_HEART_RATE, RateSource
 from pipelines.core.errors import DataError
 from pipelines.core.files import atomic_path
 from pipelines.core.install import missing_extra
@@ -226,6 +227,7 @@ def write_dicom_sr(
     highdicom = load_highdicom()
     series = str(headers[0].SeriesInstanceUID)
     sources = ["thorax", "sr", series, algorithm, *(f"{name} {value:.6g}" for name, value in values.items())]
+    method = None if result.rate_source is not RateSource.CINE else _own_code(f"rate from {RateSource.CINE}")
     sides: dict[AcdcLabel, dict[str, float]] = {AcdcLabel.LV: {}, AcdcLabel.RV: {}}
     for name, value in values.items():
         sides[AcdcLabel.RV if name.startswith("rv_") else AcdcLabel.LV][name] = value
@@ -236,7 +238,7 @@ def write_dicom_sr(
                 observation_context=_observer(highdicom, generate_uid(entropy_srcs=sources[:1])),
                 procedure_reported=CARDIAC_MRI,
                 imaging_measurements=[
-                    _group(highdicom, label, found, headers, algorithm)
+                    _group(highdicom, label, found, headers, algorithm, method)
                     for label, found in sides.items()
                     if found
                 ],
@@ -266,9 +268,14 @@ def _observer(highdicom: Any, uid: str) -> Any:
 
 
 def _group(
-    highdicom: Any, label: AcdcLabel, values: Mapping[str, float], headers: Sequence[Any], algorithm: str
+    highdicom: Any,
+    label: AcdcLabel,
+    values: Mapping[str, float],
+    headers: Sequence[Any],
+    algorithm: str,
+    method: Code | None,
 ) -> Any:
-    """The measurements of one ventricle."""
+    """The measurements of one ventricle; the method tells where the heart rate is derived."""
     return highdicom.sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=highdicom.sr.TrackingIdentifier(
             uid=generate_uid(entropy_srcs=["thorax", str(headers[0].SeriesInstanceUID), label.name]),
@@ -281,7 +288,12 @@ def _group(
             for one in headers
         ],
         measurements=[
-            highdicom.sr.Measurement(name=_name(name), value=float(np.round(value, 3)), unit=_unit(name))
+            highdicom.sr.Measurement(
+                name=_name(name),
+                value=float(np.round(value, 3)),
+                unit=_unit(name),
+                method=method if name in OF_HEART_RATE else None,
+            )
             for name, value in values.items()
         ],
     )
@@ -293,9 +305,13 @@ def _name(name: str) -> Code:
         return NAMES[name]
     kind, _, segment = name.rpartition("_")
     meaning = f"{kind} {SEGMENT_NAMES[int(segment) - 1]}" if segment.isdigit() else name
+    return _own_code(name, meaning)
+
+
+def _own_code(name: str, meaning: str | None = None) -> Code:
     # A code value holds at most 16 characters.
     digest = generate_uid(prefix=None, entropy_srcs=["thorax", name])[-15:]
-    return Code(f"T{digest}", SCHEME, meaning)
+    return Code(f"T{digest}", SCHEME, meaning or name)
 
 
 def _unit(name: str) -> Code:

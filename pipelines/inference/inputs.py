@@ -130,6 +130,16 @@ def find_studies(inputs: Sequence[Path], *, check: Check | None = None) -> tuple
     return studies, problems
 
 
+def require_images(inputs: Sequence[Path]) -> None:
+    """Fail if there is nothing to segment, before anything heavy is imported; stops at the first image.
+
+    Raises:
+        DataError: As `find_studies`.
+    """
+    if not any(_is_image(path) for path in files_below(inputs, [])):
+        find_studies(inputs)
+
+
 def passed_over(inputs: Sequence[Path], *, check: Check | None = None) -> list[Problem]:
     """Files below folders that `find_studies` does not take, each with the reason; hidden ones are left out.
 
@@ -142,8 +152,7 @@ def passed_over(inputs: Sequence[Path], *, check: Check | None = None) -> list[P
     return [
         Problem(path.stem, path, f"passed over: {_reason_against(path)}")
         for path in found
-        if is_label_map(path)
-        or not (path.name.lower().endswith((*NIFTI_SUFFIXES, *DICOM_SUFFIXES)) or is_dicom(path))
+        if is_label_map(path) or not _is_image(path)
     ]
 
 
@@ -169,6 +178,10 @@ def phase_frames(path: Path) -> dict[Phase, int]:
     if not frames:
         raise DataError(f"expected ED and ES in {path}, found {sorted(info)}")
     return frames
+
+
+def _is_image(path: Path) -> bool:
+    return path.name.lower().endswith((*NIFTI_SUFFIXES, *DICOM_SUFFIXES)) or is_dicom(path)
 
 
 class UniqueNames:

@@ -15,6 +15,7 @@ from pipelines.core.cardiac import (
     Normal,
     PatientFacts,
     Rates,
+    RateSource,
     SurfaceFormula,
     cardiac_figures,
     compare_with_normal,
@@ -56,6 +57,7 @@ class StudyResult:
         path: File or folder that was read, None if it is not known.
         quality: Predicted Dice of each structure and their `mean`, of the worse volume; empty if not judged.
         facts: What is known of the patient.
+        rate_source: Where the heart rate comes from, and with it cardiac output; None if it is not known.
         figures: Indices by body surface and by minute.
         rates: Rates of the LV of a cine with a known time between frames, else None.
         wall: Thickness, thickening, motion and strain of the LV's wall.
@@ -76,6 +78,7 @@ class StudyResult:
     path: Path | None = None
     quality: Mapping[str, float] = field(default_factory=dict)
     facts: PatientFacts = field(default_factory=PatientFacts)
+    rate_source: RateSource | None = None
     figures: CardiacFigures = field(default_factory=CardiacFigures)
     rates: Rates | None = None
     wall: Wall = field(default_factory=Wall)
@@ -115,6 +118,7 @@ class StudyResult:
             "study": self.study,
             "path": None if self.path is None else str(self.path),
             **_rounded(self.values()),
+            "heart_rate_source": self.rate_source and str(self.rate_source),
             "frame_ed": self.frame_ed,
             "frame_es": self.frame_es,
             **{
@@ -314,6 +318,9 @@ def segment_study(
     path = study.images[0].path
     result = StudyResult(study.name, study.patient, path=path if len(study.images) == 1 else path.parent)
     result.facts = _facts(study, tools.options.facts, result.warnings)
+    if result.facts.heart_rate_bpm is not None:
+        given = tools.options.facts.heart_rate_bpm is not None
+        result.rate_source = RateSource.OPTION if given else RateSource.HEADER
     frames: dict[Phase, _Frame] = {}
     faults: list[Problem] = []
     for image in study.images:
@@ -419,7 +426,9 @@ def _segment_cine(
         _check_and_draw(cine.frame(index), predictions[index], path, phase, tools, result)
     if cine.frame_s and POSSIBLE_BEAT_S[0] <= count * cine.frame_s <= POSSIBLE_BEAT_S[1]:
         result.rates = measure_rates(lv_ml, cine.frame_s, index_ed, index_es)
-        result.facts = result.facts.or_else(PatientFacts(heart_rate_bpm=60 / (count * cine.frame_s)))
+        if result.rate_source is None:
+            result.facts = replace(result.facts, heart_rate_bpm=60 / (count * cine.frame_s))
+            result.rate_source = RateSource.CINE
     _set_figures(result, frames[index_ed], frames[index_es], output, tools, frames)
 
 

@@ -323,11 +323,13 @@ def make_study(sources: Sequence[Source], words: Language, pictures: Path, *, ti
             Reference(words("related.work", about=words(f"related.{key}"), cited=cited), url)
             for key, (cited, url) in WORKS.items()
         ]
-        sections.append(Section(words("chapter.related"), [words("related.text")], references=works))
+        sections.append(
+            Section(words("chapter.related"), [words("related.text")], references=works, is_detail=True)
+        )
     for name in CHAPTERS:
         if parts[name] or is_of_hearts:
             intro = words(f"{name}.intro" if parts[name] else f"{name}.absent")
-            sections.append(Section(words(f"chapter.{name}"), [intro]))
+            sections.append(Section(words(f"chapter.{name}"), [intro], is_detail=not parts[name]))
             sections += [replace(section, level=3) for section in parts[name]]
         if name == "data" and is_of_hearts:
             sections += method_sections(networks_of(sources), words, pictures)
@@ -339,9 +341,9 @@ def make_study(sources: Sequence[Source], words: Language, pictures: Path, *, ti
     if is_of_hearts:
         models = models_table(sources, words)
         sections.append(
-            Section(words("chapter.models"), tables=[models])
+            Section(words("chapter.models"), tables=[models], is_detail=True)
             if models.rows
-            else Section(words("chapter.models"), [words("models.none")])
+            else Section(words("chapter.models"), [words("models.none")], is_detail=True)
         )
     sections += [
         Section(words("chapter.versions"), tables=[versions], is_detail=True),

@@ -1,10 +1,11 @@
-"""Slides of a report: its points, tables and pictures, as many to a slide as fit."""
+"""Slides of a report: at most twelve, each with one message and what shows it."""
 
 import io
 import math
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,15 +13,47 @@ from PIL import Image
 
 from pipelines.core.files import atomic_path
 from pipelines.core.install import missing_extra
+from pipelines.core.records import LABEL_COLORS
 from pipelines.reporting.document import BarChart, Document, Language, Picture, Section, Table, cell_text
 from pipelines.reporting.html import is_foreign, marked
 
-ROOM_X, ROOM_Y = 12.1, 5.6
+MAX_SLIDES: Final = 12
+"""With the title."""
+
+MAX_ROWS: Final = 8
+"""Of a table on a slide."""
+
+MAX_POINTS: Final = 6
+LONGEST_TITLE: Final = 110
+LONGEST_POINT: Final = 220
+LONGEST_CELL, LONGEST_WORD = 120, 22
+"""In letters: a longer title gives way to the section's, longer texts are cut."""
+
+WIDTH, HEIGHT = 13.333, 7.5
+"""Of a slide, in inches: 16 to 9."""
+
+ROOM_X, ROOM_Y = 12.1, 5.35
 """Of a slide's content, in inches."""
 
-BULLET_PT: Final = 18
-TABLE_PTS: Final = (14, 12, 11)
-"""Sizes of letters in tables, the largest that lets a table stand on one slide is taken."""
+LEFT: Final = (WIDTH - ROOM_X) / 2
+TOP: Final = 1.5
+"""Where the content begins, in inches."""
+
+BAND, STRIPE, GAP, CAPTION = 1.2, 0.06, 0.25, 0.35
+"""Height of the title's band, of the stripes below it, of gaps and of a caption, in inches."""
+
+SIDE: Final = 0.64
+"""Share of the width of a picture that has points beside it."""
+
+FLAT: Final = 2.0
+"""A picture so many times as wide as high has its points below it."""
+
+TITLE_PT, LONG_TITLE_PT, BULLET_PT, SMALL_PT = 28, 22, 18, 12
+LONG_TITLE: Final = 55
+"""Letters of a title that stand in one line of `TITLE_PT`."""
+
+TABLE_PTS: Final = (16, 14, 12, 11, 10)
+"""Sizes of letters in tables, the largest that lets a table stand on its slide is taken."""
 
 LETTER: Final = 0.56
 """Mean width of a letter over its size: that of DejaVu Sans, one of the widest."""
@@ -28,74 +61,39 @@ LETTER: Final = 0.56
 LINE: Final = 1.22
 """Height of a line over the size of its letters."""
 
-BULLET_GAP, CELL_GAP, CAPTION, BLOCK_GAP = 0.1, 0.09, 0.35, 0.2
-"""Below a bullet, around a cell's text, of a table's caption and between blocks, in inches."""
-
-CELL_MARGINS: Final = 0.2
-"""At both sides of a cell's text together, in inches: PowerPoint's own."""
+BULLET_GAP, CELL_GAP, CELL_MARGINS = 0.1, 0.09, 0.2
+"""Below a bullet, above and below, and at both sides of a cell's text, in inches."""
 
 BOLD: Final = 1.25
 """How much wider than the mean a word may be that is bold or full of wide letters."""
 
-MIN_PICTURE: Final = 4.0
-"""Height in inches that a picture below bullets has at least."""
-
-LONGEST_CELL, LONGEST_WORD = 200, 22
-MAX_SLIDES: Final = 2
-"""Slides that a table goes on for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bullets:
-    """Texts of bullets.
-
-    Attributes:
-        texts: One a bullet.
-        height: Of all of them, in inches.
-    """
-
-    texts: list[str]
-    height: float
-
-
-@dataclass(frozen=True, slots=True)
-class TablePart:
-    """What of a table stands on a slide.
-
-    Attributes:
-        caption: Caption of the table.
-        header: Texts of its header.
-        rows: Texts of its rows.
-        widths: Share of each column in the width.
-        size_pt: Size of its letters.
-        height: With its caption, in inches.
-        left_out: Rows of the table that are on no slide; its last slide has their number.
-    """
-
-    caption: str
-    header: list[str]
-    rows: list[list[str]]
-    widths: list[float]
-    size_pt: int
-    height: float
-    left_out: int
-
-
-Block = Bullets | TablePart | Picture
-
-WIDTH, HEIGHT = 13.333, 7.5
-"""Of a slide, in inches: 16 to 9."""
-
-LEFT: Final = (WIDTH - ROOM_X) / 2
-TOP: Final = 1.3
-"""Where the content begins below the title, in inches."""
-
 FONT: Final = "Arial"
 """For letters that run from right to left: it has them on every system that PowerPoint runs on."""
 
-TITLE_PT, CAPTION_PT = 28, 12
-TITLE_LAYOUT, CONTENT_LAYOUT, EMPTY_LAYOUT = 0, 1, 5
-"""Layouts of python-pptx's own template: title and subtitle, title and bullets, title alone."""
+INK, MUTED, WHITE = "1F2937", "6B7280", "FFFFFF"
+"""Colours of the band and of text; those of the stripes are those of the structures."""
+
+TITLE_ONLY: Final = 5
+"""Layout of python-pptx's own template."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slide:
+    """What stands on a slide.
+
+    Attributes:
+        title: Its message.
+        topic: Title of the section, empty if that is the message.
+        points: Short sentences.
+        shown: A picture or table, None for a slide of points alone.
+        left_out: Rows of the table, or points, that only the report has.
+    """
+
+    title: str
+    topic: str
+    points: Sequence[str]
+    shown: Picture | Table | None
+    left_out: int = 0
 
 
 def require_slides() -> Any:
@@ -113,11 +111,7 @@ def require_slides() -> Any:
 
 
 def write_slides(path: Path, document: Document, words: Language) -> None:
-    """Write a PowerPoint file: a title, then the sections in order.
-
-    A section's points (its paragraphs without any), tables and pictures follow each other over as many
-    slides as they need. A chapter that only introduces its parts gets none. Long tables go on for
-    `MAX_SLIDES`, and say how many rows only the report has.
+    """Write a PowerPoint file: a title, then the most telling slides of the sections in order.
 
     Args:
         path: File to write.
@@ -129,114 +123,202 @@ def write_slides(path: Path, document: Document, words: Language) -> None:
         DataError: If a picture is missing.
         OutputError: If the file cannot be written.
     """
-    deck = _Deck(require_slides(), words)
-    deck.add_title(document.title, document.lead)
-    sections = [section for section in document.sections if not section.is_detail]
-    for section, following in zip(sections, [*sections[1:], None], strict=True):
-        introduces = section.level == 2 and following is not None and following.level == 3
-        if introduces and not (section.points or section.tables or section.pictures):
-            continue
-        for blocks in slides_of(section):
-            deck.add_slide(section.title, blocks)
+    deck = _Deck(require_slides(), document.title, words)
+    deck.add_title(document.lead)
+    for slide in chosen_slides(document):
+        deck.add(slide)
     with atomic_path(path) as temporary:
         deck.presentation.save(str(temporary))
+
+
+def chosen_slides(document: Document) -> list[Slide]:
+    """Slides below the title: of each chapter the first, then the second, as many as there is room for.
+
+    Where there is no room for all chapters' next slides, those of later chapters come first: results and
+    errors stand after data and method.
+    """
+    chapters: list[list[Slide]] = []
+    sections = [section for section in document.sections if not section.is_detail]
+    for section, following in pairwise([*sections, None]):
+        if section is None:
+            continue
+        if section.level == 2 or not chapters:
+            chapters.append([])
+        introduces = section.level == 2 and following is not None and following.level == 3
+        if not introduces or section.points or section.tables or section.pictures:
+            chapters[-1] += slides_of(section)
+    places = [
+        (number, -chapter, chapter)
+        for chapter, slides in enumerate(chapters)
+        for number in range(len(slides))
+    ]
+    kept = sorted(places)[: MAX_SLIDES - 1]
+    return [chapters[chapter][number] for chapter, number in sorted((one[2], one[0]) for one in kept)]
+
+
+def slides_of(section: Section) -> list[Slide]:
+    """Slides of a section: one for each picture, then for each table; the points stand on the first.
+
+    A short first point is the message of a slide that shows something.
+    """
+    texts = [*(section.points or section.paragraphs)]
+    texts += [f"{reference.text} {reference.url}" for reference in section.references]
+    points = [_cut(text, LONGEST_POINT) for text in texts]
+    shown: list[Picture | Table] = [*section.pictures, *section.tables]
+    if not shown:
+        left_out = max(0, len(points) - MAX_POINTS)
+        return [Slide(section.title, "", points[:MAX_POINTS], None, left_out)] if points else []
+    title, topic = section.title, ""
+    if section.points and len(section.points[0]) <= LONGEST_TITLE:
+        title, topic, points = section.points[0], section.title, points[1:]
+    first, *others = shown
+    slides = [Slide(title, topic, points[:MAX_POINTS], first, _rows_left_out(first))]
+    return slides + [Slide(section.title, "", (), one, _rows_left_out(one)) for one in others]
+
+
+def _rows_left_out(shown: Picture | Table) -> int:
+    return max(0, len(shown.rows) - MAX_ROWS) if isinstance(shown, Table) else 0
 
 
 class _Deck:
     """A presentation being filled."""
 
-    def __init__(self, pptx: Any, words: Language) -> None:
+    def __init__(self, pptx: Any, title: str, words: Language) -> None:
         from pptx.util import Inches
 
-        self.words = words
+        self.title, self.words = title, words
         self.presentation = pptx.Presentation()
         self.presentation.slide_width = Inches(WIDTH)
         self.presentation.slide_height = Inches(HEIGHT)
         self.presentation.core_properties.language = words.code
-
-    def add_title(self, title: str, lead: str) -> None:
         self.presentation.core_properties.title = title
-        slide = self.presentation.slides.add_slide(self.presentation.slide_layouts[TITLE_LAYOUT])
-        _place(slide.shapes.title, LEFT, 1.6, ROOM_X, 1.6)
-        _place(slide.placeholders[1], LEFT, 3.5, ROOM_X, 3.0)
-        self._write(slide.shapes.title.text_frame.paragraphs[0], title, 40, bold=True)
-        self._write(slide.placeholders[1].text_frame.paragraphs[0], lead, BULLET_PT)
 
-    def add_slide(self, title: str, blocks: Sequence[Block]) -> None:
-        has_bullets = isinstance(blocks[0], Bullets)
-        layout = self.presentation.slide_layouts[CONTENT_LAYOUT if has_bullets else EMPTY_LAYOUT]
-        slide = self.presentation.slides.add_slide(layout)
-        _place(slide.shapes.title, LEFT, 0.25, ROOM_X, 0.95)
-        self._write(slide.shapes.title.text_frame.paragraphs[0], title, TITLE_PT, bold=True)
-        top = TOP
-        for block in blocks:
-            if isinstance(block, Bullets):
-                self._add_bullets(slide, block, top)
-            elif isinstance(block, TablePart):
-                self._add_table(slide, block, top)
-            else:
-                self._add_picture(slide, block, top)
-            top += BLOCK_GAP + (0.0 if isinstance(block, Picture) else block.height)
+    def add_title(self, lead: str) -> None:
+        slide = self._new(3.4)
+        self._title(slide, self.title, 40, (1.0, 2.0))
+        self._text(slide, [_cut(lead, 3 * LONGEST_POINT)], (LEFT, 3.9, ROOM_X, 2.5), BULLET_PT)
 
-    def _add_bullets(self, slide: Any, bullets: Bullets, top: float) -> None:
-        from pptx.util import Inches
-
-        body = slide.placeholders[1]
-        _place(body, LEFT, top, ROOM_X, bullets.height + 0.1)
-        for index, text in enumerate(bullets.texts):
-            paragraph = body.text_frame.paragraphs[0] if index == 0 else body.text_frame.add_paragraph()
-            paragraph.space_before, paragraph.space_after = 0, Inches(BULLET_GAP)
-            self._write(paragraph, text, BULLET_PT)
-
-    def _add_table(self, slide: Any, part: TablePart, top: float) -> None:
-        from pptx.util import Inches
-
-        self._add_text(slide, part.caption, top)
-        rows = [part.header, *part.rows]
-        place = (Inches(LEFT), Inches(top + CAPTION), Inches(ROOM_X), Inches(0.25 * len(rows)))
-        shape = slide.shapes.add_table(len(rows), len(part.header), *place)
-        _describe(shape, part.caption)
-        # Some programs leave out that a table runs from right to left: its columns are put in that order.
-        order = -1 if self.words.is_rtl else 1
-        for column, share in zip(shape.table.columns, part.widths[::order], strict=True):
-            column.width = Inches(ROOM_X * share)
-        for row, cells in enumerate(rows):
-            shape.table.rows[row].height = Inches(0.25)
-            for column, text in enumerate(cells[::order]):
-                cell = shape.table.cell(row, column)
-                cell.margin_top = cell.margin_bottom = Inches(0.03)
-                self._write(cell.text_frame.paragraphs[0], text, part.size_pt, bold=row == 0)
-        if part.left_out:
-            text = self.words("slides.more_rows", rows=part.left_out)
-            self._add_text(slide, text, top + part.height + 0.05)
-
-    def _add_picture(self, slide: Any, picture: Picture, top: float) -> None:
-        from pptx.util import Inches
-
-        room_y = TOP + ROOM_Y - top - CAPTION
-        self._add_text(slide, picture.caption, TOP + ROOM_Y - CAPTION + 0.05)
-        if isinstance(picture, BarChart):
-            place = (Inches(LEFT), Inches(top), Inches(ROOM_X), Inches(room_y))
-            _add_chart(slide, picture, place)
+    def add(self, content: Slide) -> None:
+        slide = self._new(BAND)
+        size = TITLE_PT if len(content.title) <= LONG_TITLE else LONG_TITLE_PT
+        if content.topic:
+            self._text(slide, [content.topic], (LEFT, 0.08, ROOM_X, 0.3), SMALL_PT, color=WHITE)
+        self._title(slide, content.title, size, (0.3, 0.85) if content.topic else (0.2, 0.85))
+        if isinstance(content.shown, Picture):
+            self._add_picture(slide, content.shown, content.points)
             return
+        points, height = _fitting(content.points, ROOM_X, 2.0 if content.shown else ROOM_Y, BULLET_PT)
+        if points:
+            self._text(slide, points, (LEFT, TOP, ROOM_X, height), BULLET_PT, bullets=True)
+        if content.shown:
+            height += GAP if points else 0.0
+            height += self._add_table(slide, content.shown, TOP + height, ROOM_Y - height)
+        if left_out := content.left_out + (0 if content.shown else len(content.points) - len(points)):
+            place = (LEFT, min(TOP + height + 0.05, TOP + ROOM_Y), ROOM_X, CAPTION)
+            self._text(slide, [self.words("slides.more", count=left_out)], place, SMALL_PT, color=MUTED)
+
+    def _new(self, band: float) -> Any:
+        """A slide with its band, stripes in the colours of the structures, number and footer."""
+        slide = self.presentation.slides.add_slide(self.presentation.slide_layouts[TITLE_ONLY])
+        _rectangle(slide, (0.0, 0.0, WIDTH, band), INK)
+        third = WIDTH / len(LABEL_COLORS)
+        for index, color in enumerate(LABEL_COLORS.values()):
+            _rectangle(slide, (index * third, band, third, STRIPE), color.removeprefix("#"))
+        place = (LEFT, HEIGHT - 0.42, ROOM_X, 0.3)
+        number = f"{len(self.presentation.slides)} · {self.title} · {self.words('slides.footer')}"
+        self._text(slide, [number], place, 10, color=MUTED)
+        return slide
+
+    def _title(self, slide: Any, text: str, size_pt: int, place: tuple[float, float]) -> None:
+        from pptx.enum.text import MSO_ANCHOR
+
+        _place(slide.shapes.title, (LEFT, place[0], ROOM_X, place[1]))
+        slide.shapes.title.text_frame.vertical_anchor = MSO_ANCHOR.MIDDLE
+        # The title lies above the band, which was added after it.
+        tree = slide.shapes._spTree
+        tree.append(slide.shapes.title._element)
+        self._write(slide.shapes.title.text_frame.paragraphs[0], text, size_pt, bold=True, color=WHITE)
+
+    def _add_picture(self, slide: Any, picture: Picture, points: Sequence[str]) -> None:
+        from pptx.util import Inches
+
         content = picture.content()
         with Image.open(io.BytesIO(content)) as image:
-            scale = min(ROOM_X / image.width, room_y / image.height)
-            width, height = image.width * scale, image.height * scale
-        place = ((WIDTH - width) / 2, top + (room_y - height) / 2, width, height)
+            ratio = image.width / image.height
+        room_x, room_y = ROOM_X, ROOM_Y - CAPTION
+        below = bool(points) and ratio >= FLAT
+        beside = bool(points) and not below
+        if beside:
+            room_x = ROOM_X * SIDE
+            shown, height = _fitting(points, ROOM_X - room_x - GAP, ROOM_Y, BULLET_PT - 2)
+            left = LEFT if self.words.is_rtl else LEFT + room_x + GAP
+            place = (left, TOP, ROOM_X - room_x - GAP, height)
+            self._text(slide, shown, place, BULLET_PT - 2, bullets=True)
+        elif below:
+            shown, height = _fitting(points, ROOM_X, ROOM_Y - CAPTION - ROOM_X / ratio / 1.5, BULLET_PT - 2)
+            room_y -= height + GAP
+            place = (LEFT, TOP + room_y + CAPTION + GAP, ROOM_X, height)
+            self._text(slide, shown, place, BULLET_PT - 2, bullets=True)
+        left = LEFT + ROOM_X - room_x if self.words.is_rtl and beside else LEFT
+        self._text(slide, [picture.caption], (left, TOP + room_y, room_x, CAPTION), SMALL_PT, color=MUTED)
+        if isinstance(picture, BarChart):
+            _add_chart(slide, picture, [Inches(value) for value in (left, TOP, room_x, room_y)])
+            return
+        width = min(room_x, room_y * ratio)
+        height = width / ratio
+        place = (left + (room_x - width) / 2, TOP + (room_y - height) / 2, width, height)
         shape = slide.shapes.add_picture(io.BytesIO(content), *(Inches(value) for value in place))
         _describe(shape, picture.alt)
 
-    def _add_text(self, slide: Any, text: str, top: float) -> None:
+    def _add_table(self, slide: Any, table: Table, top: float, room: float) -> float:
+        """A table with its caption; its height in inches."""
         from pptx.util import Inches
 
-        place = (Inches(LEFT), Inches(top), Inches(ROOM_X), Inches(CAPTION))
-        box = slide.shapes.add_textbox(*place)
-        box.text_frame.word_wrap = True
-        self._write(box.text_frame.paragraphs[0], text, CAPTION_PT)
+        size, rows, widths, heights = table_layout(table, room)
+        self._text(slide, [table.caption], (LEFT, top, ROOM_X, CAPTION), SMALL_PT, color=MUTED)
+        place = (Inches(LEFT), Inches(top + CAPTION), Inches(ROOM_X), Inches(sum(heights)))
+        shape = slide.shapes.add_table(len(rows), len(rows[0]), *place)
+        _describe(shape, table.caption)
+        # Some programs leave out that a table runs from right to left: its columns are put in that order.
+        order = -1 if self.words.is_rtl else 1
+        for column, share in zip(shape.table.columns, widths[::order], strict=True):
+            column.width = Inches(ROOM_X * share)
+        for number, cells in enumerate(rows):
+            shape.table.rows[number].height = Inches(heights[number])
+            for column, text in enumerate(cells[::order]):
+                cell = shape.table.cell(number, column)
+                cell.margin_top = cell.margin_bottom = Inches(0.03)
+                _fill(cell, INK if number == 0 else "F3F4F6" if number % 2 else WHITE)
+                color = WHITE if number == 0 else INK
+                self._write(cell.text_frame.paragraphs[0], text, size, bold=number == 0, color=color)
+        return CAPTION + sum(heights)
 
-    def _write(self, paragraph: Any, text: str, size_pt: int, *, bold: bool = False) -> None:
+    def _text(
+        self,
+        slide: Any,
+        texts: Sequence[str],
+        place: Sequence[float],
+        size_pt: int,
+        *,
+        color: str = INK,
+        bullets: bool = False,
+    ) -> None:
+        from pptx.util import Inches
+
+        box = slide.shapes.add_textbox(*(Inches(value) for value in place))
+        box.text_frame.word_wrap = True
+        for index, text in enumerate(texts):
+            paragraph = box.text_frame.paragraphs[0] if index == 0 else box.text_frame.add_paragraph()
+            paragraph.space_after = Inches(BULLET_GAP if bullets else 0)
+            self._write(paragraph, text, size_pt, color=color)
+            if bullets:
+                _bullet(paragraph, is_rtl=self.words.is_rtl)
+
+    def _write(
+        self, paragraph: Any, text: str, size_pt: int, *, bold: bool = False, color: str = INK
+    ) -> None:
         """Text of a paragraph in the direction of the language."""
+        from pptx.dml.color import RGBColor
         from pptx.enum.text import PP_ALIGN
         from pptx.oxml.ns import qn
         from pptx.util import Pt
@@ -244,6 +326,7 @@ class _Deck:
         run = paragraph.add_run()
         run.text = marked(text, self.words)
         run.font.size, run.font.bold = Pt(size_pt), bold
+        run.font.color.rgb = RGBColor.from_string(color)
         is_rtl = self.words.is_rtl
         paragraph.alignment = PP_ALIGN.RIGHT if is_rtl else PP_ALIGN.LEFT
         paragraph._p.get_or_add_pPr().set("rtl", "1" if is_rtl else "0")
@@ -251,6 +334,32 @@ class _Deck:
         properties.set("lang", "en" if is_foreign(text, self.words) else self.words.code)
         if is_rtl:
             properties.append(properties.makeelement(qn("a:cs"), {"typeface": FONT}))
+
+
+def _bullet(paragraph: Any, *, is_rtl: bool) -> None:
+    from pptx.oxml.ns import qn
+    from pptx.util import Inches
+
+    properties = paragraph._p.get_or_add_pPr()
+    properties.set("marR" if is_rtl else "marL", str(Inches(0.25)))
+    properties.set("indent", str(-Inches(0.25)))
+    properties.append(properties.makeelement(qn("a:buChar"), {"char": "•"}))
+
+
+def _rectangle(slide: Any, place: Sequence[float], color: str) -> None:
+    from pptx.enum.shapes import MSO_SHAPE
+    from pptx.util import Inches
+
+    shape = slide.shapes.add_shape(MSO_SHAPE.RECTANGLE, *(Inches(value) for value in place))
+    _fill(shape, color)
+    shape.line.fill.background()
+
+
+def _fill(shape: Any, color: str) -> None:
+    from pptx.dml.color import RGBColor
+
+    shape.fill.solid()
+    shape.fill.fore_color.rgb = RGBColor.from_string(color)
 
 
 def _add_chart(slide: Any, chart: BarChart, place: Sequence[Any]) -> None:
@@ -271,94 +380,58 @@ def _add_chart(slide: Any, chart: BarChart, place: Sequence[Any]) -> None:
         drawn.legend.position = XL_LEGEND_POSITION.BOTTOM
         drawn.legend.include_in_layout = False
     drawn.value_axis.minimum_scale, drawn.value_axis.maximum_scale = 0.0, 1.0
+    drawn.value_axis.has_major_gridlines = False
+    if not drawn.has_legend and len(chart.categories) == len(LABEL_COLORS):
+        for index, color in enumerate(LABEL_COLORS.values()):
+            _fill(drawn.plots[0].series[0].points[index].format, color.removeprefix("#"))
     drawn.plots[0].has_data_labels = True
     labels = drawn.plots[0].data_labels
     labels.show_value = True
-    labels.font.size = Pt(CAPTION_PT)
+    labels.font.size = Pt(SMALL_PT)
     labels.number_format, labels.number_format_is_linked = "0.000", False
 
 
-def _place(shape: Any, left: float, top: float, width: float, height: float) -> None:
+def _place(shape: Any, place: Sequence[float]) -> None:
     from pptx.util import Inches
 
-    shape.left, shape.top = Inches(left), Inches(top)
-    shape.width, shape.height = Inches(width), Inches(height)
+    shape.left, shape.top, shape.width, shape.height = (Inches(value) for value in place)
 
 
 def _describe(shape: Any, alt: str) -> None:
     shape._element.xpath(".//p:cNvPr")[0].set("descr", alt)
 
 
-def slides_of(section: Section) -> list[list[Block]]:
-    """Blocks of each slide of a section, none where it says nothing.
+def table_layout(table: Table, room: float) -> tuple[int, list[list[str]], list[float], list[float]]:
+    """Size of letters in points, texts, share of each column, and height of each row in inches.
 
     Args:
-        section: Its points, or its paragraphs without any, then references, tables and pictures.
+        table: Its header and first `MAX_ROWS` rows are taken.
+        room: Height for it and its caption, in inches.
     """
-    texts = list(section.points or section.paragraphs)
-    texts += [f"{reference.text} {reference.url}" for reference in section.references]
-    blocks: list[Block] = [*_bullets(texts)]
-    blocks += [part for table in section.tables for part in table_parts(table)]
-    blocks += section.pictures
-    slides: list[list[Block]] = []
-    used = ROOM_Y
-    for block in blocks:
-        height = MIN_PICTURE if isinstance(block, Picture) else block.height
-        alone = isinstance(block, Picture) and slides and not isinstance(slides[-1][-1], Bullets)
-        if used + height > ROOM_Y or alone:
-            slides.append([])
-            used = 0.0
-        slides[-1].append(block)
-        used += ROOM_Y if isinstance(block, Picture) else height + BLOCK_GAP
-    return slides
-
-
-def table_parts(table: Table) -> list[TablePart]:
-    """A table cut into parts of a slide each, the header on each; at most `MAX_SLIDES`."""
-    header = list(table.header)
-    rows = [[_short(cell_text(value)) for value in row] for row in table.rows]
-    for size in TABLE_PTS:
-        widths = _widths([header, *rows], size)
-        heights = [_row_height(row, widths, size) for row in [header, *rows]]
-        if CAPTION + sum(heights) <= ROOM_Y:
-            break
-    parts: list[list[int]] = [[]]
-    used = CAPTION + heights[0]
-    for index, height in enumerate(heights[1:]):
-        if parts[-1] and used + height > ROOM_Y:
-            parts.append([])
-            used = CAPTION + heights[0]
-        parts[-1].append(index)
-        used += height
-    shown = parts[:MAX_SLIDES]
-    left_out = len(rows) - sum(len(part) for part in shown)
-    return [
-        TablePart(
-            caption=table.caption,
-            header=header,
-            rows=[rows[index] for index in part],
-            widths=widths,
-            size_pt=size,
-            height=CAPTION + heights[0] + sum(heights[index + 1] for index in part),
-            left_out=left_out if part is shown[-1] else 0,
-        )
-        for part in shown
+    rows = [
+        [*table.header],
+        *([_cut(cell_text(one), LONGEST_CELL) for one in row] for row in table.rows[:MAX_ROWS]),
     ]
+    for size in TABLE_PTS:
+        widths = _widths(rows, size)
+        heights = [_row_height(row, widths, size) for row in rows]
+        if CAPTION + sum(heights) <= room:
+            break
+    return size, rows, widths, heights
 
 
-def _bullets(texts: Sequence[str]) -> Iterator[Bullets]:
-    group: list[str] = []
+def _fitting(texts: Sequence[str], width: float, height: float, size_pt: int) -> tuple[list[str], float]:
+    """The first texts that fit as bullets, and their height in inches."""
+    kept: list[str] = []
     used = 0.0
     for text in texts:
-        lines = math.ceil(len(text) / _letters(ROOM_X - 0.5, BULLET_PT))
-        height = lines * BULLET_PT * LINE / 72 + BULLET_GAP
-        if group and used + height > ROOM_Y:
-            yield Bullets(group, used)
-            group, used = [], 0.0
-        group.append(text)
-        used += height
-    if group:
-        yield Bullets(group, used)
+        lines = math.ceil(len(text) / _letters(width - 0.45, size_pt))
+        used_with = used + lines * size_pt * LINE / 72 + BULLET_GAP
+        if used_with > height:
+            break
+        kept.append(text)
+        used = used_with
+    return kept, used
 
 
 def _letters(width: float, size_pt: float) -> int:
@@ -391,8 +464,8 @@ def _row_height(cells: Sequence[str], widths: Sequence[float], size_pt: int) -> 
     return lines * size_pt * LINE / 72 + CELL_GAP
 
 
-def _short(text: str) -> str:
+def _cut(text: str, length: int) -> str:
     """Checksums and long sentences cut for a slide; the report has them whole."""
     if " " not in text and len(text) == 64:
         return f"{text[:12]}…"
-    return text if len(text) <= LONGEST_CELL else textwrap.shorten(text, LONGEST_CELL, placeholder=" …")
+    return text if len(text) <= length else textwrap.shorten(text, length, placeholder=" …")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from pipelines.core.cardiac import CardiacIndices, cardiac_indices
+from pipelines.core.cardiac import OF_HEART_RATE, CardiacIndices, cardiac_indices
 from pipelines.core.records import FOREGROUND, LABEL_NAMES, PatientRecord, Phase
 from pipelines.core.volume import Volume
 from pipelines.datasets.loading import load_label
@@ -44,9 +44,7 @@ VOLUMES: Final = {
 """Values of the first table, and the same by body surface."""
 
 OTHERS: Final = (
-    "heart_rate_bpm",
-    "lv_output_l_min",
-    "lv_cardiac_index_l_min_m2",
+    *OF_HEART_RATE,
     "lv_peak_ejection_ml_s",
     "lv_peak_filling_ml_s",
     "wall_mean_ed_mm",
@@ -180,9 +178,19 @@ def _volumes(result: StudyResult, words: Language) -> Table:
 
 def _others(result: StudyResult, words: Language) -> Table:
     values = result.values()
-    rows = [[words(f"study.{name}"), number(values[name], 1)] for name in OTHERS if values[name] is not None]
+    rows = [
+        [_other(name, result, words), number(values[name], 1)] for name in OTHERS if values[name] is not None
+    ]
     header = [words("study.column_figure"), words("study.column_value")]
     return Table(words("study.others"), header, rows)
+
+
+def _other(name: str, result: StudyResult, words: Language) -> str:
+    """Name of a value, with the source of the heart rate where it comes from that."""
+    shown = words(f"study.{name}")
+    if name not in OF_HEART_RATE or result.rate_source is None:
+        return shown
+    return f"{shown} ({words(f'study.rate_{result.rate_source.name.lower()}')})"
 
 
 def _pictures(result: StudyResult, words: Language, *, moving: bool) -> Iterator[Section]:

@@ -93,14 +93,42 @@ def test_an_old_name_is_answered_with_the_new_one_and_runs(words: list[str], lin
     assert "nowhere" in str(found.exception)
 
 
-def test_results_are_replaced_only_if_that_is_wanted(tmp_path: Path) -> None:
-    (tmp_path / "manifest.json").touch()
-    for words in (["evaluate", str(tmp_path)], ["explore", "acdc", str(tmp_path)]):
-        found = CliRunner().invoke(app, [*words, "-o", str(tmp_path)])
-        assert isinstance(found.exception, OutputError)
-        assert "--overwrite" in str(found.exception)
-        found = CliRunner().invoke(app, [*words, "-o", str(tmp_path), "--overwrite"])
-        assert not isinstance(found.exception, OutputError)
+@pytest.mark.parametrize(
+    ("words", "result"),
+    [
+        ("evaluate {data}", "manifest.json"),
+        ("explore acdc {data}", "manifest.json"),
+        ("segment {data}", "indices.csv"),
+        ("classify {data}", "classification.csv"),
+        ("explain {data}", "0001_a.png"),
+        ("explain {data} --network unet", "01_encoder.png"),
+        ("prepare acdc {data}", "datalist.json"),
+        ("prepare chest-xray {data}", "datalist.json"),
+        ("export unet --format onnx", "unet-onnx/manifest.json"),
+        ("benchmark speed --data {data}", "manifest.json"),
+    ],
+)
+def test_results_are_replaced_only_if_that_is_wanted(words: str, result: str, tmp_path: Path) -> None:
+    data, output = tmp_path / "data", tmp_path / "out"
+    for path in (data / "nothing.txt", output / result):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    line = [*words.format(data=data).split(), "-o", str(output)]
+    found = CliRunner().invoke(app, line)
+    assert isinstance(found.exception, OutputError)
+    assert f"found {output / result}; choose another by --output, or replace them by --overwrite" in str(
+        found.exception
+    )
+    if words.startswith("export"):  # which would take a minute
+        return
+    assert not isinstance(CliRunner().invoke(app, [*line, "--overwrite"]).exception, OutputError)
+
+
+def test_a_phantom_cohort_is_replaced_only_if_that_is_wanted(tmp_path: Path) -> None:
+    line = ["phantom", "--patients", "1", "-o", str(tmp_path)]
+    assert CliRunner().invoke(app, line).exception is None
+    assert isinstance(CliRunner().invoke(app, line).exception, OutputError)
+    assert CliRunner().invoke(app, [*line, "--overwrite"]).exception is None
 
 
 @pytest.mark.parametrize(
@@ -109,6 +137,7 @@ def test_results_are_replaced_only_if_that_is_wanted(tmp_path: Path) -> None:
     ids=["fold", "threshold"],
 )
 def test_an_option_of_the_other_kind_of_images_is_refused(network: str, option: str, tmp_path: Path) -> None:
+    (tmp_path / "image.png").touch()
     words = ["evaluate", str(tmp_path), "-o", str(tmp_path / "out"), "--network", network, option]
     found = CliRunner().invoke(app, words)
     assert isinstance(found.exception, ConfigError)
@@ -116,5 +145,6 @@ def test_an_option_of_the_other_kind_of_images_is_refused(network: str, option: 
 
 
 def test_an_analysis_of_radiographs_needs_their_evaluation(tmp_path: Path) -> None:
+    (tmp_path / "image.png").touch()
     words = ["analyse", str(tmp_path), "-o", str(tmp_path / "out"), "--network", "resnet18"]
     assert "thorax evaluate" in str(CliRunner().invoke(app, words).exception)

@@ -39,6 +39,37 @@ def test_a_mistyped_path_is_found_before_anything_heavy_is_imported(tmp_path: Pa
     assert ended.stdout == "False\n"
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "segment {}",
+        "classify {}",
+        "explain {}",
+        "evaluate {}",
+        "analyse {}",
+        "cohort run {}",
+        "train unet --dataset-dir {}",
+    ],
+)
+@pytest.mark.parametrize("file", ["notes.txt", None])
+def test_a_folder_without_data_is_found_before_anything_heavy_is_imported(
+    tmp_path: Path, words: str, file: str | None
+) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    if file:
+        (folder / file).touch()
+    line = ["thorax", *words.format(folder).split(), "-o", str(tmp_path / "out")]
+    script = (
+        f"import sys; from pipelines.cli.main import main; sys.argv = {line!r}\n"
+        "try:\n    main()\nfinally:\n    print('torch' in sys.modules)"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (1, "False\n"), ended.stderr
+    assert ended.stderr.startswith("Error: expected ")
+    assert not (tmp_path / "out").exists()
+
+
 def test_one_missing_file_of_several_does_not_stop_the_others(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -65,6 +96,7 @@ def test_an_unknown_network_is_a_usage_error(
 def test_an_unknown_setting_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
+    (tmp_path / "datalist.json").touch()
     words = ("train", "unet", "--dataset-dir", tmp_path, "--output", tmp_path / "run", "--set", "max_epoch=3")
     assert run(monkeypatch, *words) == 1
     assert "max_epoch" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import highdicom
@@ -11,7 +12,7 @@ import pydicom
 import pytest
 from dicom_files import write_dicom_series
 
-from pipelines.core.cardiac import PatientFacts, cardiac_figures, indices_from_volumes
+from pipelines.core.cardiac import PatientFacts, RateSource, cardiac_figures, indices_from_volumes
 from pipelines.core.errors import DataError
 from pipelines.core.records import AcdcLabel
 from pipelines.core.wall import Wall
@@ -66,6 +67,14 @@ def test_the_report_is_read_back_with_its_values_codes_and_images(slices: list[P
     assert names["lv_edv_ml_m2"] == 75.0
     evidence = found.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence[0]
     assert len(evidence.ReferencedSOPSequence) == len(slices)
+
+
+def test_a_heart_rate_from_the_cine_is_told_as_derived(slices: list[Path], tmp_path: Path) -> None:
+    for source, told in ((RateSource.CINE, 3), (RateSource.HEADER, 0)):
+        write_dicom_sr(replace(a_result(), rate_source=source), slices, tmp_path / "out.dcm")
+        groups = highdicom.sr.srread(tmp_path / "out.dcm").content.get_image_measurement_groups()
+        methods = [one.method for group in groups for one in group.get_measurements() if one.method]
+        assert [method.meaning for method in methods] == [f"rate from {RateSource.CINE}"] * told
 
 
 def test_the_same_figures_have_the_same_uid(slices: list[Path], tmp_path: Path) -> None:

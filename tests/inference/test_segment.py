@@ -302,6 +302,7 @@ def test_options_count_before_the_file_and_mark_what_is_outside(tmp_path: Path) 
     segment([folder], tmp_path / "out", IntensityPredictor(), options=StudyOptions(facts))
     (row,) = rows(tmp_path / "out" / "indices.csv")
     assert float(row["lv_output_l_min"]) == pytest.approx((lv_ml(8) - lv_ml(5)) * 50 / 1000, abs=0.01)
+    assert row["heart_rate_source"] == "option"
     assert row["normal_reason"] == ""
     assert f"lv_edv_ml (z {(lv_ml(8) - 166) / 32:+.1f})" in row["outside_normal"]
     assert "lv_ef_percent" not in row["outside_normal"]
@@ -339,8 +340,9 @@ def test_a_cine_with_a_true_time_between_frames_has_rates_and_a_heart_rate(tmp_p
     segment(sorted(tmp_path.glob("*.nii.gz")), tmp_path / "out", IntensityPredictor())
     timed, untimed = rows(tmp_path / "out" / "indices.csv")
     assert float(timed["heart_rate_bpm"]) == pytest.approx(60 / 0.9, abs=0.01)
+    assert timed["heart_rate_source"] == "cine's length, taken as one beat"
     assert float(timed["lv_peak_ejection_ml_s"]) > 100
-    assert untimed["heart_rate_bpm"] == untimed["lv_peak_ejection_ml_s"] == ""
+    assert untimed["heart_rate_bpm"] == untimed["heart_rate_source"] == untimed["lv_peak_ejection_ml_s"] == ""
 
 
 def test_the_wall_stands_in_the_row_by_segment(tmp_path: Path) -> None:

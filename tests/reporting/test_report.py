@@ -30,6 +30,7 @@ from pipelines.reporting.report import (
     versions_table,
     write_report,
 )
+from pipelines.reporting.slides import MAX_SLIDES
 from pipelines.reporting.source import Source, read_sources
 
 CHAPTERS = ("problem", "related", "data", "method", "recipe", "results", "errors", "limits")
@@ -112,13 +113,15 @@ def test_slides_have_titles_tables_charts_and_described_pictures(report: tuple[s
     deck = Presentation(str(output / "slides.pptx"))
     titles = [_plain(slide.shapes.title.text_frame.text) for slide in deck.slides]
     assert titles[0] == TITLES.get(code, words("report.title"))
-    for key in ("problem", "related", "method", "limits", "suggestions", "models"):
+    assert len(titles) == MAX_SLIDES
+    for key in ("problem", "limits", "suggestions"):
         assert words(f"chapter.{key}") in titles
-    assert words("chapter.changes") not in titles
+    for key in ("related", "models", "changes"):
+        assert words(f"chapter.{key}") not in titles
     shapes = [shape for slide in deck.slides for shape in slide.shapes]
     drawn = [shape for shape in shapes if shape.shape_type == 13 or shape.has_chart or shape.has_table]
     assert all(shape._element.xpath(".//p:cNvPr")[0].get("descr") for shape in drawn)
-    assert sum(shape.has_chart for shape in shapes) == 2
+    assert any(shape.has_chart for shape in shapes)
     first = next(shape.table for shape in shapes if shape.has_table)
     corner = first.cell(0, len(first.columns) - 1 if words.is_rtl else 0)
     assert corner.text_frame.text in (words("data.urgency"), words("table.group"))

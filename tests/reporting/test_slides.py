@@ -2,56 +2,74 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.reporting.document import Picture, Section, Table
+from pipelines.reporting.document import Document, Picture, Section, Table
 from pipelines.reporting.slides import (
+    LONGEST_TITLE,
+    MAX_POINTS,
+    MAX_ROWS,
     MAX_SLIDES,
+    ROOM_X,
     ROOM_Y,
-    Bullets,
-    TablePart,
+    chosen_slides,
     slides_of,
-    table_parts,
+    table_layout,
 )
 
-
-def test_bullets_and_a_small_table_share_a_slide() -> None:
-    table = Table("c", ["a", "b"], [["x", 1]])
-    (slide,) = slides_of(Section("s", ["left to the report"], points=["one", "two"], tables=[table]))
-    assert [type(block) for block in slide] == [Bullets, TablePart]
-    assert isinstance(slide[0], Bullets)
-    assert slide[0].texts == ["one", "two"]
+TABLE = Table("c", ["a", "b"], [["x", 1]])
+PICTURE = Picture(Path("x.png"), "a")
 
 
-def test_many_bullets_go_on_to_the_next_slide_in_order() -> None:
-    texts = [f"{index} " + "word " * 30 for index in range(12)]
-    slides = slides_of(Section("s", texts))
-    shown = [
-        text for slide in slides for block in slide if isinstance(block, Bullets) for text in block.texts
-    ]
-    assert len(slides) > 1
-    assert shown == texts
+def test_a_short_first_point_is_the_message_of_what_is_shown() -> None:
+    slide, other = slides_of(Section("s", ["left out"], ["A message.", "more"], [TABLE], [PICTURE]))
+    assert (slide.title, slide.topic, slide.points, slide.shown) == ("A message.", "s", ["more"], PICTURE)
+    assert (other.title, other.topic, other.points, other.shown) == ("s", "", (), TABLE)
 
 
-def test_a_picture_follows_bullets_and_the_next_has_a_slide_of_its_own() -> None:
-    picture = Picture(Path("x.png"), "a")
-    slides = slides_of(Section("s", points=["one"], pictures=[picture, picture]))
-    assert [len(slide) for slide in slides] == [2, 1]
+def test_a_long_first_point_stays_a_point() -> None:
+    text = "word " * LONGEST_TITLE
+    (slide,) = slides_of(Section("s", points=[text], pictures=[PICTURE]))
+    assert (slide.title, slide.topic) == ("s", "")
+    assert slide.points[0].startswith("word word")
+    assert slide.points[0].endswith(" …")
 
 
-def test_a_long_table_says_how_many_rows_are_left_out() -> None:
-    parts = table_parts(Table("c", ["a", "b"], [[f"row {index}", "text " * 12] for index in range(100)]))
-    assert len(parts) == MAX_SLIDES
-    assert sum(len(part.rows) for part in parts) + parts[-1].left_out == 100
-    assert parts[0].left_out == 0
-    assert all(part.height <= ROOM_Y + 1e-9 for part in parts)
-    assert all(part.header == ["a", "b"] for part in parts)
+def test_points_alone_are_a_list_that_says_how_many_are_left_out() -> None:
+    (slide,) = slides_of(Section("s", points=[f"point {index}" for index in range(MAX_POINTS + 3)]))
+    assert (slide.title, slide.shown, slide.left_out) == ("s", None, 3)
+    assert len(slide.points) == MAX_POINTS
+    assert slides_of(Section("nothing")) == []
+
+
+def test_the_deck_has_the_first_slide_of_each_chapter_and_then_more_of_the_later_ones() -> None:
+    sections = []
+    for chapter in range(4):
+        sections.append(Section(f"chapter {chapter}", ["intro"]))
+        sections += [Section(f"{chapter}.{part}", pictures=[PICTURE], level=3) for part in range(5)]
+    sections.append(Section("detail", pictures=[PICTURE], is_detail=True))
+    titles = [slide.title for slide in chosen_slides(Document("d", "", sections))]
+    assert len(titles) == MAX_SLIDES - 1
+    assert titles == sorted(titles)
+    assert {"0.0", "1.0", "2.0", "3.0"} <= set(titles)
+    assert ("3.2" in titles, "0.2" in titles) == (True, False)
+    assert not any("chapter" in title or title == "detail" for title in titles)
+
+
+def test_a_table_has_at_most_eight_rows_and_fits() -> None:
+    table = Table("c", ["a", "b"], [[f"row {index}", "text " * 12] for index in range(100)])
+    (slide,) = slides_of(Section("s", tables=[table]))
+    assert slide.left_out == 100 - MAX_ROWS
+    _, rows, _, heights = table_layout(table, ROOM_Y)
+    assert rows[0] == ["a", "b"]
+    assert [row[0] for row in rows[1:]] == [f"row {index}" for index in range(MAX_ROWS)]
+    assert sum(heights) <= ROOM_Y
 
 
 def test_a_column_is_as_wide_as_its_longest_word() -> None:
-    (part,) = table_parts(Table("c", ["verdict", "why"], [["pass", "long words " * 18]]))
-    assert sum(part.widths) == pytest.approx(1.0)
-    assert part.widths[0] * 12.1 * 72 >= len("verdict") * 0.56 * part.size_pt
+    size, _, widths, _ = table_layout(Table("c", ["verdict", "why"], [["pass", "long words " * 10]]), ROOM_Y)
+    assert sum(widths) == pytest.approx(1.0)
+    assert widths[0] * ROOM_X * 72 >= len("verdict") * 0.56 * size
 
 
 def test_checksums_are_cut_on_slides() -> None:
-    (part,) = table_parts(Table("c", ["file", "SHA-256"], [["a", "0" * 64]]))
-    assert part.rows[0][1] == "000000000000…"
+    _, rows, _, _ = table_layout(Table("c", ["file", "SHA-256"], [["a", "0" * 64]]), ROOM_Y)
+    assert rows[1][1] == "000000000000…"

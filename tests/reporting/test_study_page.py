@@ -10,10 +10,10 @@ import pytest
 from intensity_hearts import IntensityPredictor, heart, save
 from PIL import Image
 
-from pipelines.core.cardiac import PatientFacts, Sex
+from pipelines.core.cardiac import PatientFacts, RateSource, Sex
 from pipelines.inference.segment import StudyOptions, StudyResult, segment
 from pipelines.reporting.document import read_language
-from pipelines.reporting.study_page import write_study_page
+from pipelines.reporting.study_page import study_document, write_study_page
 
 FACTS = PatientFacts(180, 80, Sex.MALE, 60, 50, "2024-05-06")
 
@@ -52,6 +52,22 @@ def test_an_anonymous_page_tells_neither_who_nor_when(result: StudyResult, tmp_p
     assert "anna" not in text
     assert "2024" not in text
     assert "a copy of … is left out" in text
+
+
+@pytest.mark.parametrize(
+    ("source", "shown"), [(RateSource.CINE, "taken as one beat"), (RateSource.HEADER, "rate from DICOM")]
+)
+def test_the_source_of_the_heart_rate_is_named_at_the_rate_and_at_the_output(
+    result: StudyResult, source: RateSource, shown: str
+) -> None:
+    of_source = replace(result, rate_source=source)
+    page = study_document(of_source, read_language("en"), model="unet", anonymous=True, moving=False)
+    names = [str(row[0]) for table in page.sections[1].tables for row in table.rows]
+    assert [name.split(",")[0] for name in names if shown in name] == [
+        "heart rate",
+        "cardiac output",
+        "cardiac index",
+    ]
 
 
 def test_values_outside_of_their_range_are_marked(result: StudyResult, tmp_path: Path) -> None:
