@@ -169,9 +169,9 @@ app.old("show-features", "explain", with_default(measuring_commands.explain, net
 app.old("quantize", "export --int8 --rounds", share_commands.quantize)
 app.old("cross-evaluate", "compare --dataset", measuring_commands.cross_evaluate)
 old_data = group("data", None, "")
-for name, command in {"push": share_commands.push, "pull": share_commands.pull}.items():
-    app.old(name, f"store {name}", command)
-    old_data.old(name, f"store {name}", command)
+for each in (app, old_data):
+    each.old("push", "store push", share_commands.push)
+    each.old("pull", "store pull", share_commands.pull)
 old_data.old("verify", "store verify", share_commands.verify)
 app.old("trust", "store trust", share_commands.trust)
 app.old("eda", "explore", data_commands.explore)
