@@ -42,9 +42,7 @@ def main(path: Path) -> None:
         for time in range(FRAMES)
     ]
     palette = Image.fromarray(np.concatenate(frames[::5])).quantize(COLORS)
-    shown = [
-        Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames
-    ]
+    shown = [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     shown[0].save(path, save_all=True, append_images=shown[1:], duration=FRAME_MS, loop=0, optimize=True)
     sys.stdout.write(f"{path}: {path.stat().st_size / 1000:.0f} kB\n")
 

@@ -5,7 +5,19 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.options import Device, Engine, Ensemble, HeartNetwork, Output, Tta, Weights, console, say
+from pipelines.cli.options import (
+    Anonymous,
+    Device,
+    Engine,
+    Ensemble,
+    HeartNetwork,
+    Output,
+    PageLanguage,
+    Tta,
+    Weights,
+    console,
+    say,
+)
 from pipelines.core.progress import progress_bar
 
 SHOWN_FAILURES = 10
@@ -63,6 +75,24 @@ def cohort(
         f"{report.table.num_rows} studies, {len(report.failures)} failed, {report.measured} measured now; "
         f"results.parquet and masks in {output}"
     )
+
+
+def cohort_report(
+    folder: Annotated[Path, typer.Argument(metavar="COHORT", help="Output folder of 'thorax cohort run'.")],
+    study: Annotated[str, typer.Argument(help="Name of the study, the column study of results.parquet.")],
+    output: Output,
+    language: PageLanguage = "en",
+    anonymous: Anonymous = False,
+) -> None:
+    """Write the page of one study of a cohort as HTML and PDF, from its label maps."""
+    from pipelines.cohort.worker import finished_study
+    from pipelines.core.files import output_folder
+    from pipelines.reporting.study_page import StudyPages, model_words
+
+    found, masks, networks = finished_study(folder, study)
+    pages = StudyPages(model_words(networks), language, anonymous)
+    for path in pages.of_masks(found, masks, output_folder(output)):
+        say(str(path))
 
 
 def cohort_benchmark(

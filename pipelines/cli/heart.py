@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pipelines import __version__
 from pipelines.cli.options import (
+    Anonymous,
     BundleFolder,
     Device,
     Engine,
@@ -15,8 +15,10 @@ from pipelines.cli.options import (
     HeartNetwork,
     LabelMeaning,
     Output,
+    PageLanguage,
     Quality,
     Section,
+    StudyPage,
     TrustBundle,
     Tta,
     Weights,
@@ -155,13 +157,9 @@ def segment(
     surface: Annotated[
         Literal["mosteller", "du-bois"], typer.Option(help="Formula of the body surface.")
     ] = "mosteller",
-    page: Annotated[
-        bool, typer.Option("--report", help="Write a page on each study as HTML and PDF, too.")
-    ] = False,
-    language: Annotated[str, typer.Option("--lang", help="Language of the page, e.g. en or fa.")] = "en",
-    anonymous: Annotated[
-        bool, typer.Option("--anonymous", help="Leave who and when out of the page.")
-    ] = False,
+    page: StudyPage = False,
+    language: PageLanguage = "en",
+    anonymous: Anonymous = False,
 ) -> None:
     """Segment volumes and cines; write label maps, indices, overlays and curves."""
     from pipelines.core.cardiac_figures import PatientFacts, Sex
@@ -172,11 +170,11 @@ def segment(
     from pipelines.inference.segment import segment as segment_studies
     from pipelines.reporting.document import read_language
     from pipelines.reporting.html import require_pdf
-    from pipelines.reporting.study_page import write_study_page
+    from pipelines.reporting.study_page import StudyPages, model_words
     from pipelines.reporting.terminal import study_tables, warning_lines
 
     facts = PatientFacts(height, weight, Sex(sex) if sex else None, age, heart_rate)
-    words = read_language(language)
+    read_language(language)
     if page:
         require_pdf()
     bundle = _known_bundle(bundle, trust)
@@ -191,9 +189,9 @@ def segment(
         report = segment_studies(
             inputs, output, predictor, estimator=estimator, options=options, progress=tell
         )
-    model = f"Thorax {__version__} ({', '.join(predictor.networks)}{', TTA' * tta})"
+    pages = StudyPages(model_words(predictor.networks, tta=tta), language, anonymous)
     for result in report.results if page else ():
-        for path in write_study_page(result, output, words, model=model, anonymous=anonymous):
+        for path in pages(result, output):
             say(str(path))
     for table in study_tables(report.results):
         console.print(table)

@@ -129,6 +129,7 @@ server_app.command("restore")(cli_active_learning.restore_model)
 
 cohort_app = group("cohort", SCALE, "Segment and measure cohorts on a Ray cluster.", RunByDefault)
 cohort_app.command("run")(cli_cohort.cohort)
+cohort_app.command("report")(cli_cohort.cohort_report)
 cohort_app.command("benchmark")(cli_cohort.cohort_benchmark)
 cohort_app.command("simulate")(cli_cohort.simulate_scale)
 benchmark_app = group("benchmark", SCALE, "Measure speed, clicks and learning from few labels.")

@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.cli.options import Device, Engine, HeartNetwork, LungsNetwork, Quality, Weights, say
+from pipelines.cli.options import (
+    Anonymous,
+    Device,
+    Engine,
+    HeartNetwork,
+    LungsNetwork,
+    PageLanguage,
+    Quality,
+    StudyPage,
+    Weights,
+    say,
+)
 from pipelines.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -24,7 +35,15 @@ def watch(
         Path | None, typer.Option(help="Weights for radiographs instead of the bundle's own.")
     ] = None,
     quality: Quality = False,
-    seg: Annotated[bool, typer.Option("--seg", help="Write DICOM SEG of DICOM series, SR of cines.")] = False,
+    seg: Annotated[
+        bool,
+        typer.Option(
+            "--seg", help="Write DICOM SEG of DICOM series, SR of cines, the page too with --report."
+        ),
+    ] = False,
+    page: StudyPage = False,
+    language: PageLanguage = "en",
+    anonymous: Anonymous = False,
     series: Annotated[
         str | None, typer.Option(help="Only DICOM series whose description matches, e.g. '(?i)sax'.")
     ] = None,
@@ -60,6 +79,15 @@ def watch(
     from pipelines.watching.units import Waits
     from pipelines.watching.worker import Limits
 
+    pages = None
+    if page:
+        from pipelines.reporting.document import read_language
+        from pipelines.reporting.html import require_pdf
+        from pipelines.reporting.study_page import StudyPages, model_words
+
+        read_language(language)
+        require_pdf()
+        pages = StudyPages(model_words([network]), language, anonymous)
     processor = ProcessorSettings(
         network=network,
         weights=weights,
@@ -67,6 +95,7 @@ def watch(
         xray_weights=xray_weights,
         quality=quality,
         seg=seg or send_to is not None,
+        pages=pages,
         engine=engine,
         device=device,
     )

@@ -13,7 +13,7 @@ from zlib import crc32
 
 import pipelines
 from pipelines.cohort.listing import CohortStudy
-from pipelines.cohort.results import write_part
+from pipelines.cohort.results import read_results, write_part
 from pipelines.core.errors import ConfigError, DataError, OutputError, ThoraxError
 from pipelines.core.files import write_text
 from pipelines.core.manifest import package_versions
@@ -143,6 +143,26 @@ def measure_study(study: CohortStudy, predictor: MaskPredictor, masks: Path) -> 
         "bytes_read": sum(_size(Path(path)) for path in study.paths),
         "bytes_decoded": spent.decoded,
     }
+
+
+def finished_study(folder: Path, name: str) -> tuple[Study, list[Path], list[str]]:
+    """A study of a cohort by its name: its images, its label maps, and the networks that made them.
+
+    Args:
+        folder: Folder of the cohort.
+        name: Value of the column `study`.
+
+    Raises:
+        DataError: If the cohort has no such study, it failed, or its images are gone.
+    """
+    rows = read_results(folder, [name]).to_pylist()
+    if not rows:
+        raise DataError(f"expected a study of {folder}, found none of the name {name!r}; see results.parquet")
+    (row,) = rows
+    if row["error"]:
+        raise DataError(f"expected a study that was measured, found that {name} failed: {row['error']}")
+    study, _ = _open(CohortStudy(name, row["patient"], tuple(row["paths"])), _Spent())
+    return study, [folder / path for path in row["masks"]], row["networks"].split()
 
 
 def shard(name: str) -> str:

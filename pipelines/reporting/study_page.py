@@ -1,14 +1,28 @@
 """One A4 page on one study: what a reader of a cardiac MRI needs to see, as HTML and PDF."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pipelines.core.cardiac_figures import OF_HEART_RATE
+import pipelines
+from pipelines.core.cardiac_figures import OF_HEART_RATE, PatientFacts
 from pipelines.evaluation.segmentation import MEAN
+from pipelines.inference.inputs import Study
+from pipelines.inference.segment import KeptMasks, StudyOptions, Tools, segment_study
 from pipelines.inference.study_result import StudyResult
-from pipelines.reporting.document import Cell, Document, Language, Picture, Section, Table, number
-from pipelines.reporting.html import html_text, write_html, write_pdf
+from pipelines.reporting.document import (
+    DEFAULT,
+    Cell,
+    Document,
+    Language,
+    Picture,
+    Section,
+    Table,
+    number,
+    read_language,
+)
+from pipelines.reporting.html import html_text, require_pdf, write_html, write_pdf
 
 MAX_WARNINGS: Final = 5
 """Warnings that fit the page; the others are counted."""
@@ -40,6 +54,53 @@ OTHERS: Final = (
 
 PICTURES: Final = ("ranges", "wall", "curve", "slices", "cine")
 """Pictures of the page in their order; the moving one stands in HTML alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class StudyPages:
+    """Writes pages of studies: the one way for commands, watcher, cohort and server. It can be pickled.
+
+    Attributes:
+        model: What segmented the studies, for the reader.
+        language: Code of the language.
+        anonymous: Leave out who and when.
+    """
+
+    model: str
+    language: str = DEFAULT
+    anonymous: bool = False
+
+    def __call__(self, result: StudyResult, folder: Path) -> list[Path]:
+        """Write the page of a study that was segmented with pictures for it; see `write_study_page`."""
+        words = read_language(self.language)
+        return write_study_page(result, folder, words, model=self.model, anonymous=self.anonymous)
+
+    def of_masks(
+        self, study: Study, masks: Sequence[Path], folder: Path, facts: PatientFacts | None = None
+    ) -> list[Path]:
+        """Write the page of a study whose label maps are there already, by a network or by hand.
+
+        Args:
+            study: Its images.
+            masks: Label maps of the images, in their order.
+            folder: Existing folder; it gets the page and its pictures, and a copy of the label maps.
+            facts: What is known of the patient; counts before what the files tell.
+
+        Raises:
+            ConfigError: If WeasyPrint is not there.
+            DataError: If an image or a label map cannot be read, or they do not fit.
+            OutputError: If a file cannot be written.
+        """
+        require_pdf()
+        options = StudyOptions(facts or PatientFacts(), page=True)
+        result, faults = segment_study(study, folder, Tools(KeptMasks(masks), options=options))
+        result.warnings += [fault.reason for fault in faults]
+        return self(result, folder)
+
+
+def model_words(networks: Sequence[str], *, tta: bool = False) -> str:
+    """What segmented a study, for the reader: version and networks."""
+    return f"Thorax {pipelines.__version__} ({', '.join(networks)}{', TTA' * tta})"
 
 
 def write_study_page(
