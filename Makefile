@@ -7,6 +7,7 @@
 # make sbom             software bill of materials of the environment, in runs/sbom.json
 # make lock             the locks with their hashes, anew from pyproject.toml and constraints.txt
 # make checksums        the checksums of the bundles' code, after a change of their configs
+# make pictures         the picture of the first page, of a generated heart
 # make docs, make bench, make clean
 #
 # Each target makes its own environment in .venv first, once; it is renewed when a version in
@@ -25,7 +26,7 @@ ARGS ?=
 PYTEST := MALLOC_ARENA_MAX=2 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 \
 	--max-worker-restart 0 --dist loadfile
 
-.PHONY: demo test test-slow check lint format imports size types spelling audit sbom lock checksums docs bench install clean
+.PHONY: demo test test-slow check lint format imports size types spelling audit sbom lock checksums docs pictures bench install clean
 
 demo: $(STAMP)
 	$(BIN)/thorax demo $(if $(DATA),--data "$(DATA)") $(ARGS)
@@ -75,8 +76,11 @@ checksums: $(STAMP)
 docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
+pictures: $(STAMP)
+	$(BIN)/python .ci/pictures.py docs/beating-heart.png
+
 bench: $(STAMP)
-	$(BIN)/thorax benchmark speed $(ARGS)
+	$(BIN)/thorax benchmark speed --overwrite $(ARGS)
 	$(BIN)/thorax cohort benchmark
 
 install: $(STAMP)

@@ -156,6 +156,12 @@ def expands_to(tool: str) -> Callable[[Workspace, Command], None]:
     return check
 
 
+def expands_to_nothing_more(workspace: Workspace, command: Command) -> None:
+    """The environment is there, and can be activated."""
+    assert "Nothing to be done" in expansion(workspace, Command(".", "make install"))
+    activate(workspace, Command(".", command.text.split(" && ")[1]))
+
+
 def expansion(workspace: Workspace, command: Command) -> str:
     """The last line that make would run for a target whose environment is there."""
     stamp = f"VENV={sys.prefix}", "-o", f"{sys.prefix}/.installed", "-o", f"{sys.prefix}/tools/.installed"
@@ -289,6 +295,7 @@ RUNNERS: dict[str, Callable[[Workspace, Command], None]] = {
     r"thorax (push|pull|trust|data) .*": in_order,
     r"thorax segment .* --bundle .*": in_order,
     r"make docs": build_site,
+    r"make install && source \S+/activate": expands_to_nothing_more,
     r"make clean": clean,
     r"conda env create -f \S+": conda,
     r"source \S+/activate": activate,
@@ -303,7 +310,7 @@ RUNNERS: dict[str, Callable[[Workspace, Command], None]] = {
     r"thorax (train|benchmark unseen-masks) .*": train_smoke,
     r"torchrun .*": torchrun_smoke,
     r"thorax cohort run .*": cohort_small,
-    r"thorax cohort (benchmark|simulate) .*": with_inputs,
+    r"thorax cohort (benchmark|simulate|report) .*": with_inputs,
     r"thorax cross-validate .*": cross_validate_one,
     r"thorax compare (?!.*--dataset ).*": with_inputs,
     r"thorax serve .*": serve_a_moment,

@@ -99,6 +99,27 @@ def segmenter() -> Callable[[Job], dict[str, Any]]:
     return process
 
 
+def reporter() -> Callable[[Job], dict[str, Any]]:
+    """Writes a DICOM SR and an encapsulated PDF beside the segmentation."""
+    from pipelines.core.cardiac import indices_from_volumes
+    from pipelines.core.records import AcdcLabel
+    from pipelines.inference.dicom_objects import write_dicom_pdf, write_dicom_sr
+    from pipelines.inference.segment import StudyResult
+
+    segment = segmenter()
+
+    def process(job: Job) -> dict[str, Any]:
+        segment(job)
+        ed, es = ({AcdcLabel.LV: lv, AcdcLabel.MYO: 90.0, AcdcLabel.RV: 100.0} for lv in (150.0, 60.0))
+        result = StudyResult("heart", "anna", indices_from_volumes(ed, es))
+        write_dicom_sr(result, job.files, job.folder / "heart_sr.dcm")
+        (job.folder / "heart_report.pdf").write_bytes(b"%PDF-1.7 a page")
+        write_dicom_pdf(job.folder / "heart_report.pdf", job.files[0], job.folder / "heart_report.dcm")
+        return {}
+
+    return process
+
+
 PROCESSORS = {
     "copier": copier,
     "moody": moody,

@@ -73,6 +73,9 @@ UnseenOnly = Annotated[
     bool, typer.Option("--unseen-only", help="Leave out patients that the weights were trained on.")
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the results in the output folder.")]
+StudyPage = Annotated[bool, typer.Option("--report", help="Write a page on each study as HTML and PDF, too.")]
+PageLanguage = Annotated[str, typer.Option("--lang", help="Language of the page, e.g. en or fa.")]
+Anonymous = Annotated[bool, typer.Option("--anonymous", help="Leave who and when out of the page.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda:0.")]
 
 

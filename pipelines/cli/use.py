@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pipelines import __version__
 from pipelines.cli.options import (
+    Anonymous,
     BundleFolder,
     Device,
     Engine,
     HeartNetwork,
     LungsNetwork,
     Output,
+    PageLanguage,
     Quality,
     Section,
+    StudyPage,
     TrustBundle,
     Weights,
     console,
@@ -125,13 +127,9 @@ def segment(
     surface: Annotated[
         Literal["mosteller", "du-bois"], typer.Option(help="Formula of the body surface.")
     ] = "mosteller",
-    page: Annotated[
-        bool, typer.Option("--report", help="Write a page on each study as HTML and PDF, too.")
-    ] = False,
-    language: Annotated[str, typer.Option("--lang", help="Language of the page, e.g. en or fa.")] = "en",
-    anonymous: Annotated[
-        bool, typer.Option("--anonymous", help="Leave who and when out of the page.")
-    ] = False,
+    page: StudyPage = False,
+    language: PageLanguage = "en",
+    anonymous: Anonymous = False,
 ) -> None:
     """Segment volumes and cines; write label maps, indices, overlays and curves."""
     from pipelines.core.cardiac import PatientFacts, Sex
@@ -142,11 +140,11 @@ def segment(
     from pipelines.inference.segment import segment as segment_studies
     from pipelines.reporting.document import read_language
     from pipelines.reporting.html import require_pdf
-    from pipelines.reporting.study_page import write_study_page
+    from pipelines.reporting.study_page import StudyPages, model_words
     from pipelines.reporting.terminal import study_tables, warning_lines
 
     facts = PatientFacts(height, weight, Sex(sex) if sex else None, age, heart_rate)
-    words = read_language(language)
+    read_language(language)
     if page:
         require_pdf()
     bundle = _known_bundle(bundle, trust)
@@ -157,9 +155,9 @@ def segment(
         report = segment_studies(
             inputs, output, predictor, estimator=estimator, options=options, progress=tell
         )
-    model = f"Thorax {__version__} ({', '.join(predictor.networks)})"
+    pages = StudyPages(model_words(predictor.networks), language, anonymous)
     for result in report.results if page else ():
-        for path in write_study_page(result, output, words, model=model, anonymous=anonymous):
+        for path in pages(result, output):
             say(str(path))
     for table in study_tables(report.results):
         console.print(table)
@@ -392,7 +390,15 @@ def watch(
         Path | None, typer.Option(help="Weights for radiographs instead of the bundle's own.")
     ] = None,
     quality: Quality = False,
-    seg: Annotated[bool, typer.Option("--seg", help="Write DICOM SEG of DICOM series, SR of cines.")] = False,
+    seg: Annotated[
+        bool,
+        typer.Option(
+            "--seg", help="Write DICOM SEG of DICOM series, SR of cines, the page too with --report."
+        ),
+    ] = False,
+    page: StudyPage = False,
+    language: PageLanguage = "en",
+    anonymous: Anonymous = False,
     series: Annotated[
         str | None, typer.Option(help="Only DICOM series whose description matches, e.g. '(?i)sax'.")
     ] = None,
@@ -428,6 +434,15 @@ def watch(
     from pipelines.watching.units import Waits
     from pipelines.watching.worker import Limits
 
+    pages = None
+    if page:
+        from pipelines.reporting.document import read_language
+        from pipelines.reporting.html import require_pdf
+        from pipelines.reporting.study_page import StudyPages, model_words
+
+        read_language(language)
+        require_pdf()
+        pages = StudyPages(model_words([network]), language, anonymous)
     processor = ProcessorSettings(
         network=network,
         weights=weights,
@@ -435,6 +450,7 @@ def watch(
         xray_weights=xray_weights,
         quality=quality,
         seg=seg or send_to is not None,
+        pages=pages,
         engine=engine,
         device=device,
     )

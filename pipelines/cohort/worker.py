@@ -280,6 +280,26 @@ def measure_study(study: CohortStudy, predictor: MaskPredictor, masks: Path) -> 
     }
 
 
+def finished_study(folder: Path, name: str) -> tuple[Study, list[Path], list[str]]:
+    """A study of a cohort by its name: its images, its label maps, and the networks that made them.
+
+    Args:
+        folder: Folder of the cohort.
+        name: Value of the column `study`.
+
+    Raises:
+        DataError: If the cohort has no such study, it failed, or its images are gone.
+    """
+    rows = read_results(folder, [name]).to_pylist()
+    if not rows:
+        raise DataError(f"expected a study of {folder}, found none of the name {name!r}; see results.parquet")
+    (row,) = rows
+    if row["error"]:
+        raise DataError(f"expected a study that was measured, found that {name} failed: {row['error']}")
+    study, _ = _open(CohortStudy(name, row["patient"], tuple(row["paths"])), _Spent())
+    return study, [folder / path for path in row["masks"]], row["networks"].split()
+
+
 def shard(name: str) -> str:
     """Folder of a study's masks, two hexadecimal digits that its name decides."""
     return f"{crc32(name.encode()) & 0xFF:02x}"

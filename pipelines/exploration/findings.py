@@ -521,7 +521,8 @@ def _duplicates(survey: HeartSurvey) -> Iterator[Finding]:
             if not chosen:
                 continue
             names = [f"{volumes[i].name} and {volumes[j].name}" for i, j in chosen]
-            leaks = sum(len({volumes[index].section for index in pair}) == 2 for pair in chosen)
+            # A volume outside the split, such as a copy that "prepare" excluded, crosses nothing.
+            leaks = sum(len({volumes[index].section for index in pair} - {""}) == 2 for pair in chosen)
             leak = f" Pairs that cross the sections of the split: {leaks}." if leaks else ""
             yield Finding(
                 Urgency.STOPS,

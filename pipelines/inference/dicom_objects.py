@@ -7,8 +7,9 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.sr.coding import Code
-from pydicom.uid import generate_uid
+from pydicom.uid import EncapsulatedPDFStorage, ExplicitVRLittleEndian, generate_uid
 
 import pipelines
 from pipelines.core.cardiac import OF_HEART_RATE, RateSource
@@ -257,6 +258,53 @@ def write_dicom_sr(
         ) from error
     with atomic_path(path) as temporary:
         report.save_as(temporary)
+
+
+def write_dicom_pdf(pdf: Path, image: Path, path: Path) -> None:
+    """Write a page as an encapsulated PDF, in the patient and study of an image.
+
+    The same page of the same image gets the same UIDs.
+
+    Args:
+        pdf: Existing PDF file.
+        image: One image of the study.
+        path: File to write.
+
+    Raises:
+        DataError: If the image has no study.
+        OutputError: If it cannot be written.
+
+    References:
+        DICOM PS3.3 A.45.1, encapsulated PDF.
+    """
+    header, content = read_header(image), pdf.read_bytes()
+    if not header.get("StudyInstanceUID"):
+        raise DataError(f"expected StudyInstanceUID for a DICOM PDF, found none in {image}")
+    now = {name: str(header.get(f"Study{name}") or "") for name in ("Date", "Time")}
+    sources = ["thorax", "pdf", str(header.StudyInstanceUID)]
+    report = FileDataset(str(path), {}, preamble=b"\0" * 128, file_meta=FileMetaDataset())
+    report.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    report.file_meta.MediaStorageSOPClassUID = report.SOPClassUID = EncapsulatedPDFStorage
+    report.SOPInstanceUID = generate_uid(entropy_srcs=[*sources, hashlib.sha256(content).hexdigest()])
+    report.file_meta.MediaStorageSOPInstanceUID = report.SOPInstanceUID
+    for tag in ("StudyInstanceUID", "SpecificCharacterSet", *OFTEN_EMPTY):
+        if tag in header:
+            report[tag] = header[tag]
+        elif tag in OFTEN_EMPTY:
+            setattr(report, tag, "")
+    report.SeriesInstanceUID = generate_uid(entropy_srcs=sources)
+    report.SeriesNumber, report.InstanceNumber = SERIES_NUMBER + 2, 1
+    report.Modality, report.ConversionType, report.BurnedInAnnotation = "DOC", "WSD", "YES"
+    report.Manufacturer, report.SoftwareVersions = "Thorax", pipelines.__version__
+    report.ReferringPhysicianName, report.AcquisitionDateTime = "", ""
+    report.ContentDate, report.ContentTime = now["Date"], now["Time"]
+    report.SeriesDescription = report.DocumentTitle = "Page of the study"
+    report.ConceptNameCodeSequence = []
+    report.MIMETypeOfEncapsulatedDocument = "application/pdf"
+    report.EncapsulatedDocument = content + b"\0" * (len(content) % 2)
+    report.EncapsulatedDocumentLength = len(content)
+    with atomic_path(path) as temporary:
+        report.save_as(temporary, write_like_original=False)
 
 
 def _observer(highdicom: Any, uid: str) -> Any:

@@ -1,7 +1,7 @@
 """Segmentation of studies: label maps, indices, overlays and curves."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -29,7 +29,7 @@ from pipelines.core.files import output_folder, write_csv
 from pipelines.core.plausibility import check_indices, check_mask
 from pipelines.core.progress import Progress
 from pipelines.core.records import AcdcLabel, Phase, Problem
-from pipelines.core.volume import Volume, slices_last, write_label
+from pipelines.core.volume import Volume, read_values, slices_last, write_label
 from pipelines.core.wall import SEGMENTS, Wall, find_rings, measure_wall
 from pipelines.datasets.duplicates import check_coverage
 from pipelines.evaluation.segmentation import MEAN, STRUCTURES
@@ -177,6 +177,39 @@ class MaskPredictor(Protocol):
 
     def predict(self, volume: Volume, /) -> MaskPrediction:
         """Segment one volume `(X, Y, Z)`, float32, in any order of axes."""
+
+
+class KeptMasks:
+    """Label maps that are there already, in place of a network: each call gives the next frame's.
+
+    Args:
+        paths: Label maps `(X, Y, Z)` or `(X, Y, Z, T)` of the images of one study, in their order.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._frames = (frame for path in paths for frame in _frames_of(path))
+
+    def predict(self, volume: Volume, /) -> "_Kept":
+        """The label map of the next frame.
+
+        Raises:
+            DataError: If there is none, or it is not on the volume's grid.
+        """
+        mask = next(self._frames, None)
+        if mask is None or mask.shape != volume.array.shape:
+            found = "none" if mask is None else f"one of {mask.shape}"
+            raise DataError(f"expected a label map of {volume.array.shape} for {volume.path}, found {found}")
+        return _Kept(mask)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    mask: Mask
+
+
+def _frames_of(path: Path) -> Iterator[Mask]:
+    array = read_values(path).array.astype(np.uint8)
+    yield from (array,) if array.ndim == 3 else np.moveaxis(array, 3, 0)
 
 
 class MaskQualityEstimator(Protocol):

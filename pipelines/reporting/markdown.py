@@ -12,6 +12,9 @@ from pipelines.reporting.document import Document, Picture, Section, Table
 Placed = Callable[[Picture], str]
 """Name under which a page links a picture."""
 
+VALUE = re.compile(r"[-+<]? ?\d")
+"""How a cell begins that holds a value and no words."""
+
 
 def write_page(path: Path, document: Document) -> None:
     """Write a document as Markdown, its pictures beside it, none of a patient.
@@ -112,9 +115,11 @@ def fill_card(card: Path, document: Document) -> Path:
 
 
 def markdown_table(table: Table) -> str:
-    """A table whose first column is words and whose other columns are set to the right."""
+    """A table whose columns of values are set to the right."""
     rows = [[cell.replace("|", "\\|") for cell in row] for row in table.texts()]
-    lines = [list(table.header), ["---", *["---:"] * (len(table.header) - 1)], *rows]
+    columns = list(zip(*rows, strict=True)) or [()] * len(table.header)
+    values = [any(column) and all(VALUE.match(cell) for cell in column if cell) for column in columns]
+    lines = [list(table.header), ["---:" if is_value else "---" for is_value in values], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

@@ -312,7 +312,7 @@ class _Deck:
             paragraph.space_after = Inches(BULLET_GAP if bullets else 0)
             self._write(paragraph, text, size_pt, color=color)
             if bullets:
-                _bullet(paragraph, is_rtl=self.words.is_rtl)
+                _bullet(paragraph)
 
     def _write(
         self, paragraph: Any, text: str, size_pt: int, *, bold: bool = False, color: str = INK
@@ -336,12 +336,13 @@ class _Deck:
             properties.append(properties.makeelement(qn("a:cs"), {"typeface": FONT}))
 
 
-def _bullet(paragraph: Any, *, is_rtl: bool) -> None:
+def _bullet(paragraph: Any) -> None:
     from pptx.oxml.ns import qn
     from pptx.util import Inches
 
     properties = paragraph._p.get_or_add_pPr()
-    properties.set("marR" if is_rtl else "marL", str(Inches(0.25)))
+    for side in ("marL", "marR"):  # programs differ in which of them counts from right to left
+        properties.set(side, str(Inches(0.25)))
     properties.set("indent", str(-Inches(0.25)))
     properties.append(properties.makeelement(qn("a:buChar"), {"char": "•"}))
 

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from pipelines.core.cardiac import OF_HEART_RATE, CardiacIndices, cardiac_indices
+import pipelines
+from pipelines.core.cardiac import OF_HEART_RATE, CardiacIndices, PatientFacts, cardiac_indices
 from pipelines.core.records import FOREGROUND, LABEL_NAMES, PatientRecord, Phase
 from pipelines.core.volume import Volume
 from pipelines.datasets.loading import load_label
 from pipelines.evaluation.segmentation import MEAN
-from pipelines.inference.segment import StudyResult
+from pipelines.inference.inputs import Study
+from pipelines.inference.segment import KeptMasks, StudyOptions, StudyResult, Tools, segment_study
 from pipelines.reporting.document import (
     DEFAULT,
     Cell,
@@ -24,7 +26,7 @@ from pipelines.reporting.document import (
     number,
     read_language,
 )
-from pipelines.reporting.html import html_text, write_html, write_pdf
+from pipelines.reporting.html import html_text, require_pdf, write_html, write_pdf
 from pipelines.training.run_record import history_figure
 
 MAX_WARNINGS: Final = 5
@@ -57,6 +59,53 @@ OTHERS: Final = (
 
 PICTURES: Final = ("ranges", "wall", "curve", "slices", "cine")
 """Pictures of the page in their order; the moving one stands in HTML alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class StudyPages:
+    """Writes pages of studies: the one way for commands, watcher, cohort and server. It can be pickled.
+
+    Attributes:
+        model: What segmented the studies, for the reader.
+        language: Code of the language.
+        anonymous: Leave out who and when.
+    """
+
+    model: str
+    language: str = DEFAULT
+    anonymous: bool = False
+
+    def __call__(self, result: StudyResult, folder: Path) -> list[Path]:
+        """Write the page of a study that was segmented with pictures for it; see `write_study_page`."""
+        words = read_language(self.language)
+        return write_study_page(result, folder, words, model=self.model, anonymous=self.anonymous)
+
+    def of_masks(
+        self, study: Study, masks: Sequence[Path], folder: Path, facts: PatientFacts | None = None
+    ) -> list[Path]:
+        """Write the page of a study whose label maps are there already, by a network or by hand.
+
+        Args:
+            study: Its images.
+            masks: Label maps of the images, in their order.
+            folder: Existing folder; it gets the page and its pictures, and a copy of the label maps.
+            facts: What is known of the patient; counts before what the files tell.
+
+        Raises:
+            ConfigError: If WeasyPrint is not there.
+            DataError: If an image or a label map cannot be read, or they do not fit.
+            OutputError: If a file cannot be written.
+        """
+        require_pdf()
+        options = StudyOptions(facts or PatientFacts(), page=True)
+        result, faults = segment_study(study, folder, Tools(KeptMasks(masks), options=options))
+        result.warnings += [fault.reason for fault in faults]
+        return self(result, folder)
+
+
+def model_words(networks: Sequence[str]) -> str:
+    """What segmented a study, for the reader: version and networks."""
+    return f"Thorax {pipelines.__version__} ({', '.join(networks)})"
 
 
 def write_study_page(

@@ -7,8 +7,9 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final
 
-from fastapi import HTTPException, Request, Response
+from fastapi import Request, Response
 from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException  # of FastAPI's too, which parses bodies
 
 from pipelines.server.gate import MAX_FORM_BYTES, peer
 from pipelines.server.requests import DISK_FULL, is_disk_full, status_of

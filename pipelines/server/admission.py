@@ -33,6 +33,9 @@ from pipelines.server.nrrd import MAX_HEADER_BYTES, read_nrrd_header
 MAX_VOXELS: Final = 128_000_000
 """Voxels of the largest volume or cine; one of 512 x 512 x 14 voxels and 30 frames has 110 million."""
 
+MAX_FRAME_VOXELS: Final = 10_000_000
+"""Voxels of the largest frame, which takes seconds to measure; 30 slices of 512 x 512 have 8 million."""
+
 MAX_PIXELS: Final = 40_000_000
 """Pixels of the largest picture; a detector of 43 x 43 cm has up to 18 million."""
 
@@ -137,6 +140,8 @@ def claimed_shape(path: Path) -> tuple[int, ...]:
         shape = shape[:-1]
     if not shape or any(length < 1 for length in shape) or math.prod(shape) > MAX_VOXELS:
         raise DataError(f"expected an image of 1 to {MAX_VOXELS} voxels, found the shape {shape}")
+    if math.prod(shape[:3]) > MAX_FRAME_VOXELS:
+        raise DataError(f"expected at most {MAX_FRAME_VOXELS} voxels a frame, found the shape {shape}")
     if max(shape) > MAX_ALONG_AXIS:
         raise DataError(f"expected at most {MAX_ALONG_AXIS} voxels along each axis, found the shape {shape}")
     if dtype.itemsize > MAX_VOXEL_BYTES:

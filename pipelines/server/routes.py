@@ -26,9 +26,8 @@ from pipelines.server.learning import (
     labelled_patients,
 )
 from pipelines.server.requests import ID_PATTERN, client_name, json_object, received, result_suffix
-from pipelines.server.sent_images import received_volume
 from pipelines.server.sent_interaction import sent_interaction
-from pipelines.server.sessions import Session, Sessions
+from pipelines.server.sessions import Session, Sessions, received_volume
 from pipelines.server.users import ROLE_NAMES, Role, TooManyTriesError
 from pipelines.server.work_queue import WorkQueue
 

@@ -24,6 +24,7 @@ from pipelines.server.measurements import measure
 from pipelines.server.nrrd import write_nrrd
 from pipelines.server.predictors import OpenVolume, Predictors
 from pipelines.server.sent_interaction import Interaction, SentClick
+from pipelines.server.worker import PARSER
 
 LABELS: Final = {LABEL_NAMES[label]: int(label) for label in FOREGROUND}
 """Names and voxel values that clients are told: rv 1, myo 2, lv 3."""
@@ -390,7 +391,8 @@ class RefineByScribbles(InferTask):
         image = read_volume(path)
         sent = read_sent_scribbles(Path(request["mask"]), image, label, interaction.segments)
         laps.end("read")
-        refined = refine_by_scribbles(image, sent.mask, sent.strokes)
+        # What strokes take depends on what a client drew: in the process that has a limit.
+        refined = PARSER.call(refine_by_scribbles, image, sent.mask, sent.strokes)
         # Strokes are about one structure: what changes from one of the others to another stays.
         concerned = (refined == label) | (sent.mask == label)
         if interaction.region is not None:

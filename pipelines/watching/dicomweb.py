@@ -112,7 +112,7 @@ class DicomWeb:
         return self._left
 
     def send(self, ledger: Ledger, folders: Folders, stop: Stop) -> None:
-        """Send the segmentations of finished studies; a server that has one already keeps one.
+        """Send the segmentations and reports of finished studies; a server that has one already keeps one.
 
         Args:
             ledger: Knows what is to be sent.
@@ -126,13 +126,11 @@ class DicomWeb:
             if stop.is_asked():
                 return
             try:
-                found = [
-                    pydicom.dcmread(path) for path in sorted((folders.done / row.folder).glob("*_seg.dcm"))
-                ]
+                found = [pydicom.dcmread(path) for path in sorted((folders.done / row.folder).glob("*.dcm"))]
                 if found:
                     refused = self._target.store_instances(found).get("FailedSOPSequence")
                     if refused:
-                        raise ValueError(f"it refused {len(refused)} segmentations of {row.folder}")
+                        raise ValueError(f"it refused {len(refused)} results of {row.folder}")
                 ledger.sent(row.id)
             except _failures() as error:
                 self._tell("send", error)

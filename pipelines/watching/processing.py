@@ -1,6 +1,6 @@
 """What is done with a study that has arrived: the networks of the bundles, inside of the worker."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,7 @@ from pipelines.core.errors import DataError
 from pipelines.core.records import Phase
 from pipelines.datasets.dicom import order_series
 from pipelines.datasets.xray_image import decide, read_xray
-from pipelines.inference.dicom_objects import load_highdicom, write_dicom_seg, write_dicom_sr
+from pipelines.inference.dicom_objects import load_highdicom, write_dicom_pdf, write_dicom_seg, write_dicom_sr
 from pipelines.inference.inputs import Study, StudyKind, find_studies
 from pipelines.inference.segment import StudyResult
 from pipelines.watching.ledger import printable
@@ -37,6 +37,7 @@ class ProcessorSettings:
         xray_weights: File used instead of the bundle's own, or None.
         quality: Judge masks by a second network too.
         seg: Write DICOM segmentations of DICOM series.
+        pages: Writes the page of a heart as HTML and PDF into a folder, None for none; it can be pickled.
         engine: What runs the network for hearts.
         device: `"auto"` or a torch device.
     """
@@ -47,6 +48,7 @@ class ProcessorSettings:
     xray_weights: Path | None = None
     quality: bool = False
     seg: bool = False
+    pages: Callable[[StudyResult, Path], list[Path]] | None = None
     engine: "Engine" = "pytorch"
     device: str = "auto"
 
@@ -87,6 +89,10 @@ class StudyProcessor:
         result, faults = segment_study(study, job.folder, tools)
         if self._settings.seg and study.kind is StudyKind.DICOM:
             self._write_dicom(study, result, job.folder)
+        if self._settings.pages is not None:
+            _, pdf = self._settings.pages(result, job.folder)
+            if self._settings.seg and study.kind is StudyKind.DICOM:
+                write_dicom_pdf(pdf, study.images[0].files[0], pdf.with_suffix(".dcm"))
         content = _result_json(result)
         content["warnings"] += [f"skipped {one.path}: {one.reason}" for one in (*problems, *faults)]
         return content | {
@@ -160,7 +166,7 @@ class StudyProcessor:
 
     @cached_property
     def _tools(self) -> "Tools":
-        from pipelines.inference.segment import Tools
+        from pipelines.inference.segment import StudyOptions, Tools
         from pipelines.models.heart import Predictor
         from pipelines.quality.model import QualityEstimator
 
@@ -171,7 +177,7 @@ class StudyProcessor:
         estimator = QualityEstimator.load(
             settings.network, weights=settings.weights, thorough=settings.quality, device=settings.device
         )
-        return Tools(predictor, estimator)
+        return Tools(predictor, estimator, options=StudyOptions(page=settings.pages is not None))
 
     @cached_property
     def _classifier(self) -> "Classifier":

@@ -16,10 +16,11 @@ from pipelines.cohort.worker import (
     CohortStudy,
     CohortWorker,
     Task,
+    finished_study,
     list_studies,
     read_results,
 )
-from pipelines.core.errors import ConfigError
+from pipelines.core.errors import ConfigError, DataError
 from pipelines.core.files import write_text
 from pipelines.models.heart import Predictor
 
@@ -143,3 +144,19 @@ def test_one_frame_has_volumes_and_no_ejection_fraction(tmp_path: Path) -> None:
     assert row["lv_ml_unknown_phase"] == pytest.approx(lv_ml(8), abs=0.01)
     assert row["lv_ef_percent"] is None
     assert "unknown phase" in row["reason"]
+
+
+def test_a_finished_study_is_found_by_its_name_with_images_and_label_maps(tmp_path: Path) -> None:
+    write_hearts(tmp_path / "in", 2)
+    studies, _ = list_studies(tmp_path / "in")
+    gone = CohortStudy("gone", "gone", (str(tmp_path / "nowhere.nii.gz"),))
+    worker(tmp_path / "out")(batch(Task("a", (*studies, gone))))
+    study, masks, networks = finished_study(tmp_path / "out", studies[1].name)
+    assert (study.name, networks) == (studies[1].name, MODEL.record()["networks"].split())
+    volume, _ = study.images[0].load()
+    (mask,) = masks
+    assert nib.load(mask).shape == volume.array.shape
+    with pytest.raises(DataError, match="found that gone failed"):
+        finished_study(tmp_path / "out", "gone")
+    with pytest.raises(DataError, match="found none of the name 'anna'"):
+        finished_study(tmp_path / "out", "anna")

@@ -279,6 +279,7 @@ def test_the_same_image_in_two_patients_is_found_and_reported_to_cross_the_split
     assert "patient001 ED and patient002 ED. Pairs that cross the sections of the split: 1." in found_in(
         survey
     )
+    assert "cross" not in found_in(survey_of(tmp_path, patient001="training"))  # the copy is in no section
 
 
 def test_one_image_for_both_phases_is_found(tmp_path: Path) -> None:

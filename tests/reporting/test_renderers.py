@@ -17,7 +17,7 @@ from pipelines.core.records import AcdcLabel
 from pipelines.inference.segment import StudyResult
 from pipelines.reporting.document import Document, Picture, Section, Table, read_language
 from pipelines.reporting.html import html_text, require_pdf, write_html, write_pdf
-from pipelines.reporting.markdown import block_marks, write_page
+from pipelines.reporting.markdown import block_marks, markdown_table, write_page
 from pipelines.reporting.slides import write_slides
 from pipelines.reporting.terminal import render, study_tables, warning_lines
 
@@ -112,6 +112,15 @@ def test_a_missing_picture_leaves_no_page(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="expected a picture at"):
         as_markdown(tmp_path / "docs", shown)
     assert not (tmp_path / "docs").exists()
+
+
+def test_values_are_set_to_the_right_and_words_to_the_left() -> None:
+    rows = [["RV", "0.91 (0.90 to 0.92)", "look", None], ["LV", "-3", "7 of 8", None], ["MYO", None, "x", 2]]
+    assert (
+        markdown_table(Table("t", ["a", "b", "c", "d"], rows)).splitlines()[1]
+        == "| --- | ---: | --- | ---: |"
+    )
+    assert markdown_table(Table("t", ["a", "b"], [])).splitlines()[1] == "| --- | --- |"
 
 
 def test_a_bar_in_a_cell_does_not_end_it(tmp_path: Path) -> None:

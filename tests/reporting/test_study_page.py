@@ -11,9 +11,11 @@ from intensity_hearts import IntensityPredictor, heart, save
 from PIL import Image
 
 from pipelines.core.cardiac import PatientFacts, RateSource, Sex
+from pipelines.core.errors import DataError
+from pipelines.inference.inputs import find_studies
 from pipelines.inference.segment import StudyOptions, StudyResult, segment
 from pipelines.reporting.document import read_language
-from pipelines.reporting.study_page import study_document, write_study_page
+from pipelines.reporting.study_page import StudyPages, study_document, write_study_page
 
 FACTS = PatientFacts(180, 80, Sex.MALE, 60, 50, "2024-05-06")
 
@@ -75,3 +77,22 @@ def test_values_outside_of_their_range_are_marked(result: StudyResult, tmp_path:
     assert result.normal["lv_edv_ml"].is_outside
     assert f"{result.normal['lv_edv_ml'].z:+.1f} outside" in page.read_text(encoding="utf-8")
     assert {"ranges", "slices", "cine", "curve"} <= result.pictures.keys()
+
+
+def test_a_page_of_label_maps_has_the_same_figures(result: StudyResult, tmp_path: Path) -> None:
+    folder = result.files[0].parent
+    ((study,), _) = find_studies([folder.parent / "anna.nii.gz"])
+    pages = StudyPages("by hand", anonymous=True)
+    page, pdf = pages.of_masks(study, [folder / "anna_seg.nii.gz"], tmp_path, FACTS)
+    assert pdf.is_file()
+    text = page.read_text(encoding="utf-8")
+    assert "by hand" in text
+    assert f">{result.indices.lv_edv_ml:.1f}<" in text
+    assert "data:image/png" in text
+
+
+def test_a_page_of_label_maps_of_another_study_is_refused(result: StudyResult, tmp_path: Path) -> None:
+    ((study,), _) = find_studies([result.files[0].parent.parent / "anna.nii.gz"])
+    other = save(tmp_path / "other_seg.nii.gz", heart(8)[:-1])
+    with pytest.raises(DataError, match="expected a label map of"):
+        StudyPages("by hand").of_masks(study, [other], tmp_path)

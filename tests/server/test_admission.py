@@ -2,6 +2,7 @@
 
 import gzip
 import itertools
+import math
 import os
 import socket
 import zlib
@@ -256,6 +257,30 @@ def test_a_header_that_is_cut_off_is_refused(tmp_path: Path, length: int) -> Non
     for read in (claimed_shape, read_volume):
         with pytest.raises(DataError, match="expected"):
             read(tmp_path / "a.nii")
+
+
+@pytest.mark.parametrize(
+    ("shape", "is_taken"),
+    [
+        ((1000, 1000, 11), False),
+        ((400, 500, 50), True),
+        ((1000, 1000, 11, 2), False),
+        ((400, 500, 50, 2), True),
+    ],
+)
+def test_a_frame_that_takes_minutes_to_measure_is_refused(
+    tmp_path: Path, shape: tuple[int, ...], is_taken: bool
+) -> None:
+    header = nib.Nifti1Image(np.zeros((1, 1, 1), np.uint8), np.eye(4)).header
+    header.set_data_shape(shape)
+    header["vox_offset"] = 352
+    (tmp_path / "a.nii").write_bytes(header.binaryblock + bytes(4))
+    os.truncate(tmp_path / "a.nii", 352 + math.prod(shape))
+    if is_taken:
+        assert claimed_shape(tmp_path / "a.nii") == shape
+        return
+    with pytest.raises(DataError, match="expected at most 10000000 voxels a frame"):
+        claimed_shape(tmp_path / "a.nii")
 
 
 @pytest.mark.parametrize("spacing", [1e6, 900.0])

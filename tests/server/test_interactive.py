@@ -1,6 +1,7 @@
 """Correction by clicks and scribbles as clients get it."""
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from pipelines.server.label_file import read_sent_label
 from pipelines.server.predictors import Predictors
 from pipelines.server.sent_interaction import sent_interaction
 from pipelines.server.tasks import AutomaticSegmentation, CorrectSlice, CorrectVolume, RefineByScribbles
+from pipelines.server.worker import PARSER, TooLongError
 
 from .conftest import axis_orders, heart, true_mask, write_nifti
 from .test_tasks import OBLIQUE, PerfectPredictors
@@ -254,6 +256,23 @@ def test_scribbles_draw_a_structure_along_the_edges_of_the_image(
     np.testing.assert_array_equal((whole == 3), sent == 1)
     np.testing.assert_array_equal(whole == 1, truth == 1)
     assert told["volumes_ml"]["lv"] == pytest.approx((sent == 1).sum() * 0.032, abs=0.01)
+
+
+def test_strokes_that_take_too_long_are_ended_and_others_are_served(
+    studies: Path, store: StudiesDatastore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strokes = true_mask(heart()).astype(np.uint8)
+    strokes[9, 10, 2] = 5
+    monkeypatch.setattr("pipelines.server.tasks.refine_by_scribbles", _never_done)
+    monkeypatch.setattr(PARSER, "most_s", 5.0)
+    with pytest.raises(TooLongError):
+        scribble(studies, store, strokes)
+    monkeypatch.undo()
+    assert scribble(studies, store, strokes)[0].any()
+
+
+def _never_done(*_: object) -> None:
+    time.sleep(600)
 
 
 def test_scribbles_take_effect_within_the_region_and_not_beyond(

@@ -1,6 +1,7 @@
 import errno
 import json
 import shutil
+import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -115,6 +116,11 @@ def test_a_full_disk_is_reported(client: TestClient, monkeypatch: pytest.MonkeyP
         assert answer.status_code == 507
         assert "disk is full" in answer.json()["detail"]
         assert "secret" not in answer.text
+    with monkeypatch.context() as patched:  # the body itself is received to the disk
+        patched.setattr(tempfile.SpooledTemporaryFile, "write", full)
+        answer = client.put("/session/", files={"files": ("a.nii.gz", content)})
+    assert answer.status_code == 507
+    assert "secret" not in answer.text
     assert client.put(
         "/datastore/image", params={"image": "new"}, files={"file": ("a.nii.gz", content)}
     ).json() == {"image": "new"}

@@ -10,13 +10,14 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import highdicom
 import numpy as np
 import pydicom
 import pytest
 import requests
 from dicom_files import write_dicom_image
 from dicomweb_client.api import DICOMwebClient
-from watched_stand_ins import FAST, copier, segmenter
+from watched_stand_ins import FAST, copier, reporter, segmenter
 
 from pipelines.core.errors import ConfigError
 from pipelines.watching.dicomweb import DicomWeb
@@ -123,6 +124,26 @@ def test_studies_come_in_and_segmentations_go_out_once(
     assert run(watched, orthanc, orthanc) == []
     assert len(stored(client, "SEG")) == 1
     watched.check_whole()
+
+
+@pytest.mark.slow
+def test_reports_go_to_the_server_and_are_found_and_read_again(
+    watched: Watched, orthanc: str, tmp_path: Path
+) -> None:
+    client = DICOMwebClient(orthanc)
+    client.store_instances(a_series(tmp_path / "series"))
+    run(watched, orthanc, orthanc, reporter)
+    (folder,) = watched.done
+    written = pydicom.dcmread(folder / "heart_sr.dcm")
+    assert stored(client, "SR") == [written.SOPInstanceUID]
+    ids = (written.StudyInstanceUID, written.SeriesInstanceUID, written.SOPInstanceUID)
+    client.retrieve_instance(*ids).save_as(tmp_path / "back.dcm", write_like_original=False)
+    groups = highdicom.sr.srread(tmp_path / "back.dcm").content.get_image_measurement_groups()
+    values = {one.name.value: one.value for group in groups for one in group.get_measurements()}
+    assert (values["8821-1"], values["8811-2"]) == (150.0, 60.0)
+    page = pydicom.dcmread(folder / "heart_report.dcm")
+    assert stored(client, "DOC") == [page.SOPInstanceUID]
+    assert stored(client, "SEG") != []
 
 
 @pytest.mark.slow

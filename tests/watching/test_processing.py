@@ -16,7 +16,7 @@ from intensity_hearts import IntensityPredictor, acdc_patient, heart, lv_ml, sav
 
 from pipelines.core.errors import DataError
 from pipelines.datasets.phantom.xray import write_phantom_xrays
-from pipelines.inference.segment import Tools
+from pipelines.inference.segment import StudyOptions, StudyResult, Tools
 from pipelines.models.heart import Predictor
 from pipelines.quality.model import QualityEstimator
 from pipelines.watching.processing import ProcessorSettings, StudyProcessor
@@ -86,6 +86,31 @@ def test_a_cine_in_dicom_has_indices_pictures_and_a_segmentation_each_of_ed_and_
         )
         assert lv == (2 * {"ED": 8, "ES": 5}[phase]) ** 2 * 4
     assert numbers == {"ED": (1, "ED"), "ES": (2, "ES")}
+
+
+def page_of_nothing(result: StudyResult, folder: Path) -> list[Path]:
+    written = [folder / f"{result.study}_report.{ending}" for ending in ("html", "pdf")]
+    for path in written:
+        path.write_bytes(b"%PDF-1.7 " + str(sorted(result.pictures)).encode())
+    return written
+
+
+def test_a_page_is_written_where_wanted_and_goes_to_the_archive_as_encapsulated_pdf(
+    work: Path, tmp_path: Path
+) -> None:
+    processor = StudyProcessor(ProcessorSettings(seg=True, pages=page_of_nothing))
+    options = StudyOptions(page=True)
+    processor.__dict__["_tools"] = Tools(IntensityPredictor(), options=options)
+    files = dicom_cine(tmp_path / "anna", [6, 8, 5])
+    processor(Job(Kind.HEART, files, work))
+    assert b"'slices'" in (work / "anna_report.html").read_bytes()
+    found = pydicom.dcmread(work / "anna_report.dcm")
+    content = (work / "anna_report.pdf").read_bytes()
+    assert found.EncapsulatedDocument[: found.EncapsulatedDocumentLength] == content
+    source = pydicom.dcmread(files[0])
+    assert (found.PatientID, found.StudyInstanceUID) == (source.PatientID, source.StudyInstanceUID)
+    assert found.SeriesInstanceUID != source.SeriesInstanceUID
+    assert found.SOPClassUID.name == "Encapsulated PDF Storage"
 
 
 def test_a_patient_in_nifti_has_no_dicom_segmentation(
