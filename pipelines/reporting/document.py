@@ -9,8 +9,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final, Literal
 
-import yaml
-
 from pipelines.core.errors import ConfigError, DataError
 
 LANGUAGES: Final = Path(__file__).parent / "languages"
@@ -84,6 +82,8 @@ def read_language(code: str) -> Language:
     """
     if code not in known_languages():
         raise ConfigError(f"expected a language among {', '.join(known_languages())}, found {code!r}")
+    import yaml  # here, for a quick `thorax --help`
+
     content = yaml.safe_load((LANGUAGES / f"{code}.yaml").read_text(encoding="utf-8"))
     return Language(code, content["direction"], content["texts"])
 
