@@ -310,7 +310,7 @@ RUNNERS: dict[str, Callable[[Workspace, Command], None]] = {
     r"thorax (train|benchmark unseen-masks) .*": train_smoke,
     r"torchrun .*": torchrun_smoke,
     r"thorax cohort run .*": cohort_small,
-    r"thorax cohort (benchmark|simulate|report) .*": with_inputs,
+    r"thorax cohort (benchmark|simulate) .*": with_inputs,
     r"thorax cross-validate .*": cross_validate_one,
     r"thorax compare (?!.*--dataset ).*": with_inputs,
     r"thorax serve .*": serve_a_moment,

@@ -119,7 +119,6 @@ server_app.command("restore")(serve_commands.restore_model)
 
 cohort_app = group("cohort", SCALE, "Segment and measure cohorts on a Ray cluster.", RunByDefault)
 cohort_app.command("run")(scale_commands.cohort)
-cohort_app.command("report")(scale_commands.cohort_report)
 cohort_app.command("benchmark")(scale_commands.cohort_benchmark)
 cohort_app.command("simulate")(scale_commands.simulate_scale)
 benchmark_app = group("benchmark", SCALE, "Measure speed, clicks and learning from few labels.")

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from pipelines.cli.options import console, say
+from pipelines.cli.options import Anonymous, console, refuse, say
 from pipelines.core.errors import ConfigError
 from pipelines.reporting.document import DEFAULT, Format
 
@@ -69,10 +69,20 @@ def report(
         list[Path] | None,
         typer.Option(help="Page, e.g. a model card, whose marked lines take the results; may be repeated."),
     ] = None,
+    study: Annotated[
+        str | None, typer.Option(help="Of a cohort: the page of one study, from its label maps.")
+    ] = None,
+    anonymous: Anonymous = False,
 ) -> None:
-    """Report on runs: HTML, PDF, slides or a page for a site."""
+    """Report on runs, or on one study of a cohort: HTML, PDF, slides or a page for a site."""
     from pipelines.reporting.report import write_report
 
+    if study is not None:
+        given = {"title": title, "format": formats, "figures_only": figures_only, "card": card}
+        refuse("results, found a study", **given)
+        _report_study(runs, study, output, language, anonymous=anonymous)
+        return
+    refuse("--study", anonymous=anonymous)
     labels = {}
     folders = []
     for text in runs:
@@ -94,6 +104,19 @@ def report(
             cards=card or (),
         )
     for path in written:
+        say(str(path))
+
+
+def _report_study(runs: list[str], study: str, output: Path, language: str, *, anonymous: bool) -> None:
+    from pipelines.cohort.worker import finished_study
+    from pipelines.core.files import output_folder
+    from pipelines.reporting.study_page import StudyPages, model_words
+
+    if len(runs) != 1:
+        raise ConfigError(f"expected one folder of 'thorax cohort run' with --study, found {len(runs)}")
+    found, masks, networks = finished_study(Path(runs[0]), study)
+    pages = StudyPages(model_words(networks), language, anonymous)
+    for path in pages.of_masks(found, masks, output_folder(output)):
         say(str(path))
 
 

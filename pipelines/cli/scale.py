@@ -7,13 +7,11 @@ import typer
 
 from pipelines.cli.options import (
     AcdcNetwork,
-    Anonymous,
     Device,
     Engine,
     Fold,
     HeartNetwork,
     Output,
-    PageLanguage,
     SplitPart,
     Weights,
     console,
@@ -74,24 +72,6 @@ def cohort(
         f"{report.table.num_rows} studies, {len(report.failures)} failed, {report.measured} measured now; "
         f"results.parquet and masks in {output}"
     )
-
-
-def cohort_report(
-    folder: Annotated[Path, typer.Argument(metavar="COHORT", help="Output folder of 'thorax cohort run'.")],
-    study: Annotated[str, typer.Argument(help="Name of the study, the column study of results.parquet.")],
-    output: Output,
-    language: PageLanguage = "en",
-    anonymous: Anonymous = False,
-) -> None:
-    """Write the page of one study of a cohort as HTML and PDF, from its label maps."""
-    from pipelines.cohort.worker import finished_study
-    from pipelines.core.files import output_folder
-    from pipelines.reporting.study_page import StudyPages, model_words
-
-    found, masks, networks = finished_study(folder, study)
-    pages = StudyPages(model_words(networks), language, anonymous)
-    for path in pages.of_masks(found, masks, output_folder(output)):
-        say(str(path))
 
 
 def cohort_benchmark(
