@@ -16,7 +16,6 @@ from pipelines.cli.options import (
     LabelMeaning,
     Output,
     ReaderName,
-    Section,
     SplitPart,
     TrustBundle,
     UnseenOnly,
@@ -31,60 +30,15 @@ from pipelines.cli.use import (
     Method,
     Threshold,
     analyse_radiographs,
-    evaluate_hearts,
     evaluate_radiographs,
     explain_radiographs,
+    known_bundle,
     study_explanations,
 )
 from pipelines.core.errors import ConfigError
 from pipelines.core.files import MANIFEST_NAME
 from pipelines.core.progress import progress_bar
 from pipelines.core.tasks import HEART, XRAY, task_of
-
-
-def analyse_hearts(
-    root: Path,
-    output: Path,
-    network: str,
-    weights: Path | None,
-    section: Section,
-    fold: int,
-    reader: str,
-    worst: int,
-    *,
-    device: str,
-) -> None:
-    """Show where a network fails: slices, factors, agreement, failures, uncertainty."""
-    from pipelines.core.files import write_manifest
-    from pipelines.datasets.prepare import section_records
-    from pipelines.datasets.readers import find_reader
-
-    records = section_records(root, section, fold)
-    if records is None:
-        find_reader(reader).read(root)  # a wrong folder is told of before the network is loaded
-    from pipelines.evaluation.error_files import ERRORS_NAME, PICTURES, SLICES_NAME, explore_heart_errors
-    from pipelines.models.heart import Predictor
-    from pipelines.reporting.report import write_result_page
-    from pipelines.reporting.results.errors import findings
-
-    page = output / "errors.html"
-    predictor = Predictor.load(network, weights=weights, device=device)
-    with progress_bar("Analysing", console) as tell:
-        content = explore_heart_errors(
-            root, output, predictor, records=records, reader=reader, count=worst, progress=tell
-        )
-    write_manifest(
-        output,
-        networks=predictor.networks,
-        section=section if records is not None else None,
-        outputs=[page.name, ERRORS_NAME, SLICES_NAME, PICTURES],
-    )
-    write_result_page(output, page)
-    for sentence in findings(content):
-        say(sentence)
-    for problem in content["problems"]:
-        say(f"skipped {problem['patient']}: {problem['reason']}")
-    say(f"page in {page}")
 
 
 def show_features(
@@ -149,22 +103,52 @@ def evaluate(
         )
         return
     refuse(f"a network of radiographs, found {network}", threshold=threshold)
-    evaluate_hearts(
-        root,
+    from pipelines.core.files import write_manifest
+    from pipelines.datasets.loading import parse_values
+    from pipelines.datasets.prepare import section_records
+    from pipelines.datasets.readers import find_reader
+
+    records = section_records(root, section, fold)
+    if records is None:
+        find_reader(reader).read(root)  # a wrong folder is told of before the network is loaded
+    from pipelines.evaluation.comparison import described_weights
+    from pipelines.evaluation.segmentation import evaluate as evaluate_volumes
+    from pipelines.models.heart import Predictor
+    from pipelines.models.weights import seen_note
+    from pipelines.reporting.results.evaluation import accuracy_table, agreement_table
+    from pipelines.reporting.terminal import render
+
+    values = parse_values(label_values) if label_values else None
+    bundle = known_bundle(bundle, trust)
+    predictor = Predictor.load(
+        network, weights=weights, engine=engine, precision=precision, device=device, bundle=bundle
+    )
+    with progress_bar("Evaluating", console) as tell:
+        metrics = evaluate_volumes(
+            root,
+            output,
+            predictor,
+            records=records,
+            reader=reader,
+            label_values=values,
+            seen=predictor.seen,
+            unseen_only=unseen_only,
+            progress=tell,
+        )
+    write_manifest(
         output,
-        network,
-        weights,
-        section,
-        fold,
-        reader,
-        label_values,
+        **described_weights(predictor.networks, weights, bundle),
         engine=engine,
         precision=precision,
-        unseen_only=unseen_only,
-        device=device,
-        bundle=bundle,
-        trust=trust,
+        outputs=["metrics.json", "metrics.csv", "overlays"],
     )
+    for table in (accuracy_table(metrics), agreement_table(metrics)):
+        console.print(render(table))
+    for problem in metrics["problems"]:
+        say(f"skipped {problem['patient']}: {problem['reason']}")
+    if note := seen_note(metrics["seen_patients"], unseen_only=unseen_only):
+        say(note)
+    say(f"figures and pictures in {output}")
 
 
 @keeps_results
@@ -195,17 +179,36 @@ def analyse(
         raise ConfigError(
             f"expected a folder of 'thorax evaluate' on radiographs, found no {EVALUATION_MARK} in {root}"
         )
-    analyse_hearts(
-        root,
+    from pipelines.core.files import write_manifest
+    from pipelines.datasets.prepare import section_records
+    from pipelines.datasets.readers import find_reader
+
+    records = section_records(root, section, fold)
+    if records is None:
+        find_reader(reader).read(root)  # a wrong folder is told of before the network is loaded
+    from pipelines.evaluation.error_files import ERRORS_NAME, PICTURES, SLICES_NAME, explore_heart_errors
+    from pipelines.models.heart import Predictor
+    from pipelines.reporting.report import write_result_page
+    from pipelines.reporting.results.errors import findings
+
+    page = output / "errors.html"
+    predictor = Predictor.load(network, weights=weights, device=device)
+    with progress_bar("Analysing", console) as tell:
+        content = explore_heart_errors(
+            root, output, predictor, records=records, reader=reader, count=worst, progress=tell
+        )
+    write_manifest(
         output,
-        network,
-        weights,
-        section,
-        fold,
-        reader,
-        worst,
-        device=device,
+        networks=predictor.networks,
+        section=section if records is not None else None,
+        outputs=[page.name, ERRORS_NAME, SLICES_NAME, PICTURES],
     )
+    write_result_page(output, page)
+    for sentence in findings(content):
+        say(sentence)
+    for problem in content["problems"]:
+        say(f"skipped {problem['patient']}: {problem['reason']}")
+    say(f"page in {page}")
 
 
 @partial(keeps_results, marks=(MANIFEST_NAME, "0*1_*.png"))

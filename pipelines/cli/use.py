@@ -31,79 +31,8 @@ from pipelines.core.errors import ConfigError
 from pipelines.core.progress import progress_bar
 
 if TYPE_CHECKING:
-    from pipelines.models.heart import Predictor
     from pipelines.models.xray import XrayModel
     from pipelines.watching.service import Status
-
-
-def evaluate_hearts(
-    root: Path,
-    output: Path,
-    network: str,
-    weights: Path | None,
-    section: Section,
-    fold: int,
-    reader: str,
-    label_values: str | None,
-    *,
-    engine: Engine,
-    precision: str,
-    unseen_only: bool,
-    device: str,
-    bundle: Path | None,
-    trust: bool,
-) -> None:
-    """Measure a network on labelled volumes: Dice, distances, volumes, ejection fraction."""
-    from pipelines.core.files import write_manifest
-    from pipelines.datasets.loading import parse_values
-    from pipelines.datasets.prepare import section_records
-    from pipelines.datasets.readers import find_reader
-
-    records = section_records(root, section, fold)
-    if records is None:
-        find_reader(reader).read(root)  # a wrong folder is told of before the network is loaded
-    from pipelines.evaluation.comparison import described_weights
-    from pipelines.evaluation.segmentation import evaluate as evaluate_volumes
-    from pipelines.models.weights import seen_note
-    from pipelines.reporting.results.evaluation import accuracy_table, agreement_table
-    from pipelines.reporting.terminal import render
-
-    values = parse_values(label_values) if label_values else None
-    bundle = _known_bundle(bundle, trust)
-    predictor = _predictor(
-        network,
-        weights,
-        engine=engine,
-        precision=precision,
-        device=device,
-        bundle=bundle,
-    )
-    with progress_bar("Evaluating", console) as tell:
-        metrics = evaluate_volumes(
-            root,
-            output,
-            predictor,
-            records=records,
-            reader=reader,
-            label_values=values,
-            seen=predictor.seen,
-            unseen_only=unseen_only,
-            progress=tell,
-        )
-    write_manifest(
-        output,
-        **described_weights(predictor.networks, weights, bundle),
-        engine=engine,
-        precision=precision,
-        outputs=["metrics.json", "metrics.csv", "overlays"],
-    )
-    for table in (accuracy_table(metrics), agreement_table(metrics)):
-        console.print(render(table))
-    for problem in metrics["problems"]:
-        say(f"skipped {problem['patient']}: {problem['reason']}")
-    if note := seen_note(metrics["seen_patients"], unseen_only=unseen_only):
-        say(note)
-    say(f"figures and pictures in {output}")
 
 
 @partial(keeps_results, marks=("indices.csv",))
@@ -138,6 +67,7 @@ def segment(
     require_images(inputs)
     from pipelines.inference.segment import StudyOptions
     from pipelines.inference.segment import segment as segment_studies
+    from pipelines.models.heart import Predictor
     from pipelines.reporting.document import read_language
     from pipelines.reporting.html import require_pdf
     from pipelines.reporting.study_page import StudyPages, model_words
@@ -147,9 +77,9 @@ def segment(
     read_language(language)
     if page:
         require_pdf()
-    bundle = _known_bundle(bundle, trust)
+    bundle = known_bundle(bundle, trust)
     estimator = quality_estimator(network, weights, device, thorough=quality, bundle=bundle)
-    predictor = _predictor(network, weights, engine=engine, device=device, bundle=bundle)
+    predictor = Predictor.load(network, weights=weights, engine=engine, device=device, bundle=bundle)
     with progress_bar("Segmenting", console) as tell:
         options = StudyOptions(facts, surface, page)
         report = segment_studies(
@@ -171,7 +101,7 @@ def segment(
     say(f"label maps, indices.csv and pictures in {output}")
 
 
-def _known_bundle(bundle: Path | None, trusted: bool) -> Path:
+def known_bundle(bundle: Path | None, trusted: bool) -> Path:
     """The bundle that a command was given, vouched for if it says so; the package's own without one."""
     from pipelines.models.bundle import ACDC_BUNDLE, trust
 
@@ -180,27 +110,6 @@ def _known_bundle(bundle: Path | None, trusted: bool) -> Path:
     if trusted:
         trust(bundle)
     return bundle
-
-
-def _predictor(
-    network: str,
-    weights: Path | None,
-    *,
-    engine: Engine,
-    device: str,
-    bundle: Path,
-    precision: str = "auto",
-) -> "Predictor":
-    from pipelines.models.heart import Predictor
-
-    return Predictor.load(
-        network,
-        weights=weights,
-        engine=engine,
-        precision=precision,
-        device=device,
-        bundle=bundle,
-    )
 
 
 Method = Literal["integrated_gradients", "grad_cam", "occlusion"]
