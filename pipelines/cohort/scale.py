@@ -140,19 +140,6 @@ def simulate(cost: StudyCost, fleet: Fleet, studies: int) -> Outcome:
     )
 
 
-def limits_s(cost: StudyCost, fleet: Fleet, studies: int) -> dict[str, float]:
-    """Seconds that cores, network and storage each need at least, by themselves.
-
-    No simulation can be faster than the largest of them, and a long one comes close to it.
-    """
-    moved = studies * (cost.bytes_read + cost.bytes_written) / MB
-    return {
-        "cores": studies * cost.core_s * fleet.slower / fleet.workers,
-        "network": moved / (fleet.network_mb_s * fleet.machines) if fleet.network_mb_s else 0.0,
-        "storage": moved / fleet.storage_mb_s if fleet.storage_mb_s else 0.0,
-    }
-
-
 def crossing(cost: StudyCost, fleet: Fleet) -> int | None:
     """Fewest machines at which the shared storage, not the cores, decides; None if it has no limit."""
     if not fleet.storage_mb_s:

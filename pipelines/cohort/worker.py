@@ -19,7 +19,15 @@ from pipelines.core.files import atomic_path, package_versions, write_text
 from pipelines.core.install import missing_extra
 from pipelines.core.records import Problem
 from pipelines.core.volume import Volume
-from pipelines.inference.inputs import Study, StudyImage, StudyKind, UniqueNames, find_studies
+from pipelines.inference.inputs import (
+    Study,
+    StudyImage,
+    StudyKind,
+    UniqueNames,
+    check_any,
+    find_studies,
+    look_for_studies,
+)
 from pipelines.inference.segment import MaskPrediction, MaskPredictor, StudyResult, Tools, segment_study
 from pipelines.models.bundle import NETWORKS, load_config
 
@@ -72,24 +80,25 @@ def list_studies(source: Path) -> tuple[list[CohortStudy], list[Problem]]:
         source: Existing CSV or Parquet file, or a folder or file as for `thorax segment`.
 
     Returns:
-        Studies with unique names, and files below a folder that cannot be used.
+        Studies with unique names, and files below a folder that cannot be used or are passed over.
 
     Raises:
         DataError: If there is no such source, it names no study, or a name or path is missing or doubled.
     """
     if source.suffix.lower() in MANIFEST_SUFFIXES and source.is_file():
         return _listed(source), []
-    found, problems = find_studies([source])
-    names, owners = UniqueNames(), _owners(found)
+    found = look_for_studies([source])
+    check_any(found, [source])
+    names, owners = UniqueNames(), _owners(found.studies)
     studies = [
         CohortStudy(
             names.unique(study.patient if study.kind is StudyKind.PHASES else study.name),
             study.patient,
             tuple(str(path) for path in _shortest(study, owners)),
         )
-        for study in found
+        for study in found.studies
     ]
-    return studies, problems
+    return studies, [*found.problems, *found.passed_over]
 
 
 def _owners(studies: Sequence[Study]) -> dict[Path, set[str]]:

@@ -5,7 +5,6 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +23,6 @@ from pipelines.datasets.dicom_file import (
     decode,
     is_parallel,
     read_dataset,
-    read_header,
     read_images,
 )
 
@@ -166,7 +164,8 @@ def _without_copies(images: list[DicomImage]) -> list[DicomImage]:
     alike: dict[object, list[DicomImage]] = defaultdict(list)
     for image in images:
         place = None if image.position_mm is None else tuple(image.position_mm)
-        alike[(image.instance, image.series, image.kind, place, tuple(image.times.items()))].append(image)
+        contrast = (image.kind, image.echo_ms, image.inversion_ms)
+        alike[(image.instance, image.series, contrast, place, tuple(image.times.items()))].append(image)
     copies: set[DicomImage] = set()
     for group in alike.values():
         if len(group) == 1 or group[0].is_multi_frame:
@@ -366,22 +365,15 @@ def _runs(group: list[DicomImage]) -> list[list[DicomImage]]:
 
 def _in_order_of_scan(scans: list[list[DicomImage]]) -> list[list[DicomImage]]:
     """Scans of a slice from the first to the last, by the first value that tells them apart."""
-    keys: list[Callable[[DicomImage], float | None]] = [
-        lambda image: image.times.get("AcquisitionTime"),
-        lambda image: image.series_number,
-        *(partial(_time, tag) for tag in ("ContentTime", "AcquisitionNumber", "InstanceNumber")),
-    ]
-    for key in keys:
-        values = [[key(image) for image in scan] for scan in scans]
+    for tag in ("AcquisitionTime", "SeriesNumber", "ContentTime", "AcquisitionNumber", "InstanceNumber"):
+        values = [[image.times.get(tag) for image in scan] for scan in scans]
+        if tag == "SeriesNumber":
+            values = [[image.series_number for image in scan] for scan in scans]
         firsts = [min((value for value in one if value is not None), default=None) for one in values]
         present = [first for first in firsts if first is not None]
         if len(set(present)) == len(scans):
             return [scan for _, scan in sorted(zip(present, scans, strict=True), key=lambda pair: pair[0])]
     return sorted(scans, key=lambda scan: [int(part) for part in re.findall(r"\d+", scan[0].series)])
-
-
-def _time(tag: str, image: DicomImage) -> float | None:
-    return image.times.get(tag)
 
 
 def _even(slices: list[list[DicomImage]], warnings: list[str]) -> list[list[DicomImage]]:
@@ -417,7 +409,7 @@ def _ordered_in_time(
     if usual == 1:
         return slices, None
     for tag in FRAME_ORDER_TAGS:
-        times = [[_time(tag, image) for image in group] for group in slices]
+        times = [[image.times.get(tag) for image in group] for group in slices]
         if any(None in group or len(set(group)) < len(group) for group in times):
             continue
         ordered = [sorted(group, key=lambda image: image.times[tag]) for group in slices]
@@ -437,7 +429,9 @@ def _with_frames_of_all(
     usual = _usual_count(slices)
     times = [np.array([image.times[tag] for image in group]) for group in slices]
     whole = [z for z, group in enumerate(slices) if len(group) == usual]
-    steps = {z: float(np.median(np.diff(times[z]))) for z in range(len(slices)) if len(times[z]) > 1}
+    gaps = {z: np.diff(group) for z, group in enumerate(times) if len(group) > 1}
+    # A gap where a frame lacks is twice as long as the others.
+    steps = {z: float(np.median(found[found < 1.5 * found.min()])) for z, found in gaps.items()}
     starts = [times[z][0] for z in whole]
     line = np.polyfit(whole, starts, 1) if len(whole) > 1 else [0.0, starts[0]]
     # Times may count from the beat, or go on from slice to slice; if neither, only gaps tell what lacks.
@@ -593,14 +587,10 @@ def dicom_spacing_mm(slices: list[list[Path]]) -> tuple[float, float, float]:
     Args:
         slices: Files by slice and frame, as from `order_series`.
     """
-    first = read_header(slices[0][0])
-    row_gap, column_gap = (float(value) for value in first.PixelSpacing)
+    first, last = (read_images(group[0])[0] for group in (slices[0], slices[-1]))
     if len(slices) == 1:
-        return column_gap, row_gap, float(first.get("SliceThickness") or 0.0)
-    last = read_header(slices[-1][0])
-    away = [
-        float(b) - float(a)
-        for a, b in zip(first.ImagePositionPatient, last.ImagePositionPatient, strict=True)
-    ]
-    length = sum(step * step for step in away) ** 0.5
-    return column_gap, row_gap, length / (len(slices) - 1)
+        return (*first.spacing_mm, first.thickness_mm or 0.0)
+    return (
+        *first.spacing_mm,
+        float(np.linalg.norm(last.position_mm - first.position_mm)) / (len(slices) - 1),
+    )

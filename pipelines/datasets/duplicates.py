@@ -58,13 +58,15 @@ def check_coverage(volume: Volume) -> list[str]:
     stack, _ = slices_last(volume)
     shape, spacing = stack.array.shape, stack.spacing_mm
     field_mm = min(shape[axis] * spacing[axis] for axis in (0, 1))
+    length_mm = shape[2] * spacing[2]
     if field_mm < MIN_FIELD_MM:
+        advice = "axes may be in another order than the header tells, or its unit or voxel size is wrong"
+        if field_mm * 10 > MIN_FIELD_MM and length_mm < MIN_STACK_MM:
+            advice = "the voxel size may be in centimetres: multiply pixdim and the affine by 10"
         raise DataError(
             f"expected slices at least {MIN_FIELD_MM:.0f} mm wide, found {shape[0] * spacing[0]:.0f} x "
-            f"{shape[1] * spacing[1]:.0f} mm; axes may be in another order than the header tells, or its "
-            "unit or voxel size is wrong"
+            f"{shape[1] * spacing[1]:.0f} mm; {advice}"
         )
-    length_mm = shape[2] * spacing[2]
     warnings = []
     if max(shape[axis] * spacing[axis] for axis in (0, 1)) > MAX_FIELD_MM:
         warnings.append(

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from pydicom.pixel_data_handlers.util import apply_modality_lut, apply_voi_lut
 
 from pipelines.core.errors import DataError
@@ -112,7 +112,8 @@ def _read_picture(path: Path) -> XrayImage:
         frames = getattr(picture, "n_frames", 1)
         if frames != 1 and picture.format != "MPO":  # cameras add a preview as a second frame
             raise ValueError(f"it has {frames} frames; give one still image")
-        if _is_garbled_by_pillow(opened):
+        is_turned = picture.format == "TIFF" and picture.getexif().get(ORIENTATION_TAG, 1) > 4
+        if is_turned and any(tile[0] == "raw" for tile in opened.tile):  # Pillow would garble it
             raise ValueError("its orientation tag turns it by 90 degrees; save it upright")
         picture.load()
         mode, exif = picture.mode, picture.getexif()
@@ -129,12 +130,6 @@ def _read_picture(path: Path) -> XrayImage:
         colour = np.asarray(rgb, dtype=np.float32) / 255
         grey = np.asarray(rgb.convert("L"), dtype=np.float32) / np.float32(255)
     return XrayImage(grey, mode, float(np.ptp(colour, axis=2).mean()), doubts)
-
-
-def _is_garbled_by_pillow(picture: ImageFile.ImageFile) -> bool:
-    """Whether it is a TIFF without compression with an orientation that swaps rows and columns."""
-    is_turned = picture.format == "TIFF" and picture.getexif().get(ORIENTATION_TAG, 1) > 4
-    return is_turned and any(tile[0] == "raw" for tile in picture.tile)
 
 
 def _read_dicom(path: Path) -> XrayImage:
@@ -163,16 +158,10 @@ def _padding(stored: npt.NDArray[Any], dataset: Any) -> npt.NDArray[np.bool_]:
     if value is None:
         return np.zeros(stored.shape, dtype=bool)
     limit = dataset.get("PixelPaddingRangeLimit", value)
-    low, high = sorted((_signed(value, stored), _signed(limit, stored)))
+    # Writers give the value as signed or unsigned of its 16 bits.
+    low, high = sorted(np.array([int(value), int(limit)]).astype(stored.dtype).tolist())
     padding: npt.NDArray[np.bool_] = (stored >= low) & (stored <= high)
     return padding if not padding.all() else np.zeros(stored.shape, dtype=bool)
-
-
-def _signed(value: Any, stored: npt.NDArray[Any]) -> int:
-    """A padding value as the pixels have it: writers give it as signed or unsigned of its 16 bits."""
-    number = int(value)
-    kind = np.iinfo(stored.dtype)
-    return number if kind.min <= number <= kind.max else int(np.array(number).astype(stored.dtype))
 
 
 def _doubts(dataset: Any) -> Iterator[str]:

@@ -47,6 +47,9 @@ by 90 degrees all, as a negative all.
 MIN_UPRIGHT: Final = -0.02
 """Likeness less that of the picture turned by 90, 180 or 270 degrees below which it is hardly upright."""
 
+NO_VERDICT: Final = "no verdict: "
+"""How a warning begins that gives a reason why a picture gets no probability and no decision."""
+
 LONGEST_ASPECT: Final = 2.5
 """Ratio of the sides above which a picture is hardly a frontal chest radiograph."""
 
@@ -73,7 +76,7 @@ def quality_warnings(image: XrayImage) -> list[str]:
         warnings.append("it has hardly any contrast")
     if image.mode != "DICOM":
         warnings += image.doubts
-    return [*warnings, *chest_doubts(image)]
+    return [*warnings, *(NO_VERDICT + doubt for doubt in chest_doubts(image))]
 
 
 def chest_doubts(image: XrayImage) -> list[str]:

@@ -19,7 +19,7 @@ from pipelines.core.errors import ConfigError, DataError
 from pipelines.core.files import atomic_path, output_folder, write_csv
 from pipelines.core.progress import Progress
 from pipelines.core.records import Problem
-from pipelines.inference.classify import find_xrays, read_each
+from pipelines.inference.classify import classify_one, find_xrays, read_each, title_of
 from pipelines.models.xray import Classifier, Pixels
 
 Maps = npt.NDArray[np.float32]
@@ -300,7 +300,8 @@ def explain(
 ) -> ExplanationReport:
     """Write an overlay for each radiograph, and `explanations.csv`.
 
-    A file that cannot be read has a row with the problem, and the rest goes on.
+    A file that cannot be read, or is hardly a frontal chest film, has a row with the problem, and the rest
+    goes on.
 
     Args:
         inputs: Existing JPEG, PNG or DICOM files, or folders of them at any depth.
@@ -320,17 +321,18 @@ def explain(
     problems: list[Problem] = []
     rows: list[dict[str, Any]] = []
     for path, image in read_each(paths, progress):
-        if isinstance(image, Problem):
-            problems.append(image)
-            rows.append({"image": str(path), "problem": image.reason})
-            continue
-        probability = classifier.probability(image.pixels)
-        found = heat_map(image.pixels, method, classifier=classifier)
-        overlay = output / f"{len(rows) + 1:04d}_{path.stem}.png"
-        title = f"{path.name}: pneumonia {probability:.3f}, threshold {classifier.threshold:.3f}"
-        overlay_heat_map(image.pixels, found, overlay, title=title)
-        overlays.append(overlay)
-        rows.append(_row(path, overlay, probability, method, found))
+        if not isinstance(image, Problem):
+            result = classify_one(path, image, lambda: classifier)
+            if result.probability is not None:
+                overlay = output / f"{len(rows) + 1:04d}_{path.stem}.png"
+                found = heat_map(image.pixels, method, classifier=classifier)
+                overlay_heat_map(image.pixels, found, overlay, title=title_of(result, classifier))
+                overlays.append(overlay)
+                rows.append(_row(path, overlay, result.probability, method, found))
+                continue
+            image = Problem(path.stem, path, "; ".join(result.warnings))
+        problems.append(image)
+        rows.append({"image": str(path), "problem": image.reason})
     table = output / TABLE_NAME
     write_csv(table, COLUMNS, rows)
     if not overlays:

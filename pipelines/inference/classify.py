@@ -1,7 +1,7 @@
 """Classifies radiographs: probability, decision and quality warnings in a table."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -12,7 +12,7 @@ from pipelines.core.progress import Progress
 from pipelines.core.records import Problem
 from pipelines.datasets.dicom_file import is_dicom
 from pipelines.datasets.xray_image import SUFFIXES, Finding, XrayImage, decide, read_xray
-from pipelines.datasets.xray_quality import quality_warnings
+from pipelines.datasets.xray_quality import chest_doubts, quality_warnings
 
 if TYPE_CHECKING:
     from pipelines.models.xray import XrayModel
@@ -32,14 +32,14 @@ class ClassifiedXray:
 
     Attributes:
         image: Path of the file.
-        probability: Of pneumonia, 0 to 1.
-        decision: What the probability means at the threshold.
-        warnings: Doubts about the image, in words.
+        probability: Of pneumonia, 0 to 1; None where the image is hardly a frontal chest film.
+        decision: What the probability means at the threshold; None where there is none.
+        warnings: Doubts about the image, in words; reasons for no verdict begin with "no verdict".
     """
 
     image: Path
-    probability: float
-    decision: Finding
+    probability: float | None
+    decision: Finding | None
     warnings: tuple[str, ...]
 
 
@@ -63,7 +63,8 @@ def classify(
 ) -> ClassificationReport:
     """Classify radiographs and write `classification.csv`.
 
-    A file that cannot be read has a row with the problem and no decision, and the rest goes on.
+    A file that cannot be read has a row with the problem, one that is hardly a frontal chest film a row with
+    warnings; neither has a probability or a decision, and the rest goes on.
 
     Args:
         inputs: Existing pictures or DICOM files, or folders of them at any depth.
@@ -85,7 +86,7 @@ def classify(
             problems.append(image)
             rows.append({"image": str(path), "problem": image.reason})
         else:
-            results.append(_classify_one(path, image, classifier))
+            results.append(classify_one(path, image, lambda: classifier))
             rows.append(_row(results[-1], classifier.threshold))
     table = output / TABLE_NAME
     write_csv(table, COLUMNS, rows)
@@ -143,17 +144,31 @@ def _files(inputs: Sequence[Path]) -> Iterator[Path]:
                 yield file
 
 
-def _classify_one(path: Path, image: XrayImage, classifier: "XrayModel") -> ClassifiedXray:
-    probability = classifier.probability(image.pixels)
-    decision = decide(probability, classifier.threshold)
-    return ClassifiedXray(path, probability, decision, tuple(quality_warnings(image)))
+def classify_one(path: Path, image: XrayImage, classifier: Callable[[], "XrayModel"]) -> ClassifiedXray:
+    """The decision on one film, or none where it is hardly a frontal chest film: it would mean nothing.
+
+    Args:
+        path: File that it was read from.
+        image: As from `read_xray`.
+        classifier: Gives the network with its threshold; not called where there is no verdict.
+    """
+    warnings = tuple(quality_warnings(image))
+    if chest_doubts(image):
+        return ClassifiedXray(path, None, None, warnings)
+    probability = classifier().probability(image.pixels)
+    return ClassifiedXray(path, probability, decide(probability, classifier().threshold), warnings)
+
+
+def title_of(result: ClassifiedXray, classifier: "XrayModel") -> str:
+    """The line above a picture of a decision."""
+    return f"{result.image.name}: pneumonia {result.probability:.3f}, threshold {classifier.threshold:.3f}"
 
 
 def _row(result: ClassifiedXray, threshold: float) -> dict[str, object]:
     return {
         "image": str(result.image),
-        "probability_pneumonia": f"{result.probability:.4f}",
+        "probability_pneumonia": None if result.probability is None else f"{result.probability:.4f}",
         "threshold": f"{threshold:.4f}",
-        "decision": result.decision.value,
+        "decision": result.decision,
         "warnings": "; ".join(result.warnings),
     }

@@ -12,7 +12,7 @@ from pathlib import Path
 from pipelines.core.cardiac import PatientFacts
 from pipelines.core.errors import DataError
 from pipelines.core.records import Phase, Problem
-from pipelines.core.volume import Volume, is_label_map, read_volume
+from pipelines.core.volume import LABEL_MAP, Volume, is_label_map, read_volume
 from pipelines.datasets.dicom import read_series
 from pipelines.datasets.dicom_file import Series, group_series, is_dicom, read_facts
 from pipelines.datasets.nifti_releases import info_facts, read_info
@@ -79,24 +79,64 @@ class Study:
     read_facts: Callable[[], PatientFacts] = field(default=PatientFacts, compare=False)
 
 
-def find_studies(inputs: Sequence[Path], *, check: Check | None = None) -> tuple[list[Study], list[Problem]]:
-    """Studies below the given paths, in the order given, and what was skipped.
+@dataclass(frozen=True, slots=True)
+class FoundStudies:
+    """What there is below some paths.
 
-    A folder is searched with its sub-folders; label maps and hidden files in it are
-    passed over, see `passed_over`. Files beside an ACDC `Info.cfg` form one
+    Attributes:
+        studies: With unique names, in the order met.
+        problems: Files or folders that cannot be used, with the reason.
+        passed_over: Files below folders that are no images, with the reason; hidden ones are left out.
+    """
+
+    studies: list[Study]
+    problems: list[Problem]
+    passed_over: list[Problem]
+
+
+def find_studies(inputs: Sequence[Path]) -> tuple[list[Study], list[Problem]]:
+    """Studies below the given paths and what cannot be used; see `look_for_studies`.
+
+    Args:
+        inputs: As for `look_for_studies`.
+
+    Raises:
+        DataError: If a path does not exist, or no image is found in all of them.
+    """
+    found = look_for_studies(inputs)
+    check_any(found, inputs)
+    return found.studies, found.problems
+
+
+def check_any(found: FoundStudies, inputs: Sequence[Path]) -> None:
+    """Make sure that there are studies.
+
+    Raises:
+        DataError: If there are none, with the reasons against what was met.
+    """
+    if not found.studies:
+        against = (*found.problems, *found.passed_over)
+        reasons = "; ".join(f"{problem.path}: {problem.reason}" for problem in against[:3])
+        places = ", ".join(str(path) for path in inputs) or "no input"
+        raise DataError(
+            f"expected NIfTI files or DICOM series, found none in {places}" + f" ({reasons})" * bool(reasons)
+        )
+
+
+def look_for_studies(inputs: Sequence[Path], *, check: Check | None = None) -> FoundStudies:
+    """Studies below the given paths, in the order given, what cannot be used and what is no image.
+
+    A folder is searched with its sub-folders; label maps, files of other kinds and
+    hidden ones are passed over. Files beside an ACDC `Info.cfg` form one
     study: the 4-D cine if it is among them, else the ED and ES frames. Images are
-    not read here.
+    not read here, but for a slice that tells a label map.
 
     Args:
         inputs: Existing NIfTI files, DICOM files, or folders of them in any mixture.
         check: Called for each file and each link to a folder before it is opened.
 
-    Returns:
-        Studies with unique names, and files or folders that cannot be used with
-        the reason.
-
     Raises:
-        DataError: If a path does not exist, or no image is found in all of them.
+        DataError: If a path does not exist.
     """
     for path in inputs:
         if not path.exists():
@@ -104,13 +144,18 @@ def find_studies(inputs: Sequence[Path], *, check: Check | None = None) -> tuple
     nifti: dict[Path, list[Path]] = {}
     dicom: list[Path] = []
     problems: list[Problem] = []
-    for path in _unique(files_below(inputs, problems, check)):
-        if path.name.lower().endswith(NIFTI_SUFFIXES):
+    passed_over: list[Problem] = []
+    for path in _unique(_every_file(inputs, _gate(problems, check))):
+        if path not in inputs and is_label_map(path):
+            passed_over.append(Problem(path.stem, path, f"passed over: {LABEL_MAP}"))
+        elif path.name.lower().endswith(NIFTI_SUFFIXES):
             nifti.setdefault(path.parent, []).append(path)
         elif path.suffix.lower() in DICOM_SUFFIXES or is_dicom(path):
             dicom.append(path)
         elif path in inputs:
-            problems.append(Problem(path.stem, path, _reason_against(path)))
+            problems.append(Problem(path.stem, path, reason_against(path)))
+        elif path.name != INFO_NAME:
+            passed_over.append(Problem(path.stem, path, f"passed over: {reason_against(path)}"))
     names = UniqueNames()
     studies: list[Study] = []
     for folder, paths in nifti.items():
@@ -120,40 +165,7 @@ def find_studies(inputs: Sequence[Path], *, check: Check | None = None) -> tuple
     series, unreadable = group_series(dicom)
     studies += [_dicom_study(one, names) for one in series]
     problems += unreadable
-    if not studies:
-        against = (*problems, *passed_over(inputs))
-        reasons = "; ".join(f"{problem.path}: {problem.reason}" for problem in against[:3])
-        places = ", ".join(str(path) for path in inputs) or "no input"
-        raise DataError(
-            f"expected NIfTI files or DICOM series, found none in {places}" + f" ({reasons})" * bool(reasons)
-        )
-    return studies, problems
-
-
-def require_images(inputs: Sequence[Path]) -> None:
-    """Fail if there is nothing to segment, before anything heavy is imported; stops at the first image.
-
-    Raises:
-        DataError: As `find_studies`.
-    """
-    if not any(_is_image(path) for path in files_below(inputs, [])):
-        find_studies(inputs)
-
-
-def passed_over(inputs: Sequence[Path], *, check: Check | None = None) -> list[Problem]:
-    """Files below folders that `find_studies` does not take, each with the reason; hidden ones are left out.
-
-    Args:
-        inputs: As for `find_studies`.
-        check: As for `find_studies`; what it refuses is no file that is passed over.
-    """
-    files = _every_file(inputs, _gate([], check))
-    found = _unique(path for path in files if path not in inputs and path.name != INFO_NAME)
-    return [
-        Problem(path.stem, path, f"passed over: {_reason_against(path)}")
-        for path in found
-        if is_label_map(path) or not _is_image(path)
-    ]
+    return FoundStudies(studies, problems, passed_over)
 
 
 def phase_frames(path: Path) -> dict[Phase, int]:
@@ -201,27 +213,33 @@ class UniqueNames:
         return name
 
 
-def files_below(
-    inputs: Sequence[Path], problems: list[Problem], check: Check | None = None
-) -> Iterator[Path]:
-    """Files that were given, and those below folders that may be opened and are no label maps.
+def require_images(inputs: Sequence[Path]) -> None:
+    """Fail if there is nothing to segment, before anything heavy is imported; stops at the first image.
+
+    Raises:
+        DataError: As `find_studies`.
+    """
+    files = _every_file(inputs, _gate([], None))
+    if not any(_is_image(path) and (path in inputs or not is_label_map(path)) for path in files):
+        find_studies(inputs)
+
+
+def files_below(folder: Path, check: Check) -> Iterator[Path]:
+    """Files below a folder that may be opened, without hidden ones; none is opened.
 
     Args:
-        inputs: Existing files and folders.
-        problems: Gets what must not be opened: pipes and devices, which may never end, and what `check`
-            refuses.
-        check: Called for each file and each link to a folder before it is opened.
+        folder: Existing folder.
+        check: Called for each file and each link to a folder.
     """
-    may_open = _gate(problems, check)
-    yield from (path for path in _every_file(inputs, may_open) if path in inputs or not is_label_map(path))
+    return _every_file([folder], _gate([], check))
 
 
 def _gate(problems: list[Problem], check: Check | None) -> Callable[[Path], bool]:
-    """Whether a path may be opened; `problems` gets those that must not."""
+    """Whether a path may be opened; `problems` gets pipes, devices, and what `check` refuses."""
 
     def may_open(path: Path) -> bool:
         try:
-            if not _is_regular(path):
+            if not (path.is_file() or path.is_dir()):
                 raise DataError(f"expected a regular file, found a pipe, a device or a broken link at {path}")
             if check is not None:
                 check(path)
@@ -231,10 +249,6 @@ def _gate(problems: list[Problem], check: Check | None) -> Callable[[Path], bool
         return True
 
     return may_open
-
-
-def _is_regular(path: Path) -> bool:
-    return path.is_file() or path.is_dir()
 
 
 def _every_file(inputs: Sequence[Path], may_open: Callable[[Path], bool]) -> Iterator[Path]:
@@ -260,10 +274,8 @@ def _every_file(inputs: Sequence[Path], may_open: Callable[[Path], bool]) -> Ite
             )
 
 
-def _reason_against(path: Path) -> str:
+def reason_against(path: Path) -> str:
     """Why a file is not taken as an image."""
-    if path.name.lower().endswith(NIFTI_SUFFIXES):
-        return "a label map by its name and its voxels; give the file itself if it is an image"
     if path.suffix.lower() in PAIR_SUFFIXES:
         return (
             "expected one NIfTI file, found half of a pair of .hdr and .img; convert the pair to .nii.gz, as "
@@ -308,7 +320,7 @@ def _nifti_studies(
         StudyImage(
             names.unique(_stem(by_frame[frame].name)),
             by_frame[frame],
-            _loader(by_frame[frame]),
+            partial(_load, by_frame[frame]),
             phase,
             frame,
             (by_frame[frame],),
@@ -325,15 +337,13 @@ def _nifti_studies(
 def _single(path: Path, names: UniqueNames, patient: str | None = None) -> Study:
     name = names.unique(_stem(path.name))
     patient = patient or unicodedata.normalize("NFC", _stem(path.name))
-    return Study(name, patient, StudyKind.NIFTI, (StudyImage(name, path, _loader(path), files=(path,)),))
+    image = StudyImage(name, path, partial(_load, path), files=(path,))
+    return Study(name, patient, StudyKind.NIFTI, (image,))
 
 
-def _loader(path: Path) -> Loader:
-    def load() -> tuple[Volume, list[str]]:
-        volume = read_volume(path)
-        return volume, list(volume.warnings)
-
-    return load
+def _load(path: Path) -> tuple[Volume, list[str]]:
+    volume = read_volume(path)
+    return volume, list(volume.warnings)
 
 
 def _dicom_study(series: Series, names: UniqueNames) -> Study:

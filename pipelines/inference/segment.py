@@ -35,7 +35,7 @@ from pipelines.datasets.duplicates import check_coverage
 from pipelines.evaluation.segmentation import MEAN, STRUCTURES
 from pipelines.figures.overlay import curve_figure, overlay_figure
 from pipelines.figures.study import draw_study
-from pipelines.inference.inputs import Study, StudyImage, find_studies, passed_over
+from pipelines.inference.inputs import Study, StudyImage, check_any, look_for_studies
 
 logger = logging.getLogger(__name__)
 
@@ -294,14 +294,16 @@ def segment(
         DataError: If nothing was found, or no study could be segmented.
         OutputError: If a result cannot be written.
     """
-    studies, problems = find_studies(inputs)
+    found = look_for_studies(inputs)
+    check_any(found, inputs)
+    studies = found.studies
     if options.facts != PatientFacts() and len(studies) > 1:
         raise ConfigError(
             "expected one study where height, weight, sex, age or heart rate are given, found "
             f"{len(studies)}; segment each patient by itself"
         )
     output_folder(output)
-    report = SegmentReport(output, [], problems, passed_over(inputs))
+    report = SegmentReport(output, [], found.problems, found.passed_over)
     _write_tables(report)
     for number, study in enumerate(studies):
         tell = _teller(progress, number, len(studies), study.name)

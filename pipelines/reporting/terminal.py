@@ -74,7 +74,10 @@ def study_tables(results: Sequence["StudyResult"]) -> list[RichTable]:
 
 def classification_table(results: Sequence["ClassifiedXray"]) -> RichTable:
     """Probability and decision of radiographs."""
-    rows = [[one.image.name, f"{one.probability:.3f}", one.decision.value.lower()] for one in results]
+    rows = [
+        [one.image.name, number(one.probability, 3), one.decision.lower() if one.decision else "no verdict"]
+        for one in results
+    ]
     return render(Table("", ["image", "pneumonia", "decision"], rows))
 
 

@@ -7,7 +7,6 @@ as the place of their data; what is read here is the header only, and what it ma
 
 import gzip
 import math
-import stat
 import struct
 from collections.abc import Sequence
 from contextlib import suppress
@@ -18,12 +17,12 @@ from typing import Any, Final
 import nibabel as nib
 import numpy as np
 import pydicom
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID, ImplicitVRLittleEndian
 
 from pipelines.core.errors import DataError
-from pipelines.core.volume import UNREADABLE, read_grid, read_volume
+from pipelines.core.volume import UNREADABLE, check_packing, read_grid, read_volume
 from pipelines.datasets.dicom_file import UNREADABLE as UNREADABLE_DICOM
 from pipelines.datasets.dicom_file import is_dicom, read_header
 from pipelines.datasets.xray_image import FORMATS
@@ -67,14 +66,6 @@ References:
 
 COUNT_TAGS: Final = ("Columns", "NumberOfFrames", "SamplesPerPixel")
 
-KINDS: Final = (
-    (stat.S_ISDIR, "a folder"),
-    (stat.S_ISFIFO, "a pipe"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
-)
-
 
 def check_study(path: Path, root: Path) -> None:
     """Make sure that what was found among the studies may be read.
@@ -114,13 +105,10 @@ def check_regular(path: Path) -> None:
     Raises:
         DataError: If it is none.
     """
-    try:
-        mode = path.stat().st_mode
-    except OSError as error:
-        raise DataError(f"expected a file, found nothing that can be read at {path}") from error
-    if not stat.S_ISREG(mode):
-        found = next((name for is_kind, name in KINDS if is_kind(mode)), "something else")
-        raise DataError(f"expected a regular file, found {found} at {path}; remove it")
+    if not path.is_file():
+        raise DataError(
+            f"expected a regular file, found nothing, a folder, a pipe or a device at {path}; remove it"
+        )
 
 
 def claimed_shape(path: Path) -> tuple[int, ...]:
@@ -188,8 +176,6 @@ def check_dicom(paths: Sequence[Path]) -> None:
             header = read_header(path)
             claimed = [int(header.get(tag) or 1) for tag in COUNT_TAGS]
             pixels = math.prod([int(header.get("Rows") or 0), *claimed])
-        except DataError:
-            raise
         except UNREADABLE_DICOM as error:
             raise DataError(
                 f"expected a readable DICOM file, found another at {path}; copy it again"
@@ -214,13 +200,11 @@ def check_picture(path: Path) -> None:
     try:
         with Image.open(path, formats=FORMATS) as picture:
             width, height = picture.size
-    except UnidentifiedImageError:
+    except (Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
         if not is_dicom(path):
-            raise DataError("expected a whole JPEG, PNG or DICOM image, found another file") from None
+            raise DataError("expected a whole JPEG, PNG or DICOM image, found another file") from error
         check_dicom([path])
         return
-    except (Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
-        raise DataError("expected a whole JPEG, PNG or DICOM image, found another file") from error
     if width * height > MAX_PIXELS:
         raise DataError(f"expected at most {MAX_PIXELS} pixels, found {width} x {height}; send a smaller one")
 
@@ -239,9 +223,8 @@ def _nrrd_claims(path: Path) -> tuple[tuple[int, ...], Sequence[float], np.dtype
 
 
 def _nifti_claims(path: Path) -> tuple[tuple[int, ...], Sequence[float], np.dtype[Any]]:
-    is_packed = path.name.lower().endswith(".gz")
     try:
-        with gzip.open(path) if is_packed else path.open("rb") as stream:
+        with gzip.open(path) if check_packing(path) else path.open("rb") as stream:
             start = stream.read(max(NIFTI_HEADERS))
             little, big = (struct.unpack(order + "i", start[:4])[0] for order in "<>")
             kind = NIFTI_HEADERS.get(little) or NIFTI_HEADERS.get(big)

@@ -265,13 +265,17 @@ class StudiesDatastore(Datastore):
         ]
 
     def status(self) -> dict[str, Any]:
-        """Counts, and the files of the folder that are passed over: label maps and what is no image."""
+        """Counts, what cannot be read and why, and files passed over: label maps and what is no image."""
         tags = {tag: sum(self.labels.has(name, tag) for name in self.list_images()) for tag in TAGS}
         return {
             "total": len(self.list_images()),
             "completed": tags[FINAL],
             "label_tags": tags,
             "problems": len(self.images.problems),
+            "not_read": [
+                f"{one.path.relative_to(self.root)}: {one.reason.replace(f'{self.root}/', '')}"
+                for one in self.images.problems
+            ],
             "passed_over": [str(one.path.relative_to(self.root)) for one in self.images.passed_over],
         }
 

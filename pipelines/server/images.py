@@ -22,8 +22,7 @@ from pipelines.inference.inputs import (
     StudyImage,
     StudyKind,
     files_below,
-    find_studies,
-    passed_over,
+    look_for_studies,
     phase_frames,
 )
 from pipelines.server.admission import check_dicom, check_study, check_within, claimed_shape
@@ -103,13 +102,11 @@ class StudyImages:
             unfold: Whether cines are split into ED and ES and DICOM series converted, which takes
                 an inference a frame at the first time; without it they are left for the next scan.
         """
-        try:
-            studies, problems = find_studies([self.root], check=partial(check_study, root=self.root))
-        except DataError:
-            studies, problems = [], []
+        looked = look_for_studies([self.root], check=partial(check_study, root=self.root))
+        problems = looked.problems
         found: dict[str, ServedImage] = {}
         later: list[Study] = []
-        for study in studies:
+        for study in looked.studies:
             try:
                 images = self._plain(study)
             except DataError as error:
@@ -122,7 +119,7 @@ class StudyImages:
         for study in later:
             found |= {image.id: image for image in self._unfolded(study) or ()}
         self._publish(found, problems)
-        self.passed_over = passed_over([self.root], check=partial(check_within, root=self.root))
+        self.passed_over = looked.passed_over
         for study in later if unfold else ():
             if self._unfolded(study) is not None:
                 continue
@@ -137,8 +134,8 @@ class StudyImages:
         """Look at the folder again if a file in it came, went or changed since this was last called."""
         stamp = frozenset(
             (str(place), (status := place.stat()).st_mtime_ns, status.st_size)
-            for place in files_below([self.root], [], partial(check_within, root=self.root))
-            if place.suffix != ".json"
+            for place in files_below(self.root, partial(check_within, root=self.root))
+            if place.suffix != ".json" and not place.is_relative_to(self.root / "labels")  # its own
         )
         if stamp != self._stamp:
             self.scan()

@@ -2,9 +2,10 @@
 
 import base64
 import threading
+from functools import cached_property
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,9 @@ from PIL import Image
 from pipelines.models.bundle import XRAY_BUNDLE, XRAY_NETWORKS
 from pipelines.server.admission import check_picture
 from pipelines.server.worker import PARSER
+
+if TYPE_CHECKING:
+    from pipelines.models.xray import Classifier
 
 LONGEST_SHOWN_PX: Final = 1024
 """Longer side of the pictures that are sent back."""
@@ -33,7 +37,6 @@ class XrayReader:
     def __init__(self, bundle: Path = XRAY_BUNDLE, device: str = "auto") -> None:
         self.bundle = bundle
         self.device = device
-        self._classifier: Any = None
         self._lock = threading.Lock()
 
     @property
@@ -51,37 +54,40 @@ class XrayReader:
             `warnings` about the image, and `picture`, it as PNG in base64. Of a frontal chest film also
             `probability` of pneumonia and `threshold`, 0 to 1; `decision`; and `heat_map`, what speaks
             for pneumonia in red and against it in blue on a clear ground, a PNG of the picture's size.
-            All four are None where the image is hardly one.
+            All four are None where the image is hardly one, as `classify_one` decides.
 
         Raises:
             ConfigError: If the weights do not fit.
             DataError: If it is no radiograph that can be read, or larger than `MAX_PIXELS`.
         """
         # Imported here: the server starts without them, and few of its clients send radiographs.
-        from pipelines.datasets.xray_image import decide, read_xray
-        from pipelines.datasets.xray_quality import chest_doubts, quality_warnings
+        from pipelines.datasets.xray_image import read_xray
         from pipelines.explanation.explain import heat_map, relative_strength
-        from pipelines.models.xray import Classifier
+        from pipelines.inference.classify import classify_one
 
         PARSER.call(check_picture, path)
         image = PARSER.call(read_xray, path)
         told: dict[str, Any] = dict.fromkeys(("probability", "threshold", "decision", "heat_map"))
-        told["warnings"] = quality_warnings(image)
         told["picture"] = _png(np.round(255 * image.pixels).astype(np.uint8))
-        if chest_doubts(image):
-            return told
         with self._lock:
-            if self._classifier is None:
-                self._classifier = Classifier.load(bundle=self.bundle, device=self.device)
-            probability = self._classifier.probability(image.pixels)
+            result = classify_one(path, image, lambda: self._classifier)
+            told["warnings"] = list(result.warnings)
+            if result.probability is None:
+                return told
             found = heat_map(image.pixels, classifier=self._classifier)
             threshold = self._classifier.threshold
         return told | {
-            "probability": round(probability, 4),
+            "probability": round(result.probability, 4),
             "threshold": round(threshold, 4),
-            "decision": decide(probability, threshold).value,
+            "decision": result.decision,
             "heat_map": _png(_coloured(relative_strength(found.values))),
         }
+
+    @cached_property
+    def _classifier(self) -> "Classifier":
+        from pipelines.models.xray import Classifier
+
+        return Classifier.load(bundle=self.bundle, device=self.device)
 
 
 def _coloured(strength: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:

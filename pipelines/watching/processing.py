@@ -12,7 +12,7 @@ import numpy as np
 from pipelines.core.errors import DataError
 from pipelines.core.records import Phase
 from pipelines.datasets.dicom import order_series
-from pipelines.datasets.xray_image import decide, read_xray
+from pipelines.datasets.xray_image import read_xray
 from pipelines.inference.dicom_objects import load_highdicom, write_dicom_pdf, write_dicom_seg, write_dicom_sr
 from pipelines.inference.inputs import Study, StudyKind, find_studies
 from pipelines.inference.segment import StudyResult
@@ -141,23 +141,22 @@ class StudyProcessor:
             result.files.append(path)
 
     def _xray(self, job: Job) -> dict[str, Any]:
-        from pipelines.datasets.xray_quality import quality_warnings
         from pipelines.explanation.explain import heat_map, overlay_heat_map
+        from pipelines.inference.classify import classify_one, title_of
 
         (path,) = job.files
         image = read_xray(path)
-        classifier = self._classifier
-        probability = classifier.probability(image.pixels)
-        decision = decide(probability, classifier.threshold)
-        found = heat_map(image.pixels, classifier=classifier)
-        name = printable(path.name)
-        title = f"{name}: pneumonia {probability:.3f}, threshold {classifier.threshold:.3f}"
-        overlay_heat_map(image.pixels, found, job.folder / f"{Path(name).stem}_overlay.png", title=title)
+        name = Path(printable(path.name))
+        result = classify_one(name, image, lambda: self._classifier)
+        if result.probability is not None:
+            overlay = job.folder / f"{name.stem}_overlay.png"
+            found = heat_map(image.pixels, classifier=self._classifier)
+            overlay_heat_map(image.pixels, found, overlay, title=title_of(result, self._classifier))
         return {
-            "probability_pneumonia": round(probability, 4),
-            "threshold": round(classifier.threshold, 4),
-            "decision": str(decision.value),
-            "warnings": quality_warnings(image),
+            "probability_pneumonia": result.probability and round(result.probability, 4),
+            "threshold": round(self._classifier.threshold, 4),
+            "decision": result.decision,
+            "warnings": list(result.warnings),
             "model": {
                 "network": self._settings.xray_network,
                 "weights": _shown(self._settings.xray_weights),

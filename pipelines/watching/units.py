@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Final
 
 from pipelines.core.errors import DataError
-from pipelines.core.volume import is_label_map
+from pipelines.core.volume import LABEL_MAP, is_label_map
 from pipelines.datasets.dicom_file import UNREADABLE, group_series, has_image, is_dicom, read_header
 from pipelines.datasets.xray_image import SUFFIXES, XRAY_MODALITIES
-from pipelines.inference.inputs import DICOM_SUFFIXES, INFO_NAME, NIFTI_SUFFIXES
+from pipelines.inference.inputs import DICOM_SUFFIXES, INFO_NAME, NIFTI_SUFFIXES, reason_against
 from pipelines.watching.ledger import Ledger, Stamp, printable, stamp, stamps
 
 TEXT_TAGS: Final = (
@@ -246,7 +246,7 @@ class Units:
                 self.waiting += 1
                 continue
             if is_label_map(one.path):
-                self._ledger.pass_over({one.path: one.stamp}, "a label map by its name and its voxels")
+                self._ledger.pass_over({one.path: one.stamp}, LABEL_MAP)
             elif name.lower().endswith(NIFTI_SUFFIXES):
                 if (one.path.parent / INFO_NAME).exists():
                     patients[one.path.parent].append(one)
@@ -257,7 +257,7 @@ class Units:
             elif name.lower().endswith(DICOM_SUFFIXES) or is_dicom(one.path):
                 dicom.append(one)
             elif name != INFO_NAME:
-                self._ledger.pass_over({one.path: one.stamp})
+                self._ledger.pass_over({one.path: one.stamp}, reason_against(one.path))
         for folder, found in patients.items():
             beside = (self._still_s(one) for one in arrivals if one.path.parent == folder)
             if min(beside) >= self._waits.group_s:

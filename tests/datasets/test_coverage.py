@@ -29,6 +29,11 @@ def test_what_is_too_small_for_a_heart_is_refused(shape: tuple[int, ...]) -> Non
         check_coverage(volume(shape, (1.5, 1.5, 8.0), BODY))
 
 
+def test_a_voxel_size_in_centimetres_is_reported() -> None:
+    with pytest.raises(DataError, match=r"found 30 x 27 mm; the voxel size may be in centimetres: multiply"):
+        check_coverage(volume((200, 180, 10), (0.15, 0.15, 0.8), BODY))
+
+
 def test_a_stack_too_short_or_too_long_for_a_heart_is_reported() -> None:
     (short,) = check_coverage(volume((200, 180, 10), (1.5, 1.5, 2.0), BODY))
     assert "the 10 slices cover 20 mm, too little" in short

@@ -133,7 +133,7 @@ def test_complex_voxels_are_read_as_their_magnitude(tmp_path: Path) -> None:
 def test_gzip_against_the_name_is_reported(tmp_path: Path) -> None:
     nib.save(nib.Nifti1Image(ARRAY, AFFINE), tmp_path / "a.nii.gz")
     (tmp_path / "a.nii.gz").rename(tmp_path / "a.nii")
-    with pytest.raises(DataError, match=r"found gzip in .*a\.nii; rename it to end in \.gz"):
+    with pytest.raises(DataError, match=r"found .*a\.nii: it is packed by gzip, rename it to end in \.gz"):
         read_volume(tmp_path / "a.nii")
     nib.save(nib.Nifti1Image(ARRAY, AFFINE), tmp_path / "b.nii")
     (tmp_path / "b.nii").rename(tmp_path / "b.nii.gz")

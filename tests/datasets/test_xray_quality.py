@@ -48,7 +48,7 @@ def test_each_fault_is_reported(pixels: np.ndarray, colourfulness: float, words:
 
 def test_what_the_file_says_of_itself_is_reported() -> None:
     image = XrayImage(chest(), "DICOM", 0.0, ("its view is LL: not a frontal chest radiograph?",))
-    assert quality_warnings(image) == ["its view is LL: not a frontal chest radiograph?"]
+    assert quality_warnings(image) == ["no verdict: its view is LL: not a frontal chest radiograph?"]
 
 
 def test_only_what_is_no_frontal_chest_film_speaks_against_a_class() -> None:

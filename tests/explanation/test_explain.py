@@ -158,6 +158,14 @@ def test_each_image_has_an_overlay_and_a_row(explain_classifier: Classifier, tmp
     assert "expected a whole JPEG" in rows[1]["problem"]
 
 
+def test_what_is_no_frontal_chest_film_has_no_overlay(explain_classifier: Classifier, tmp_path: Path) -> None:
+    save(tmp_path / "in" / "a.png", 0)
+    Image.open(tmp_path / "in" / "a.png").rotate(180).save(tmp_path / "in" / "b.png")
+    report = explain([tmp_path / "in"], tmp_path / "out", explain_classifier, method="grad_cam")
+    assert [overlay.name for overlay in report.overlays] == ["0001_a.png"]
+    assert "no verdict: it hardly looks like a chest" in report.problems[0].reason
+
+
 def test_integrated_gradients_report_their_completeness(
     explain_classifier: Classifier, tmp_path: Path
 ) -> None:

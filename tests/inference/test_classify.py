@@ -40,8 +40,11 @@ def classifier(weights: Path) -> Classifier:
 
 
 def save(path: Path, level: float, size: tuple[int, int] = (224, 224)) -> Path:
+    """A chest of this mean grey."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.full(size[::-1], round(255 * level), np.uint8)).save(path)
+    chest = phantom_xray(np.random.default_rng(0))
+    pixels = np.round(255 * (level + 0.2 * (chest - chest.mean()))).astype(np.uint8)
+    Image.fromarray(pixels).resize(size).save(path)
     return path
 
 
@@ -71,6 +74,21 @@ def test_a_broken_file_is_reported_and_the_rest_goes_on(tmp_path: Path, classifi
     assert "expected a whole JPEG, PNG or DICOM image" in report.problems[0].reason
     assert rows_of(report.table)[1]["decision"] == ""
     assert "b.jpeg" in rows_of(report.table)[1]["problem"]
+
+
+def test_what_is_no_frontal_chest_film_has_a_row_without_a_verdict(
+    tmp_path: Path, classifier: Classifier
+) -> None:
+    Image.open(save(tmp_path / "upright.png", 0.3)).rotate(180).save(tmp_path / "turned.png")
+    report = classify([tmp_path], tmp_path / "out", classifier)
+    assert [(one.probability is None, one.decision is None) for one in report.results] == [
+        (True, True),
+        (False, False),
+    ]
+    turned, upright = rows_of(report.table)
+    assert (turned["probability_pneumonia"], turned["decision"], turned["problem"]) == ("", "", "")
+    assert "no verdict: it hardly looks like a chest" in turned["warnings"]
+    assert "no verdict" not in upright["warnings"]
 
 
 def test_nothing_readable_is_an_error_that_names_the_table(tmp_path: Path, classifier: Classifier) -> None:

@@ -14,7 +14,7 @@ from intensity_hearts import AFFINE, IntensityPredictor, heart, save
 from pipelines.core.errors import DataError
 from pipelines.core.volume import is_label_map
 from pipelines.datasets.xray_image import read_xray
-from pipelines.inference.inputs import find_studies, passed_over
+from pipelines.inference.inputs import find_studies, look_for_studies
 from pipelines.inference.segment import Tools, segment_study
 from pipelines.server.admission import check_study
 
@@ -153,7 +153,7 @@ def test_damaged_headers_of_nifti_cost_neither_a_traceback_nor_time_nor_a_neighb
                 assert not faults
         outcomes["refused"] += len(problems)
         is_label_map(path)
-        passed_over([tmp_path])
+        look_for_studies([tmp_path])
         with suppress(DataError):
             check_study(path, tmp_path)
         assert time.monotonic() - started < LONGEST_S

@@ -10,7 +10,7 @@ from pydicom.uid import generate_uid
 
 from pipelines.core.errors import DataError
 from pipelines.core.records import Phase
-from pipelines.inference.inputs import StudyKind, find_studies, passed_over
+from pipelines.inference.inputs import StudyKind, find_studies, look_for_studies
 
 
 def nifti(path: Path, shape: tuple[int, ...] = (4, 4, 3)) -> Path:
@@ -182,7 +182,7 @@ def test_the_name_of_a_series_does_not_make_it_a_label_map(tmp_path: Path) -> No
     nifti(tmp_path / "cine_seg.nii.gz", (20, 20, 6))  # 2,400 values: an image, whatever its name
     studies, problems = find_studies([tmp_path])
     assert [study.name for study in studies] == ["CINE_segmented_SAX_b1", "cine_seg"]
-    assert problems == passed_over([tmp_path]) == []
+    assert problems == look_for_studies([tmp_path]).passed_over == []
 
 
 def test_label_maps_are_passed_over_and_listed_by_name_folder_or_voxels(tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def test_label_maps_are_passed_over_and_listed_by_name_folder_or_voxels(tmp_path
     (tmp_path / "pair.hdr").write_bytes(b"half")
     studies, _ = find_studies([tmp_path])
     assert [study.name for study in studies] == ["heart"]
-    listed = {problem.path.name: problem.reason for problem in passed_over([tmp_path])}
+    listed = {problem.path.name: problem.reason for problem in look_for_studies([tmp_path]).passed_over}
     assert listed.keys() == {
         "label_sa_ED.nii.gz",
         "ACDC_001.nii.gz",
@@ -207,6 +207,29 @@ def test_label_maps_are_passed_over_and_listed_by_name_folder_or_voxels(tmp_path
         study.images[0].load()
 
 
+@pytest.mark.parametrize("values", [(0, 100, 200), (0, 85, 170, 255), (0, 255), (0, 200, 500, 600)])
+def test_labels_of_large_values_under_a_plain_name_are_passed_over(
+    tmp_path: Path, values: tuple[int, ...]
+) -> None:
+    nifti(tmp_path / "heart.nii.gz")
+    label = np.zeros((40, 40, 6), np.uint16)
+    for number, value in enumerate(values[1:]):
+        label[5 * number + 5 : -5 * number - 5, 10:-10, 1:5] = value
+    nib.save(nib.Nifti1Image(label, np.eye(4)), tmp_path / "drawn.nii.gz")
+    found = look_for_studies([tmp_path])
+    assert [study.name for study in found.studies] == ["heart"]
+    assert [problem.path.name for problem in found.passed_over] == ["drawn.nii.gz"]
+    (study,), _ = find_studies([tmp_path / "drawn.nii.gz"])
+    with pytest.raises(DataError, match="looks like a label map"):
+        study.images[0].load()
+
+
+def test_an_image_of_few_grey_values_is_no_label_map(tmp_path: Path) -> None:
+    noise = 100 * np.random.default_rng(0).integers(0, 8, (40, 40, 6), np.int16)
+    nib.save(nib.Nifti1Image(noise, np.eye(4)), tmp_path / "noise.nii.gz")
+    assert [study.name for study in find_studies([tmp_path])[0]] == ["noise"]
+
+
 @pytest.mark.parametrize("stored", ["float", "slope"])
 def test_labels_that_are_off_by_rounding_are_no_image(tmp_path: Path, stored: str) -> None:
     label = np.random.default_rng(0).integers(0, 4, (20, 20, 6))
@@ -214,10 +237,11 @@ def test_labels_that_are_off_by_rounding_are_no_image(tmp_path: Path, stored: st
     if stored == "slope":
         image = nib.Nifti1Image((label * 85).astype(np.uint8), np.eye(4))
         image.header.set_slope_inter(1 / 85, 0)
-    for name in ("heart_gt.nii.gz", "contours.nii.gz"):
+    for name in ("contours.nii.gz", "heart_gt.nii.gz"):
         nib.save(image, tmp_path / name)
-    (study,), _ = find_studies([tmp_path])
-    assert [problem.path.name for problem in passed_over([tmp_path])] == ["heart_gt.nii.gz"]
+    passed_over = look_for_studies([tmp_path]).passed_over
+    assert [problem.path.name for problem in passed_over] == ["contours.nii.gz", "heart_gt.nii.gz"]
+    (study,), _ = find_studies([tmp_path / "contours.nii.gz"])
     with pytest.raises(DataError, match="looks like a label map"):
         study.images[0].load()
 

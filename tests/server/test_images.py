@@ -145,6 +145,18 @@ def test_a_file_that_is_no_volume_is_skipped_with_the_reason(studies: Path) -> N
     assert "(24, 20)" in reasons["flat.nii.gz"]
 
 
+def test_problems_are_listed_where_nothing_can_be_read(tmp_path: Path) -> None:
+    (tmp_path / "a.nii.gz").write_bytes(b"no image")
+    (tmp_path / "notes.txt").write_text("no image", encoding="utf-8")
+    store = StudiesDatastore(tmp_path, never)
+    store.refresh()
+    status = store.status()
+    assert (status["total"], status["problems"], status["passed_over"]) == (0, 1, ["notes.txt"])
+    (told,) = status["not_read"]
+    assert told.startswith("a.nii.gz: expected a readable NIfTI file")
+    assert str(tmp_path) not in told
+
+
 def test_label_maps_are_listed_and_read_again_only_after_a_change(
     studies: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
