@@ -14,6 +14,7 @@ from pipelines.cli.options import (
     HeartNetwork,
     Output,
     PageLanguage,
+    ReaderName,
     SplitPart,
     Weights,
     console,
@@ -92,6 +93,28 @@ def cohort_report(
     pages = StudyPages(model_words(networks), language, anonymous)
     for path in pages.of_masks(found, masks, output_folder(output)):
         say(str(path))
+
+
+@keeps_results
+def measures(
+    root: Annotated[Path, typer.Argument(help="Labelled folder of a dataset.")],
+    output: Output,
+    reader: ReaderName = "acdc",
+    phantoms: Annotated[int, typer.Option(help="Number of generated hearts.", min=2)] = 50,
+    seed: Annotated[int, typer.Option(help="Seed of these.")] = 0,
+) -> None:
+    """Measure what slices and labels leave open: repeatability, partial volume, disease groups."""
+    from pipelines.benchmarks.measures import CONTENT_NAME, PICTURE_NAME, measure_measures
+    from pipelines.core.files import write_manifest
+    from pipelines.reporting.markdown import write_page
+    from pipelines.reporting.results.measures import document
+
+    with progress_bar("Measuring", console) as tell:
+        content = measure_measures(root, output, reader=reader, phantoms=phantoms, seed=seed, progress=tell)
+    page = output / "measures.md"
+    write_page(page, document(content, output))
+    write_manifest(output, outputs=[CONTENT_NAME, PICTURE_NAME, page.name])
+    say(f"page in {page}")
 
 
 def cohort_benchmark(
