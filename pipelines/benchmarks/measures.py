@@ -119,7 +119,8 @@ def measure_measures(
 
 
 def _phases(patient: PatientRecord) -> dict[Phase, Volume]:
-    return {one.phase: load_label(one) for one in patient.volumes if one.label is not None}
+    labels = ((one.phase, load_label(one)) for one in patient.volumes)
+    return {phase: label for phase, label in labels if label is not None}
 
 
 def _by_offset(ed: Volume, es: Volume) -> dict[str, dict[str, Any]]:

@@ -110,8 +110,10 @@ def draw_two_curves(pairs: Sequence[tuple[str, Mapping[AcdcLabel, Sequence[float
         for panel, label in zip(axes, (AcdcLabel.LV, AcdcLabel.RV), strict=True):
             share = np.arange(len(curves[label])) * 100 / max(len(curves[label]), 1)
             panel.plot(share, curves[label], style, color=LABEL_COLORS[label], label=name)
-            panel.set(xlabel="% of the beat", ylabel=f"{label.name} (mL)", ylim=(0, None))
+            panel.set(xlabel="% of the beat", ylabel=f"{label.name} (mL)")
             panel.legend(fontsize=7, frameon=False)
+    for panel in axes:
+        panel.set_ylim(bottom=0)
     return save_png(figure, path)
 
 

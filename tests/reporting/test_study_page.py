@@ -116,7 +116,7 @@ def test_two_dates_are_compared_with_their_repeatability(result: StudyResult, tm
         result, later, read_language("en"), StudyPages("unet"), tmp_path / "curves.png"
     )
     rows = {str(row[0]).split(",")[0]: row[3:] for row in compared.sections[1].tables[0].rows}
-    assert rows["LV EDV"] == ["+30.0", "± 22", "beyond it"]
+    assert rows["LV EDV"] == ["+30.0", "± 22", "exceeded"]
     assert rows["RV EDV"][1:] == [None, ""]
     assert (tmp_path / "later_compared.png").is_file()
 
