@@ -323,6 +323,7 @@ RUNNERS: dict[str, Callable[[Workspace, Command], None]] = {
     r"thorax benchmark active-learning .*": label_two,
     r"thorax check-training .*": recipe_smoke,
     r"thorax (evaluate|analyse|benchmark clicks) .*": measure,
+    r"thorax benchmark measures .*": lambda workspace, command: workspace.run(command, "--phantoms 2"),
     r"thorax compare .*--dataset .*": cross_two,
     r"thorax report .*": with_inputs,
     r"thorax (tune|classify) .*": with_inputs,

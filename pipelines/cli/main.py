@@ -125,6 +125,7 @@ benchmark_app = group("benchmark", SCALE, "Measure speed, clicks and learning fr
 benchmark_app.old("int8", "export --int8 --rounds", share_commands.quantize)
 benchmark_app.command("clicks")(scale_commands.interact_benchmark)
 benchmark_app.command("active-learning")(serve_commands.active_learning_benchmark)
+benchmark_app.command("measures")(scale_commands.measures)
 benchmark_app.command("unseen-masks")(scale_commands.unseen_masks)
 
 

@@ -12,6 +12,7 @@ from pipelines.cli.options import (
     Fold,
     HeartNetwork,
     Output,
+    ReaderName,
     SplitPart,
     Weights,
     console,
@@ -72,6 +73,28 @@ def cohort(
         f"{report.table.num_rows} studies, {len(report.failures)} failed, {report.measured} measured now; "
         f"results.parquet and masks in {output}"
     )
+
+
+@keeps_results
+def measures(
+    root: Annotated[Path, typer.Argument(help="Labelled folder of a dataset.")],
+    output: Output,
+    reader: ReaderName = "acdc",
+    phantoms: Annotated[int, typer.Option(help="Number of generated hearts.", min=2)] = 50,
+    seed: Annotated[int, typer.Option(help="Seed of these.")] = 0,
+) -> None:
+    """Measure what slices and labels leave open: repeatability, partial volume, disease groups."""
+    from pipelines.benchmarks.measures import CONTENT_NAME, PICTURE_NAME, measure_measures
+    from pipelines.core.files import write_manifest
+    from pipelines.reporting.markdown import write_page
+    from pipelines.reporting.results.measures import document
+
+    with progress_bar("Measuring", console) as tell:
+        content = measure_measures(root, output, reader=reader, phantoms=phantoms, seed=seed, progress=tell)
+    page = output / "measures.md"
+    write_page(page, document(content, output))
+    write_manifest(output, outputs=[CONTENT_NAME, PICTURE_NAME, page.name])
+    say(f"page in {page}")
 
 
 def cohort_benchmark(

@@ -4,7 +4,7 @@ import json
 import re
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
@@ -27,12 +27,16 @@ from pipelines.cli.options import (
     say,
 )
 from pipelines.cli.quality import quality_estimator
-from pipelines.core.errors import ConfigError
+from pipelines.core.errors import ConfigError, DataError
 from pipelines.core.progress import progress_bar
 
 if TYPE_CHECKING:
     from pipelines.models.xray import XrayModel
     from pipelines.watching.service import Status
+
+
+DATES: Final = 2
+"""Studies that a comparison is of."""
 
 
 @partial(keeps_results, marks=("indices.csv",))
@@ -59,12 +63,20 @@ def segment(
     page: StudyPage = False,
     language: PageLanguage = "en",
     anonymous: Anonymous = False,
+    follow_up: Annotated[
+        bool,
+        typer.Option("--follow-up", help="The two inputs are dates of one patient: compare them on a page."),
+    ] = False,
+    fhir: Annotated[
+        bool, typer.Option("--fhir", help="Write the figures of each study as HL7 FHIR (JSON), too.")
+    ] = False,
 ) -> None:
     """Segment volumes and cines; write label maps, indices, overlays and curves."""
     from pipelines.core.cardiac import PatientFacts, Sex
     from pipelines.inference.inputs import require_images
 
     require_images(inputs)
+    from pipelines.inference.fhir import write_fhir
     from pipelines.inference.segment import StudyOptions
     from pipelines.inference.segment import segment as segment_studies
     from pipelines.models.heart import Predictor
@@ -75,7 +87,7 @@ def segment(
 
     facts = PatientFacts(height, weight, Sex(sex) if sex else None, age, heart_rate)
     read_language(language)
-    if page:
+    if page or follow_up:
         require_pdf()
     bundle = known_bundle(bundle, trust)
     estimator = quality_estimator(network, weights, device, thorough=quality, bundle=bundle)
@@ -86,8 +98,20 @@ def segment(
             inputs, output, predictor, estimator=estimator, options=options, progress=tell
         )
     pages = StudyPages(model_words(predictor.networks), language, anonymous)
-    for result in report.results if page else ():
-        for path in pages(result, output):
+    if follow_up:
+        if len(report.results) != DATES:
+            raise DataError(
+                f"expected two studies to compare, found {len(report.results)} that were measured"
+            )
+        first, second = sorted(report.results, key=lambda one: one.facts.study_date)
+        for path in pages.compared(first, second, output):
+            say(str(path))
+    for result in report.results:
+        for path in pages(result, output) if page else ():
+            say(str(path))
+        if fhir:
+            path = output / f"{result.study}_fhir.json"
+            write_fhir(result, path, model=pages.model, anonymous=anonymous)
             say(str(path))
     for table in study_tables(report.results):
         console.print(table)

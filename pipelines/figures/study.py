@@ -12,6 +12,7 @@ import numpy.typing as npt
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize, to_rgb
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 from scipy import ndimage
 
@@ -19,7 +20,7 @@ from pipelines.core.cardiac import NORMAL_Z, Normal
 from pipelines.core.files import atomic_path
 from pipelines.core.records import FOREGROUND, LABEL_COLORS, AcdcLabel
 from pipelines.core.volume import Volume, slices_last
-from pipelines.core.wall import Segments, Wall
+from pipelines.core.wall import Segments, Strain, Wall
 from pipelines.figures.overlay import WINDOW_PERCENTILES, crop_around_heart, draw_contour, panels, save_png
 
 Frame = tuple[Volume, Volume]
@@ -32,6 +33,9 @@ CINE_SIDE_PX: Final = 220
 
 FRAME_MS: Final = 50
 """Time that a frame of the moving cine is shown where the cine does not tell, ms."""
+
+MIN_STRAIN_FRAMES: Final = 2
+"""Frames with strain that make no curve yet."""
 
 MAX_Z: Final = 5.0
 """Largest z-score that a range bar reaches."""
@@ -49,7 +53,13 @@ RANGE_NAMES: Final = {
 
 
 def draw_study(
-    stem: Path, ed: Frame, es: Frame, wall: Wall, normal: Mapping[str, Normal], cine: Sequence[Frame]
+    stem: Path,
+    ed: Frame,
+    es: Frame,
+    wall: Wall,
+    normal: Mapping[str, Normal],
+    cine: Sequence[Frame],
+    strain: Sequence[Strain] = (),
 ) -> dict[str, Path]:
     """Pictures of a study as PNG files `STEM_page_KIND.png`, by their kind.
 
@@ -60,10 +70,11 @@ def draw_study(
         wall: Figures of the wall.
         normal: Normal ranges by the name of the value.
         cine: All frames, empty if there are only two.
+        strain: Strain of each of them against ED.
 
     Returns:
-        `slices`; `wall` where there are figures by segment; `ranges` where there are ranges; `cine`, an
-        animated PNG, where there are frames.
+        `slices`; `strain` where three frames or more have it; `wall` where there are figures by segment;
+        `ranges` where there are ranges; `cine`, an animated PNG, where there are frames.
 
     Raises:
         OutputError: If a file cannot be written.
@@ -77,9 +88,47 @@ def draw_study(
         found["wall"] = _draw_wall(wall, path("wall"))
     if normal:
         found["ranges"] = _draw_ranges(normal, path("ranges"))
+    if sum(one.mid_percent is not None for one in strain) > MIN_STRAIN_FRAMES:
+        found["strain"] = _draw_strain(strain, path("strain"))
     if cine:
         found["cine"] = _draw_cine(cine, path("cine"))
     return found
+
+
+def draw_two_curves(pairs: Sequence[tuple[str, Mapping[AcdcLabel, Sequence[float]]]], path: Path) -> Path:
+    """LV and RV volumes of two studies over the beat, as a PNG: the first dashed.
+
+    Args:
+        pairs: Name and volumes in mL of each frame, of both studies.
+        path: File to write.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
+    figure, axes = panels(2, width=3.2, height=2.2)
+    for (name, curves), style in zip(pairs, ("--", "-"), strict=True):
+        for panel, label in zip(axes, (AcdcLabel.LV, AcdcLabel.RV), strict=True):
+            share = np.arange(len(curves[label])) * 100 / max(len(curves[label]), 1)
+            panel.plot(share, curves[label], style, color=LABEL_COLORS[label], label=name)
+            panel.set(xlabel="% of the beat", ylabel=f"{label.name} (mL)")
+            panel.legend(fontsize=7, frameon=False)
+    for panel in axes:
+        panel.set_ylim(bottom=0)
+    return save_png(figure, path)
+
+
+def _draw_strain(strain: Sequence[Strain], path: Path) -> Path:
+    """Strain of contours over the beat, in percent."""
+    figure, (axes,) = panels(width=4.2, height=2.0)
+    frames = range(1, len(strain) + 1)
+    for name, color in (("endo", "#dc2626"), ("mid", "#7c3aed"), ("epi", "#2563eb"), ("radial", "#15803d")):
+        values = [getattr(one, f"{name}_percent") for one in strain]
+        axes.plot(frames, [np.nan if one is None else one for one in values], color=color, label=name)
+    axes.axhline(0, color="#9ca3af", linewidth=0.8)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set(xlabel="frame", ylabel="%")
+    axes.legend(fontsize=7, frameon=False, ncols=4, loc="upper center", bbox_to_anchor=(0.5, 1.25))
+    return save_png(figure, path)
 
 
 def _draw_ranges(normal: Mapping[str, Normal], path: Path) -> Path:

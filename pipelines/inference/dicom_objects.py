@@ -339,7 +339,7 @@ def _group(
             highdicom.sr.Measurement(
                 name=_name(name),
                 value=float(np.round(value, 3)),
-                unit=_unit(name),
+                unit=unit_of(name),
                 method=method if name in OF_HEART_RATE else None,
             )
             for name, value in values.items()
@@ -362,6 +362,7 @@ def _own_code(name: str, meaning: str | None = None) -> Code:
     return Code(f"T{digest}", SCHEME, meaning or name)
 
 
-def _unit(name: str) -> Code:
+def unit_of(name: str) -> Code:
+    """Unit of a value in UCUM, by the end of its name."""
     whole = name.rpartition("_")[0] if name[-2:].isdigit() and name[-3] == "_" else name
     return UNITS[max((end for end in UNITS if whole.endswith(end)), key=len)]

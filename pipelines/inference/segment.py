@@ -30,7 +30,7 @@ from pipelines.core.plausibility import check_indices, check_mask
 from pipelines.core.progress import Progress
 from pipelines.core.records import AcdcLabel, Phase, Problem
 from pipelines.core.volume import Volume, read_values, slices_last, write_label
-from pipelines.core.wall import SEGMENTS, Wall, find_rings, measure_wall
+from pipelines.core.wall import SEGMENTS, Strain, Wall, find_rings, measure_strain, measure_wall
 from pipelines.datasets.duplicates import check_coverage
 from pipelines.evaluation.segmentation import MEAN, STRUCTURES
 from pipelines.figures.overlay import curve_figure, overlay_figure
@@ -60,6 +60,8 @@ class StudyResult:
         rate_source: Where the heart rate comes from, and with it cardiac output; None if it is not known.
         figures: Indices by body surface and by minute.
         rates: Rates of the LV of a cine with a known time between frames, else None.
+        curves_ml: LV and RV volume of each frame of a cine, else empty.
+        strain_curve: Strain of each frame of a cine against ED, where a page was asked for; else empty.
         wall: Thickness, thickening, motion and strain of the LV's wall.
         normal: Normal ranges by the names of `values`, for those that have one.
         normal_reason: Why there are no normal ranges, `""` if there are.
@@ -81,6 +83,8 @@ class StudyResult:
     rate_source: RateSource | None = None
     figures: CardiacFigures = field(default_factory=CardiacFigures)
     rates: Rates | None = None
+    curves_ml: Mapping[AcdcLabel, Sequence[float]] = field(default_factory=dict)
+    strain_curve: Sequence[Strain] = ()
     wall: Wall = field(default_factory=Wall)
     normal: Mapping[str, Normal] = field(default_factory=dict)
     normal_reason: str = ""
@@ -443,6 +447,7 @@ def _segment_cine(
     write_label(path, np.stack([prediction.mask for prediction in predictions], axis=-1), cine.affine)
     result.files.append(path)
     lv_ml, rv_ml = ([one.volumes_ml[label] for one in frames] for label in (AcdcLabel.LV, AcdcLabel.RV))
+    result.curves_ml = {AcdcLabel.LV: lv_ml, AcdcLabel.RV: rv_ml}
     try:
         index_ed, index_es = find_ed_es(lv_ml)
     except DataError as error:
@@ -511,13 +516,15 @@ def _set_figures(
     """Indices and all that follows from them, of what phases there are."""
     result.indices = indices_from_volumes(ed.volumes_ml if ed else None, es.volumes_ml if es else None)
     result.reason = result.indices.reason
-    result.warnings += check_indices(result.indices)
+    result.warnings = [*check_indices(result.indices), *result.warnings]  # a page shows the first ones
     result.figures = cardiac_figures(result.indices, result.facts, tools.options.surface)
     result.normal, result.normal_reason = compare_with_normal(result.values(), result.facts)
     if ed is None or es is None:
         return
-    result.wall = measure_wall(find_rings(ed.label), find_rings(es.label))
+    rings = find_rings(ed.label)
+    result.wall = measure_wall(rings, find_rings(es.label))
     if tools.options.page:
+        result.strain_curve = [measure_strain(rings, find_rings(one.label)) for one in cine]
         result.pictures |= draw_study(
             output / result.study,
             (ed.image, ed.label),
@@ -525,6 +532,7 @@ def _set_figures(
             result.wall,
             result.normal,
             [(one.image, one.label) for one in cine],
+            result.strain_curve,
         )
 
 

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import pipelines
-from pipelines.core.cardiac import OF_HEART_RATE, CardiacIndices, PatientFacts, cardiac_indices
+from pipelines.core.cardiac import OF_HEART_RATE, REPEATABILITY, CardiacIndices, PatientFacts, cardiac_indices
 from pipelines.core.records import FOREGROUND, LABEL_NAMES, PatientRecord, Phase
 from pipelines.core.volume import Volume
 from pipelines.datasets.loading import load_label
 from pipelines.evaluation.segmentation import MEAN
+from pipelines.figures.study import draw_two_curves
 from pipelines.inference.inputs import Study
 from pipelines.inference.segment import KeptMasks, StudyOptions, StudyResult, Tools, segment_study
 from pipelines.reporting.document import (
@@ -57,7 +58,7 @@ OTHERS: Final = (
     "strain_radial_percent",
 )
 
-PICTURES: Final = ("ranges", "wall", "curve", "slices", "cine")
+PICTURES: Final = ("ranges", "wall", "curve", "strain", "slices", "cine")
 """Pictures of the page in their order; the moving one stands in HTML alone."""
 
 
@@ -101,6 +102,82 @@ class StudyPages:
         result, faults = segment_study(study, folder, Tools(KeptMasks(masks), options=options))
         result.warnings += [fault.reason for fault in faults]
         return self(result, folder)
+
+    def compared(self, first: StudyResult, second: StudyResult, folder: Path) -> list[Path]:
+        """Write the page that compares two dates of one patient, as `NAME_compared.html` and `.pdf`.
+
+        Args:
+            first: The study that the other is compared with.
+            second: The later study.
+            folder: Existing folder.
+
+        Raises:
+            ConfigError: If WeasyPrint is not there.
+            OutputError: If a file cannot be written.
+        """
+        words = read_language(self.language)
+        stem = folder / f"{second.study}_compared"
+        document = comparison_document(first, second, words, self, stem.with_suffix(".png"))
+        page, pdf = (stem.with_suffix(ending) for ending in (".html", ".pdf"))
+        write_html(page, document, words)
+        write_pdf(pdf, html_text(document, words))
+        return [page, pdf]
+
+
+def comparison_document(
+    first: StudyResult, second: StudyResult, words: Language, pages: StudyPages, picture: Path
+) -> Document:
+    """The comparison of two dates: values, differences beside the repeatability, and both curves.
+
+    Args:
+        first: The earlier study.
+        second: The later study.
+        words: Language.
+        pages: What segmented them, and whether who and when are left out.
+        picture: PNG that the curves are drawn to, where both studies are cines.
+    """
+    names = [words("study.first"), words("study.second")]
+    if not pages.anonymous:
+        names = [
+            f"{name}: {one.facts.study_date or one.study}"
+            for name, one in zip(names, (first, second), strict=True)
+        ]
+    rows: list[list[Cell]] = []
+    before, after = first.values(), second.values()
+    for name in VOLUMES:
+        old, new, limit = before[name], after[name], REPEATABILITY.get(name)
+        change = None if old is None or new is None else new - old
+        beyond = limit is not None and change is not None and abs(change) > limit
+        rows.append(
+            [
+                words(f"study.{name}"),
+                number(old, 1),
+                number(new, 1),
+                number(change, 1, "+"),
+                None if limit is None else f"± {limit:.0f}",
+                words("study.beyond") if beyond else "",
+            ]
+        )
+    header = [words("study.column_figure"), *names, words("study.change"), words("study.limit"), ""]
+    sections = [
+        Section(words("study.figures"), [words("study.limit_told")], tables=[Table("", header, rows)])
+    ]
+    if first.curves_ml and second.curves_ml:
+        draw_two_curves(
+            [(name, one.curves_ml) for name, one in zip(("1", "2"), (first, second), strict=True)], picture
+        )
+        caption = words("study.curves_caption")
+        sections.append(
+            Section(words("study.curve"), pictures=[Picture(picture, caption, caption, of_patient=True)])
+        )
+    doubts = [
+        f"{name}: {text}"
+        for name, one in zip(names, (first, second), strict=True)
+        for text in _doubts(one, words, pages.anonymous)
+    ]
+    title = words("study.compared") if pages.anonymous else f"{words('study.compared')}: {second.patient}"
+    sections.insert(0, Section(words("study.quality"), points=doubts))
+    return Document(title, words("study.model", model=pages.model), sections, is_sheet=True)
 
 
 def model_words(networks: Sequence[str]) -> str:

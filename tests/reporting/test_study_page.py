@@ -15,7 +15,13 @@ from pipelines.core.errors import DataError
 from pipelines.inference.inputs import find_studies
 from pipelines.inference.segment import StudyOptions, StudyResult, segment
 from pipelines.reporting.document import read_language
-from pipelines.reporting.study_page import StudyPages, study_document, write_study_page
+from pipelines.reporting.html import html_text
+from pipelines.reporting.study_page import (
+    StudyPages,
+    comparison_document,
+    study_document,
+    write_study_page,
+)
 
 FACTS = PatientFacts(180, 80, Sex.MALE, 60, 50, "2024-05-06")
 
@@ -96,3 +102,34 @@ def test_a_page_of_label_maps_of_another_study_is_refused(result: StudyResult, t
     other = save(tmp_path / "other_seg.nii.gz", heart(8)[:-1])
     with pytest.raises(DataError, match="expected a label map of"):
         StudyPages("by hand").of_masks(study, [other], tmp_path)
+
+
+def test_two_dates_are_compared_with_their_repeatability(result: StudyResult, tmp_path: Path) -> None:
+    indices = replace(result.indices, lv_edv_ml=result.indices.lv_edv_ml + 30, lv_ef_percent=50.0)
+    later = replace(result, study="later", indices=indices, facts=replace(FACTS, study_date="2025-01-02"))
+    page, pdf = StudyPages("unet").compared(result, later, tmp_path)
+    assert len(pypdf.PdfReader(pdf).pages) == 1
+    text = page.read_text(encoding="utf-8")
+    assert "first: 2024-05-06" in text
+    assert "second: 2025-01-02" in text
+    compared = comparison_document(
+        result, later, read_language("en"), StudyPages("unet"), tmp_path / "curves.png"
+    )
+    rows = {str(row[0]).split(",")[0]: row[3:] for row in compared.sections[1].tables[0].rows}
+    assert rows["LV EDV"] == ["+30.0", "± 22", "exceeded"]
+    assert rows["RV EDV"][1:] == [None, ""]
+    assert (tmp_path / "later_compared.png").is_file()
+
+
+def test_a_comparison_without_names_has_neither_names_nor_dates(result: StudyResult, tmp_path: Path) -> None:
+    words, pages = read_language("en"), StudyPages("unet", anonymous=True)
+    text = html_text(comparison_document(result, result, words, pages, tmp_path / "x.png"), words)
+    text = re.sub('base64,[^"]*', "", text)
+    assert "anna" not in text
+    assert "2024" not in text
+
+
+def test_strain_over_the_beat_is_zero_at_ed_and_shortens_most_at_es(result: StudyResult) -> None:
+    strain = [one.endo_percent for one in result.strain_curve]
+    assert strain[result.frame_ed - 1] == pytest.approx(0.0)
+    assert min(strain) == strain[result.frame_es - 1]
