@@ -15,7 +15,6 @@ from typer.core import TyperGroup
 import pipelines
 from pipelines.cli import data as data_commands
 from pipelines.cli import measuring as measuring_commands
-from pipelines.cli import quality as quality_commands
 from pipelines.cli import report as report_commands
 from pipelines.cli import scale as scale_commands
 from pipelines.cli import serve as serve_commands
@@ -98,9 +97,9 @@ app.command(rich_help_panel=JUDGE)(measuring_commands.analyse)
 app.command(rich_help_panel=JUDGE)(measuring_commands.compare)
 app.command(rich_help_panel=JUDGE)(measuring_commands.explain)
 quality_app = group("quality", JUDGE, "Predict how good a mask is, without a label.")
-quality_app.command("fit")(quality_commands.fit_quality)
-quality_app.command("evaluate")(quality_commands.evaluate_quality)
-app.command(rich_help_panel=JUDGE)(quality_commands.disease)
+quality_app.command("fit")(measuring_commands.fit_quality)
+quality_app.command("evaluate")(measuring_commands.evaluate_quality)
+app.command(rich_help_panel=JUDGE)(measuring_commands.disease)
 app.command(rich_help_panel=JUDGE)(report_commands.report)
 
 app.command(rich_help_panel=SHARE)(share_commands.export)
@@ -126,7 +125,7 @@ benchmark_app.old("int8", "export --int8 --rounds", share_commands.quantize)
 benchmark_app.command("clicks")(scale_commands.interact_benchmark)
 benchmark_app.command("active-learning")(serve_commands.active_learning_benchmark)
 benchmark_app.command("measures")(scale_commands.measures)
-benchmark_app.command("unseen-masks")(scale_commands.unseen_masks)
+benchmark_app.old("unseen-masks", "cross-validate --unseen-masks", measuring_commands.unseen_masks)
 
 
 @app.command(rich_help_panel=USE)
@@ -184,12 +183,12 @@ app.old(
     "benchmark active-learning",
     serve_commands.active_learning_benchmark,
 )
-app.old("unseen-masks", "benchmark unseen-masks", scale_commands.unseen_masks)
+app.old("unseen-masks", "cross-validate --unseen-masks", measuring_commands.unseen_masks)
 app.old("cohort-benchmark", "cohort benchmark", scale_commands.cohort_benchmark)
 app.old("simulate-scale", "cohort simulate", scale_commands.simulate_scale)
 app.old("watch-status", "watch status", use_commands.watch_status)
 app.old("add-user", "server add-user", serve_commands.add_user)
 app.old("fine-tune", "server fine-tune", serve_commands.fine_tune)
 app.old("restore-model", "server restore", serve_commands.restore_model)
-app.old("fit-quality", "quality fit", quality_commands.fit_quality)
-app.old("evaluate-quality", "quality evaluate", quality_commands.evaluate_quality)
+app.old("fit-quality", "quality fit", measuring_commands.fit_quality)
+app.old("evaluate-quality", "quality evaluate", measuring_commands.evaluate_quality)

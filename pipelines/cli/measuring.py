@@ -1,8 +1,8 @@
-"""The commands of `thorax` that measure, compare and explain."""
+"""The commands of `thorax` that measure, compare, explain and predict quality."""
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -12,10 +12,12 @@ from pipelines.cli.options import (
     Device,
     Engine,
     Fold,
+    HeartNetwork,
     ImageNetwork,
     LabelMeaning,
     Output,
     ReaderName,
+    Section,
     SplitPart,
     TrustBundle,
     UnseenOnly,
@@ -39,6 +41,9 @@ from pipelines.core.errors import ConfigError
 from pipelines.core.files import MANIFEST_NAME
 from pipelines.core.progress import progress_bar
 from pipelines.core.tasks import HEART, XRAY, task_of
+
+if TYPE_CHECKING:
+    from pipelines.quality.measure import Measured
 
 
 def show_features(
@@ -273,8 +278,22 @@ def cross_validate(
     ] = False,
     settings: Annotated[Path | None, typer.Option(help="YAML file of settings; --set overrides it.")] = None,
     setting: Setting = None,
+    halves: Annotated[
+        bool,
+        typer.Option(
+            "--unseen-masks",
+            help="Segment each half of the training patients by a network trained on the other, instead: to "
+            "train the corrector.",
+        ),
+    ] = False,
+    fold: Annotated[int, typer.Option(help="Of --unseen-masks: fold that is left out.")] = 0,
 ) -> None:
     """Train a network for each fold; measure each patient by the one that has not learned from it."""
+    if halves:
+        refuse("folds, found --unseen-masks", folds=folds, best=best, settings=settings)
+        unseen_masks(network, dataset_dir, output, fold, resume, smoke, setting)
+        return
+    refuse("--unseen-masks", fold=fold)
     from pipelines.reporting.results.evaluation import accuracy_table
     from pipelines.reporting.terminal import render
     from pipelines.training.cross_validation import CONTENT_NAME, parse_folds
@@ -415,3 +434,202 @@ def cross_evaluate(
         if cell["error"]:
             say(f"failed {cell['model']} on {cell['dataset']}: {cell['error']}")
     say(f"table in {output / cross.TABLE_NAME}, page in {page}")
+
+
+def unseen_masks(
+    network: Annotated[AcdcNetwork, typer.Argument(help="Network of the ACDC bundle.")],
+    dataset_dir: Annotated[Path, typer.Option(help="Folder of 'thorax prepare', or of the raw data.")],
+    output: Output,
+    fold: Annotated[int, typer.Option(help="Fold that is left out, as the corrector validates on it.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume the runs in the output folder.")] = False,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="Seconds, not hours: to see that all works.")
+    ] = False,
+    setting: Setting = None,
+) -> None:
+    """Segment each half of the training patients with a network trained on the other."""
+    from pipelines.core.files import write_manifest
+    from pipelines.interaction.simulation import write_unseen_masks
+    from pipelines.training.launch import parse_settings
+
+    values = parse_settings(setting or [])
+    with progress_bar("Training", console) as tell:
+        masks = write_unseen_masks(
+            network,
+            dataset_dir,
+            output,
+            fold=fold,
+            resume=resume,
+            overlays=("smoke",) if smoke else (),
+            progress=tell,
+            **values,
+        )
+    write_manifest(output, network=network, fold=fold, outputs=[path.name for path in masks])
+    say(f"{len(masks)} masks in {output}")
+    say(f"train with them: thorax train corrector --set unseen_masks={output.resolve()} ...")
+
+
+Datalist = Annotated[Path, typer.Argument(help="Folder of 'thorax prepare', or its datalist.")]
+Partner = Annotated[AcdcNetwork | None, typer.Option(help="Second network, whose agreement counts too.")]
+PartnerWeights = Annotated[Path | None, typer.Option(help="Weights of the second network.")]
+Faults = Annotated[int, typer.Option(help="Images with a fault put in that are made of each volume.", min=0)]
+Images = Annotated[Path | None, typer.Option(help="images.csv of an earlier run: measure none again.")]
+
+
+@keeps_results
+def fit_quality(
+    datalist: Datalist,
+    output: Output,
+    network: HeartNetwork = "unet",
+    weights: Weights = None,
+    partner: Partner = None,
+    partner_weights: PartnerWeights = None,
+    section: SplitPart = "validation",
+    fold: Fold = 0,
+    faults: Faults = 2,
+    seed: Annotated[int, typer.Option(help="Seed of the faults.")] = 0,
+    images: Images = None,
+    device: Device = "auto",
+) -> None:
+    """Fit the score that predicts Dice without a label; write quality.json."""
+    from pipelines.quality.study import FIT_NAME, fit_study
+
+    found, details = _measured(
+        datalist,
+        output,
+        network,
+        weights,
+        partner,
+        partner_weights,
+        section,
+        fold,
+        faults,
+        seed,
+        images,
+        device,
+    )
+    content = fit_study(found, output, network=network, partner=partner or "", details=details)
+    _write(output, content, FIT_NAME)
+    say(f"put {output / 'quality.json'} next to the weights of {network} to use it")
+
+
+@keeps_results
+def evaluate_quality(
+    datalist: Datalist,
+    quality: Annotated[Path, typer.Argument(help="The quality.json to measure.")],
+    output: Output,
+    network: HeartNetwork = "unet",
+    weights: Weights = None,
+    partner: Partner = None,
+    partner_weights: PartnerWeights = None,
+    section: SplitPart = "test",
+    fold: Fold = 0,
+    faults: Faults = 2,
+    seed: Annotated[int, typer.Option(help="Seed of the faults.")] = 0,
+    images: Images = None,
+    device: Device = "auto",
+) -> None:
+    """Measure a quality score: predicted against true Dice on unseen patients."""
+    from pipelines.quality.model import read_quality
+    from pipelines.quality.study import EVALUATION_NAME, evaluate_study
+
+    models = read_quality(quality)
+    found, details = _measured(
+        datalist,
+        output,
+        network,
+        weights,
+        partner,
+        partner_weights,
+        section,
+        fold,
+        faults,
+        seed,
+        images,
+        device,
+    )
+    content = evaluate_study(found, models, output, details={"network": network, **details})
+    _write(output, content, EVALUATION_NAME)
+
+
+@keeps_results
+def disease(
+    datalist: Datalist,
+    output: Output,
+    masks: Annotated[
+        Path | None,
+        typer.Option(help="Folder of predicted masks, by networks that had not seen the patients."),
+    ] = None,
+    hold_out: Annotated[
+        bool,
+        typer.Option("--test-set", "--hold-out", help="Measure on the test set as well: once, at the end."),
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Seed of folds and forests.")] = 0,
+) -> None:
+    """Disease group from the segmentation: how often it is right. For research, no diagnosis."""
+    from pipelines.core.files import write_manifest
+    from pipelines.datasets.prepare import read_datalist
+    from pipelines.disease.study import CONTENT_NAME, study_disease
+    from pipelines.reporting.results.disease import accuracy_table
+    from pipelines.reporting.terminal import render
+
+    with progress_bar("Measuring", console) as tell:
+        content = study_disease(
+            read_datalist(datalist), output, masks=masks, hold_out=hold_out, seed=seed, progress=tell
+        )
+    write_manifest(
+        output, seed=seed, split_hash=content["split_hash"], outputs=[CONTENT_NAME, "features.csv"]
+    )
+    console.print(render(accuracy_table(content)))
+    for problem in content["problems"]:
+        say(f"skipped {problem['patient']} ({problem['source']}): {problem['reason']}")
+    say(f"figures in {output / CONTENT_NAME}; for research, not for diagnosis")
+
+
+def _measured(
+    datalist: Path,
+    output: Path,
+    network: str,
+    weights: Path | None,
+    partner: str | None,
+    partner_weights: Path | None,
+    section: Section,
+    fold: int,
+    faults: int,
+    seed: int,
+    images: Path | None,
+    device: str,
+) -> tuple[list["Measured"], dict[str, object]]:
+    from pipelines.core.files import output_folder
+    from pipelines.datasets.prepare import read_datalist, select
+    from pipelines.models.heart import Predictor
+    from pipelines.quality.measure import measure_images, read_measured
+    from pipelines.quality.study import MASKS_NAME
+
+    content = read_datalist(datalist)
+    items = select(content, section, fold)
+    details: dict[str, object] = {
+        "section": section,
+        "fold": fold,
+        "split_hash": content["split_hash"],
+        "faults": faults,
+        "seed": seed,
+    }
+    if images is not None:
+        return read_measured(images), details
+    predictor = Predictor.load(network, weights=weights, device=device)
+    second = Predictor.load(partner, weights=partner_weights, device=device) if partner else None
+    masks = output_folder(output / MASKS_NAME)
+    with progress_bar("Segmenting", console) as tell:
+        found = measure_images(items, predictor, second, faults=faults, seed=seed, masks=masks, progress=tell)
+    return found, details
+
+
+def _write(output: Path, content: dict[str, object], name: str) -> None:
+    from pipelines.core.files import write_manifest
+    from pipelines.reporting.results.quality import quality_table
+    from pipelines.reporting.terminal import render
+
+    write_manifest(output, split_hash=content["split_hash"], outputs=[name, "images.csv"])
+    console.print(render(quality_table(content)))
+    say(f"figures in {output / name}")

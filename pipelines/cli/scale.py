@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from pipelines.cli.options import (
-    AcdcNetwork,
     Device,
     Engine,
     Fold,
@@ -19,7 +18,6 @@ from pipelines.cli.options import (
     keeps_results,
     say,
 )
-from pipelines.cli.training import Setting
 from pipelines.core.progress import progress_bar
 
 SHOWN_FAILURES = 10
@@ -212,36 +210,3 @@ def interact_benchmark(
     write_manifest(output, network=network, section=section, outputs=outputs)
     console.print(render(interaction_table(content)))
     say(f"figures and plot in {output}")
-
-
-def unseen_masks(
-    network: Annotated[AcdcNetwork, typer.Argument(help="Network of the ACDC bundle.")],
-    dataset_dir: Annotated[Path, typer.Option(help="Folder of 'thorax prepare', or of the raw data.")],
-    output: Output,
-    fold: Annotated[int, typer.Option(help="Fold that is left out, as the corrector validates on it.")] = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Resume the runs in the output folder.")] = False,
-    smoke: Annotated[
-        bool, typer.Option("--smoke", help="Seconds, not hours: to see that all works.")
-    ] = False,
-    setting: Setting = None,
-) -> None:
-    """Segment each half of the training patients with a network trained on the other."""
-    from pipelines.core.files import write_manifest
-    from pipelines.interaction.simulation import write_unseen_masks
-    from pipelines.training.launch import parse_settings
-
-    values = parse_settings(setting or [])
-    with progress_bar("Training", console) as tell:
-        masks = write_unseen_masks(
-            network,
-            dataset_dir,
-            output,
-            fold=fold,
-            resume=resume,
-            overlays=("smoke",) if smoke else (),
-            progress=tell,
-            **values,
-        )
-    write_manifest(output, network=network, fold=fold, outputs=[path.name for path in masks])
-    say(f"{len(masks)} masks in {output}")
-    say(f"train with them: thorax train corrector --set unseen_masks={output.resolve()} ...")

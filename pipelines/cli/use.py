@@ -26,12 +26,12 @@ from pipelines.cli.options import (
     keeps_results,
     say,
 )
-from pipelines.cli.quality import quality_estimator
 from pipelines.core.errors import ConfigError, DataError
 from pipelines.core.progress import progress_bar
 
 if TYPE_CHECKING:
     from pipelines.models.xray import XrayModel
+    from pipelines.quality.model import QualityEstimator
     from pipelines.watching.service import Status
 
 
@@ -123,6 +123,19 @@ def segment(
     if report.passed_over:
         say(f"skipped {len(report.passed_over)} files that are no images, listed in problems.csv")
     say(f"label maps, indices.csv and pictures in {output}")
+
+
+def quality_estimator(
+    network: str, weights: Path | None, device: str, *, thorough: bool, bundle: Path
+) -> "QualityEstimator | None":
+    """What judges the masks of a network, None where nothing can: the score is of a single network.
+
+    Raises:
+        ConfigError: If `thorough` is asked for and cannot be, or a quality model is damaged.
+    """
+    from pipelines.quality.model import QualityEstimator
+
+    return QualityEstimator.load(network, weights=weights, thorough=thorough, device=device, bundle=bundle)
 
 
 def known_bundle(bundle: Path | None, trusted: bool) -> Path:

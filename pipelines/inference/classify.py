@@ -11,8 +11,15 @@ from pipelines.core.files import output_folder, write_csv
 from pipelines.core.progress import Progress
 from pipelines.core.records import Problem
 from pipelines.datasets.dicom_file import is_dicom
-from pipelines.datasets.xray_image import SUFFIXES, Finding, XrayImage, decide, read_xray
-from pipelines.datasets.xray_quality import chest_doubts, quality_warnings
+from pipelines.datasets.xray_image import (
+    SUFFIXES,
+    Finding,
+    XrayImage,
+    chest_doubts,
+    decide,
+    quality_warnings,
+    read_xray,
+)
 
 if TYPE_CHECKING:
     from pipelines.models.xray import XrayModel

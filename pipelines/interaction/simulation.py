@@ -466,7 +466,7 @@ def _with_masks(items: Sequence[Mapping[str, Any]], folder: Path) -> Iterator[di
         if not path.is_file():
             raise DataError(
                 f"expected a mask of {item['image']} at {path}, found none; make those of the same fold "
-                "with 'thorax benchmark unseen-masks'"
+                "with 'thorax cross-validate --unseen-masks'"
             )
         yield {**item, MASK_KEY: str(path), "fingerprint": item["fingerprint"] + fingerprint(path)}
 

@@ -23,6 +23,7 @@ RENAMED = {
     "fit-quality": "quality fit",
     "interact-benchmark": "benchmark clicks",
     "benchmark int8": "export",
+    "benchmark unseen-masks": "cross-validate",
     "cross-evaluate": "compare",
     "data pull": "store pull",
     "data push": "store push",
@@ -36,7 +37,7 @@ RENAMED = {
     "show-features": "explain",
     "simulate-scale": "cohort simulate",
     "study-explanations": "explain",
-    "unseen-masks": "benchmark unseen-masks",
+    "unseen-masks": "cross-validate",
     "watch-status": "watch status",
 }
 """Old names of commands, and where their work is done now."""

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from pipelines.datasets.phantom.xray import phantom_xray
-from pipelines.datasets.xray_image import XrayImage
-from pipelines.datasets.xray_quality import (
+from pipelines.datasets.xray_image import (
     CHEST,
     MIN_LIKENESS,
+    XrayImage,
     chest_doubts,
     chest_likeness,
     quality_warnings,
