@@ -49,7 +49,7 @@ def write_cohort(root: Path, patients: int = 2) -> Path:
         (folder / "Info.cfg").write_text("ED: 1\nES: 2\nGroup: NOR\n", encoding="utf-8")
         for frame in (1, 2):
             stem = folder / f"{folder.name}_frame{frame:02d}"
-            nib.save(nib.Nifti1Image(label.astype(np.float32) * 100, AFFINE), f"{stem}.nii.gz")
+            nib.save(nib.Nifti1Image(label.astype(np.float32) * 100 + 0.25, AFFINE), f"{stem}.nii.gz")
             nib.save(nib.Nifti1Image(label, AFFINE), f"{stem}_gt.nii.gz")
     return root
 

@@ -101,7 +101,7 @@ def labels() -> np.ndarray:
 
 
 def item(folder: Path, label: np.ndarray) -> dict[str, Any]:
-    image = Volume(100 * labels().astype(np.float32), AFFINE, (1.5, 1.5, 10.0))
+    image = Volume(0.25 + 100 * labels().astype(np.float32), AFFINE, (1.5, 1.5, 10.0))
     write_image(folder / "image.nii.gz", image)
     write_label(folder / "label.nii.gz", label, AFFINE)
     paths = {"image": str(folder / "image.nii.gz"), "label": str(folder / "label.nii.gz")}
@@ -158,7 +158,7 @@ def models(*, thorough: bool = True) -> QualityModels:
 
 
 def volume() -> Volume:
-    return Volume(100 * labels().astype(np.float32), AFFINE, (1.5, 1.5, 10.0))
+    return Volume(0.25 + 100 * labels().astype(np.float32), AFFINE, (1.5, 1.5, 10.0))
 
 
 def test_the_quick_judge_takes_the_certainty_and_the_thorough_one_the_partner() -> None:
