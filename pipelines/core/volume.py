@@ -553,8 +553,10 @@ def check_packing(path: Path) -> bool:
         path: Existing file.
 
     Raises:
-        DataError: If its name tells otherwise.
+        DataError: If its name tells otherwise, or it is empty.
     """
+    if path.stat().st_size == 0:
+        raise DataError(f"expected a NIfTI file, found zero bytes in {path}; copy it again")
     with path.open("rb") as stream:
         is_packed = stream.read(2) == GZIP_MAGIC
     if is_packed == (path.suffix.lower() == ".gz"):
@@ -568,8 +570,6 @@ def _load(path: Path) -> nib.Nifti1Pair:
     """The image behind a path; its voxels are not read."""
     if not path.is_file():
         raise DataError(f"expected a NIfTI file, found nothing at {path}")
-    if path.stat().st_size == 0:
-        raise DataError(f"expected a NIfTI file, found zero bytes in {path}; copy it again")
     is_packed = check_packing(path)
     try:
         image = nib.load(path)

@@ -5,8 +5,7 @@ import re
 import struct
 import tempfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -57,6 +56,8 @@ WITHOUT_PYDICOM: Final = {
     "1.2.840.10008.1.2.4.81": "JPEG-LS",
 }
 """Transfer syntaxes that SimpleITK decodes, since pydicom needs further packages for them."""
+
+UNCOMPRESSED: Final = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
 
 PIXEL_TAGS: Final = (
     "SamplesPerPixel",
@@ -170,8 +171,13 @@ def read_dataset(path: Path, *, pixels: bool = True) -> Any:
     """
     try:
         with path.open("rb") as stream:
-            is_bare = _begins_with_tags(stream.read(132))
-        dataset = pydicom.dcmread(path, stop_before_pixels=not pixels, force=is_bare)
+            start = stream.read(132)
+            is_bare = _begins_with_tags(start)
+            if not is_bare and start[128:] != b"DICM":
+                raise InvalidDicomError("it does not begin as DICOM does" if start else "it is empty")
+            stream.seek(0)
+            dataset = pydicom.dcmread(stream, stop_before_pixels=not pixels, force=is_bare)
+            dataset.pixels_begin = stream.tell()
         if is_bare and "SOPClassUID" not in dataset and "Rows" not in dataset:
             raise InvalidDicomError("it has neither a meta header nor an image's tags")
         if "TransferSyntaxUID" not in dataset.file_meta:
@@ -286,6 +292,12 @@ def read_images(path: Path) -> list[DicomImage]:
                 f"expected one image a file, or a position for each, found {frames} frames and the positions "
                 f"of {len(groups)} in {path}; convert it to NIfTI (dcm2niix) first"
             )
+        whole = frames * int(header.Rows) * int(header.Columns) * int(header.get("BitsAllocated") or 8) // 8
+        is_plain = header.file_meta.TransferSyntaxUID in UNCOMPRESSED
+        if is_plain and path.stat().st_size < header.pixels_begin + whole:
+            raise DataError(
+                f"expected {whole} bytes that can be decoded, found fewer in {path}; copy it again"
+            )
         shared = (header.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
         return [_image(header, shared, group, index, path) for index, group in enumerate(groups or [None])]
     except UNREADABLE as error:
@@ -347,19 +359,9 @@ def _decoded_by_simpleitk(dataset: Any) -> npt.NDArray[Any]:
         reader = sitk.ImageFileReader()
         reader.SetImageIO("GDCMImageIO")
         reader.SetFileName(str(file))
-        with _quiet(sitk):
-            found: npt.NDArray[Any] = sitk.GetArrayFromImage(reader.Execute())
+        sitk.ProcessObject.SetGlobalWarningDisplay(False)  # of tags that a bare file lacks
+        found: npt.NDArray[Any] = sitk.GetArrayFromImage(reader.Execute())
     return found
-
-
-@contextmanager
-def _quiet(sitk: Any) -> Iterator[None]:
-    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    try:
-        yield
-    finally:
-        sitk.ProcessObject.SetGlobalWarningDisplay(shown)
 
 
 def _image(header: Any, shared: Any, group: Any, index: int, path: Path) -> DicomImage:

@@ -190,6 +190,7 @@ def _result_json(result: StudyResult) -> dict[str, Any]:
     return {
         "patient": result.patient,
         "indices": _rounded(result.values(), 2),
+        "heart_rate_source": result.rate_source and str(result.rate_source),
         "volumes_ml": _rounded({label.name.lower(): ml for label, ml in result.volumes_ml.items()}, 2),
         "frame_ed": result.frame_ed,
         "frame_es": result.frame_es,

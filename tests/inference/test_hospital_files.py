@@ -302,6 +302,12 @@ def changed_order(folder: Path) -> None:
     nifti(folder / "a.nii.gz", cine.transpose(3, 0, 1, 2))
 
 
+def cut_off(folder: Path) -> None:
+    dicom(folder)
+    (folder / "4_2.dcm").write_bytes((folder / "4_2.dcm").read_bytes()[:-100])
+    (folder / "empty.dcm").write_bytes(b"")
+
+
 @dataclass(frozen=True)
 class Case:
     """A folder, LV volumes that are right for it, and words that every command must tell, in any case."""
@@ -336,6 +342,8 @@ CASES = {
         lambda folder: dicom(folder, lambda image, z, t: (z, t) != (4, 2)), (DICOM_ML,), "frame 3 is missing"
     ),
     # Those that were not among the reports:
+    "a file cut off": Case(cut_off, (DICOM_ML,), "frame 3 is missing in slice 5"),
+    "an empty file": Case(cut_off, (DICOM_ML,), "it is empty"),
     "missing slice": Case(
         lambda folder: dicom(folder, lambda image, z, t: z != 3), (), "copy the missing slice"
     ),

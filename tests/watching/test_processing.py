@@ -60,6 +60,7 @@ def test_a_cine_in_dicom_has_indices_pictures_and_a_segmentation_each_of_ed_and_
 ) -> None:
     said = processor(Job(Kind.HEART, dicom_cine(tmp_path / "anna", [6, 8, 5]), work))
     assert (said["patient"], said["frame_ed"], said["frame_es"]) == ("generated", 2, 3)
+    assert said["heart_rate_source"] is None  # three frames are no beat
     assert said["indices"]["lv_ef_percent"] == pytest.approx(100 * (1 - 25 / 64), abs=0.01)
     assert not [warning for warning in said["warnings"] if "DICOM" in warning]
     assert {path.name for path in work.iterdir()} == {
