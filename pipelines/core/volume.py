@@ -344,7 +344,7 @@ def read_volume(path: Path) -> Volume:
         raise DataError(f"expected an image with contrast, found the constant {array.flat[0]:g} in {path}")
     if looks_like_labels(array):
         raise DataError(
-            f"expected an image, found the whole numbers {np.unique(array).tolist()} alone in {path}: it "
+            f"expected an image, found the values {np.unique(array).tolist()} alone in {path}: it "
             "looks like a label map; give the image that it was drawn on"
         )
     is_wrapped = bool(array.dtype == np.int16 and array.min() < -WRAP_LIMIT and array.max() > WRAP_LIMIT)
@@ -361,10 +361,10 @@ def looks_like_labels(array: npt.NDArray[Any]) -> bool:
     if array.size < MIN_VOXELS or len(np.unique(array[array.shape[0] // 2])) > MAX_LABEL_VALUES:
         return False
     values = np.unique(array)
-    if len(values) > MAX_LABEL_VALUES or not _are_whole(values):
+    if not 1 < len(values) <= MAX_LABEL_VALUES:
         return False
-    values = np.round(values.real)
-    if values.min() >= 0 and values.max() <= MAX_LABEL_VALUES:
+    whole = np.round(values.real)
+    if _are_whole(values) and whole.min() >= 0 and whole.max() <= MAX_LABEL_VALUES:
         return True
     before, after = array[:-1], array[1:]
     is_inside = (before != array.flat[0]) | (after != array.flat[0])  # the first corner is background
@@ -400,7 +400,7 @@ def _has_labels(path: Path, _changed_ns: int, _size: int, is_named: bool) -> boo
         voxels = _load(path).dataobj
         for index in (0, voxels.shape[2] // 2):
             values = np.unique(np.asarray(voxels[:, :, index]))
-            if len(values) > most or not _are_whole(values):
+            if len(values) > most or (is_named and not _are_whole(values)):
                 return False
         return is_named or looks_like_labels(np.asarray(voxels))
     except (DataError, *UNREADABLE):

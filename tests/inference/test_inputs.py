@@ -207,12 +207,14 @@ def test_label_maps_are_passed_over_and_listed_by_name_folder_or_voxels(tmp_path
         study.images[0].load()
 
 
-@pytest.mark.parametrize("values", [(0, 100, 200), (0, 85, 170, 255), (0, 255), (0, 200, 500, 600)])
-def test_labels_of_large_values_under_a_plain_name_are_passed_over(
-    tmp_path: Path, values: tuple[int, ...]
+@pytest.mark.parametrize(
+    "values", [(0, 100, 200), (0, 85, 170, 255), (0, 255), (0, 200, 500, 600), (0, 0.5, 1, 1.5)]
+)
+def test_labels_of_any_values_under_a_plain_name_are_passed_over(
+    tmp_path: Path, values: tuple[float, ...]
 ) -> None:
     nifti(tmp_path / "heart.nii.gz")
-    label = np.zeros((40, 40, 6), np.uint16)
+    label = np.zeros((40, 40, 6), np.float32)
     for number, value in enumerate(values[1:]):
         label[5 * number + 5 : -5 * number - 5, 10:-10, 1:5] = value
     nib.save(nib.Nifti1Image(label, np.eye(4)), tmp_path / "drawn.nii.gz")
@@ -221,6 +223,13 @@ def test_labels_of_large_values_under_a_plain_name_are_passed_over(
     assert [problem.path.name for problem in found.passed_over] == ["drawn.nii.gz"]
     (study,), _ = find_studies([tmp_path / "drawn.nii.gz"])
     with pytest.raises(DataError, match="looks like a label map"):
+        study.images[0].load()
+
+
+def test_a_constant_image_is_no_label_map(tmp_path: Path) -> None:
+    nib.save(nib.Nifti1Image(np.zeros((40, 40, 6), np.int16), np.eye(4)), tmp_path / "black.nii.gz")
+    (study,), _ = find_studies([tmp_path])
+    with pytest.raises(DataError, match="expected an image with contrast"):
         study.images[0].load()
 
 
