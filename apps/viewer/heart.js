@@ -4,6 +4,7 @@ import { ask, form, infer, measure } from "./api.js";
 import { afterClick, clickAt, STRUCTURES } from "./clicks.js";
 import { copy, empty, fillBetween, mostDiffering, stroke } from "./draw.js";
 import { Edits } from "./edits.js";
+import { chooseVersion, version, versions } from "./history.js";
 import { Nifti, packed, unpacked } from "./nifti.js";
 import { curveInWords, inWords, markFrame, showCurve, showIndices, showNumbers } from "./numbers.js";
 import { complain } from "./page.js";
@@ -21,6 +22,7 @@ export class Heart {
     this.onChange = onChange;
     this.confirm = confirm;
     this.chooseMine = chooseMine;
+    this.onMoveMoment = () => {}; // told of a marker of the curve that was put elsewhere
     this.source = null;
     this.edits = new Edits();
     this.#forget();
@@ -30,6 +32,7 @@ export class Heart {
     this.shown = "mask";
     this.map = null; // probability of a structure, 0 to 255, in the file's order
     this.tracked = []; // contours of each frame, once the cine was measured
+    this.curve = null;
   }
 
   get frames() {
@@ -325,10 +328,50 @@ export class Heart {
     }
     this.tracked = Array.from({ length: masks.frames }, (_, index) => masks.labels(index));
     await this.draw();
-    showCurve(curve);
-    markFrame(this.view.frame);
-    if (!source.partner) showIndices(curve.indices);
+    this.#showCurve(curve);
     return curveInWords(curve);
+  }
+
+  #showCurve(curve) {
+    this.curve = curve;
+    showCurve(curve, (phase, index) => this.onMoveMoment(phase, index));
+    markFrame(this.view.frame);
+    if (!this.source.partner || curve.isByHand) showIndices(curve.indices);
+  }
+
+  /**
+   * ED or ES is at another frame of the measured cine; the indices are those of the frames that are chosen.
+   * @param {"ed" | "es"} phase
+   * @param {number} index - from 0
+   */
+  async setMoment(phase, index) {
+    const { source, curve } = this;
+    const moved = { ...curve, [`frame_${phase}`]: index + 1, isByHand: true };
+    const volumes = (frame) =>
+      Object.fromEntries(Object.entries(moved.volumes_ml).map(([name, values]) => [name, values[frame - 1]]));
+    const params = JSON.stringify({ ED: volumes(moved.frame_ed), ES: volumes(moved.frame_es) });
+    const answer = await ask("/viewer/data/indices", {}, { method: "POST", body: form({ params }) });
+    const { indices, index_warnings: warnings } = await answer.json();
+    if (this.source !== source || this.curve !== curve) return "";
+    this.#showCurve({ ...moved, indices, warnings });
+    return `${phase.toUpperCase()} is frame ${index + 1} by hand: ${curveInWords({ ...moved, indices })}`;
+  }
+
+  /** Show the saved versions of the label; the one that the reader goes on from is an act that undo takes back. */
+  async lookBack() {
+    const { source, edits } = this;
+    const records = await versions(source.id);
+    if (!records.length) return "No version of this label was saved yet";
+    if (this.frames > 1) await this.turnTo(source.ownFrame);
+    const load = async (number, original) => stateOf(await version(source.id, number, original), this.view.nifti);
+    const taken = await chooseVersion(records, load, (mask) => this.view.show({ mask }));
+    if (!taken) {
+      await this.draw();
+      return "";
+    }
+    const { contour: _, ...told } = taken.told;
+    await this.#act(source, edits, { ...taken, told, isEdited: true });
+    return "These contours are shown; Save label makes them the newest version, Undo brings yours back";
   }
 
   /** Give the contours to the server as the accepted label. */

@@ -11,7 +11,7 @@ import { loggedIn, prepareLogin } from "./login.js";
 import { complain, confirmed, during, element, say } from "./page.js";
 import { Player } from "./player.js";
 import { listenToBrush, listenToWindow, prepareWindow, showWindow } from "./pointer.js";
-import { Dropped, Served } from "./source.js";
+import { Dropped, ofSeries, Served } from "./source.js";
 import { listed, Studies } from "./studies.js";
 import { View } from "./view.js";
 import * as xray from "./xray.js";
@@ -125,6 +125,15 @@ const act = {
     showTool();
   },
   drawSlice: (what) => canDraw() && during("Drawing", () => heart.drawSlice(what, chosenLabels())),
+  lookBack: () => heart.source?.id && alone("Looking at the saved versions", () => heart.lookBack()),
+  report: (format) => alone("Making the report", () => report(format)),
+  setMoment: (phase, index) => heart.curve && alone("Measuring", () => heart.setMoment(phase, index)),
+  openSeries: (files, name) =>
+    alone("Putting the series together", async () => {
+      const source = await ofSeries(files, name);
+      setTimeout(() => act.open(source));
+      return "";
+    }),
   pair: () =>
     heart.source &&
     alone("Opening the other phase", async () => {
@@ -226,6 +235,7 @@ function refresh() {
   element("zoom").setAttribute("aria-pressed", view.isZoomed);
   element("download").disabled = !hasContours;
   element("save").disabled = !hasContours || !heart.source.canBeSaved || isBusy;
+  element("show-history").disabled = element("report").disabled = !heart.source?.id || isBusy;
   element("shown").value = heart.shown;
   element("play").textContent = player.isPlaying ? "Pause" : "Play";
   element("play").setAttribute("aria-pressed", player.isPlaying);
@@ -239,12 +249,24 @@ function refresh() {
   }
 }
 
-async function download() {
+function give(file, name) {
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(await heart.file());
-  link.download = `${heart.source.name}_seg.nii.gz`;
+  link.href = URL.createObjectURL(file);
+  link.download = name;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+}
+
+/** The report of the study by its saved labels, as a file. */
+async function report(format) {
+  const file = await (await ask("/viewer/data/report", { image: heart.source.id, format })).blob();
+  const name = `${heart.source.name}_${format}.${{ pdf: "pdf", csv: "csv" }[format] ?? "dcm"}`;
+  give(file, name);
+  return heart.edits.unsaved ? `${name} is made from the saved labels, without what is not saved` : `${name} is made`;
+}
+
+async function download() {
+  give(await heart.file(), `${heart.source.name}_seg.nii.gz`);
   if (!heart.source.canBeSaved) heart.edits.on(heart.source).saved = heart.state;
 }
 
@@ -254,6 +276,37 @@ function openFile(file) {
   if (/\.(jpe?g|png|tiff?|bmp|webp|dcm|dicom)$/.test(name)) return act.openXray(file);
   say("");
   complain(`Expected a heart (.nii, .nii.gz) or a chest X-ray (.jpg, .png, .dcm), found ${file.name}.`);
+}
+
+/** Open what was dropped or chosen: one file, or the files of a DICOM series. */
+function openFiles(files, name) {
+  const other = /^\.|^DICOMDIR$|\.(nii|gz|nrrd|txt|cfg|csv|json|xml|pdf|jpe?g|png|tiff?|bmp|webp)$/i;
+  const slices = files.filter((file) => !other.test(file.name));
+  if (files.length === 1 && !slices.length) return openFile(files[0]);
+  if (slices.length > 1) return act.openSeries(slices, name || "series");
+  if (files.length === 1) return openFile(files[0]);
+  complain("Expected one file, or a folder with the files of one DICOM series.");
+}
+
+/** Files that were dropped, those of folders too. */
+async function dropped(items) {
+  const files = [];
+  const walk = async (entry) => {
+    if (entry instanceof File) files.push(entry);
+    else if (entry.isFile) files.push(await new Promise((done, fail) => entry.file(done, fail)));
+    else {
+      const reader = entry.createReader();
+      for (;;) {
+        const some = await new Promise((done, fail) => reader.readEntries(done, fail));
+        if (!some.length) break;
+        for (const one of some) await walk(one);
+      }
+    }
+  };
+  // Gone after the event; text that is dropped is neither.
+  const entries = [...items].map((one) => one.webkitGetAsEntry() ?? one.getAsFile()).filter(Boolean);
+  for (const entry of entries) await walk(entry);
+  openFiles(files, entries.find((entry) => entry.isDirectory)?.name);
 }
 
 async function relist() {
@@ -279,6 +332,22 @@ function listen() {
   on("measure", act.measureCine);
   on("save", act.save);
   on("download", download);
+  on("show-history", act.lookBack);
+  on("report", ({ target }) => {
+    const format = target.value;
+    target.value = "";
+    if (format) act.report(format);
+  }, "change");
+  on("heat-method", () => alone("Making the heat map", xray.explainAnew), "change");
+  on("folder", ({ target }) => {
+    const files = [...target.files];
+    target.value = "";
+    openFiles(files, files[0]?.webkitRelativePath.split("/")[0]);
+  }, "change");
+  for (const button of document.querySelectorAll("[data-moment]")) {
+    button.addEventListener("click", () => act.setMoment(button.dataset.moment, view.frame));
+  }
+  heart.onMoveMoment = act.setMoment;
   on("show-keys", act.showKeys);
   on("shown", (event) => act.show(event.target.value), "change");
   on("frame", ({ target }) => {
@@ -354,8 +423,7 @@ function listenToDrops() {
   for (const type of ["dragover", "dragleave"]) window.addEventListener(type, stop, { capture: true });
   window.addEventListener("drop", (event) => {
     stop(event);
-    if (event.dataTransfer.files.length === 1) openFile(event.dataTransfer.files[0]);
-    else complain("Expected one file.");
+    dropped(event.dataTransfer.items).catch((error) => complain(error.message));
   }, { capture: true });
 }
 

@@ -54,10 +54,10 @@ function shown(value, decimals = 0) {
   return value == null ? "–" : value.toFixed(decimals);
 }
 
-/** Draw the volumes over the cine; `null` removes them. */
-export function showCurve(curve) {
+/** Draw the volumes over the cine; `null` removes them. `onMove` is told where a marker was put, from 0. */
+export function showCurve(curve, onMove = () => {}) {
   const place = element("curve");
-  place.hidden = !curve;
+  place.hidden = element("moments").hidden = !curve;
   place.replaceChildren();
   if (!curve) return;
   const { lv, rv } = curve.volumes_ml;
@@ -75,9 +75,12 @@ export function showCurve(curve) {
   );
   for (const [name, frame] of [["ED", curve.frame_ed], ["ES", curve.frame_es]]) {
     const at = x(frame - 1);
+    const grip = drawn("circle", { class: "grip", "data-moment": name.toLowerCase(), cx: at, cy: 8, r: 5 });
+    listenToGrip(grip, picture, lv.length, (index) => onMove(name.toLowerCase(), index));
     picture.append(
       drawn("line", { class: "moment", x1: at, x2: at, y1: 8, y2: y(0) }),
       drawn("text", { x: at, y: HEIGHT - 6, class: "middle" }, `${name} ${frame}`),
+      grip,
     );
   }
   picture.append(
@@ -88,6 +91,26 @@ export function showCurve(curve) {
   place.append(picture, item("figcaption", curveInWords(curve)));
   place.append(...(curve.warnings ?? []).map((text) => item("p", text)));
   place.dataset.frames = lv.length;
+}
+
+/** Let a marker of the curve be dragged to another frame. */
+function listenToGrip(grip, picture, frames, onDrop) {
+  const frameUnder = (event) => {
+    const { left, width } = picture.getBoundingClientRect();
+    const across = ((event.clientX - left) * WIDTH) / width;
+    const index = Math.round(((across - LEFT) * (frames - 1)) / (WIDTH - LEFT - 6));
+    return Math.min(Math.max(index, 0), frames - 1);
+  };
+  grip.addEventListener("pointerdown", (event) => {
+    event.preventDefault();
+    grip.setPointerCapture(event.pointerId);
+    grip.onpointermove = (move) =>
+      grip.setAttribute("cx", LEFT + ((WIDTH - LEFT - 6) * frameUnder(move)) / (frames - 1));
+  });
+  grip.addEventListener("pointerup", (event) => {
+    grip.onpointermove = null;
+    onDrop(frameUnder(event));
+  });
 }
 
 /** Mark the frame that is looked at; `index` counts from 0. */

@@ -46,6 +46,14 @@ export class Served {
   }
 }
 
+/** The heart in the files of one DICOM series, which the server puts together; it keeps nothing of them. */
+export async function ofSeries(files, name) {
+  const body = new FormData();
+  for (const file of files) body.append("files", file, "slice.dcm");
+  const volume = await (await ask("/viewer/data/volume", {}, { method: "POST", body })).blob();
+  return new Dropped(new File([volume], `${name}.nii.gz`));
+}
+
 /** A file that the reader dropped; the server gets one frame of it when it has to look at it. */
 export class Dropped {
   /** @param {File} file - a NIfTI file */

@@ -20,6 +20,7 @@ from pipelines.server import routes_viewer
 from pipelines.server.access import Access, guarded_route
 from pipelines.server.gate import LOOPBACK, Gate
 from pipelines.server.images import WORK_FOLDER
+from pipelines.server.reports import REPORTER, PageWriter
 from pipelines.server.requests import add_handlers
 from pipelines.server.routes import (
     ServerContext,
@@ -47,6 +48,7 @@ def make_server(
     hosts: tuple[str, ...] = LOOPBACK,
     most_waiting: int = MAX_WAITING,
     audit: AuditLog | None = None,
+    write_page: PageWriter | None = None,
 ) -> ASGIApp:
     """ASGI application that serves a MONAI Label app.
 
@@ -57,8 +59,11 @@ def make_server(
         hosts: Names under which the server may be called.
         most_waiting: Inferences that may wait while one runs.
         audit: Where it is recorded who did what; by default in the studies folder.
+        write_page: Writes the page of a study, or None for none.
     """
-    api = make_api(app, users=users, tokens=tokens, most_waiting=most_waiting, audit=audit)
+    api = make_api(
+        app, users=users, tokens=tokens, most_waiting=most_waiting, audit=audit, write_page=write_page
+    )
     return Gate(api, hosts)
 
 
@@ -69,6 +74,7 @@ def make_api(
     tokens: Tokens | None = None,
     most_waiting: int = MAX_WAITING,
     audit: AuditLog | None = None,
+    write_page: PageWriter | None = None,
 ) -> FastAPI:
     """The routes behind the gate; see `make_server`."""
     work = Path(app.datastore().root) / WORK_FOLDER
@@ -82,6 +88,7 @@ def make_api(
         logins=WorkQueue(most_of_one=2),
         sessions=Sessions(work / "sessions"),
         uploads=uploads,
+        write_page=write_page,
     )
     api = FastAPI(
         title="Thorax", openapi_url=None, docs_url=None, redoc_url=None, lifespan=_watching(context)
@@ -130,5 +137,6 @@ def _watching(context: ServerContext) -> Any:
         context.app.trainings.stop()
         context.app.predictors.worker.close()
         PARSER.close()
+        REPORTER.close()
 
     return lifespan

@@ -253,6 +253,21 @@ class LabelStore:
             label = self.read(image_id)
             return None if label is None else (label, self.newest(image_id) or {})
 
+    def read_version(
+        self, image_id: str, number: int, *, original: bool = False
+    ) -> tuple[Volume, dict[str, Any]]:
+        """An accepted version `(X, Y, Z)`, or the automatic contour that it began with, and its record.
+
+        Raises:
+            DataError: If there is none of this number, or the file was damaged by others.
+        """
+        records = self.history(image_id)
+        record = records[number - 1] if 1 <= number <= len(records) else {}
+        file = (record.get("original" if original else "after") or {}).get("file")
+        if file is None:
+            raise DataError("expected a version of this label that was kept, found none of this number")
+        return read_label(self.folder / file), record
+
     def can_teach(self, image_id: str) -> bool:
         """Whether there is an accepted label that can be a heart, so that a network may learn from it.
 

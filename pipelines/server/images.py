@@ -52,6 +52,7 @@ class ServedImage:
         frame: Number in the cine, 1-based, or None where unknown.
         partner: Id of the same patient's other phase, or None.
         cine: The cine that it is a frame of, or None where there is none.
+        dicom: Files of the DICOM series that it is of, empty for others.
     """
 
     id: str
@@ -61,6 +62,7 @@ class ServedImage:
     frame: int | None = None
     partner: str | None = None
     cine: StudyImage | None = None
+    dicom: tuple[Path, ...] = ()
 
 
 class StudyImages:
@@ -168,7 +170,9 @@ class StudyImages:
             path = self._derived_path(name) if name else None
             if name and path and path.is_file():
                 cine = study.images[0] if phase else None
-                images.append(ServedImage(name, study.patient, path, phase, _frame_of(path), cine=cine))
+                images.append(
+                    ServedImage(name, study.patient, path, phase, _frame_of(path), None, cine, _dicom(study))
+                )
         return _paired(images) or None
 
     def _unfold(self, study: Study) -> list[ServedImage]:
@@ -214,7 +218,8 @@ class StudyImages:
         if frame is not None:
             write_json(path.with_name(f"{name}.json"), {"frame": frame})
         write_image(path, volume)
-        return ServedImage(name, study.patient, path, phase, frame, cine=image if phase else None)
+        cine = image if phase else None
+        return ServedImage(name, study.patient, path, phase, frame, None, cine, _dicom(study))
 
     def _derived_path(self, name: str) -> Path:
         return self.root / WORK_FOLDER / "images" / f"{name}.nii.gz"
@@ -266,6 +271,10 @@ def _paired(images: list[ServedImage]) -> list[ServedImage]:
     return [
         replace(image, partner=by_phase.get(other[image.phase])) if image.phase else image for image in images
     ]
+
+
+def _dicom(study: Study) -> tuple[Path, ...]:
+    return study.images[0].files if study.kind is StudyKind.DICOM else ()
 
 
 def _derived_key(key: str, phase: Phase | None) -> str:

@@ -34,6 +34,7 @@ def serve(
     allow_hosts: tuple[str, ...] = (),
     device: str = "auto",
     audit_names: bool = False,
+    write_page: Any = None,
     on_ready: Callable[[], None] | None = None,
 ) -> None:
     """Serve a studies folder to 3D Slicer and to browsers until it is interrupted.
@@ -47,6 +48,7 @@ def serve(
         allow_hosts: Further names under which the server is called, such as that of a reverse proxy.
         device: `"auto"` or a torch device.
         audit_names: Whether the audit log names images; their names often are those of patients.
+        write_page: Writes the page of a study, see `pipelines.server.reports`; None for no pages.
         on_ready: Called once nothing speaks against it, right before listening.
 
     Raises:
@@ -72,7 +74,7 @@ def serve(
     shutil.rmtree(spool, ignore_errors=True)  # what a server that was killed left
     tempfile.tempdir = str(output_folder(spool))
     audit = AuditLog(Path(app.datastore().root) / ".thorax" / AUDIT_NAME, names=audit_names)
-    server = make_server(app, users=known, hosts=hosts, audit=audit)
+    server = make_server(app, users=known, hosts=hosts, audit=audit, write_page=write_page)
     if on_ready is not None:
         on_ready()
     import_module("uvicorn").run(

@@ -25,6 +25,7 @@ from pipelines.server.learning import (
     MAX_EPOCHS,
     labelled_patients,
 )
+from pipelines.server.reports import PageWriter
 from pipelines.server.requests import ID_PATTERN, client_name, json_object, received, result_suffix
 from pipelines.server.sent_interaction import sent_interaction
 from pipelines.server.sessions import Session, Sessions, received_volume
@@ -45,6 +46,7 @@ class ServerContext:
         logins: Where passwords wait, since each takes 64 MB to look at.
         sessions: Volumes that clients sent for a while.
         uploads: Existing folder for files while they are looked at.
+        write_page: Writes the page of a study, or None where a server has none.
     """
 
     app: Any
@@ -53,6 +55,7 @@ class ServerContext:
     logins: WorkQueue
     sessions: Sessions
     uploads: Path
+    write_page: PageWriter | None = None
 
     async def run(self, request: Request, function: Callable[[], Result], kind: str) -> Result:
         """Result of a function, in the queue of inferences.

@@ -23,12 +23,14 @@ from pipelines.server.admission import claimed_shape
 from pipelines.server.images import ServedImage, load_image
 from pipelines.server.label_file import read_sent_label
 from pipelines.server.measurements import image_warnings, measure, rounded_indices
+from pipelines.server.reports import FORMATS, REPORTER, LabelledImage, study_report
 from pipelines.server.requests import json_object, received
 from pipelines.server.routes import ServerContext, author_of, caller_of, packed_answer
+from pipelines.server.sessions import received_volume
 from pipelines.server.tasks import LABELS
 from pipelines.server.viewer_files import HEADERS, viewer_files
 from pipelines.server.worker import PARSER
-from pipelines.server.xrays import XrayReader
+from pipelines.server.xrays import Method, XrayReader
 
 MAX_FRAMES: Final = 200
 """Frames of the longest cine whose volumes are found; a beat has 12 to 60."""
@@ -45,12 +47,21 @@ Structure = Annotated[str, Query(pattern=f"^({'|'.join(LABELS)})$")]
 def add_routes(router: APIRouter, context: ServerContext) -> None:
     """Add the routes below `/viewer/`."""
     files = viewer_files()
-    xrays = XrayReader(device=context.app.predictors.device)
+    xrays = XrayReader(context.app.predictors.worker, device=context.app.predictors.device)
 
     @router.get("/viewer/data/label")
-    def label(request: Request, image: str) -> Response:
-        served = context.datastore.image(image)
-        found = context.datastore.labels.read_newest(served.id)
+    def label(
+        request: Request,
+        image: str,
+        version: Annotated[int | None, Query(ge=1)] = None,
+        original: bool = False,
+    ) -> Response:
+        served, labels = context.datastore.image(image), context.datastore.labels
+        found = (
+            labels.read_newest(served.id)
+            if version is None
+            else labels.read_version(served.id, version, original=original)
+        )
         if found is None:
             return Response(status_code=204)
         mask, record = found
@@ -137,17 +148,40 @@ def add_routes(router: APIRouter, context: ServerContext) -> None:
 
         return _nifti(await context.run(request, packed, "probability"), f"probability_{structure}")
 
+    @router.post("/viewer/data/volume")
+    async def volume(request: Request, files: Annotated[list[UploadFile], File()]) -> Response:
+        def converted() -> bytes:
+            with received_volume(files, context.uploads) as path:
+                return path.read_bytes()
+
+        return _nifti(await context.run(request, converted, "volume"), "volume")
+
+    @router.get("/viewer/data/report")
+    async def report(
+        request: Request,
+        image: str,
+        kind: Annotated[str, Query(alias="format", pattern=f"^({'|'.join(FORMATS)})$")],
+    ) -> Response:
+        served = context.datastore.image(image)
+        images = _labelled(context, served)
+
+        def made() -> bytes:
+            return REPORTER.call(study_report, kind, served.patient, images, context.write_page)
+
+        return Response(await context.run(request, made, f"report {kind}"), media_type=FORMATS[kind])
+
     @router.post("/viewer/data/xray")
-    async def xray(request: Request, file: Annotated[UploadFile, File()]) -> dict[str, Any]:
+    async def xray(
+        request: Request,
+        file: Annotated[UploadFile, File()],
+        method: Annotated[Method, Query()] = "grad_cam",
+    ) -> dict[str, Any]:
         if not xrays.is_ready:
             raise HTTPException(503, "this server has no weights of the chest X-ray bundle")
 
         def read() -> dict[str, Any]:
-            with (
-                received(file, context.uploads, SUFFIXES) as path,
-                context.app.predictors.loading,
-            ):
-                return xrays.read(path)
+            with received(file, context.uploads, SUFFIXES) as path:
+                return xrays.read(path, method)
 
         return await context.run(request, read, "xray")
 
@@ -187,6 +221,27 @@ def _source(context: ServerContext, request: Request, image_id: str, session_id:
     return session.image
 
 
+def _labelled(context: ServerContext, served: ServedImage) -> list[LabelledImage]:
+    """An image and its other phase, as far as they have an accepted label that can be a heart."""
+    labels = context.datastore.labels
+    if not labels.can_teach(served.id):
+        raise DataError("expected a saved label that can be a heart, found none; save it first")
+    pair = [served, *([context.datastore.image(served.partner)] if served.partner else [])]
+    return [
+        LabelledImage(
+            one.id,
+            one.path,
+            labels.path(one.id),
+            one.phase,
+            one.frame,
+            one.cine.path if one.cine else one.path,
+            one.dicom,
+        )
+        for one in pair
+        if labels.can_teach(one.id)
+    ]
+
+
 def _sent_volumes_ml(sent: Any) -> Mapping[AcdcLabel, float]:
     if not isinstance(sent, dict) or not all(_is_volume(sent.get(name)) for name in LABELS):
         raise DataError(f"expected the volumes of {', '.join(LABELS)} in mL at ED and at ES")
@@ -223,8 +278,7 @@ def _curve(volumes_ml: list[Mapping[AcdcLabel, float]], frame_s: float | None) -
     indices = indices_from_volumes(volumes_ml[index_ed], volumes_ml[index_es])
     return {
         "volumes_ml": {
-            LABEL_NAMES[label]: [round(one[label], 2) for one in volumes_ml]
-            for label in (AcdcLabel.LV, AcdcLabel.RV)
+            LABEL_NAMES[label]: [round(one[label], 2) for one in volumes_ml] for label in FOREGROUND
         },
         "frame_s": frame_s if frame_s and math.isfinite(frame_s) else None,
         "frame_ed": index_ed + 1,

@@ -37,6 +37,7 @@ DEEDS: Final = {
     ("GET", "/datastore/label"): "download label",
     ("GET", "/viewer/data/cine"): "download cine",
     ("GET", "/viewer/data/probability"): "download probability",
+    ("GET", "/viewer/data/report"): "download report",
     ("POST", "/infer/{model}"): "segment",
     ("PUT", "/datastore/"): "add image",
     ("PUT", "/datastore/image"): "add image",

@@ -1,11 +1,11 @@
 """Radiographs that clients send, classified and explained."""
 
 import base64
-import threading
-from functools import cached_property
+import json
+from functools import cache
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +13,12 @@ from PIL import Image
 
 from pipelines.models.bundle import XRAY_BUNDLE, XRAY_NETWORKS
 from pipelines.server.admission import check_picture
-from pipelines.server.worker import PARSER
+from pipelines.server.worker import PARSER, Worker
 
-if TYPE_CHECKING:
-    from pipelines.models.xray import Classifier
+Method = Literal["grad_cam", "integrated_gradients"]
+"""Smooth for the eye, or exact in its sum."""
+
+TOLD_OF_FILMS: Final = ("probability", "threshold", "calibration_error", "decision", "heat_map")
 
 LONGEST_SHOWN_PX: Final = 1024
 """Longer side of the pictures that are sent back."""
@@ -30,31 +32,35 @@ class XrayReader:
     """Classifies radiographs with the chest X-ray bundle, whose network is loaded when first needed.
 
     Args:
+        worker: Process that runs the network.
         bundle: Root folder of the bundle, which need not have weights.
         device: `"auto"` or a torch device.
     """
 
-    def __init__(self, bundle: Path = XRAY_BUNDLE, device: str = "auto") -> None:
+    def __init__(self, worker: Worker, bundle: Path = XRAY_BUNDLE, device: str = "auto") -> None:
         self.bundle = bundle
         self.device = device
-        self._lock = threading.Lock()
+        self._worker = worker
 
     @property
     def is_ready(self) -> bool:
         """Whether the bundle has the weights of its default network."""
         return (self.bundle / "models" / XRAY_NETWORKS[0] / "model.pt").is_file()
 
-    def read(self, path: Path) -> dict[str, Any]:
+    def read(self, path: Path, method: Method = "grad_cam") -> dict[str, Any]:
         """What is told of a radiograph, ready for JSON.
 
         Args:
             path: Existing JPEG, PNG or DICOM file that a client sent.
+            method: How the heat map is made.
 
         Returns:
             `warnings` about the image, and `picture`, it as PNG in base64. Of a frontal chest film also
-            `probability` of pneumonia and `threshold`, 0 to 1; `decision`; and `heat_map`, what speaks
-            for pneumonia in red and against it in blue on a clear ground, a PNG of the picture's size.
-            All four are None where the image is hardly one, as `classify_one` decides.
+            `probability` of pneumonia and `threshold`, 0 to 1; `calibration_error`, how far such
+            probabilities were from the share of pneumonia in the test set on average, None if it was not
+            measured; `decision`; and `heat_map`, what speaks for pneumonia in red and against it in blue on
+            a clear ground, a PNG of the picture's size. All but the first two are None where the image is
+            hardly one, as `classify_one` decides.
 
         Raises:
             ConfigError: If the weights do not fit.
@@ -62,32 +68,45 @@ class XrayReader:
         """
         # Imported here: the server starts without them, and few of its clients send radiographs.
         from pipelines.datasets.xray_image import read_xray
-        from pipelines.explanation.explain import heat_map, relative_strength
-        from pipelines.inference.classify import classify_one
+        from pipelines.explanation.explain import relative_strength
 
         PARSER.call(check_picture, path)
         image = PARSER.call(read_xray, path)
-        told: dict[str, Any] = dict.fromkeys(("probability", "threshold", "decision", "heat_map"))
+        told: dict[str, Any] = dict.fromkeys(TOLD_OF_FILMS)
         told["picture"] = _png(np.round(255 * image.pixels).astype(np.uint8))
-        with self._lock:
-            result = classify_one(path, image, lambda: self._classifier)
-            told["warnings"] = list(result.warnings)
-            if result.probability is None:
-                return told
-            found = heat_map(image.pixels, classifier=self._classifier)
-            threshold = self._classifier.threshold
-        return told | {
-            "probability": round(result.probability, 4),
-            "threshold": round(threshold, 4),
-            "decision": result.decision,
-            "heat_map": _png(_coloured(relative_strength(found.values))),
-        }
+        found, values = self._worker.call(_explained, self.bundle, self.device, path, image, method)
+        heat = {} if values is None else {"heat_map": _png(_coloured(relative_strength(values)))}
+        return told | found | heat
 
-    @cached_property
-    def _classifier(self) -> "Classifier":
-        from pipelines.models.xray import Classifier
 
-        return Classifier.load(bundle=self.bundle, device=self.device)
+@cache
+def _classifier(bundle: Path, device: str) -> Any:
+    from pipelines.models.xray import Classifier
+
+    return Classifier.load(bundle=bundle, device=device)
+
+
+def _explained(
+    bundle: Path, device: str, path: Path, image: Any, method: Method
+) -> tuple[dict[str, Any], npt.NDArray[np.float32] | None]:
+    """What is told of an `XrayImage` and its attribution; runs in the process of the networks."""
+    from pipelines.explanation.explain import heat_map
+    from pipelines.inference.classify import classify_one
+    from pipelines.models.weights import OPERATING_POINT_NAME
+
+    result = classify_one(path, image, lambda: _classifier(bundle, device))
+    told: dict[str, Any] = {"warnings": list(result.warnings)}
+    if result.probability is None:
+        return told, None
+    classifier = _classifier(bundle, device)
+    known = json.loads((classifier.weights.parent / OPERATING_POINT_NAME).read_text(encoding="utf-8"))
+    told |= {
+        "probability": round(result.probability, 4),
+        "threshold": round(classifier.threshold, 4),
+        "calibration_error": known.get("calibration_error"),
+        "decision": result.decision,
+    }
+    return told, heat_map(image.pixels, method, classifier=classifier).values
 
 
 def _coloured(strength: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:

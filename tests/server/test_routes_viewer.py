@@ -1,27 +1,36 @@
 """What the page asks for beside MONAI Label's requests: cines, curves, probabilities, radiographs."""
 
 import base64
+import csv
 import gzip
 import json
 from collections.abc import Callable
 from email import message_from_bytes
-from io import BytesIO
+from functools import partial
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from pipelines.core.volume import Volume
+from pipelines.core.volume import Volume, read_volume
 from pipelines.datasets.phantom.xray import phantom_xray
+from pipelines.reporting.document import read_language
+from pipelines.reporting.study_page import write_study_page
 from pipelines.server.admission import check_picture
+from pipelines.server.api import make_server
+from pipelines.server.history import Automatic
 from pipelines.server.measurements import note_warnings
 from pipelines.server.users import Role
+from pipelines.server.worker import PARSER
 from pipelines.server.xrays import XrayReader
 
+from ..dicom_files import write_dicom_image
 from .conftest import heart, true_mask, write_nifti
 
 RADII = (4.0, 3.5, 3.0, 3.6)
@@ -287,7 +296,7 @@ def test_a_small_file_that_unpacks_to_a_huge_picture_is_refused_before(tmp_path:
 def test_without_weights_of_the_bundle_the_server_says_so(
     client: TestClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    assert not XrayReader(tmp_path).is_ready
+    assert not XrayReader(PARSER, tmp_path).is_ready
     monkeypatch.setattr(XrayReader, "is_ready", property(lambda self: False))
     answer = client.post("/viewer/data/xray", files={"file": ("a.png", png(chest()))})
     assert answer.status_code == 503
@@ -314,6 +323,115 @@ def test_a_saved_label_is_opened_with_its_numbers_and_without_a_network(
     assert params["warnings"][0] == "its modality is CT"
     assert (params["label_version"], params["author"], params["doubts"]) == (1, "anna", [])
     np.testing.assert_array_equal(np.asarray(read(mask).dataobj), true_mask(heart(3.0)))
+
+
+def accept(
+    app: Any,
+    name: str,
+    radius: float,
+    spacing_mm: tuple[float, float, float] = (2.0, 2.0, 8.0),
+    **known: Any,
+) -> None:
+    image = Volume(heart(radius), np.diag([*spacing_mm, 1.0]), spacing_mm)
+    app.datastore().labels.accept(name, true_mask(image.array), image, author="anna", **known)
+
+
+def test_each_saved_version_is_shown_and_the_contour_that_it_began_with(client: TestClient, app: Any) -> None:
+    automatic = Automatic(true_mask(heart(5.0)), "unet", "1")
+    accept(app, "lone", 4.0, automatic=automatic)
+    accept(app, "lone", 3.0)
+    for query, radius in (
+        ({"version": 1}, 4.0),
+        ({"version": 2}, 3.0),
+        ({}, 3.0),
+        ({"version": 1, "original": True}, 5.0),
+    ):
+        params, mask = parts(client.get("/viewer/data/label", params={"image": "lone"} | query))
+        np.testing.assert_array_equal(np.asarray(read(mask).dataobj), true_mask(heart(radius)))
+        assert params["volumes_ml"]["lv"] == pytest.approx(lv_ml(radius), abs=0.01)
+    for query in ({"version": 3}, {"version": 2, "original": True}):
+        answer = client.get("/viewer/data/label", params={"image": "lone"} | query)
+        assert answer.status_code == 400
+    assert client.get("/viewer/data/label", params={"image": "lone", "version": 0}).status_code == 422
+
+
+@pytest.fixture
+def beating(studies: Path, app: Any) -> tuple[str, str]:
+    """A patient whose images are as wide as a heart, by the ids of ED and ES."""
+    for frame, radius in ((1, 4.0), (3, 3.0)):
+        path = studies / "wide" / f"wide_frame0{frame}.nii.gz"
+        write_nifti(path, heart(radius), np.diag([*CINE_MM, 1.0]))
+    (studies / "wide" / "Info.cfg").write_text("ED: 1\nES: 3\nGroup: NOR\n", encoding="utf-8")
+    app.datastore().refresh()
+    return "wide_frame01", "wide_frame03"
+
+
+def report_of(client: TestClient, image: str, kind: str) -> Any:
+    return client.get("/viewer/data/report", params={"image": image, "format": kind})
+
+
+def test_the_report_of_a_study_is_a_table_of_both_saved_labels(
+    client: TestClient, app: Any, beating: tuple[str, str]
+) -> None:
+    ed, es = beating
+    answer = report_of(client, ed, "csv")
+    assert answer.status_code == 400
+    assert "expected a saved label" in answer.json()["detail"]
+    accept(app, ed, 4.0, CINE_MM)
+    accept(app, es, 3.0, CINE_MM)
+    answer = report_of(client, es, "csv")
+    assert answer.headers["content-type"].startswith("text/csv")
+    (row,) = csv.DictReader(StringIO(answer.content.decode("utf-8-sig")))
+    assert float(row["lv_ef_percent"]) == pytest.approx(100 * (1 - lv_ml(3.0) / lv_ml(4.0)), abs=0.01)
+    assert (row["patient"], row["frame_ed"], row["frame_es"], row["path"]) == ("wide", "1", "3", "")
+    for kind in ("seg", "sr"):
+        assert "expected a DICOM series" in report_of(client, ed, kind).json()["detail"]
+    assert report_of(client, ed, "exe").status_code == 422
+
+
+@pytest.mark.slow
+def test_the_report_of_a_study_is_a_page_too(app: Any, beating: tuple[str, str]) -> None:
+    ed, es = beating
+    accept(app, ed, 4.0, CINE_MM)
+    accept(app, es, 3.0, CINE_MM)
+    write_page = partial(write_study_page, words=read_language("en"), model="tested", anonymous=False)
+    with_page = TestClient(make_server(app, write_page=write_page), base_url="http://127.0.0.1:8000")
+    answer = report_of(with_page, ed, "pdf")
+    assert answer.headers["content-type"] == "application/pdf"
+    assert answer.content.startswith(b"%PDF")
+
+
+def test_a_dicom_cine_is_put_together_and_reported_as_dicom(
+    client: TestClient, app: Any, studies: Path
+) -> None:
+    folder = studies / "series"
+    for frame, radius in enumerate(RADII):
+        pixels = np.round(heart(radius)).repeat(3, axis=0).repeat(3, axis=1)
+        for z in range(pixels.shape[2]):
+            number = 1 + z + 5 * frame
+            path = folder / f"{number:02}.dcm"
+            write_dicom_image(
+                path, pixels[..., z], z_mm=8.0 * z, time_ms=40.0 * frame, number=number, series="1.2.3.4"
+            )
+            image = pydicom.dcmread(path)
+            image.FrameOfReferenceUID = "1.2.3.9"
+            image.save_as(path)
+    files = [("files", (path.name, path.read_bytes())) for path in folder.iterdir()]
+    assert read(client.post("/viewer/data/volume", files=files).content).shape == (72, 60, 5, 4)
+    app.datastore().refresh()
+    ed, es = (image for image in app.datastore().images.all() if image.dicom)
+    for one in (ed, es):
+        image = read_volume(one.path)
+        app.datastore().labels.accept(one.id, true_mask(image.array), image, author="anna")
+    answer = report_of(client, es.id, "seg")
+    assert answer.headers["content-type"] == "application/dicom"
+    segments = pydicom.dcmread(BytesIO(answer.content))
+    mask = true_mask(read_volume(es.path).array)
+    assert (segments.Modality, segments.pixel_array.sum()) == ("SEG", (mask > 0).sum())
+    series = segments.ReferencedSeriesSequence[0].ReferencedInstanceSequence
+    assert {one.ReferencedSOPInstanceUID for one in series} == {f"1.2.3.4.{11 + z}" for z in range(5)}
+    report = pydicom.dcmread(BytesIO(report_of(client, ed.id, "sr").content))
+    assert report.Modality == "SR"
 
 
 def measures_of(client: TestClient, mask: np.ndarray, **query: str) -> Any:
