@@ -92,6 +92,7 @@ def test_ed_and_es_are_moved_by_hand(viewer: Opened) -> None:
     viewer.settled()
     assert viewer.number("lv-ef") < by_network
     # The marker follows the pointer, and the keyboard's buttons remain.
+    curve.locator("[data-moment=es]").scroll_into_view_if_needed()
     box = curve.locator("svg").bounding_box()
     grip = curve.locator("[data-moment=es]").bounding_box()
     assert box is not None
