@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.core.cardiac_figures import PatientFacts
+from pipelines.core.cardiac import PatientFacts
 from pipelines.core.errors import ConfigError, DataError
 from pipelines.core.records import Phase
 from pipelines.core.volume import Volume, read_label, read_volume
