@@ -16,14 +16,12 @@ from pipelines.core.cardiac import PatientFacts
 from pipelines.core.errors import ConfigError, DataError
 from pipelines.core.records import Phase
 from pipelines.core.volume import Volume, read_label, read_volume
-from pipelines.datasets.acdc import info_facts
 from pipelines.datasets.dicom import order_series
 from pipelines.datasets.dicom_file import read_facts
-from pipelines.inference.dicom_seg import write_dicom_seg
-from pipelines.inference.dicom_sr import write_dicom_sr
+from pipelines.datasets.nifti_releases import info_facts
+from pipelines.inference.dicom_objects import write_dicom_seg, write_dicom_sr
 from pipelines.inference.inputs import INFO_NAME, Study, StudyImage, StudyKind
-from pipelines.inference.segment import StudyOptions, Tools, segment_study
-from pipelines.inference.study_result import StudyResult
+from pipelines.inference.segment import StudyOptions, StudyResult, Tools, segment_study
 from pipelines.server.worker import Worker
 
 FORMATS: Final = {

@@ -406,7 +406,8 @@ def test_a_dicom_cine_is_put_together_and_reported_as_dicom(
 ) -> None:
     folder = studies / "series"
     for frame, radius in enumerate(RADII):
-        pixels = np.round(heart(radius)).repeat(3, axis=0).repeat(3, axis=1)
+        texture = np.random.default_rng(frame).uniform(0, 4, (24, 20, 5))
+        pixels = np.round(heart(radius) + texture).repeat(3, axis=0).repeat(3, axis=1)
         for z in range(pixels.shape[2]):
             number = 1 + z + 5 * frame
             path = folder / f"{number:02}.dcm"
