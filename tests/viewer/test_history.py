@@ -81,13 +81,14 @@ def test_the_report_of_a_study_is_made_from_the_page(viewer: Opened, tmp_path: P
 
 def test_ed_and_es_are_moved_by_hand(viewer: Opened) -> None:
     viewer.study("ED")
+    viewer.segment()
     viewer.page.get_by_role("button", name="Volume curve").click()
     curve = viewer.page.locator("#curve")
     expect(curve.locator("svg")).to_be_visible()
     viewer.settled()
     by_network = viewer.number("lv-ef")
     viewer.page.locator("#frame").fill("2")
-    viewer.page.get_by_role("button", name="Frame is ES").click()
+    viewer.page.get_by_role("button", name="ES here").click()
     expect(viewer.status).to_contain_text("ES is frame 2 by hand")
     viewer.settled()
     assert viewer.number("lv-ef") < by_network
