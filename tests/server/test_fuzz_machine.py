@@ -167,7 +167,7 @@ def test_a_damaged_file_is_refused_or_read_and_the_server_goes_on(
     assert list((tmp_path / "studies" / ".thorax" / "uploads").iterdir()) == []
 
 
-def read_only(self: Any, path: Path) -> dict[str, Any]:
+def read_only(self: Any, path: Path, method: str) -> dict[str, Any]:
     from pipelines.datasets.xray_image import read_xray
     from pipelines.server.admission import check_picture
     from pipelines.server.worker import PARSER
