@@ -322,8 +322,8 @@ def explain(
     rows: list[dict[str, Any]] = []
     for path, image in read_each(paths, progress):
         if not isinstance(image, Problem):
-            result = classify_one(path, image, lambda: classifier)
-            if result.probability is not None:
+            result = classify_one(path, image, classifier)
+            if result.decision is not None:
                 overlay = output / f"{len(rows) + 1:04d}_{path.stem}.png"
                 found = heat_map(image.pixels, method, classifier=classifier)
                 overlay_heat_map(image.pixels, found, overlay, title=title_of(result, classifier))

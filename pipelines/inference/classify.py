@@ -1,7 +1,7 @@
 """Classifies radiographs: probability, decision and quality warnings in a table."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -39,13 +39,14 @@ class ClassifiedXray:
 
     Attributes:
         image: Path of the file.
-        probability: Of pneumonia, 0 to 1; None where the image is hardly a frontal chest film.
-        decision: What the probability means at the threshold; None where there is none.
+        probability: Of pneumonia, 0 to 1.
+        decision: What the probability means at the threshold; None where the image is hardly a frontal
+            chest film, of which the probability means nothing.
         warnings: Doubts about the image, in words; reasons for no verdict begin with "no verdict".
     """
 
     image: Path
-    probability: float | None
+    probability: float
     decision: Finding | None
     warnings: tuple[str, ...]
 
@@ -93,7 +94,7 @@ def classify(
             problems.append(image)
             rows.append({"image": str(path), "problem": image.reason})
         else:
-            results.append(classify_one(path, image, lambda: classifier))
+            results.append(classify_one(path, image, classifier))
             rows.append(_row(results[-1], classifier.threshold))
     table = output / TABLE_NAME
     write_csv(table, COLUMNS, rows)
@@ -151,19 +152,17 @@ def _files(inputs: Sequence[Path]) -> Iterator[Path]:
                 yield file
 
 
-def classify_one(path: Path, image: XrayImage, classifier: Callable[[], "XrayModel"]) -> ClassifiedXray:
-    """The decision on one film, or none where it is hardly a frontal chest film: it would mean nothing.
+def classify_one(path: Path, image: XrayImage, classifier: "XrayModel") -> ClassifiedXray:
+    """The probability of one film, and the decision unless it is hardly a frontal chest film.
 
     Args:
         path: File that it was read from.
         image: As from `read_xray`.
-        classifier: Gives the network with its threshold; not called where there is no verdict.
+        classifier: The network with its threshold.
     """
-    warnings = tuple(quality_warnings(image))
-    if chest_doubts(image):
-        return ClassifiedXray(path, None, None, warnings)
-    probability = classifier().probability(image.pixels)
-    return ClassifiedXray(path, probability, decide(probability, classifier().threshold), warnings)
+    probability = classifier.probability(image.pixels)
+    decision = None if chest_doubts(image) else decide(probability, classifier.threshold)
+    return ClassifiedXray(path, probability, decision, tuple(quality_warnings(image)))
 
 
 def title_of(result: ClassifiedXray, classifier: "XrayModel") -> str:
@@ -174,7 +173,7 @@ def title_of(result: ClassifiedXray, classifier: "XrayModel") -> str:
 def _row(result: ClassifiedXray, threshold: float) -> dict[str, object]:
     return {
         "image": str(result.image),
-        "probability_pneumonia": None if result.probability is None else f"{result.probability:.4f}",
+        "probability_pneumonia": f"{result.probability:.4f}",
         "threshold": f"{threshold:.4f}",
         "decision": result.decision,
         "warnings": "; ".join(result.warnings),

@@ -94,9 +94,9 @@ def _explained(
     from pipelines.inference.classify import classify_one
     from pipelines.models.weights import OPERATING_POINT_NAME
 
-    result = classify_one(path, image, lambda: _classifier(bundle, device))
+    result = classify_one(path, image, _classifier(bundle, device))
     told: dict[str, Any] = {"warnings": list(result.warnings)}
-    if result.probability is None:
+    if result.decision is None:
         return told, None
     classifier = _classifier(bundle, device)
     known = json.loads((classifier.weights.parent / OPERATING_POINT_NAME).read_text(encoding="utf-8"))

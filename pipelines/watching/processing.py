@@ -147,13 +147,13 @@ class StudyProcessor:
         (path,) = job.files
         image = read_xray(path)
         name = Path(printable(path.name))
-        result = classify_one(name, image, lambda: self._classifier)
-        if result.probability is not None:
+        result = classify_one(name, image, self._classifier)
+        if result.decision is not None:
             overlay = job.folder / f"{name.stem}_overlay.png"
             found = heat_map(image.pixels, classifier=self._classifier)
             overlay_heat_map(image.pixels, found, overlay, title=title_of(result, self._classifier))
         return {
-            "probability_pneumonia": result.probability and round(result.probability, 4),
+            "probability_pneumonia": round(result.probability, 4),
             "threshold": round(self._classifier.threshold, 4),
             "decision": result.decision,
             "warnings": list(result.warnings),

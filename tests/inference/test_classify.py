@@ -81,12 +81,10 @@ def test_what_is_no_frontal_chest_film_has_a_row_without_a_verdict(
 ) -> None:
     Image.open(save(tmp_path / "upright.png", 0.3)).rotate(180).save(tmp_path / "turned.png")
     report = classify([tmp_path], tmp_path / "out", classifier)
-    assert [(one.probability is None, one.decision is None) for one in report.results] == [
-        (True, True),
-        (False, False),
-    ]
+    assert [one.decision is None for one in report.results] == [True, False]
     turned, upright = rows_of(report.table)
-    assert (turned["probability_pneumonia"], turned["decision"], turned["problem"]) == ("", "", "")
+    assert (turned["decision"], turned["problem"]) == ("", "")
+    assert 0 <= float(turned["probability_pneumonia"]) <= 1
     assert "no verdict: it hardly looks like a chest" in turned["warnings"]
     assert "no verdict" not in upright["warnings"]
 
