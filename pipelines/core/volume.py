@@ -356,7 +356,7 @@ def read_volume(path: Path) -> Volume:
 
 
 def looks_like_labels(array: npt.NDArray[Any]) -> bool:
-    """Whether voxels are a few small whole numbers, or a few others in flat areas, as in no image."""
+    """Whether voxels are a few small whole numbers, or flat areas of 0 and multiples of a step."""
     # A row of voxels through the middle of an image has more values than that, which spares sorting them all.
     if array.size < MIN_VOXELS or len(np.unique(array[array.shape[0] // 2])) > MAX_LABEL_VALUES:
         return False
@@ -366,6 +366,9 @@ def looks_like_labels(array: npt.NDArray[Any]) -> bool:
     whole = np.round(values.real)
     if _are_whole(values) and whole.min() >= 0 and whole.max() <= MAX_LABEL_VALUES:
         return True
+    steps = values.real / np.diff(values.real).min()
+    if values[0] != 0 or steps[-1] > MAX_LABEL_VALUES or not _are_whole(steps):
+        return False  # such as the flat areas of a simple phantom
     before, after = array[:-1], array[1:]
     is_inside = (before != array.flat[0]) | (after != array.flat[0])  # the first corner is background
     return bool(np.mean((before == after)[is_inside]) > FLAT_SHARE) if is_inside.any() else False

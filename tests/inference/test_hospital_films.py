@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from pipelines.core.errors import DataError
 from pipelines.datasets.phantom.xray import phantom_xray
 from pipelines.explanation import explain
 from pipelines.inference.classify import classify
+from pipelines.models.bundle import XRAY_BUNDLE, XRAY_NETWORKS
 from pipelines.server.xrays import XrayReader
 from pipelines.watching.ledger import Ledger
 from pipelines.watching.processing import ProcessorSettings, StudyProcessor
@@ -34,6 +36,7 @@ class Difference:
     """Gives as probability how far a picture is from the film."""
 
     threshold = 0.5
+    weights = XRAY_BUNDLE / "models" / XRAY_NETWORKS[0] / "model.pt"
 
     def probability(self, pixels: np.ndarray) -> float:
         small = [
@@ -85,9 +88,16 @@ def by_watch(folder: Path, output: Path) -> Answer:
     return answer
 
 
+class Here:
+    """A worker that is no process."""
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        with mock.patch("pipelines.server.xrays._classifier", return_value=Difference()):
+            return function(*arguments)
+
+
 def by_server(folder: Path, _: Path) -> Answer:
-    reader = XrayReader()
-    reader.__dict__["_classifier"] = Difference()
+    reader = XrayReader(Here())  # type: ignore[arg-type]
     answer = Answer()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         try:
@@ -242,7 +252,7 @@ def test_each_command_sees_the_film_or_gives_no_verdict(
     name: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nothing = explain.HeatMap(np.zeros(FILM.shape, np.float32), 0.0)
-    monkeypatch.setattr(explain, "heat_map", lambda image, classifier: nothing)
+    monkeypatch.setattr(explain, "heat_map", lambda *image, classifier: nothing)
     monkeypatch.setattr(explain, "overlay_heat_map", lambda *args, **titles: None)
     make, right, without, words = CASES[name]
     (tmp_path / "in").mkdir()

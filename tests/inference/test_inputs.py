@@ -226,6 +226,15 @@ def test_labels_of_any_values_under_a_plain_name_are_passed_over(
         study.images[0].load()
 
 
+def test_flat_areas_of_a_simple_phantom_are_an_image(tmp_path: Path) -> None:
+    phantom = np.zeros((40, 40, 6), np.float32)
+    for number, value in enumerate((80, 150, 200)):
+        phantom[5 * number + 5 : -5 * number - 5, 10:-10, 1:5] = value
+    for name, offset in (("air_is_black", 0), ("air_is_grey", 0.25)):
+        nib.save(nib.Nifti1Image(phantom + offset, np.eye(4)), tmp_path / f"{name}.nii.gz")
+    assert [study.name for study in find_studies([tmp_path])[0]] == ["air_is_black", "air_is_grey"]
+
+
 def test_a_constant_image_is_no_label_map(tmp_path: Path) -> None:
     nib.save(nib.Nifti1Image(np.zeros((40, 40, 6), np.int16), np.eye(4)), tmp_path / "black.nii.gz")
     (study,), _ = find_studies([tmp_path])

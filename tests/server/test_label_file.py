@@ -82,7 +82,7 @@ def test_another_grid_is_refused(image: Volume, tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"no image", b"NRRD0004\ntype: uint8\n", b"\x1f\x8b\x08\x00"])
 def test_a_file_that_is_no_image_is_refused(image: Volume, tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(DataError, match="that is no (NRRD )?image"):
+    with pytest.raises(DataError, match="that is no (NRRD )?image|found zero bytes|packed by gzip"):
         read_sent_label(tmp_path / name, image)
 
 
