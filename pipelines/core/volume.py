@@ -347,6 +347,8 @@ def read_volume(path: Path) -> Volume:
             f"expected an image, found the values {np.unique(array).tolist()} alone in {path}: it "
             "looks like a label map; give the image that it was drawn on"
         )
+    if looks_like_labels(array, scaled=True):
+        warnings += (f"it has {len(np.unique(array))} values alone, in equal steps from 0: a label map?",)
     is_wrapped = bool(array.dtype == np.int16 and array.min() < -WRAP_LIMIT and array.max() > WRAP_LIMIT)
     if is_wrapped:
         logger.warning("%s stores unsigned intensities as int16: values above 32767 were restored", path)
@@ -355,8 +357,8 @@ def read_volume(path: Path) -> Volume:
     return replace(volume, is_unwrapped=is_wrapped, warnings=volume.warnings + warnings)
 
 
-def looks_like_labels(array: npt.NDArray[Any]) -> bool:
-    """Whether voxels are a few small whole numbers, or flat areas of 0 and multiples of a step."""
+def looks_like_labels(array: npt.NDArray[Any], *, scaled: bool = False) -> bool:
+    """Whether voxels are a few small whole numbers or, if `scaled`, flat areas in equal steps from 0."""
     # A row of voxels through the middle of an image has more values than that, which spares sorting them all.
     if array.size < MIN_VOXELS or len(np.unique(array[array.shape[0] // 2])) > MAX_LABEL_VALUES:
         return False
@@ -366,6 +368,8 @@ def looks_like_labels(array: npt.NDArray[Any]) -> bool:
     whole = np.round(values.real)
     if _are_whole(values) and whole.min() >= 0 and whole.max() <= MAX_LABEL_VALUES:
         return True
+    if not scaled:
+        return False
     steps = values.real / np.diff(values.real).min()
     if values[0] != 0 or steps[-1] > MAX_LABEL_VALUES or not _are_whole(steps):
         return False  # such as the flat areas of a simple phantom
@@ -405,7 +409,7 @@ def _has_labels(path: Path, _changed_ns: int, _size: int, is_named: bool) -> boo
             values = np.unique(np.asarray(voxels[:, :, index]))
             if len(values) > most or (is_named and not _are_whole(values)):
                 return False
-        return is_named or looks_like_labels(np.asarray(voxels))
+        return is_named or looks_like_labels(np.asarray(voxels), scaled=True)
     except (DataError, *UNREADABLE):
         return is_named
 
