@@ -81,7 +81,6 @@ def test_the_report_of_a_study_is_made_from_the_page(viewer: Opened, tmp_path: P
 
 def test_ed_and_es_are_moved_by_hand(viewer: Opened) -> None:
     viewer.study("ED")
-    viewer.segment()
     viewer.page.get_by_role("button", name="Volume curve").click()
     curve = viewer.page.locator("#curve")
     expect(curve.locator("svg")).to_be_visible()
