@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import combinations
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import nibabel as nib
 import numpy as np
@@ -342,12 +342,13 @@ def read_volume(path: Path) -> Volume:
         raise DataError(f"expected finite intensities, found {count} NaN or infinite voxels in {path}")
     if array.min() == array.max():
         raise DataError(f"expected an image with contrast, found the constant {array.flat[0]:g} in {path}")
-    if looks_like_labels(array):
+    labels = kind_of_labels(array)
+    if labels == "whole":
         raise DataError(
             f"expected an image, found the values {np.unique(array).tolist()} alone in {path}: it "
             "looks like a label map; give the image that it was drawn on"
         )
-    if looks_like_labels(array, scaled=True):
+    if labels == "stepped":
         warnings += (f"it has {len(np.unique(array))} values alone, in equal steps from 0: a label map?",)
     is_wrapped = bool(array.dtype == np.int16 and array.min() < -WRAP_LIMIT and array.max() > WRAP_LIMIT)
     if is_wrapped:
@@ -357,25 +358,23 @@ def read_volume(path: Path) -> Volume:
     return replace(volume, is_unwrapped=is_wrapped, warnings=volume.warnings + warnings)
 
 
-def looks_like_labels(array: npt.NDArray[Any], *, scaled: bool = False) -> bool:
-    """Whether voxels are a few small whole numbers or, if `scaled`, flat areas in equal steps from 0."""
+def kind_of_labels(array: npt.NDArray[Any]) -> Literal["whole", "stepped"] | None:
+    """`"whole"` for a few small whole numbers, `"stepped"` for flat areas in equal steps from 0, or None."""
     # A row of voxels through the middle of an image has more values than that, which spares sorting them all.
     if array.size < MIN_VOXELS or len(np.unique(array[array.shape[0] // 2])) > MAX_LABEL_VALUES:
-        return False
+        return None
     values = np.unique(array)
     if not 1 < len(values) <= MAX_LABEL_VALUES:
-        return False
+        return None
     whole = np.round(values.real)
     if _are_whole(values) and whole.min() >= 0 and whole.max() <= MAX_LABEL_VALUES:
-        return True
-    if not scaled:
-        return False
+        return "whole"
     steps = values.real / np.diff(values.real).min()
     if values[0] != 0 or steps[-1] > MAX_LABEL_VALUES or not _are_whole(steps):
-        return False  # such as the flat areas of a simple phantom
+        return None  # such as the flat areas of a simple phantom
     before, after = array[:-1], array[1:]
     is_inside = (before != array.flat[0]) | (after != array.flat[0])  # the first corner is background
-    return bool(np.mean((before == after)[is_inside]) > FLAT_SHARE) if is_inside.any() else False
+    return "stepped" if is_inside.any() and np.mean((before == after)[is_inside]) > FLAT_SHARE else None
 
 
 def is_label_map(path: Path) -> bool:
@@ -409,7 +408,7 @@ def _has_labels(path: Path, _changed_ns: int, _size: int, is_named: bool) -> boo
             values = np.unique(np.asarray(voxels[:, :, index]))
             if len(values) > most or (is_named and not _are_whole(values)):
                 return False
-        return is_named or looks_like_labels(np.asarray(voxels), scaled=True)
+        return is_named or kind_of_labels(np.asarray(voxels)) is not None
     except (DataError, *UNREADABLE):
         return is_named
 
