@@ -176,7 +176,7 @@ def inspect_events(workspace: Workspace, command: Command) -> None:
 
 def ensure_run(workspace: Workspace) -> None:
     if not (workspace.folder / "runs" / "unet").exists():
-        workspace.run(Command(".", "thorax train unet --dataset-dir runs/acdc --output runs/unet --smoke"))
+        workspace.run(Command(".", "thorax train unet --data runs/acdc --output runs/unet --smoke"))
 
 
 def build_site(workspace: Workspace, command: Command) -> None:
@@ -248,7 +248,7 @@ def recipe_smoke(workspace: Workspace, command: Command) -> None:
     """At smoke scale, and one trial at a time."""
     shutil.rmtree(workspace.folder / output_of(command), ignore_errors=True)
     smoke = [] if "--smoke" in command.text else ["--smoke"]
-    workspace.run(command, "--concurrency 1", *smoke)
+    workspace.run(command, "--workers 1", *smoke)
 
 
 def judge_small(workspace: Workspace, command: Command) -> None:

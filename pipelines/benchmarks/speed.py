@@ -88,7 +88,7 @@ def running_server(studies: Path, *options: str) -> Iterator[str]:
     command = [sys.executable, "-c", "from pipelines.cli.main import main; main()", "serve"]
     with log.open("w") as stream:
         process = subprocess.Popen(
-            [*command, "--studies", str(studies), "--port", port, *options],
+            [*command, str(studies), "--port", port, *options],
             stdout=stream,
             stderr=subprocess.STDOUT,
         )

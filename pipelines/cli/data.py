@@ -79,25 +79,25 @@ def explore(
         Path, typer.Argument(help="Folder in the dataset's layout, or a datalist of 'thorax prepare'.")
     ],
     output: Output,
-    dataset_dir: Annotated[
+    data: Annotated[
         Path | None,
-        typer.Option(help="Prepared folder: compares its sections, and keeps labels of the test closed."),
+        typer.Option(
+            help="Folder of 'thorax prepare': compares its splits, and leaves labels of the test set alone."
+        ),
     ] = None,
     fold: Fold = 0,
     seed: Annotated[int, typer.Option(help="Seed of the sample images.")] = 0,
 ) -> None:
     """Explore a dataset before training on it: an HTML page, a table, TensorBoard."""
     if name != "chest-xray":
-        _explore(name, root, output, dataset_dir, fold, seed)
-    elif dataset_dir or fold:
-        raise ConfigError(
-            "expected --dataset-dir and --fold for hearts only, found chest-xray; leave them out"
-        )
+        _explore(name, root, output, data, fold, seed)
+    elif data or fold:
+        raise ConfigError("expected --data and --fold for hearts only, found chest-xray; leave them out")
     else:
         explore_chest_xray(root, output, seed)
 
 
-def _explore(name: str, root: Path, output: Path, dataset_dir: Path | None, fold: int, seed: int) -> None:
+def _explore(name: str, root: Path, output: Path, data: Path | None, fold: int, seed: int) -> None:
     from pipelines.core.files import write_manifest
     from pipelines.datasets.prepare import DATALIST_NAME, read_datalist
     from pipelines.datasets.readers import find_reader
@@ -106,7 +106,7 @@ def _explore(name: str, root: Path, output: Path, dataset_dir: Path | None, fold
     from pipelines.reporting.report import write_result_page
 
     is_datalist = root.name == DATALIST_NAME or (root / DATALIST_NAME).is_file()
-    split = dataset_dir or (root if is_datalist else None)
+    split = data or (root if is_datalist else None)
     sections = sections_of(read_datalist(split), fold) if split else None
     dataset = _listed(read_datalist(root)) if is_datalist else find_reader(name).read(root)
     with progress_bar("Measuring", console) as tell:

@@ -9,15 +9,20 @@ import typer
 from pipelines.cli.options import (
     AcdcNetwork,
     BundleFolder,
+    Data,
     Device,
     Engine,
     Fold,
     HeartNetwork,
     ImageNetwork,
+    Labelled,
     LabelMeaning,
     Output,
+    Prepared,
     ReaderName,
+    Resume,
     Section,
+    Smoke,
     SplitPart,
     TrustBundle,
     UnseenOnly,
@@ -71,9 +76,7 @@ EVALUATION_MARK = "metrics.json"
 
 @keeps_results
 def evaluate(
-    root: Annotated[
-        Path, typer.Argument(help="Labelled folder of a dataset, or a prepared one of 'thorax prepare'.")
-    ],
+    data: Labelled,
     output: Output,
     network: ImageNetwork = "unet",
     weights: Weights = None,
@@ -104,7 +107,7 @@ def evaluate(
             trust=trust,
         )
         evaluate_radiographs(
-            root, output, network, weights, threshold, section, unseen_only=unseen_only, device=device
+            data, output, network, weights, threshold, section, unseen_only=unseen_only, device=device
         )
         return
     refuse(f"a network of radiographs, found {network}", threshold=threshold)
@@ -113,9 +116,9 @@ def evaluate(
     from pipelines.datasets.prepare import section_records
     from pipelines.datasets.readers import find_reader
 
-    records = section_records(root, section, fold)
+    records = section_records(data, section, fold)
     if records is None:
-        find_reader(reader).read(root)  # a wrong folder is told of before the network is loaded
+        find_reader(reader).read(data)  # a wrong folder is told of before the network is loaded
     from pipelines.evaluation.comparison import described_weights
     from pipelines.evaluation.segmentation import evaluate as evaluate_volumes
     from pipelines.models.heart import Predictor
@@ -130,7 +133,7 @@ def evaluate(
     )
     with progress_bar("Evaluating", console) as tell:
         metrics = evaluate_volumes(
-            root,
+            data,
             output,
             predictor,
             records=records,
@@ -158,11 +161,12 @@ def evaluate(
 
 @keeps_results
 def analyse(
-    root: Annotated[
+    data: Annotated[
         Path,
         typer.Argument(
-            help="Of hearts: labelled folder of a dataset, or a prepared one. Of radiographs: folder of "
-            "'thorax evaluate'."
+            metavar="DATA",
+            help="Of hearts: folder of 'thorax prepare', or the labelled folder of a dataset. Of "
+            "radiographs: folder of 'thorax evaluate'.",
         ),
     ],
     output: Output,
@@ -175,22 +179,22 @@ def analyse(
     device: Device = "auto",
 ) -> None:
     """Show where a network fails: slices, factors, uncertainty of hearts, or misclassified radiographs."""
-    if (root / EVALUATION_MARK).is_file():
+    if (data / EVALUATION_MARK).is_file():
         what = "a labelled folder, found an evaluation"
         refuse(what, weights=weights, fold=fold, reader=reader != "acdc")
-        analyse_radiographs(root, output)
+        analyse_radiographs(data, output)
         return
     if task_of(network) is XRAY:
         raise ConfigError(
-            f"expected a folder of 'thorax evaluate' on radiographs, found no {EVALUATION_MARK} in {root}"
+            f"expected a folder of 'thorax evaluate' on radiographs, found no {EVALUATION_MARK} in {data}"
         )
     from pipelines.core.files import write_manifest
     from pipelines.datasets.prepare import section_records
     from pipelines.datasets.readers import find_reader
 
-    records = section_records(root, section, fold)
+    records = section_records(data, section, fold)
     if records is None:
-        find_reader(reader).read(root)  # a wrong folder is told of before the network is loaded
+        find_reader(reader).read(data)  # a wrong folder is told of before the network is loaded
     from pipelines.evaluation.error_files import ERRORS_NAME, PICTURES, SLICES_NAME, explore_heart_errors
     from pipelines.models.heart import Predictor
     from pipelines.reporting.report import write_result_page
@@ -200,7 +204,7 @@ def analyse(
     predictor = Predictor.load(network, weights=weights, device=device)
     with progress_bar("Analysing", console) as tell:
         content = explore_heart_errors(
-            root, output, predictor, records=records, reader=reader, count=worst, progress=tell
+            data, output, predictor, records=records, reader=reader, count=worst, progress=tell
         )
     write_manifest(
         output,
@@ -259,7 +263,7 @@ def explain(
 
 def cross_validate(
     network: Annotated[AcdcNetwork, typer.Argument(help="Network of the ACDC bundle.")],
-    dataset_dir: Annotated[Path, typer.Option(help="Folder of 'thorax prepare acdc'.")],
+    data: Data,
     output: Output,
     folds: Annotated[
         str | None, typer.Option(help="Folds to do, e.g. 0,3; all without it. Processes may share the work.")
@@ -270,12 +274,8 @@ def cross_validate(
             "--best", help="Measure the best validation, which those measured chose, not the end of the run."
         ),
     ] = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Resume in the output folder, fold by fold and within a fold.")
-    ] = False,
-    smoke: Annotated[
-        bool, typer.Option("--smoke", help="Seconds, not hours: to see that all works.")
-    ] = False,
+    resume: Resume = False,
+    smoke: Smoke = False,
     settings: Annotated[Path | None, typer.Option(help="YAML file of settings; --set overrides it.")] = None,
     setting: Setting = None,
     halves: Annotated[
@@ -291,7 +291,7 @@ def cross_validate(
     """Train a network for each fold; measure each patient by the one that has not learned from it."""
     if halves:
         refuse("folds, found --unseen-masks", folds=folds, best=best, settings=settings)
-        unseen_masks(network, dataset_dir, output, fold, resume, smoke, setting)
+        unseen_masks(network, data, output, fold, resume, smoke, setting)
         return
     refuse("--unseen-masks", fold=fold)
     from pipelines.reporting.results.evaluation import accuracy_table
@@ -304,7 +304,7 @@ def cross_validate(
     with progress_bar("Cross-validating", console) as tell:
         content = run_cross_validation(
             network,
-            dataset_dir,
+            data,
             output,
             folds=parse_folds(folds) if folds is not None else None,
             which="best" if best else "last",
@@ -334,8 +334,8 @@ def compare(
             help="NAME=NETWORK[:WEIGHTS][+NETWORK[:WEIGHTS]...], measured if not there; repeatable."
         ),
     ] = None,
-    dataset_dir: Annotated[
-        Path | None, typer.Option(help="Folder of 'thorax prepare acdc', to measure models on.")
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of 'thorax prepare', to measure models on.")
     ] = None,
     section: SplitPart = "test",
     fold: Fold = 0,
@@ -359,7 +359,7 @@ def compare(
         refuse(
             "models on one dataset",
             evaluations=evaluations,
-            dataset_dir=dataset_dir,
+            data=data,
             trials=trials,
             fold=fold,
             split=section != "test",
@@ -379,7 +379,7 @@ def compare(
             evaluations or [],
             models,
             output,
-            dataset_dir=dataset_dir,
+            dataset_dir=data,
             section=section,
             fold=fold,
             trials=read_scored_settings(trials) if trials else None,
@@ -438,13 +438,11 @@ def cross_evaluate(
 
 def unseen_masks(
     network: Annotated[AcdcNetwork, typer.Argument(help="Network of the ACDC bundle.")],
-    dataset_dir: Annotated[Path, typer.Option(help="Folder of 'thorax prepare', or of the raw data.")],
+    data: Data,
     output: Output,
     fold: Annotated[int, typer.Option(help="Fold that is left out, as the corrector validates on it.")] = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Resume the runs in the output folder.")] = False,
-    smoke: Annotated[
-        bool, typer.Option("--smoke", help="Seconds, not hours: to see that all works.")
-    ] = False,
+    resume: Resume = False,
+    smoke: Smoke = False,
     setting: Setting = None,
 ) -> None:
     """Segment each half of the training patients with a network trained on the other."""
@@ -456,7 +454,7 @@ def unseen_masks(
     with progress_bar("Training", console) as tell:
         masks = write_unseen_masks(
             network,
-            dataset_dir,
+            data,
             output,
             fold=fold,
             resume=resume,
@@ -469,7 +467,6 @@ def unseen_masks(
     say(f"train with them: thorax train corrector --set unseen_masks={output.resolve()} ...")
 
 
-Datalist = Annotated[Path, typer.Argument(help="Folder of 'thorax prepare', or its datalist.")]
 Partner = Annotated[AcdcNetwork | None, typer.Option(help="Second network, whose agreement counts too.")]
 PartnerWeights = Annotated[Path | None, typer.Option(help="Weights of the second network.")]
 Faults = Annotated[int, typer.Option(help="Images with a fault put in that are made of each volume.", min=0)]
@@ -478,7 +475,7 @@ Images = Annotated[Path | None, typer.Option(help="images.csv of an earlier run:
 
 @keeps_results
 def fit_quality(
-    datalist: Datalist,
+    data: Prepared,
     output: Output,
     network: HeartNetwork = "unet",
     weights: Weights = None,
@@ -495,7 +492,7 @@ def fit_quality(
     from pipelines.quality.study import FIT_NAME, fit_study
 
     found, details = _measured(
-        datalist,
+        data,
         output,
         network,
         weights,
@@ -515,7 +512,7 @@ def fit_quality(
 
 @keeps_results
 def evaluate_quality(
-    datalist: Datalist,
+    data: Prepared,
     quality: Annotated[Path, typer.Argument(help="The quality.json to measure.")],
     output: Output,
     network: HeartNetwork = "unet",
@@ -535,7 +532,7 @@ def evaluate_quality(
 
     models = read_quality(quality)
     found, details = _measured(
-        datalist,
+        data,
         output,
         network,
         weights,
@@ -554,7 +551,7 @@ def evaluate_quality(
 
 @keeps_results
 def disease(
-    datalist: Datalist,
+    data: Prepared,
     output: Output,
     masks: Annotated[
         Path | None,
@@ -562,7 +559,7 @@ def disease(
     ] = None,
     hold_out: Annotated[
         bool,
-        typer.Option("--test-set", "--hold-out", help="Measure on the test set as well: once, at the end."),
+        typer.Option("--test-set", help="Measure on the test set as well: once, at the end."),
     ] = False,
     seed: Annotated[int, typer.Option(help="Seed of folds and forests.")] = 0,
 ) -> None:
@@ -575,7 +572,7 @@ def disease(
 
     with progress_bar("Measuring", console) as tell:
         content = study_disease(
-            read_datalist(datalist), output, masks=masks, hold_out=hold_out, seed=seed, progress=tell
+            read_datalist(data), output, masks=masks, hold_out=hold_out, seed=seed, progress=tell
         )
     write_manifest(
         output, seed=seed, split_hash=content["split_hash"], outputs=[CONTENT_NAME, "features.csv"]
@@ -587,7 +584,7 @@ def disease(
 
 
 def _measured(
-    datalist: Path,
+    data: Path,
     output: Path,
     network: str,
     weights: Path | None,
@@ -606,7 +603,7 @@ def _measured(
     from pipelines.quality.measure import measure_images, read_measured
     from pipelines.quality.study import MASKS_NAME
 
-    content = read_datalist(datalist)
+    content = read_datalist(data)
     items = select(content, section, fold)
     details: dict[str, object] = {
         "section": section,

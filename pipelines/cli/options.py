@@ -20,6 +20,23 @@ AcdcNetwork = Literal["unet", "attention_unet", "vnet"]
 XrayNetwork = Literal["efficientnet_lite0", "resnet18_tuned", "resnet18", "resnet34", "resnet50"]
 Network = Literal[AcdcNetwork, "corrector", XrayNetwork]
 Section = Literal["training", "validation", "test"]
+Labelled = Annotated[
+    Path,
+    typer.Argument(metavar="DATA", help="Folder of 'thorax prepare', or the labelled folder of a dataset."),
+]
+Prepared = Annotated[Path, typer.Argument(metavar="DATA", help="Folder of 'thorax prepare'.")]
+Data = Annotated[
+    Path, typer.Option("--data", help="Folder of 'thorax prepare'; to train, the dataset's own works too.")
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Resume what is in the output folder.")]
+Smoke = Annotated[bool, typer.Option("--smoke", help="Take seconds, to see that all works.")]
+Address = Annotated[
+    str | None, typer.Option(help="Existing Ray cluster, e.g. auto; without it Ray starts here.")
+]
+Threads = Annotated[int, typer.Option(help="Cores of each worker.", min=1)]
+Trials = Annotated[
+    int, typer.Option("--workers", help="Trials at a time, one thread each; 0: one a core.", min=0)
+]
 ReaderName = Annotated[
     str, typer.Option("--reader", help="Dataset in the folder; 'thorax datasets' lists them.")
 ]
@@ -40,7 +57,7 @@ ImageNetwork = Annotated[
     Literal[AcdcNetwork, XrayNetwork], typer.Option("--network", help="Network, of hearts or of radiographs.")
 ]
 SplitPart = Annotated[
-    Section, typer.Option("--split", "--section", help="Part of the split to measure (prepared data only).")
+    Section, typer.Option("--split", help="Part of the split to measure (prepared data only).")
 ]
 Fold = Annotated[int, typer.Option(help="Validation fold (prepared data only).")]
 Weights = Annotated[Path | None, typer.Option(help="Weights to use instead of the bundle's own.")]
@@ -92,8 +109,34 @@ MAY_BE_EMPTY = {"incoming", "studies"}
 """Parameters whose folder fills later."""
 
 
+OLD_OPTIONS = {
+    "--concurrency": "--workers",
+    "--dataset-dir": "--data",
+    "--hold-out": "--test-set",
+    "--int8": "--run",
+    "--replace": "--overwrite",
+    "--section": "--split",
+    "--studies": "studies",
+}
+"""Old spellings of options, and what they are now: an option, or an argument."""
+
+
 class CheckedCommand(TyperCommand):
-    """A command that looks for its files before it imports anything heavy."""
+    """A command that looks for its files before it imports anything heavy, and knows old spellings."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the new spelling of an option in place of an old one, and name it."""
+        own = {option for param in self.params for option in param.opts}
+        words: list[str] = []
+        for word in args:
+            old, sign, value = word.partition("=")
+            new = OLD_OPTIONS.get(old, "")
+            if old in own or new not in own:
+                words.append(word)
+                continue
+            renamed(f"{ctx.command_path} {old}", new if new.startswith("--") else f"argument {new.upper()}")
+            words += [f"{new}{sign}{value}"] if new.startswith("--") else [value] if sign else []
+        return super().parse_args(ctx, words)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command.

@@ -6,13 +6,17 @@ from typing import Annotated
 import typer
 
 from pipelines.cli.options import (
+    Address,
     Device,
     Engine,
     Fold,
     HeartNetwork,
+    Labelled,
     Output,
     ReaderName,
+    Resume,
     SplitPart,
+    Threads,
     Weights,
     console,
     keeps_results,
@@ -29,17 +33,15 @@ def cohort(
         typer.Argument(metavar="INPUT", help="CSV or Parquet with a row a study, or a folder of studies."),
     ],
     output: Output,
-    address: Annotated[
-        str | None, typer.Option(help="Existing Ray cluster, e.g. auto; without it Ray starts here.")
-    ] = None,
+    address: Address = None,
     workers: Annotated[int, typer.Option(help="Processes with a model each; 0: as many as fit.", min=0)] = 0,
-    threads: Annotated[int, typer.Option(help="Cores of each worker.", min=1)] = 1,
+    threads: Threads = 1,
     gpus: Annotated[float, typer.Option(help="GPUs of each worker, e.g. 1 or 0.5.", min=0.0)] = 0.0,
     network: HeartNetwork = "unet",
     weights: Weights = None,
     engine: Engine = "pytorch",
     device: Device = "auto",
-    resume: Annotated[bool, typer.Option("--resume", help="Resume the cohort in the output folder.")] = False,
+    resume: Resume = False,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="With --resume: try studies again that failed.")
     ] = False,
@@ -163,9 +165,7 @@ def simulate_scale(
 
 @keeps_results
 def interact_benchmark(
-    root: Annotated[
-        Path, typer.Argument(help="Labelled folder in ACDC's layout, or a datalist of 'thorax prepare'.")
-    ],
+    data: Labelled,
     output: Output,
     network: HeartNetwork = "unet",
     weights: Weights = None,
@@ -188,8 +188,8 @@ def interact_benchmark(
     from pipelines.reporting.results.interaction import interaction_table, write_plot
     from pipelines.reporting.terminal import render
 
-    chosen = section_records(root, section, fold)
-    records = list(read_acdc(root).patients) if chosen is None else chosen
+    chosen = section_records(data, section, fold)
+    records = list(read_acdc(data).patients) if chosen is None else chosen
     corrector = Corrector.load(weights=corrector_weights, device=device)
     automatic = Predictor.load(network, weights=weights, device=device)
     with progress_bar("Clicking", console) as tell:

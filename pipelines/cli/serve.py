@@ -8,14 +8,14 @@ from typing import Annotated, Literal
 import typer
 
 from pipelines import __version__
-from pipelines.cli.options import AcdcNetwork, Device, Output, console, keeps_results, say
+from pipelines.cli.options import AcdcNetwork, Device, Labelled, Output, console, keeps_results, say
 from pipelines.core.progress import progress_bar
 
 
 def serve(
     studies: Annotated[
         Path,
-        typer.Option(
+        typer.Argument(
             help="Folder with NIfTI files, DICOM series or ACDC patients; labels are written there."
         ),
     ],
@@ -82,9 +82,7 @@ def add_user(
 
 @keeps_results
 def active_learning_benchmark(
-    root: Annotated[
-        Path, typer.Argument(help="Labelled folder in ACDC's layout, or a datalist of 'thorax prepare'.")
-    ],
+    data: Labelled,
     output: Output,
     fold: Annotated[int, typer.Option(help="Fold to measure on; the others can be labelled.")] = 0,
     start: Annotated[int, typer.Option(help="Patients labelled at first, at random.", min=1)] = 4,
@@ -110,7 +108,7 @@ def active_learning_benchmark(
         steps=steps,
     )
     with progress_bar("Labelling", console) as tell:
-        content = benchmark.active_learning_benchmark(root, output, plan, progress=tell)
+        content = benchmark.active_learning_benchmark(data, output, plan, progress=tell)
     plot = write_plot(content, output / "active-learning.png")
     outputs = [benchmark.CONTENT_NAME, benchmark.TABLE_NAME, plot.name]
     write_manifest(output, fold=fold, outputs=outputs)

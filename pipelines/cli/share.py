@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from pipelines.cli.options import (
+    Data,
     Network,
     Output,
     Overwrite,
@@ -31,9 +32,7 @@ Store = Annotated[
 ]
 Name = Annotated[str | None, typer.Option(help="Name to keep it under; by default the folder's.")]
 KeptName = Annotated[str, typer.Argument(help="Name that it is kept under.")]
-Replace = Annotated[
-    bool, typer.Option("--overwrite", "--replace", help="Replace what is kept under the name.")
-]
+Replace = Annotated[bool, typer.Option("--overwrite", help="Replace what is kept under the name.")]
 AcceptLicence = Annotated[
     bool, typer.Option("--accept-licence", help="You have read the terms, and may keep the data under them.")
 ]
@@ -177,12 +176,13 @@ def export(
         str | None, typer.Option(help="Network of the bundle; by default its first one.")
     ] = None,
     form: Annotated[
-        Literal["bundle", "torchscript", "onnx", "openvino"],
-        typer.Option("--format", help="bundle is a zip that runs with MONAI alone."),
+        Literal["bundle", "torchscript", "onnx", "openvino", "int8"],
+        typer.Option(
+            "--format",
+            help="bundle is a zip that runs with MONAI alone; int8 is OpenVINO's, and needs --data.",
+        ),
     ] = "bundle",
-    int8: Annotated[
-        bool, typer.Option("--int8", help="In 8-bit integers, with --format openvino; needs --data.")
-    ] = False,
+    int8: Annotated[bool, typer.Option("--int8", hidden=True)] = False,
     data: Annotated[
         Path | None,
         typer.Option(help="Prepared folder or images to check the export on; generated ones without it."),
@@ -203,17 +203,18 @@ def export(
     from pipelines.export.command import export_network
     from pipelines.export.formats import INT8, Name, find_network
 
-    if int8 and form != "openvino":
-        raise ConfigError(f"expected --format openvino with --int8, found {form}; OpenVINO runs int8 here")
+    if int8 and form not in ("openvino", "int8"):
+        raise ConfigError(f"expected --format int8 in place of --int8, found --format {form} with it")
+    form = "int8" if int8 else form
     name, bundle = find_network(source, network)
     if rounds:
-        if not int8 or data is None or task_of(name) is not XRAY:
+        if form != "int8" or data is None or task_of(name) is not XRAY:
             raise ConfigError(
-                "expected --rounds with --int8, --data and a network of radiographs; leave it out"
+                "expected --rounds with --format int8, --data and a network of radiographs; leave it out"
             )
         quantize(
             network=name,
-            dataset_dir=data,
+            data=data,
             output=output,
             weights=weights,
             section=section,
@@ -221,7 +222,7 @@ def export(
             overwrite=overwrite,
         )
         return
-    chosen: Name = INT8 if int8 else form
+    chosen: Name = INT8 if form == "int8" else form
     refuse_results(output / f"{name}-{chosen}", [MANIFEST_NAME], overwrite=overwrite)
     with console.status(f"Exporting {name} as {chosen}, then checking it"):
         made = export_network(name, chosen, output, bundle=bundle, weights=weights, data=data)
@@ -235,32 +236,32 @@ def export(
 
 def publish(
     network: Annotated[Network, typer.Argument(help="Network that the run trained.")],
-    run: Annotated[Path | None, typer.Option(help="Folder of the training run.")] = None,
+    run: Annotated[
+        list[Path],
+        typer.Option(
+            help="Folder of the training run, or of 'thorax export --format int8'; may be repeated."
+        ),
+    ],
     last: Annotated[
         bool, typer.Option("--last", help="The end of the run, not its best validation.")
     ] = False,
-    int8: Annotated[
-        Path | None,
-        typer.Option(help="Folder of 'thorax export --int8'; goes beside the weights."),
-    ] = None,
 ) -> None:
     """Put the averaged weights of a run into the bundle, in 16 bits; its int8 model likewise."""
     from pipelines.export.command import publish_int8, publish_weights
+    from pipelines.models.engines import INT8_NAME
 
-    if run is None and int8 is None:
-        raise ConfigError("expected what to publish, found neither --run nor --int8; give one or both")
-    if run is not None:
-        say(f"weights in {publish_weights(run, network, which='last' if last else 'best')}")
-    if int8 is not None:
-        say(f"int8 model in {publish_int8(int8, network)}")
+    exported = [folder for folder in run if (folder / INT8_NAME).is_file()]
+    for folder in run:
+        if folder not in exported:
+            say(f"weights in {publish_weights(folder, network, which='last' if last else 'best')}")
+    for folder in exported:
+        say(f"int8 model in {publish_int8(folder, network)}")
 
 
 @keeps_results
 def quantize(
     network: Annotated[str, typer.Argument(help="Network of the chest X-ray bundle.")],
-    dataset_dir: Annotated[
-        Path, typer.Option(help="Folder of 'thorax prepare chest-xray': calibration and test images.")
-    ],
+    data: Data,
     output: Output,
     weights: Weights = None,
     section: SplitPart = "test",
@@ -273,7 +274,7 @@ def quantize(
 
     with progress_bar("Measuring", console) as tell:
         model, content = quantize_and_compare(
-            network, dataset_dir, output, weights=weights, section=section, rounds=rounds, progress=tell
+            network, data, output, weights=weights, section=section, rounds=rounds, progress=tell
         )
     console.print(render(runtimes_table(content)))
     say(f"model in {model}, figures in {output}")

@@ -6,15 +6,22 @@ from typing import Annotated
 import typer
 
 from pipelines.cli.options import (
+    Address,
     BatchSize,
+    Data,
     Epochs,
     HeartNetwork,
+    Labelled,
     LearningRate,
     Minutes,
     Network,
     Output,
+    Resume,
+    Smoke,
+    Threads,
     TrainingFold,
     TrainingSeed,
+    Trials,
     XrayNetwork,
     console,
     say,
@@ -32,12 +39,10 @@ Setting = Annotated[
 
 def train(
     network: Annotated[Network, typer.Argument(help="Network of one of the bundles.")],
-    dataset_dir: Annotated[Path, typer.Option(help="Folder of 'thorax prepare', or of the raw data.")],
+    data: Data,
     output: Output,
-    resume: Annotated[bool, typer.Option("--resume", help="Resume the run in the output folder.")] = False,
-    smoke: Annotated[
-        bool, typer.Option("--smoke", help="Seconds, not hours: to see that all works.")
-    ] = False,
+    resume: Resume = False,
+    smoke: Smoke = False,
     settings: Annotated[
         Path | None,
         typer.Option(help="YAML file of settings, e.g. best.yaml of 'thorax tune'; --set overrides it."),
@@ -45,10 +50,8 @@ def train(
     workers: Annotated[
         int, typer.Option(help="Processes on a Ray cluster; 0 trains in this one alone.", min=0)
     ] = 0,
-    threads: Annotated[int, typer.Option(help="Cores of each worker.", min=1)] = 1,
-    address: Annotated[
-        str | None, typer.Option(help="Existing Ray cluster for the workers, e.g. auto.")
-    ] = None,
+    threads: Threads = 1,
+    address: Address = None,
     minutes: Minutes = None,
     epochs: Epochs = None,
     fold: TrainingFold = None,
@@ -61,13 +64,13 @@ def train(
     from pipelines.datasets.prepare import is_datalist
     from pipelines.datasets.readers import find_reader
 
-    if task_of(network) is HEART and not is_datalist(dataset_dir):
-        find_reader("acdc").read(dataset_dir)  # a wrong folder is told of before the network is loaded
+    if task_of(network) is HEART and not is_datalist(data):
+        find_reader("acdc").read(data)  # a wrong folder is told of before the network is loaded
     from pipelines.training.distributed import WorkerOptions, train_by_workers
     from pipelines.training.launch import bundle_command, parse_settings, read_settings, train_network
 
     if address and not workers:
-        raise ConfigError("expected --workers with --address, found none; say how many processes train")
+        raise ConfigError("expected --workers with --address, found none; give the number of processes")
     given = {
         "minutes": minutes,
         "max_epochs": epochs,
@@ -83,34 +86,28 @@ def train(
     if workers:
         options = WorkerOptions(workers, address=address, threads=threads)
         say(f"{workers} workers on Ray; watch them: tensorboard --logdir {output / 'tensorboard'}")
-        best = train_by_workers(
-            network, dataset_dir, output, options, resume=resume, overlays=overlays, **values
-        )
+        best = train_by_workers(network, data, output, options, resume=resume, overlays=overlays, **values)
         say(f"best weights in {best}")
         return
-    say(bundle_command(network, dataset_dir, output, resume=resume, overlays=overlays, **values))
+    say(bundle_command(network, data, output, resume=resume, overlays=overlays, **values))
     with progress_bar("Training", console) as tell:
-        best = train_network(
-            network, dataset_dir, output, resume=resume, overlays=overlays, progress=tell, **values
-        )
+        best = train_network(network, data, output, resume=resume, overlays=overlays, progress=tell, **values)
     say(f"best weights in {best}; curves: tensorboard --logdir {output / 'tensorboard'}")
 
 
 def tune(
     network: Annotated[XrayNetwork, typer.Argument(help="Network of the chest X-ray bundle.")],
-    dataset_dir: Annotated[Path, typer.Option(help="Folder of 'thorax prepare chest-xray'.")],
+    data: Data,
     output: Output,
     trials: Annotated[int, typer.Option(help="Number of settings to try.", min=1)] = 20,
     epochs: Annotated[int, typer.Option(help="Most epochs of a trial.", min=1)] = 8,
     space: Annotated[Path, typer.Option(help="YAML file with the settings and their ranges.")] = XRAY_BUNDLE
     / "configs"
     / "search.yaml",
-    concurrency: Annotated[int, typer.Option(help="Trials at a time, one thread each; 0: one a core.")] = 0,
-    address: Annotated[
-        str | None, typer.Option(help="Existing Ray cluster, e.g. auto; without it Ray starts here.")
-    ] = None,
+    workers: Trials = 0,
+    address: Address = None,
     seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Resume the search in the output folder.")] = False,
+    resume: Resume = False,
     setting: Setting = None,
 ) -> None:
     """Search for better settings with Ray Tune; write the best as best.yaml."""
@@ -121,31 +118,29 @@ def tune(
     options = SearchOptions(
         trials=trials,
         epochs=epochs,
-        concurrency=concurrency,
+        concurrency=workers,
         seed=seed,
         address=address,
         settings=parse_settings(setting or []),
     )
-    found = search(network, dataset_dir, output, read_space(space), options, resume=resume)
+    found = search(network, data, output, read_space(space), options, resume=resume)
     console.print(trials_table(found))
     say(f"train with the best settings: thorax train {network} --settings {output / BEST_SETTINGS_NAME} ...")
     say(f"all trials: tensorboard --logdir {output / 'tensorboard'}")
 
 
 def check_training(
-    root: Annotated[Path, typer.Argument(help="Folder in ACDC's layout, or one of 'thorax prepare'.")],
+    data: Labelled,
     output: Output,
     network: HeartNetwork = "unet",
     minutes: Annotated[float, typer.Option(help="Time for all steps, about.", min=1)] = 240.0,
     fold: Annotated[int, typer.Option(help="Fold of validation, 0 to 4.", min=0, max=4)] = 0,
-    smoke: Annotated[bool, typer.Option("--smoke", help="Seconds, to see that all works.")] = False,
+    smoke: Smoke = False,
     keep_going: Annotated[
         bool, typer.Option("--keep-going", help="Continue after a step that failed.")
     ] = False,
-    address: Annotated[
-        str | None, typer.Option(help="Existing Ray cluster, e.g. auto; without it Ray starts here.")
-    ] = None,
-    concurrency: Annotated[int, typer.Option(help="Trials at a time, one thread each; 0: one a core.")] = 0,
+    address: Address = None,
+    workers: Trials = 0,
     setting: Setting = None,
 ) -> None:
     """Check and do each step from data to a trained network; the same command resumes."""
@@ -157,7 +152,7 @@ def check_training(
 
     with progress_bar("Recipe", console) as tell:
         content = run_recipe(
-            root,
+            data,
             output,
             network=network,
             minutes=minutes,
@@ -165,7 +160,7 @@ def check_training(
             fold=fold,
             keep_going=keep_going,
             address=address,
-            concurrency=concurrency,
+            concurrency=workers,
             settings=parse_settings(setting or []),
             progress=tell,
             on_step=lambda: write_result_page(output, page),

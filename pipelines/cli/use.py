@@ -183,9 +183,10 @@ def classify(
     output: Output,
     network: LungsNetwork = "efficientnet_lite0",
     weights: Weights = None,
-    model: Annotated[
-        Literal["float", "int8"], typer.Option(help="int8 is smaller and faster, on CPUs only.")
-    ] = "float",
+    engine: Annotated[
+        Literal["pytorch", "int8"], typer.Option(help="int8 is smaller and faster, on CPUs only.")
+    ] = "pytorch",
+    model: Annotated[Literal["float", "int8"], typer.Option(hidden=True)] = "float",
     threshold: Threshold = None,
     device: Device = "auto",
 ) -> None:
@@ -196,7 +197,9 @@ def classify(
     find_xrays(inputs)
     from pipelines.reporting.terminal import classification_table, warning_lines
 
-    classifier = _xray_model(network, model, weights=weights, threshold=threshold, device=device)
+    classifier = _xray_model(
+        network, int8="int8" in (engine, model), weights=weights, threshold=threshold, device=device
+    )
     with progress_bar("Classifying", console) as tell:
         report = classify_images(inputs, output, classifier, progress=tell)
     console.print(classification_table(report.results))
@@ -315,11 +318,11 @@ def analyse_radiographs(evaluation: Path, output: Path) -> None:
 
 
 def _xray_model(
-    network: str, model: str, *, weights: Path | None, threshold: float | None, device: str
+    network: str, *, int8: bool, weights: Path | None, threshold: float | None, device: str
 ) -> "XrayModel":
     from pipelines.models.xray import Classifier, Int8Classifier
 
-    if model == "int8":
+    if int8:
         if device not in ("auto", "cpu"):
             raise ConfigError(f"expected the CPU for an int8 model, found device {device!r}")
         return Int8Classifier.load(network, model=weights, threshold=threshold)

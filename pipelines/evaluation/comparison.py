@@ -677,7 +677,7 @@ def compare(
     measured_on = "those of the evaluations given"
     if models:
         if dataset_dir is None:
-            raise ConfigError("expected the patients to measure models on, found none; give --dataset-dir")
+            raise ConfigError("expected the patients to measure models on, found none; give --data")
         datalist = read_datalist(dataset_dir)
         folders |= evaluate_models(
             models,

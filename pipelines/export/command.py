@@ -315,7 +315,7 @@ def publish_int8(folder: Path, network: str, *, bundle: Path | None = None) -> P
     """Copy an int8 model, with the threshold of a classifier, to the bundle; returns the file.
 
     Args:
-        folder: Existing folder of `thorax export --int8`.
+        folder: Existing folder of `thorax export --format int8`.
         network: Network of one of the bundles that was quantised.
         bundle: As for `publish_weights`; the file is `models/<network>/int8.xml` in it.
 

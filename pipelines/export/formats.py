@@ -307,7 +307,7 @@ def load_float(folder: Path) -> Run:
 
 
 def write_int8(source: Source, folder: Path, calibration: Sequence[torch.Tensor]) -> None:
-    """Write `int8.xml` and `int8.bin`, which `--engine int8` and `--model int8` read beside the weights.
+    """Write `int8.xml` and `int8.bin`, which `--engine int8` reads beside the weights.
 
     Args:
         source: What is exported.

@@ -280,7 +280,7 @@ def check_int8(path: Path, weights: Path, network: str = "NETWORK") -> None:
     Raises:
         ConfigError: If so, or if OpenVINO is not installed.
     """
-    make = f"make it by thorax export {network} --format openvino --int8 --data PREPARED"
+    make = f"make it by thorax export {network} --format int8 --data PREPARED"
     if not path.is_file():
         raise ConfigError(f"expected an int8 model at {path}, found none; {make}")
     if weights_of(path) != fingerprint(weights):

@@ -231,7 +231,7 @@ class RunCheckpoint:
         last = self.folder / LAST_NAME
         if last.exists() and not resume:
             raise ConfigError(
-                f"expected an empty run folder, found {last}; go on with it by --resume true, "
+                f"expected an empty run folder, found {last}; resume it with --resume, "
                 "or choose another folder by --output_dir"
             )
         if resume and not last.exists():

@@ -195,7 +195,7 @@ class Int8Classifier(XrayModel):
         super().__init__(resize=resize, to_input=to_input, folder=model.parent, threshold=threshold)
         if not model.is_file():
             raise ConfigError(
-                f"expected an int8 model at {model}, found none; make it by thorax export --int8"
+                f"expected an int8 model at {model}, found none; make it by thorax export --format int8"
             )
         self._run = compiled(model)
 

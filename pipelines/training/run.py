@@ -70,7 +70,7 @@ def train(
         with flushed_denormals():
             trainer.run()
     except KeyboardInterrupt:
-        logger.warning("interrupted after epoch %d; go on with --resume true", trainer.state.epoch - 1)
+        logger.warning("interrupted after epoch %d; continue with --resume", trainer.state.epoch - 1)
         raise
     seconds = time.perf_counter() - begin
     outputs = sorted(path.name for path in folder.iterdir() if path.is_file())

@@ -206,7 +206,7 @@ def shown_command(words: list[str]) -> str:
             shown.append(_EMBEDDED.sub(_without_machine, word))
         elif path.is_relative_to(BUNDLES):  # MONAI's command runs in the bundle's folder
             shown.append(str(Path(*path.relative_to(BUNDLES).parts[1:])))
-        elif option in ("", "--dataset-dir"):
+        elif option in ("", "--data", "--dataset-dir"):
             shown.append(PREPARED)
         else:
             shown.append(f"runs/{path.parent.name}/{path.name}" if path.suffix else f"runs/{path.name}")

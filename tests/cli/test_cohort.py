@@ -52,7 +52,7 @@ def test_folder_without_a_benchmark_is_refused(tmp_path: Path) -> None:
 
 def test_address_without_workers_is_refused(tmp_path: Path) -> None:
     (tmp_path / "datalist.json").touch()
-    words = ["train", "unet", "--dataset-dir", str(tmp_path), "--output", str(tmp_path / "run")]
+    words = ["train", "unet", "--data", str(tmp_path), "--output", str(tmp_path / "run")]
     found = CliRunner().invoke(app, [*words, "--address", "auto"])
     assert isinstance(found.exception, ConfigError)
     assert "--workers" in str(found.exception)

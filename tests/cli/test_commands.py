@@ -7,7 +7,7 @@ import typer
 from typer.testing import CliRunner
 
 from pipelines.cli.main import app
-from pipelines.core.errors import ConfigError, OutputError
+from pipelines.core.errors import ConfigError, OutputError, ThoraxError
 
 RENAMED = {
     "active-learning-benchmark": "benchmark active-learning",
@@ -44,10 +44,8 @@ RENAMED = {
 
 MOVED = {
     ("benchmark int8", "network"): "source",
-    ("benchmark int8", "--dataset-dir"): "--data",
     ("cross-evaluate", "datasets"): "--dataset",
     ("quantize", "network"): "source",
-    ("quantize", "--dataset-dir"): "--data",
 }
 """Old options and arguments of another name now."""
 
@@ -92,6 +90,30 @@ def test_an_old_name_is_answered_with_the_new_one_and_runs(words: list[str], lin
     found = CliRunner().invoke(app, words)
     assert line in found.output
     assert "nowhere" in str(found.exception)
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("train unet --dataset-dir {0}", "thorax train --dataset-dir is now: --data"),
+        ("compare --dataset-dir={0} --model a=unet", "compare --dataset-dir is now: --data"),
+        ("tune resnet18 --data {0} --concurrency 1", "tune --concurrency is now: --workers"),
+        ("evaluate {0} --section validation", "evaluate --section is now: --split"),
+        ("disease {0} --hold-out", "disease --hold-out is now: --test-set"),
+        ("serve --studies {0}", "serve --studies is now: argument STUDIES"),
+        ("publish unet --int8 {0}", "publish --int8 is now: --run"),
+        ("classify {0} --model int8", ""),
+        ("export unet --format openvino --int8 --rounds 1", ""),
+    ],
+)
+def test_an_old_spelling_of_an_option_works_and_names_the_new_one(
+    words: str, line: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "none"
+    output = ["-o", str(tmp_path / "out")] if words.split()[0] not in ("serve", "publish") else []
+    found = CliRunner().invoke(app, [*words.format(folder).split(), *output])
+    assert isinstance(found.exception, ThoraxError), found.output  # of what is not there, not of the option
+    assert line in found.output.replace("root ", "thorax ")
 
 
 @pytest.mark.parametrize(

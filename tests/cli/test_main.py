@@ -48,7 +48,7 @@ def test_a_mistyped_path_is_found_before_anything_heavy_is_imported(tmp_path: Pa
         "evaluate {}",
         "analyse {}",
         "cohort run {}",
-        "train unet --dataset-dir {}",
+        "train unet --data {}",
     ],
 )
 @pytest.mark.parametrize("file", ["notes.txt", None])
@@ -89,7 +89,7 @@ def test_brackets_in_a_path_are_shown_as_they_are(
 def test_an_unknown_network_is_a_usage_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    assert run(monkeypatch, "train", "resnet", "--dataset-dir", tmp_path, "--output", tmp_path) == 2
+    assert run(monkeypatch, "train", "resnet", "--data", tmp_path, "--output", tmp_path) == 2
     assert "attention_unet" in capsys.readouterr().err
 
 
@@ -97,7 +97,7 @@ def test_an_unknown_setting_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     (tmp_path / "datalist.json").touch()
-    words = ("train", "unet", "--dataset-dir", tmp_path, "--output", tmp_path / "run", "--set", "max_epoch=3")
+    words = ("train", "unet", "--data", tmp_path, "--output", tmp_path / "run", "--set", "max_epoch=3")
     assert run(monkeypatch, *words) == 1
     assert "max_epoch" in capsys.readouterr().err
 

@@ -309,7 +309,7 @@ def test_a_model_that_cannot_be_is_refused(text: str, words: str) -> None:
 
 
 def test_models_need_patients_and_names_of_their_own(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="give --dataset-dir"):
+    with pytest.raises(ConfigError, match="give --data"):
         compare([], [Model.parse("a=unet")], tmp_path)
     with pytest.raises(ConfigError, match="different names"):
         compare([tmp_path / "a"], [Model.parse("a=unet")], tmp_path)

@@ -154,7 +154,9 @@ def test_images_of_any_size_get_a_probability(model: Path) -> None:
 
 
 def test_a_missing_or_damaged_model_is_reported(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"expected an int8 model at .*make it by thorax export --int8"):
+    with pytest.raises(
+        ConfigError, match=r"expected an int8 model at .*make it by thorax export --format int8"
+    ):
         Int8Classifier.load("resnet18", model=tmp_path / "int8.xml")
     (tmp_path / "int8.xml").write_text("no model", encoding="utf-8")
     with pytest.raises(ConfigError, match="expected a model that OpenVINO can run"):

@@ -34,7 +34,7 @@ def test_a_studies_folder_must_be_there(tmp_path: Path) -> None:
 
 
 def test_nothing_is_reported_as_served_before_it_is(tmp_path: Path) -> None:
-    answer = CliRunner().invoke(app, ["serve", "--studies", str(tmp_path / "absent")])
+    answer = CliRunner().invoke(app, ["serve", str(tmp_path / "absent")])
     assert isinstance(answer.exception, DataError)
     assert "serving" not in answer.output
 

@@ -163,10 +163,10 @@ def command(prepared: Path, output: Path, *more: str) -> list[str]:
         "learning_rate: {low: 0.0001, high: 0.01, log: true}\nbatch_size: {choice: [4096]}\n",
         encoding="utf-8",
     )
-    options = ["--trials", "3", "--epochs", "2", "--concurrency", "1", "--space", str(space)]
+    options = ["--trials", "3", "--epochs", "2", "--workers", "1", "--space", str(space)]
     for name, value in SMALL.items():
         options += ["--set", f"{name}={value}"]
-    words = ["tune", "resnet18", "--dataset-dir", str(prepared), "--output", str(output)]
+    words = ["tune", "resnet18", "--data", str(prepared), "--output", str(output)]
     return [str(Path(sys.executable).parent / "thorax"), *words, *options, *more]
 
 

@@ -48,7 +48,7 @@ SHIFT_WORDS: Final = (
 )
 NO_SPLIT_WORDS: Final = (
     "There is no split to compare. Make one with 'thorax prepare', and give its folder with "
-    "'--dataset-dir', or as the folder to explore: training, validation and test are then compared, and the "
+    "'--data', or as the folder to explore: training, validation and test are then compared, and the "
     "labels of the test set stay closed."
 )
 LABEL_WORDS: Final = (

@@ -63,7 +63,7 @@ def int8_document(sources: Sequence[Source], context: Context) -> Document:
     """Document of int8 models of radiographs.
 
     Args:
-        sources: Folders of `thorax export --int8 --rounds`.
+        sources: Folders of `thorax export --format int8 --rounds`.
         context: Folder for the plot.
     """
     sections = []
@@ -88,7 +88,7 @@ def int8_document(sources: Sequence[Source], context: Context) -> Document:
 
 
 INT8_KIND: Final = Kind(
-    "quantization", COMPARISON_NAME, "thorax export --int8 --rounds", "results", int8_document
+    "quantization", COMPARISON_NAME, "thorax export --format int8 --rounds", "results", int8_document
 )
 
 
