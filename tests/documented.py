@@ -64,7 +64,8 @@ def cross_two(workspace: Workspace, command: Command) -> None:
 
 
 SMALLER = {
-    "thorax tune": "--trials 1 --epochs 1 --set size_px=[32,32] --set batch_size=8 --set warmup=2",
+    "thorax tune resnet18": "--trials 1 --epochs 1 --set size_px=[32,32] --set batch_size=8 --set warmup=2",
+    "thorax tune unet": "--smoke --workers 1",
     "thorax export": "--rounds 1",
     "thorax explain": "--of-each 1",
     "thorax cohort benchmark": "--volumes 4 --frames 3 --cines 1",

@@ -18,7 +18,8 @@ console = Console()
 
 AcdcNetwork = Literal["unet", "attention_unet", "vnet"]
 XrayNetwork = Literal["efficientnet_lite0", "resnet18_tuned", "resnet18", "resnet34", "resnet50"]
-Network = Literal[AcdcNetwork, "corrector", XrayNetwork]
+ImageNetworkName = Literal[AcdcNetwork, XrayNetwork]
+Network = Literal[ImageNetworkName, "corrector"]
 Section = Literal["training", "validation", "test"]
 Labelled = Annotated[
     Path,
@@ -54,7 +55,7 @@ LabelMeaning = Annotated[
 HeartNetwork = Annotated[AcdcNetwork, typer.Option(help="Network of the ACDC bundle.")]
 LungsNetwork = Annotated[XrayNetwork, typer.Option(help="Network of the chest X-ray bundle.")]
 ImageNetwork = Annotated[
-    Literal[AcdcNetwork, XrayNetwork], typer.Option("--network", help="Network, of hearts or of radiographs.")
+    ImageNetworkName, typer.Option("--network", help="Network, of hearts or of radiographs.")
 ]
 SplitPart = Annotated[
     Section, typer.Option("--split", help="Part of the split to measure (prepared data only).")

@@ -11,6 +11,7 @@ from pipelines.cli.options import (
     Data,
     Epochs,
     HeartNetwork,
+    ImageNetworkName,
     Labelled,
     LearningRate,
     Minutes,
@@ -22,14 +23,13 @@ from pipelines.cli.options import (
     TrainingFold,
     TrainingSeed,
     Trials,
-    XrayNetwork,
     console,
     say,
 )
 from pipelines.core.errors import ConfigError
 from pipelines.core.progress import progress_bar
 from pipelines.core.tasks import HEART, task_of
-from pipelines.models.bundle import XRAY_BUNDLE
+from pipelines.models.bundle import bundle_of
 
 Setting = Annotated[
     list[str] | None,
@@ -96,18 +96,20 @@ def train(
 
 
 def tune(
-    network: Annotated[XrayNetwork, typer.Argument(help="Network of the chest X-ray bundle.")],
+    network: Annotated[ImageNetworkName, typer.Argument(help="Network of one of the bundles.")],
     data: Data,
     output: Output,
     trials: Annotated[int, typer.Option(help="Number of settings to try.", min=1)] = 20,
     epochs: Annotated[int, typer.Option(help="Most epochs of a trial.", min=1)] = 8,
-    space: Annotated[Path, typer.Option(help="YAML file with the settings and their ranges.")] = XRAY_BUNDLE
-    / "configs"
-    / "search.yaml",
+    space: Annotated[
+        Path | None,
+        typer.Option(help="YAML file with settings and their ranges; the bundle's search.yaml without it."),
+    ] = None,
     workers: Trials = 0,
     address: Address = None,
     seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
     resume: Resume = False,
+    smoke: Smoke = False,
     setting: Setting = None,
 ) -> None:
     """Search for better settings with Ray Tune; write the best as best.yaml."""
@@ -116,13 +118,15 @@ def tune(
     from pipelines.training.search import BEST_SETTINGS_NAME, SearchOptions, read_space, search
 
     options = SearchOptions(
-        trials=trials,
-        epochs=epochs,
+        trials=2 if smoke else trials,
+        epochs=2 if smoke else epochs,
         concurrency=workers,
         seed=seed,
         address=address,
         settings=parse_settings(setting or []),
+        overlays=("smoke",) if smoke else (),
     )
+    space = space or bundle_of(network) / "configs" / "search.yaml"
     found = search(network, data, output, read_space(space), options, resume=resume)
     console.print(trials_table(found))
     say(f"train with the best settings: thorax train {network} --settings {output / BEST_SETTINGS_NAME} ...")

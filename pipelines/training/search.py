@@ -343,7 +343,7 @@ def _run(
         folder = trials / tune.get_context().get_trial_id()
         drawn = drawn.get(POINT, drawn)
         write_text(folder / SETTINGS_NAME, yaml.safe_dump(drawn))
-        settings = {"max_epochs": options.epochs, **options.settings, **drawn}
+        settings = {"max_epochs": options.epochs, "val_interval": 1, **options.settings, **drawn}
         run_trial(
             settings,
             network=network,

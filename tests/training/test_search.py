@@ -9,12 +9,16 @@ from typing import Any
 
 import pytest
 import yaml
+from small_cohort import COARSE, NARROW, write_small_cohort
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from typer.testing import CliRunner
 
+from pipelines.cli.main import app
 from pipelines.core.errors import ConfigError, DataError
 from pipelines.datasets.phantom.xray import write_phantom_xrays
+from pipelines.datasets.prepare import prepare_acdc
 from pipelines.datasets.prepare_xray import prepare_chest_xray
-from pipelines.models.bundle import XRAY_BUNDLE, load_config
+from pipelines.models.bundle import bundle_of, load_config
 from pipelines.training.launch import read_settings
 from pipelines.training.search import Choice, Range, SearchOptions, read_space, read_trials, run_trial, search
 
@@ -66,10 +70,11 @@ def test_a_missing_file_is_reported(tmp_path: Path) -> None:
         read_space(tmp_path / "none.yaml")
 
 
-def test_the_space_of_the_bundle_holds_settings_that_training_has() -> None:
+@pytest.mark.parametrize("network", ["resnet18", "unet"])
+def test_the_space_of_the_bundle_holds_settings_that_training_has(network: str) -> None:
     """A mistyped name would be searched and do nothing."""
-    known = load_config("resnet18", ["train"])
-    space = read_space(XRAY_BUNDLE / "configs" / "search.yaml")
+    known = load_config(network, ["train"])
+    space = read_space(bundle_of(network) / "configs" / "search.yaml")
     assert [name for name in space if name not in known] == []
     assert "learning_rate" in space
 
@@ -219,3 +224,22 @@ def test_a_killed_search_goes_on_to_its_end(prepared: Path, killed: Path) -> Non
     events.Reload()
     assert events.Scalars("auroc")[0].value == pytest.approx(trials[0].score)
     assert events.PluginTagToContent("hparams")
+
+
+@pytest.mark.slow
+def test_a_search_for_a_network_of_hearts_is_ranked_by_dice(tmp_path: Path) -> None:
+    write_small_cohort(tmp_path / "data", patients=10)
+    prepare_acdc(tmp_path / "data", tmp_path / "prepared")
+    output = tmp_path / "search"
+    settings = (COARSE | NARROW["unet"]).items()
+    words = ["tune", "unet", "--data", str(tmp_path / "prepared"), "-o", str(output), "--smoke"]
+    words += ["--workers", "1", *(word for pair in settings for word in ("--set", f"{pair[0]}={pair[1]}"))]
+    found = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert found.exit_code == 0, found.output
+    trials = read_trials(output, ("mean_dice", "dice_lv"))
+    assert len(trials) == 2
+    assert trials[0].score >= trials[1].score
+    best = read_settings(output / "best.yaml")
+    assert best["optimizer"] in ("sgd", "adamw")
+    assert best["learning_rate"] == trials[0].settings["learning_rate"]
+    assert best["batch_size"] == COARSE["batch_size"]  # given, so not drawn

@@ -41,7 +41,8 @@ def _section(source: Source) -> Section:
             f"expected a search of 'thorax tune' in {source.folder}, found {cause(error)}"
         ) from error
     cells = [[_short(row[name]) for name in header] for row in rows[:MAX_TRIALS]]
-    caption = f"The {len(cells)} best of {len(rows)} trials, by AUROC on validation"
+    measure = "mean Dice" if "mean_dice" in header else "AUROC"
+    caption = f"The {len(cells)} best of {len(rows)} trials, by {measure} on validation"
     table = Table(caption, [name.replace("_", " ") for name in header], cells)
     return Section(f"Search {source.name}", tables=[table], block="search")
 
