@@ -8,6 +8,8 @@
 # make lock             the locks with their hashes, anew from pyproject.toml and constraints.txt
 # make checksums        the checksums of the bundles' code, after a change of their configs
 # make pictures         the picture of the first page, of a generated heart
+# make stale            pages of docs/results that were measured with other weights than those in the bundles
+# make results          makes those again: make results HEARTS=runs/acdc XRAYS=runs/chest-xray, prepared folders
 # make docs, make bench, make clean
 #
 # Each target makes its own environment in .venv first, once; it is renewed when a version in
@@ -26,7 +28,7 @@ ARGS ?=
 PYTEST := MALLOC_ARENA_MAX=2 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 \
 	--max-worker-restart 0 --dist loadfile
 
-.PHONY: demo test test-slow check lint format imports size types spelling audit sbom lock checksums docs pictures bench install clean
+.PHONY: demo test test-slow check lint format imports size types spelling audit sbom lock checksums docs pictures stale results bench install clean
 
 demo: $(STAMP)
 	$(BIN)/thorax demo $(if $(DATA),--data "$(DATA)") $(ARGS)
@@ -78,6 +80,12 @@ docs: $(STAMP)
 
 pictures: $(STAMP)
 	$(BIN)/python .ci/pictures.py docs/beating-heart.png
+
+stale: $(STAMP)
+	$(BIN)/python .ci/results.py
+
+results: $(STAMP)
+	$(BIN)/python .ci/results.py $(if $(HEARTS),--hearts "$(HEARTS)") $(if $(XRAYS),--xrays "$(XRAYS)") $(ARGS)
 
 bench: $(STAMP)
 	$(BIN)/thorax benchmark speed --overwrite $(ARGS)
