@@ -41,7 +41,7 @@ def _evaluated(bundle: str, title: str, **networks: str) -> Page:
 
 
 PAGES: Final = {
-    "acdc-shipped": _evaluated(
+    "acdc-unet": _evaluated(
         ACDC, "The shipped networks on ACDC", unet="UNet", attention_unet="AttentionUnet", vnet="VNet"
     ),
     "chest-xray-lite0": _evaluated(

@@ -293,6 +293,7 @@ RUNNERS: dict[str, Callable[[Workspace, Command], None]] = {
     r"make sbom": expands_to("supply_chain.py sbom"),
     r"make lock": expands_to("uv pip compile"),
     r"make checksums": expands_to("write_shipped"),
+    r"make (stale|results .*)": expands_to(".ci/results.py"),
     r"thorax store .*": in_order,
     r"thorax segment .* --bundle .*": in_order,
     r"make docs": build_site,

@@ -7,6 +7,7 @@ root of its bundle.
 """
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -50,3 +51,12 @@ def test_no_table_of_a_card_holds_a_command(card: Path) -> None:
 @pytest.mark.parametrize("command", HEARTS, ids=lambda command: command.text)
 def test_a_documented_command_runs(workspace: Workspace, command: Command) -> None:
     run_documented(workspace, command)
+
+
+def test_a_page_is_out_of_date_where_the_weights_it_was_measured_with_are_others() -> None:
+    results = runpy.run_path(str(ROOT / ".ci" / "results.py"))
+    assert all((ROOT / "docs" / "results" / f"{name}.md").is_file() for name in results["PAGES"])
+    record = {name: results["measured_with"](page) for name, page in results["PAGES"].items()}
+    assert results["stale"](record) == {}
+    record["errors"]["unet/model.pt"] = "0" * 16
+    assert results["stale"](record) == {"errors": ["unet/model.pt"]}
