@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from pipelines.core.errors import ConfigError
+from pipelines.core.progress import show_progress
 from pipelines.core.volume import Volume, read_volume, slices_last, write_label
 from pipelines.export.formats import FORMATS, INT8, Source
 from pipelines.inference.segment import segment
@@ -59,13 +60,7 @@ def usable_weights(folder: Path, network: str = NETWORKS[0]) -> tuple[Path, bool
 
 
 def time_segmentation(
-    image: Path,
-    weights: Path,
-    work_dir: Path,
-    *,
-    network: str = NETWORKS[0],
-    rounds: int = 9,
-    progress: Callable[[int, int], None] | None = None,
+    image: Path, weights: Path, work_dir: Path, *, network: str = NETWORKS[0], rounds: int = 9
 ) -> VolumeTimes:
     """Median times to read, segment and write a 256 x 216 x 10 volume without test-time augmentation.
 
@@ -75,7 +70,6 @@ def time_segmentation(
         work_dir: Folder for the files that are read and written.
         network: One of the bundle's networks.
         rounds: Number of counted rounds; a first one is not counted.
-        progress: Called with rounds done and rounds in all.
     """
     path = work_dir / "volume.nii.gz"
     array = _resize(slices_last(read_volume(image))[0])
@@ -92,8 +86,7 @@ def time_segmentation(
         written = time.perf_counter()
         times = {"read": read - start, "segment": segmented - read, "write": written - segmented}
         rows.append(times | prediction.seconds)
-        if progress is not None:
-            progress(done + 1, rounds + 1)
+        show_progress(done + 1, rounds + 1, f"round {done + 1}")
     medians = {name: statistics.median(row[name] for row in rows[1:]) for name in rows[0]}
     stages = {name: medians[name] for name in ("preprocess", "network", "postprocess")}
     return VolumeTimes(medians["segment"], stages, medians["read"], medians["write"])
@@ -181,12 +174,7 @@ def engines_of(network: str, weights: Path, volume: Volume) -> dict[str, Predict
 
 
 def time_engines(
-    ways: Mapping[str, Predictor],
-    volume: Volume,
-    cine: Volume,
-    *,
-    rounds: int = 9,
-    progress: Callable[[int, int], None] | None = None,
+    ways: Mapping[str, Predictor], volume: Volume, cine: Volume, *, rounds: int = 9
 ) -> dict[str, EngineTimes]:
     """Times of all ways, which take turns volume by volume and frame by frame.
 
@@ -195,7 +183,6 @@ def time_engines(
         volume: `(X, Y, Z)` image.
         cine: `(X, Y, Z, T)` image, segmented frame by frame.
         rounds: Counted rounds on the volume; a first one is not counted.
-        progress: Called with turns done and turns in all.
     """
     frames = cine.array.shape[3]
     images = [volume] * (rounds + 1) + [cine.frame(index) for index in range(frames)]
@@ -207,8 +194,7 @@ def time_engines(
             prediction = predictor.predict(image)
             whole[way].append(time.perf_counter() - start)
             inner[way].append(prediction.seconds["network"])
-        if progress is not None:
-            progress(done, len(images))
+        show_progress(done, len(images), f"round {done}")
     counted = slice(1, rounds + 1)
     return {
         way: EngineTimes(

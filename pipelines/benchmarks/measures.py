@@ -22,7 +22,7 @@ from pipelines.core.cardiac import MM3_PER_ML, indices_from_volumes, structure_v
 from pipelines.core.errors import DataError
 from pipelines.core.files import output_folder, write_json
 from pipelines.core.plausibility import crop_to_heart
-from pipelines.core.progress import Progress
+from pipelines.core.progress import show_progress
 from pipelines.core.records import FOREGROUND, AcdcLabel, PatientRecord, Phase
 from pipelines.core.volume import Volume, slices_last
 from pipelines.core.wall import Wall, find_rings, measure_wall
@@ -57,13 +57,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 
 def measure_measures(
-    root: Path,
-    output: Path,
-    *,
-    reader: str = "acdc",
-    phantoms: int = 50,
-    seed: int = 0,
-    progress: Progress | None = None,
+    root: Path, output: Path, *, reader: str = "acdc", phantoms: int = 50, seed: int = 0
 ) -> dict[str, Any]:
     """Measure partial volume, repeatability and disease groups; write `measures.json` and `groups.png`.
 
@@ -73,7 +67,6 @@ def measure_measures(
         reader: Dataset in the folder.
         phantoms: Number of generated hearts.
         seed: Seed of these.
-        progress: Called as the work goes on.
 
     Returns:
         What `measures.json` holds: `patients`, for `labels` and `phantoms` by index the change by a surface
@@ -95,13 +88,11 @@ def measure_measures(
         ed, es = (_phases(patient)[phase] for phase in Phase)
         hearts.append(_by_offset(ed, es))
         values.append({"patient": patient.patient, "group": patient.group, **_values(ed, es)})
-        if progress is not None:
-            progress(number + 1, total, patient.patient)
+        show_progress(number + 1, total, patient.patient)
     generated = []
     for number in range(phantoms):
         generated.append(_phantom(GROUPS[number % len(GROUPS)], np.random.default_rng([seed, number])))
-        if progress is not None:
-            progress(len(patients) + number + 1, total, "generated heart")
+        show_progress(len(patients) + number + 1, total, "generated heart")
     content = {
         "patients": len(patients),
         "offsets": list(OFFSETS),

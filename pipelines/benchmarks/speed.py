@@ -29,7 +29,7 @@ from pipelines.benchmarks.engines import (
 )
 from pipelines.core.errors import ConfigError
 from pipelines.core.files import output_folder, write_json, write_manifest
-from pipelines.core.progress import Step, StepLog
+from pipelines.core.progress import StepLog, show_progress
 from pipelines.core.volume import read_volume
 from pipelines.datasets.phantom.cohort import write_phantom_cohort
 from pipelines.datasets.phantom.xray import write_phantom_xrays
@@ -105,16 +105,13 @@ def running_server(studies: Path, *options: str) -> Iterator[str]:
         process.wait()
 
 
-def time_serving(
-    image: Path, work_dir: Path, *, rounds: int = 9, progress: Callable[[int, int], None] | None = None
-) -> ServingTimes:
+def time_serving(image: Path, work_dir: Path, *, rounds: int = 9) -> ServingTimes:
     """Times of requests for automatic contours, in turns with bare inferences of the same file.
 
     Args:
         image: Existing short-axis volume (NIfTI).
         work_dir: Existing folder for a studies folder.
         rounds: Number of counted rounds; a first one is not counted.
-        progress: Called with rounds done and rounds in all.
 
     Raises:
         ConfigError: If the bundle has no weights, or the server does not start.
@@ -139,8 +136,7 @@ def time_serving(
                 with urlopen(Request(url, b"params=%7B%7D")) as answer:
                     answer.read()
                 requests.append(time.perf_counter() - mark)
-                if progress is not None:
-                    progress(done + 1, rounds + 1)
+                show_progress(done + 1, rounds + 1, f"round {done + 1}")
     slow = statistics.quantiles(requests[1:], n=20, method="inclusive")[-1] if rounds > 1 else requests[1]
     return ServingTimes(statistics.median(requests[1:]), slow, statistics.median(bare[1:]), start_s)
 
@@ -192,13 +188,7 @@ class StepTimes:
 
 
 def time_training_steps(
-    network: str,
-    dataset_dir: Path,
-    work_dir: Path,
-    *,
-    rounds: int = 9,
-    progress: Callable[[int, int], None] | None = None,
-    **settings: Any,
+    network: str, dataset_dir: Path, work_dir: Path, *, rounds: int = 9, **settings: Any
 ) -> StepTimes:
     """Median times of training steps built from the bundle's own configuration.
 
@@ -210,7 +200,6 @@ def time_training_steps(
         dataset_dir: Existing prepared folder, or one in ACDC's layout.
         work_dir: Folder for caches.
         rounds: Number of counted rounds.
-        progress: Called with rounds done and rounds in all.
         **settings: Values that replace those of the configuration.
     """
     bench = _Bench(network, dataset_dir, work_dir, settings)
@@ -228,8 +217,7 @@ def time_training_steps(
             elapsed_ms = 1000 * _seconds(step, bench.device)
             if done > 0:
                 times[kind].append(elapsed_ms)
-        if progress is not None:
-            progress(done + 1, rounds + 1)
+        show_progress(done + 1, rounds + 1, f"round {done + 1}")
     return StepTimes(**{kind: statistics.median(found) for kind, found in times.items()})
 
 
@@ -447,16 +435,10 @@ def run_bench(
         content["radiographs"] = {**asdict(times), "throughput_over_plain": times.throughput_over_plain}
         weights, is_trained = usable_weights(work)
         with log.step("Time the segmentation of a volume") as step:
-            volume = time_segmentation(
-                image,
-                weights,
-                work,
-                rounds=rounds,
-                progress=_rounds(step),
-            )
+            volume = time_segmentation(image, weights, work, rounds=rounds)
             step.done(f"{volume.segment_s:.2f} s")
         with log.step("Time requests to the labelling server") as step:
-            serving = time_serving(image, work, rounds=rounds, progress=_rounds(step))
+            serving = time_serving(image, work, rounds=rounds)
             step.done(f"{serving.request_s:.2f} s")
         with log.step(f"Memory of segmenting {frames} frames") as step:
             cine_mb = peak_memory_of(SEGMENT, weights, cine, work / "segmented", result=work / "memory.json")
@@ -491,7 +473,7 @@ def _make_data(log: StepLog, work: Path, data: Path | None, frames: int) -> tupl
             write_phantom_cohort(work / "cohort", patients=5, cine=False)
         write_phantom_cohort(work / "new", patients=1, seed=1, frames=frames)
         patient = work / "new" / "training" / "patient001"
-        prepare_acdc(data or work / "cohort", work / "prepared", progress=step.tell)
+        prepare_acdc(data or work / "cohort", work / "prepared")
         volumes = len(select(read_datalist(work / "prepared"), "training", 0))
         step.done(f"{volumes} training volumes, a cine of {frames} frames")
     return patient / "patient001_frame01.nii.gz", patient / "patient001_4d.nii.gz", volumes
@@ -499,7 +481,7 @@ def _make_data(log: StepLog, work: Path, data: Path | None, frames: int) -> tupl
 
 def _time_steps(log: StepLog, network: str, prepared: Path, work: Path, rounds: int) -> StepTimes:
     with log.step(f"Time training steps of {network}") as step:
-        times = time_training_steps(network, prepared, work, rounds=rounds, progress=_rounds(step))
+        times = time_training_steps(network, prepared, work, rounds=rounds)
         step.done(f"{times.pipeline_ms:.0f} ms with the data pipeline")
     return times
 
@@ -512,14 +494,10 @@ def _time_engines(
         with log.step(f"Time the engines of {network}") as step:
             volume = read_volume(image)
             ways = engines_of(network, usable_weights(work, network)[0], volume)
-            times = time_engines(ways, volume, read_volume(cine), rounds=rounds, progress=_rounds(step))
+            times = time_engines(ways, volume, read_volume(cine), rounds=rounds)
             found[network] = {way: asdict(figures) for way, figures in times.items()}
             step.done(f"{len(times)} ways")
     return found
-
-
-def _rounds(step: Step) -> Callable[[int, int], None]:
-    return lambda done, total: step.tell(done, total, f"round {done}")
 
 
 def _machine() -> dict[str, Any]:

@@ -109,10 +109,8 @@ def _explore(name: str, root: Path, output: Path, data: Path | None, fold: int, 
     split = data or (root if is_datalist else None)
     sections = sections_of(read_datalist(split), fold) if split else None
     dataset = _listed(read_datalist(root)) if is_datalist else find_reader(name).read(root)
-    with progress_bar("Measuring", console) as tell:
-        found = explore_hearts(
-            dataset, output, name=find_reader(name).title, sections=sections, seed=seed, progress=tell
-        )
+    with progress_bar("Measuring", console):
+        found = explore_hearts(dataset, output, name=find_reader(name).title, sections=sections, seed=seed)
     page = output / "eda.html"
     outputs = [page.name, TABLE_NAME, CONTENT_NAME]
     write_manifest(output, seed=seed, fold=fold if split else None, outputs=outputs)
@@ -175,10 +173,8 @@ def _prepare_acdc(
 
     values = parse_values(label_values) if label_values else None
     names = read_test_patients(test_patients) if test_patients else None
-    with progress_bar("Checking", console) as tell:
-        result = prepare_acdc(
-            root, output, seed=seed, test_patients=names, label_values=values, progress=tell
-        )
+    with progress_bar("Checking", console):
+        result = prepare_acdc(root, output, seed=seed, test_patients=names, label_values=values)
     for problem in result.problems:
         say(f"skipped {problem.patient}: {problem.reason}")
     say(f"{result.patients} patients, {result.volumes} volumes in {result.datalist}")
@@ -187,8 +183,8 @@ def _prepare_acdc(
 def _prepare_chest_xray(root: Path, output: Path, split: Literal["patient", "image"], seed: int) -> None:
     from pipelines.datasets.prepare_xray import prepare_chest_xray
 
-    with progress_bar("Checking", console) as tell:
-        result = prepare_chest_xray(root, output, split=split, seed=seed, progress=tell)
+    with progress_bar("Checking", console):
+        result = prepare_chest_xray(root, output, split=split, seed=seed)
     for problem in result.problems:
         say(f"{problem.path.name}: {problem.reason}")
     say(f"{result.patients} patients, {result.images} images in {result.datalist}")

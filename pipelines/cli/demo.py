@@ -13,7 +13,7 @@ from rich.console import Console
 
 from pipelines.core.errors import DataError, OutputError, ThoraxError
 from pipelines.core.files import output_folder, write_manifest, write_text
-from pipelines.core.progress import StepLog
+from pipelines.core.progress import StepLog, progress_to
 from pipelines.core.records import PatientRecord
 from pipelines.datasets.nifti_releases import read_acdc
 from pipelines.datasets.phantom.cohort import write_phantom_cohort
@@ -105,7 +105,7 @@ def run_demo(
     _clear(output)
     root = data or _write_cohort(log, output, 5 if smoke else patients, seed)
     with log.step("Check and split") as step:
-        preparation = prepare_acdc(root, output / "prepared", seed=seed, progress=step.tell)
+        preparation = prepare_acdc(root, output / "prepared", seed=seed)
         datalist = read_datalist(preparation.datalist)
         unseen = patient_records(select(datalist, "test", 0))[: 2 if smoke else None]
         aside = f", {len(preparation.problems)} skipped" if preparation.problems else ""
@@ -114,20 +114,13 @@ def run_demo(
     predictor = Predictor.load(NETWORK, weights=weights)
     most = torch.get_num_threads()
     with log.step("Evaluate on patients not trained on") as step, torch_threads(fastest_thread_count(most)):
-        metrics = evaluate(
-            root,
-            output / "evaluation",
-            predictor,
-            records=unseen,
-            seen=predictor.seen,
-            progress=step.tell,
-        )
+        metrics = evaluate(root, output / "evaluation", predictor, records=unseen, seen=predictor.seen)
         dice = metrics["summary"]["dice"]["mean"] or 0.0
         step.done(f"mean Dice {dice:.3f}, in {output / 'evaluation'}")
     new = _new_patient(root, unseen) if data else _write_new_phantom(log, output, seed, 3 if smoke else 20)
     with log.step("Segment a new study") as step, torch_threads(fastest_thread_count(most)):
         source = new.cine or new.volumes[0].image.parent
-        study = segment([source], output / "segmented", predictor, progress=step.tell).results[0]
+        study = segment([source], output / "segmented", predictor).results[0]
         step.done(f"ED is frame {study.frame_ed}, ES is frame {study.frame_es}, in {output / 'segmented'}")
     comparisons = [*compare_with_truth(metrics["patients"]), compare_with_labels(study.indices, new)]
     manifest = write_manifest(
@@ -180,13 +173,7 @@ def _clear(output: Path) -> None:
 def _write_cohort(log: StepLog, output: Path, patients: int, seed: int) -> Path:
     root = output / "cohort"
     with log.step("Write a phantom cohort") as step:
-        write_phantom_cohort(
-            root,
-            patients=patients,
-            seed=seed,
-            cine=False,
-            progress=step.tell,
-        )
+        write_phantom_cohort(root, patients=patients, seed=seed, cine=False)
         step.done(f"{patients} beating hearts with known volumes, in {root}")
     return root
 
@@ -205,11 +192,10 @@ def _train(log: StepLog, output: Path, minutes: float, seed: int, *, smoke: bool
         def by_the_clock(done: int, total: int, text: str) -> None:
             if not smoke:
                 done, total = min(seconds, int(time.perf_counter() - start)), seconds
-            step.tell(done, total, text)
+            step.move(done, total, text)
 
-        weights = train_network(
-            NETWORK, output / "prepared", run, overlays=[overlay], progress=by_the_clock, **settings
-        )
+        with progress_to(by_the_clock):
+            weights = train_network(NETWORK, output / "prepared", run, overlays=[overlay], **settings)
         step.done(f"weights in {weights}; look at it with: tensorboard --logdir {run}")
     return weights
 

@@ -131,7 +131,7 @@ def evaluate(
     predictor = Predictor.load(
         network, weights=weights, engine=engine, precision=precision, device=device, bundle=bundle
     )
-    with progress_bar("Evaluating", console) as tell:
+    with progress_bar("Evaluating", console):
         metrics = evaluate_volumes(
             data,
             output,
@@ -141,7 +141,6 @@ def evaluate(
             label_values=values,
             seen=predictor.seen,
             unseen_only=unseen_only,
-            progress=tell,
         )
     write_manifest(
         output,
@@ -202,10 +201,8 @@ def analyse(
 
     page = output / "errors.html"
     predictor = Predictor.load(network, weights=weights, device=device)
-    with progress_bar("Analysing", console) as tell:
-        content = explore_heart_errors(
-            data, output, predictor, records=records, reader=reader, count=worst, progress=tell
-        )
+    with progress_bar("Analysing", console):
+        content = explore_heart_errors(data, output, predictor, records=records, reader=reader, count=worst)
     write_manifest(
         output,
         networks=predictor.networks,
@@ -301,7 +298,7 @@ def cross_validate(
     from pipelines.training.launch import parse_settings, read_settings
 
     values = (read_settings(settings) if settings else {}) | parse_settings(setting or [])
-    with progress_bar("Cross-validating", console) as tell:
+    with progress_bar("Cross-validating", console):
         content = run_cross_validation(
             network,
             data,
@@ -310,7 +307,6 @@ def cross_validate(
             which="best" if best else "last",
             resume=resume,
             overlays=("smoke",) if smoke else (),
-            progress=tell,
             **values,
         )
     if content is None:
@@ -374,7 +370,7 @@ def compare(
     from pipelines.training.search import read_scored_settings
 
     models = [Model.parse(text) for text in model or []]
-    with progress_bar("Evaluating", console) as tell:
+    with progress_bar("Evaluating", console):
         content = compare_all(
             evaluations or [],
             models,
@@ -384,7 +380,6 @@ def compare(
             fold=fold,
             trials=read_scored_settings(trials) if trials else None,
             device=device,
-            progress=tell,
         )
     outputs = write_comparison(content, output)
     pages = [output / "comparison.md", output / "comparison.html"]
@@ -423,10 +418,8 @@ def cross_evaluate(
     targets = [cross.parse_target(text) for text in datasets or []]
     if phantoms:
         targets += cross.phantom_targets(output / "phantom", patients=phantoms)
-    with progress_bar("Evaluating", console) as tell:
-        content = cross.cross_evaluate(
-            models, targets, output, lambda one: one.predictor(device=device), progress=tell
-        )
+    with progress_bar("Evaluating", console):
+        content = cross.cross_evaluate(models, targets, output, lambda one: one.predictor(device=device))
     write_manifest(output, outputs=[cross.CONTENT_NAME, cross.TABLE_NAME, "cells"])
     page = write_result_page(output, output / "cross-dataset.md")
     console.print(render(dice_table(content, read_language(DEFAULT))))
@@ -451,16 +444,9 @@ def unseen_masks(
     from pipelines.training.launch import parse_settings
 
     values = parse_settings(setting or [])
-    with progress_bar("Training", console) as tell:
+    with progress_bar("Training", console):
         masks = write_unseen_masks(
-            network,
-            data,
-            output,
-            fold=fold,
-            resume=resume,
-            overlays=("smoke",) if smoke else (),
-            progress=tell,
-            **values,
+            network, data, output, fold=fold, resume=resume, overlays=("smoke",) if smoke else (), **values
         )
     write_manifest(output, network=network, fold=fold, outputs=[path.name for path in masks])
     say(f"{len(masks)} masks in {output}")
@@ -570,10 +556,8 @@ def disease(
     from pipelines.reporting.results.disease import accuracy_table
     from pipelines.reporting.terminal import render
 
-    with progress_bar("Measuring", console) as tell:
-        content = study_disease(
-            read_datalist(data), output, masks=masks, hold_out=hold_out, seed=seed, progress=tell
-        )
+    with progress_bar("Measuring", console):
+        content = study_disease(read_datalist(data), output, masks=masks, hold_out=hold_out, seed=seed)
     write_manifest(
         output, seed=seed, split_hash=content["split_hash"], outputs=[CONTENT_NAME, "features.csv"]
     )
@@ -617,8 +601,8 @@ def _measured(
     predictor = Predictor.load(network, weights=weights, device=device)
     second = Predictor.load(partner, weights=partner_weights, device=device) if partner else None
     masks = output_folder(output / MASKS_NAME)
-    with progress_bar("Segmenting", console) as tell:
-        found = measure_images(items, predictor, second, faults=faults, seed=seed, masks=masks, progress=tell)
+    with progress_bar("Segmenting", console):
+        found = measure_images(items, predictor, second, faults=faults, seed=seed, masks=masks)
     return found, details
 
 

@@ -63,8 +63,8 @@ def cohort(
     options = CohortOptions(
         address=address, workers=workers, threads=threads, gpus=gpus, retry_failed=retry_failed
     )
-    with progress_bar("Studies", console) as tell:
-        report = run_cohort(source, output, model, options, resume=resume, progress=tell)
+    with progress_bar("Studies", console):
+        report = run_cohort(source, output, model, options, resume=resume)
     for problem in report.problems:
         say(f"skipped {problem.path}: {problem.reason}")
     for name, reason in report.failures[:SHOWN_FAILURES]:
@@ -89,8 +89,8 @@ def measures(
     from pipelines.reporting.markdown import write_page
     from pipelines.reporting.results.measures import document
 
-    with progress_bar("Measuring", console) as tell:
-        content = measure_measures(root, output, reader=reader, phantoms=phantoms, seed=seed, progress=tell)
+    with progress_bar("Measuring", console):
+        content = measure_measures(root, output, reader=reader, phantoms=phantoms, seed=seed)
     page = output / "measures.md"
     write_page(page, document(content, output))
     write_manifest(output, outputs=[CONTENT_NAME, PICTURE_NAME, page.name])
@@ -192,7 +192,7 @@ def interact_benchmark(
     records = list(read_acdc(data).patients) if chosen is None else chosen
     corrector = Corrector.load(weights=corrector_weights, device=device)
     automatic = Predictor.load(network, weights=weights, device=device)
-    with progress_bar("Clicking", console) as tell:
+    with progress_bar("Clicking", console):
         content = benchmark.interact_benchmark(
             output,
             corrector,
@@ -200,7 +200,6 @@ def interact_benchmark(
             records,
             clicks=clicks,
             slice_clicks=slice_clicks,
-            progress=tell,
             automatic_network=network,
             automatic_weights="weights given for it" if weights else "the bundle's own weights",
             section="the whole folder" if chosen is None else f"section {section}",

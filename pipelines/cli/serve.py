@@ -107,8 +107,8 @@ def active_learning_benchmark(
         first_steps=first_steps,
         steps=steps,
     )
-    with progress_bar("Labelling", console) as tell:
-        content = benchmark.active_learning_benchmark(data, output, plan, progress=tell)
+    with progress_bar("Labelling", console):
+        content = benchmark.active_learning_benchmark(data, output, plan)
     plot = write_plot(content, output / "active-learning.png")
     outputs = [benchmark.CONTENT_NAME, benchmark.TABLE_NAME, plot.name]
     write_manifest(output, fold=fold, outputs=outputs)
@@ -127,8 +127,8 @@ def fine_tune(
     """Train on the accepted labels; serve the new weights if they are better."""
     from pipelines.server.learning import fine_tune as train_on
 
-    with progress_bar("Training", console) as tell:
-        found = train_on(studies, network, epochs=epochs, batch_size=batch_size, device=device, progress=tell)
+    with progress_bar("Training", console):
+        found = train_on(studies, network, epochs=epochs, batch_size=batch_size, device=device)
     names = ", ".join(
         f"{name} {found.before[name] or 0:.3f} to {found.after[name] or 0:.3f}" for name in found.after
     )

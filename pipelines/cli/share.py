@@ -24,7 +24,7 @@ from pipelines.cli.options import (
 )
 from pipelines.core.errors import ConfigError, DataError
 from pipelines.core.files import MANIFEST_NAME
-from pipelines.core.progress import Progress, progress_bar
+from pipelines.core.progress import progress_bar, progress_to, show_progress
 from pipelines.core.tasks import XRAY, task_of
 
 Store = Annotated[
@@ -54,7 +54,7 @@ def push(
     from pipelines.store.transfer import is_bundle, push_bundle
 
     if not is_bundle(folder):
-        with _bar_from_first_file("Pushing") as tell:
+        with _bar_from_first_file("Pushing"):
             kept = push_data(
                 folder,
                 store,
@@ -63,13 +63,12 @@ def push(
                 reader=reader,
                 licence=licence,
                 replace=replace,
-                progress=tell,
             )
         say(f"{kept.files} files in {kept.place}, fingerprint {kept.fingerprint}")
         return
     refuse("a dataset, found a bundle", reader=reader, licence=licence, accept_licence=accept_licence)
-    with _bar_from_first_file("Pushing") as tell:
-        pushed = push_bundle(folder, store, name=name, replace=replace, progress=tell)
+    with _bar_from_first_file("Pushing"):
+        pushed = push_bundle(folder, store, name=name, replace=replace)
     for file in pushed.left_out:
         say(f"left out {file}: it may run code when it is loaded")
     say(f"bundle in {pushed.place}")
@@ -93,12 +92,12 @@ def pull(
 
     if is_data(store, name):
         refuse("a bundle, found a dataset", fingerprint=fingerprint, trust=trust)
-        with _bar_from_first_file("Pulling") as tell:
-            kept = pull_data(store, name, output, accept=_accept(accept_licence), progress=tell)
+        with _bar_from_first_file("Pulling"):
+            kept = pull_data(store, name, output, accept=_accept(accept_licence))
         say(f"{kept.files} files in {kept.place}, fingerprint {kept.fingerprint}")
         return
-    with _bar_from_first_file("Pulling") as tell:
-        pulled = pull_bundle(store, name, output, fingerprint=fingerprint, trusted=trust, progress=tell)
+    with _bar_from_first_file("Pulling"):
+        pulled = pull_bundle(store, name, output, fingerprint=fingerprint, trusted=trust)
     say(f"bundle in {pulled.folder}, fingerprint {pulled.fingerprint}")
     if not pulled.trusted:
         say(f"its configs can run code: look through them, then 'thorax store trust {pulled.folder}'")
@@ -138,17 +137,16 @@ def verify(
 
 
 @contextmanager
-def _bar_from_first_file(title: str) -> Iterator[Progress]:
+def _bar_from_first_file(title: str) -> Iterator[None]:
     """A progress bar that comes with the first file, since the terms are asked about before."""
     with ExitStack() as stack:
-        bars: list[Progress] = []
 
-        def tell(done: int, total: int, name: str) -> None:
-            if not bars:
-                bars.append(stack.enter_context(progress_bar(title, console)))
-            bars[0](done, total, name)
+        def begin(done: int, total: int, text: str) -> None:
+            stack.enter_context(progress_bar(title, console))
+            show_progress(done, total, text)
 
-        yield tell
+        with progress_to(begin):
+            yield
 
 
 def _accept(accepted: bool) -> Callable[[Mapping[str, str]], bool]:
@@ -272,9 +270,9 @@ def quantize(
     from pipelines.reporting.results.speed import runtimes_table
     from pipelines.reporting.terminal import render
 
-    with progress_bar("Measuring", console) as tell:
+    with progress_bar("Measuring", console):
         model, content = quantize_and_compare(
-            network, data, output, weights=weights, section=section, rounds=rounds, progress=tell
+            network, data, output, weights=weights, section=section, rounds=rounds
         )
     console.print(render(runtimes_table(content)))
     say(f"model in {model}, figures in {output}")

@@ -90,8 +90,8 @@ def train(
         say(f"best weights in {best}")
         return
     say(bundle_command(network, data, output, resume=resume, overlays=overlays, **values))
-    with progress_bar("Training", console) as tell:
-        best = train_network(network, data, output, resume=resume, overlays=overlays, progress=tell, **values)
+    with progress_bar("Training", console):
+        best = train_network(network, data, output, resume=resume, overlays=overlays, **values)
     say(f"best weights in {best}; curves: tensorboard --logdir {output / 'tensorboard'}")
 
 
@@ -154,7 +154,7 @@ def check_training(
 
     page = output / "recipe.md"
 
-    with progress_bar("Recipe", console) as tell:
+    with progress_bar("Recipe", console):
         content = run_recipe(
             data,
             output,
@@ -166,7 +166,6 @@ def check_training(
             address=address,
             concurrency=workers,
             settings=parse_settings(setting or []),
-            progress=tell,
             on_step=lambda: write_result_page(output, page),
         )
     failed = "too short" if smoke else "FAIL"

@@ -92,11 +92,9 @@ def segment(
     bundle = known_bundle(bundle, trust)
     estimator = quality_estimator(network, weights, device, thorough=quality, bundle=bundle)
     predictor = Predictor.load(network, weights=weights, engine=engine, device=device, bundle=bundle)
-    with progress_bar("Segmenting", console) as tell:
+    with progress_bar("Segmenting", console):
         options = StudyOptions(facts, surface, page)
-        report = segment_studies(
-            inputs, output, predictor, estimator=estimator, options=options, progress=tell
-        )
+        report = segment_studies(inputs, output, predictor, estimator=estimator, options=options)
     pages = StudyPages(model_words(predictor.networks), language, anonymous)
     if follow_up:
         if len(report.results) != DATES:
@@ -162,8 +160,8 @@ def explore_chest_xray(root: Path, output: Path, seed: int) -> None:
     from pipelines.exploration.files import CONTENT_NAME, explore_xrays
     from pipelines.reporting.report import write_result_page
 
-    with progress_bar("Measuring", console) as tell:
-        survey = explore_xrays(root, output, seed=seed, progress=tell)
+    with progress_bar("Measuring", console):
+        survey = explore_xrays(root, output, seed=seed)
     page = output / "eda.html"
     write_manifest(output, seed=seed, outputs=[page.name, CONTENT_NAME])
     write_result_page(output, page)
@@ -200,8 +198,8 @@ def classify(
     classifier = _xray_model(
         network, int8="int8" in (engine, model), weights=weights, threshold=threshold, device=device
     )
-    with progress_bar("Classifying", console) as tell:
-        report = classify_images(inputs, output, classifier, progress=tell)
+    with progress_bar("Classifying", console):
+        report = classify_images(inputs, output, classifier)
     console.print(classification_table(report.results))
     for line in warning_lines((one.image.name, text) for one in report.results for text in one.warnings):
         say(line)
@@ -227,8 +225,8 @@ def explain_radiographs(
     from pipelines.models.xray import Classifier
 
     classifier = Classifier.load(network, weights=weights, threshold=threshold, device=device)
-    with progress_bar("Explaining", console) as tell:
-        report = explain_images(inputs, output, classifier, method=method, progress=tell)
+    with progress_bar("Explaining", console):
+        report = explain_images(inputs, output, classifier, method=method)
     for problem in report.problems:
         say(f"skipped {problem.path}: {problem.reason}")
     say(f"{len(report.overlays)} overlays in {output}, figures in {report.table}")
@@ -262,15 +260,9 @@ def evaluate_radiographs(
         datalist = read_datalist(root, kind="images")
         records, leaks = xray_records(select(datalist, section)), datalist["leaks_patients"]
     classifier = Classifier.load(network, weights=weights, threshold=threshold, device=device)
-    with progress_bar("Evaluating", console) as tell:
+    with progress_bar("Evaluating", console):
         metrics = evaluate_images(
-            root,
-            output,
-            classifier,
-            records=records,
-            seen=classifier.seen,
-            unseen_only=unseen_only,
-            progress=tell,
+            root, output, classifier, records=records, seen=classifier.seen, unseen_only=unseen_only
         )
     write_manifest(
         output,
@@ -296,10 +288,8 @@ def study_explanations(
     from pipelines.models.xray import Classifier
 
     classifier = Classifier.load(network, weights=weights, device="cpu")
-    with progress_bar("Explaining", console) as tell:
-        content = study_explanations(
-            evaluation, output, classifier, of_each=of_each, seed=seed, progress=tell
-        )
+    with progress_bar("Explaining", console):
+        content = study_explanations(evaluation, output, classifier, of_each=of_each, seed=seed)
     say(f"{len(content['cases'])} overlays in {output}, figures in {output / STUDY_NAME}")
 
 
@@ -309,8 +299,8 @@ def analyse_radiographs(evaluation: Path, output: Path) -> None:
     from pipelines.evaluation.error_files import CASES_NAME, ERRORS_NAME, PICTURES, explore_xray_errors
     from pipelines.reporting.report import write_result_page
 
-    with progress_bar("Measuring", console) as tell:
-        found = explore_xray_errors(evaluation, output, progress=tell)
+    with progress_bar("Measuring", console):
+        found = explore_xray_errors(evaluation, output)
     page = output / "errors.html"
     write_manifest(output, outputs=[page.name, ERRORS_NAME, CASES_NAME, PICTURES])
     write_result_page(output, page)

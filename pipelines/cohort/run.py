@@ -27,7 +27,7 @@ from pipelines.cohort.worker import (
 from pipelines.core.errors import ConfigError, OutputError, cause
 from pipelines.core.files import exclusive_lock, output_folder, write_csv, write_json, write_manifest
 from pipelines.core.install import ray_session
-from pipelines.core.progress import Progress
+from pipelines.core.progress import show_progress
 from pipelines.core.records import Problem
 
 COHORT_NAME: Final = "cohort.json"
@@ -90,13 +90,7 @@ class CohortReport:
 
 
 def run_cohort(
-    source: Path,
-    output: Path,
-    model: ModelSource,
-    options: CohortOptions,
-    *,
-    resume: bool = False,
-    progress: Progress | None = None,
+    source: Path, output: Path, model: ModelSource, options: CohortOptions, *, resume: bool = False
 ) -> CohortReport:
     """Masks and one row of results for each study of a cohort.
 
@@ -110,7 +104,6 @@ def run_cohort(
         model: Where each worker gets the model.
         options: Where, and by how many.
         resume: Go on with the cohort in `output`.
-        progress: Called after each part.
 
     Raises:
         ConfigError: If Ray is missing, `output` does not fit `resume`, the cohort began with another
@@ -133,7 +126,7 @@ def run_cohort(
         if pending:
             try:
                 with _ray_data(options) as workers:
-                    _measure(pending, output, (model, record), options, workers, (len(studies), progress))
+                    _measure(pending, output, (model, record), options, workers, len(studies))
             except KeyboardInterrupt:
                 logger.warning("interrupted; go on with --resume")
                 raise
@@ -240,10 +233,9 @@ def _measure(
     model: tuple[ModelSource, Mapping[str, str]],
     options: CohortOptions,
     workers: int,
-    told: tuple[int, Progress | None],
+    total: int,
 ) -> None:
     """Measure studies in rounds, each with what lost workers left undone, until all have a row."""
-    total, progress = told
     left, size = list(studies), max(1, min(options.part, len(studies) // (workers * TASKS_A_WORKER)))
     while left:
         begun = _attempts(output)
@@ -253,8 +245,7 @@ def _measure(
             if answer["fault"]:
                 raise OutputError(f"a worker cannot go on: {answer['fault']}")
             done += int(answer["studies"])
-            if progress is not None:
-                progress(done, total, "")
+            show_progress(done, total)
         names = _finished(output, left)
         remaining = [study for study in left if study.name not in names]
         if len(remaining) == len(left) and _attempts(output) == begun:

@@ -1,9 +1,11 @@
 """Progress of a long job, and how it is shown: a bar, or steps with the time they took."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -21,10 +23,54 @@ from rich.progress import (
 Progress = Callable[[int, int, str], None]
 """Called with the number done, the number in all, and what is in hand in words."""
 
+T = TypeVar("T")
+_listener: ContextVar[Progress | None] = ContextVar("listener", default=None)
+
+
+def is_watched() -> bool:
+    """Whether somebody is shown the progress, for reports that cost something."""
+    return _listener.get() is not None
+
+
+def show_progress(done: int, total: int, text: str = "") -> None:
+    """Report progress to whom the surrounding `progress_to` names; to nobody in servers and Ray's workers."""
+    if listener := _listener.get():
+        listener(done, total, text)
+
+
+def track(items: Collection[T], text: Callable[[T], str]) -> Iterator[T]:
+    """The items one by one, each reported with its text when it is done."""
+    for done, item in enumerate(items, start=1):
+        yield item
+        show_progress(done, len(items), text(item))
+
 
 @contextmanager
-def progress_bar(title: str, console: Console) -> Iterator[Progress]:
-    """Progress bar to tell of the number done, the number in all, and what is next."""
+def progress_to(listener: Progress | None) -> Iterator[None]:
+    """Send the progress of all that the block does to a function; with None to nobody."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
+@contextmanager
+def progress_of(part: str, place: tuple[int, int] | None = None) -> Iterator[None]:
+    """Put the name of a part before the texts of what the block reports, and its place if one is given."""
+    outer = _listener.get()
+
+    def named(done: int, total: int, text: str) -> None:
+        if outer:
+            outer(*(place or (done, total)), part + text)
+
+    with progress_to(named):
+        yield
+
+
+@contextmanager
+def progress_bar(title: str, console: Console) -> Iterator[None]:
+    """Show the progress of the block as a bar."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -35,18 +81,19 @@ def progress_bar(title: str, console: Console) -> Iterator[Progress]:
     with ProgressBar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(title, total=None)
 
-        def tell(done: int, total: int, name: str) -> None:
-            bar.update(task, completed=done, total=total, description=f"{title} {name}")
+        def move(done: int, total: int, text: str) -> None:
+            bar.update(task, completed=done, total=total, description=f"{title} {text}")
 
-        yield tell
+        with progress_to(move):
+            yield
 
 
+@dataclass(slots=True)
 class Step:
     """A step in progress."""
 
-    def __init__(self, update: Progress) -> None:
-        self.tell = update
-        self.outcome = ""
+    move: Progress
+    outcome: str = ""
 
     def done(self, outcome: str) -> None:
         """Say what came out of the step and where it is."""
@@ -67,22 +114,20 @@ class StepLog:
 
     @contextmanager
     def step(self, title: str) -> Iterator[Step]:
-        """Show a bar while the block runs, and one line when it has ended well.
-
-        The step that the block gets has `tell(done, total, name)` to move the bar.
-        """
+        """Show a bar that the block's progress moves, and one line when it has ended well."""
         start = time.perf_counter()
         columns = (BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
         with ProgressBar(
             *columns, console=self.console, transient=True, disable=not self.console.is_terminal
         ) as bar:
             task = bar.add_task(title, total=None)
-            step = Step(
-                lambda done, total, name: bar.update(
-                    task, completed=done, total=total, description=f"{title}: {name}"
-                )
-            )
-            yield step
+
+            def move(done: int, total: int, text: str) -> None:
+                bar.update(task, completed=done, total=total, description=f"{title}: {text}")
+
+            step = Step(move)
+            with progress_to(move):
+                yield step
         self.seconds[title] = time.perf_counter() - start
         number = len(self.seconds)
         line = f"{number}. {title}: {step.outcome} ({self.seconds[title]:.1f} s)"

@@ -13,7 +13,7 @@ import numpy as np
 
 from pipelines.core.errors import DataError, cause
 from pipelines.core.files import output_folder, write_json
-from pipelines.core.progress import Progress
+from pipelines.core.progress import progress_to, show_progress
 from pipelines.core.records import (
     FOREGROUND,
     LABEL_NAMES,
@@ -235,7 +235,6 @@ def prepare_acdc(
     seed: int = 0,
     test_patients: Iterable[str] | None = None,
     label_values: LabelValues | None = None,
-    progress: Progress | None = None,
 ) -> Preparation:
     """Check every patient of an ACDC folder and write its datalist.
 
@@ -249,7 +248,6 @@ def prepare_acdc(
         seed: Seed of the split.
         test_patients: Published test set that replaces the drawn one.
         label_values: What the values of the label files mean where they are not those of `AcdcLabel`.
-        progress: Told of each patient.
 
     Raises:
         DataError: If nothing usable is found, or too little to train and validate.
@@ -260,8 +258,7 @@ def prepare_acdc(
     problems = list(dataset.problems)
     patients: list[PatientRecord] = []
     for index, patient in enumerate(dataset.patients):
-        if progress:
-            progress(index, len(dataset.patients), patient.patient)
+        show_progress(index, len(dataset.patients), patient.patient)
         if label_values:
             patient = replace(
                 patient, volumes=tuple(with_values(one, label_values) for one in patient.volumes)
@@ -390,6 +387,7 @@ def read_datalist(path: Path, *, kind: Literal["volumes", "images"] = "volumes")
     return content
 
 
+@progress_to(None)
 def load_or_prepare(dataset_dir: str | Path, output: str | Path, *, seed: int = 0) -> dict[str, Any]:
     """Datalist of a prepared folder, or of a raw ACDC folder, which is prepared first.
 

@@ -13,7 +13,7 @@ import torch
 
 from pipelines.core.errors import ConfigError, DataError
 from pipelines.core.files import output_folder, write_json
-from pipelines.core.progress import Progress
+from pipelines.core.progress import progress_to, show_progress
 from pipelines.core.records import Problem
 from pipelines.datasets.duplicates import joined, near_duplicates, pixel_hash, thumbnail
 from pipelines.datasets.prepare import (
@@ -52,12 +52,7 @@ class XrayPreparation:
 
 
 def prepare_chest_xray(
-    root: Path,
-    output: Path,
-    *,
-    split: SplitBy = "patient",
-    seed: int = 0,
-    progress: Progress | None = None,
+    root: Path, output: Path, *, split: SplitBy = "patient", seed: int = 0
 ) -> XrayPreparation:
     """Check every radiograph of a folder and write the datalist with its split.
 
@@ -70,7 +65,6 @@ def prepare_chest_xray(
         split: `"patient"`, or `"image"` for the plain random split of much
             published work, which has the same patients in training and test.
         seed: Seed of the split.
-        progress: Told of each image.
 
     Raises:
         DataError: If a finding has no usable image, or too few patients to split.
@@ -85,8 +79,7 @@ def prepare_chest_xray(
     hashes: list[str] = []
     seen: dict[str, XrayRecord] = {}
     for index, record in enumerate(dataset.records):
-        if progress:
-            progress(index, len(dataset.records), record.image.name)
+        show_progress(index, len(dataset.records), record.image.name)
         try:
             pixels = _usable_pixels(record.image)
             digest = pixel_hash(pixels)
@@ -129,6 +122,7 @@ def prepare_chest_xray(
     return XrayPreparation(path, len({r.patient for r in records}), len(records), len(pairs), problems)
 
 
+@progress_to(None)
 def load_or_prepare(dataset_dir: str | Path, output: str | Path, *, seed: int = 0) -> dict[str, Any]:
     """Datalist of a prepared folder, or of a raw one, which is prepared first.
 

@@ -19,7 +19,7 @@ from sklearn.preprocessing import StandardScaler
 
 from pipelines.core.errors import DataError
 from pipelines.core.files import output_folder, write_csv, write_json
-from pipelines.core.progress import Progress
+from pipelines.core.progress import show_progress
 from pipelines.core.records import Problem
 from pipelines.disease.measure import MeasuredHeart, measure_hearts
 
@@ -188,7 +188,6 @@ def study_disease(
     masks: Path | None = None,
     hold_out: bool = False,
     seed: int = 0,
-    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Accuracy of the disease group, written to `disease.json`, and the features to `features.csv`.
 
@@ -203,7 +202,6 @@ def study_disease(
         masks: Folder of predicted masks; see `mask_of`.
         hold_out: Whether to measure on the test set.
         seed: Seed of folds and forests.
-        progress: Told of the steps.
 
     Returns:
         The content of `disease.json`.
@@ -213,17 +211,16 @@ def study_disease(
         OutputError: If a file cannot be written.
     """
     output_folder(output)
-    tell = progress or (lambda done, total, name: None)
     items = list(datalist["volumes"])
     root = Path(datalist["root"])
-    tell(0, STEPS, "true label maps")
+    show_progress(0, STEPS, "true label maps")
     hearts, problems = measure_hearts(items, root=root)
-    tell(1, STEPS, "masks")
+    show_progress(1, STEPS, "masks")
     found, faults = measure_hearts(items, root=root, masks=masks) if masks else ([], [])
     kept = {item["patient"]: item["part"] != HOLD_OUT for item in items}
     inside = [heart for heart in hearts if kept[heart.patient]]
     names = shared_features(hearts, found)
-    tell(2, STEPS, "nested cross-validation")
+    show_progress(2, STEPS, "nested cross-validation")
     content: dict[str, Any] = {
         "features": names,
         "seed": seed,
@@ -234,14 +231,14 @@ def study_disease(
         + [_problem_json(problem, "masks") for problem in faults],
     }
     if hold_out:
-        tell(3, STEPS, "test set")
+        show_progress(3, STEPS, "test set")
         outside = [[heart for heart in cohort if not kept[heart.patient]] for cohort in (hearts, found)]
         content["hold_out"] = _hold_out(inside, outside[0], outside[1], names, seed)
     sources = (("truth", hearts), ("masks", found))
     rows = [_row(heart, source, names) for source, cohort in sources for heart in cohort]
     write_csv(output / TABLE_NAME, rows[0], rows)
     write_json(output / CONTENT_NAME, content)
-    tell(STEPS, STEPS, "done")
+    show_progress(STEPS, STEPS, "done")
     return content
 
 

@@ -13,7 +13,7 @@ from sklearn.metrics import roc_curve
 
 from pipelines.core.errors import ConfigError, DataError, cause
 from pipelines.core.files import output_folder, write_csv, write_json
-from pipelines.core.progress import Progress
+from pipelines.core.progress import track
 from pipelines.core.records import Problem
 from pipelines.datasets.duplicates import pixel_hash
 from pipelines.datasets.xray_image import Finding, XrayRecord, decide, read_chest_xray, read_xray
@@ -257,7 +257,6 @@ def evaluate_xray(
     records: Sequence[XrayRecord] | None = None,
     seen: frozenset[str] | None = None,
     unseen_only: bool = False,
-    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Classify every labelled radiograph, and write figures, a table and pictures.
 
@@ -271,7 +270,6 @@ def evaluate_xray(
         records: Images to evaluate in place of all in `root`.
         seen: Hashes of the images that the weights were trained on, None if they are not known.
         unseen_only: Leave out the patients that the weights were trained on.
-        progress: Called with images done, images in all and the image's name.
 
     Returns:
         The content of `metrics.json`: see `summarise_classification`, with `cases` and `problems`; and
@@ -294,14 +292,12 @@ def evaluate_xray(
     if unseen_only:
         records = [record for record in records if record.patient not in set(seen_patients or [])]
     cases: list[dict[str, Any]] = []
-    for done, record in enumerate(records, start=1):
+    for record in track(records, lambda one: one.image.name):
         try:
             cases.append(_case(record, classifier))
         except DataError as error:
             logger.warning("skipped %s: %s", record.image, error)
             problems.append(Problem(record.patient, record.image, str(error)))
-        if progress is not None:
-            progress(done, len(records), record.image.name)
     if not cases:
         raise DataError(
             f"expected an image that can be evaluated below {root}, found none of {len(records)}; "

@@ -23,7 +23,7 @@ from pipelines.core.files import (
     write_json,
     write_manifest,
 )
-from pipelines.core.progress import Progress
+from pipelines.core.progress import progress_of
 from pipelines.core.records import FOREGROUND, LABEL_NAMES, PatientRecord
 from pipelines.core.tasks import task_of
 from pipelines.core.volume import read_volume
@@ -62,7 +62,6 @@ def evaluate(
     section: Section = "test",
     fold: int = 0,
     device: str = "auto",
-    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Measure a network on labelled images; the content of `metrics.json`.
 
@@ -74,7 +73,6 @@ def evaluate(
         section: Part of a prepared folder that is measured.
         fold: Fold that validation stands for.
         device: `"auto"`, or a torch device such as `"cpu"` or `"cuda:0"`.
-        progress: Called with images done, images in all and the image's name.
 
     Returns:
         For hearts as from `pipelines.evaluation.segmentation`, for radiographs as from
@@ -88,7 +86,7 @@ def evaluate(
     task = task_of(network)
     records = task.find("records")(root, section, fold)
     model = task.find("model").load(network, weights=weights, device=device)
-    metrics: dict[str, Any] = task.find("evaluate")(root, output, model, records=records, progress=progress)
+    metrics: dict[str, Any] = task.find("evaluate")(root, output, model, records=records)
     return metrics
 
 
@@ -209,7 +207,6 @@ def evaluate_models(
     *,
     root: Path,
     device: str = "auto",
-    progress: Progress | None = None,
 ) -> dict[str, Path]:
     """Measure models that were not measured yet, each into a folder of its name.
 
@@ -222,7 +219,6 @@ def evaluate_models(
         output: Folder for the folders; made if it does not exist.
         root: Folder that the records come from, for messages.
         device: `"auto"`, or a torch device.
-        progress: Told of the volumes.
 
     Returns:
         Folder of each model by its name.
@@ -247,9 +243,9 @@ def evaluate_models(
             described = model.description() | {"volumes_hash": patients}
             if _is_there(folder, described):
                 continue
-            tell = _named(progress, model.name)
             predictor = model.predictor(device=device)
-            evaluate_volumes(root, folder, predictor, records=records, seen=predictor.seen, progress=tell)
+            with progress_of(f"{model.name}: "):
+                evaluate_volumes(root, folder, predictor, records=records, seen=predictor.seen)
             cost = cost_of_predicting(model.text, largest, device) if largest else {}
             outputs = [METRICS_NAME, "metrics.csv", "overlays"]
             own = all(weights is None for _, weights in model.parts)
@@ -295,12 +291,6 @@ def _is_there(folder: Path, described: dict[str, Any]) -> bool:
             "give the model another name, or choose another folder by --output"
         )
     return True
-
-
-def _named(progress: Progress | None, name: str) -> Progress | None:
-    if progress is None:
-        return None
-    return lambda done, total, text: progress(done, total, f"{name}: {text}")
 
 
 def _own_weights(network: str, bundle: Path = ACDC_BUNDLE) -> Path:
@@ -644,7 +634,6 @@ def compare(
     fold: int = 0,
     trials: Sequence[tuple[Mapping[str, Any], float]] | None = None,
     device: str = "auto",
-    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Compare models on the same patients; those given as networks are measured first.
 
@@ -658,7 +647,6 @@ def compare(
         fold: Fold that validation stands for.
         trials: Settings and score of each trial of a search, if their effects are of interest.
         device: `"auto"`, or a torch device, for `models`.
-        progress: Told of the volumes.
 
     Returns:
         As from `compare_models`; also `cost` of each model, `measured_on` in words, and `effects` of
@@ -685,7 +673,6 @@ def compare(
             output / MODELS_FOLDER,
             root=Path(datalist["root"]),
             device=device,
-            progress=progress,
         )
         measured_on = f"section {section}" + (f" of fold {fold}" if section != "test" else " of the datalist")
     found = {name: read_evaluation(folder) for name, folder in folders.items()}

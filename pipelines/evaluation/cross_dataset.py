@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from pipelines.core.errors import ConfigError, DataError, ThoraxError
 from pipelines.core.files import output_folder, write_csv, write_json
-from pipelines.core.progress import Progress
+from pipelines.core.progress import progress_to, show_progress
 from pipelines.core.records import FOREGROUND, LABEL_NAMES, PatientRecord
 from pipelines.datasets.phantom.cohort import write_phantom_cohort
 from pipelines.datasets.phantom.image import CONTRASTS
@@ -89,12 +89,7 @@ def phantom_targets(folder: Path, *, patients: int) -> list[Target]:
 
 
 def cross_evaluate(
-    models: Sequence[Model],
-    targets: Sequence[Target],
-    output: Path,
-    load: Callable[[Model], VolumePredictor],
-    *,
-    progress: Progress | None = None,
+    models: Sequence[Model], targets: Sequence[Target], output: Path, load: Callable[[Model], VolumePredictor]
 ) -> dict[str, Any]:
     """Measure every model on every dataset; a cell that fails is told, and the rest goes on.
 
@@ -103,7 +98,6 @@ def cross_evaluate(
         targets: Columns, with names of their own.
         output: Folder for `cross.json`, `cross.csv` and `cells/MODEL/DATASET`; made if it does not exist.
         load: Makes the predictor of a model; called once a model, and not if all its cells are there.
-        progress: Told of cells.
 
     Returns:
         The content of `cross.json`: `models`, `datasets` and `cells`, each with Dice and 95% intervals
@@ -122,8 +116,7 @@ def cross_evaluate(
     for model in models:
         predictor: VolumePredictor | None = None
         for target in targets:
-            if progress:
-                progress(len(cells), total, f"{model.name} on {target.name}")
+            show_progress(len(cells), total, f"{model.name} on {target.name}")
             folder = output / "cells" / model.name / target.name
             cell = {"model": model.name, "dataset": target.name}
             try:
@@ -201,6 +194,7 @@ def _kept(folder: Path, made_from: dict[str, Any]) -> dict[str, Any] | None:
     return cell
 
 
+@progress_to(None)
 def _measure(
     folder: Path,
     predictor: VolumePredictor,

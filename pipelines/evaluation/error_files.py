@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from torch.utils.tensorboard import SummaryWriter
 
 from pipelines.core.files import atomic_path, output_folder, write_csv, write_json
-from pipelines.core.progress import Progress
 from pipelines.core.records import PatientRecord
 from pipelines.core.volume import Volume, slices_last
 from pipelines.datasets.loading import load_pair, without_unlabelled
@@ -54,7 +53,6 @@ def explore_heart_errors(
     records: Sequence[PatientRecord] | None = None,
     reader: str = "acdc",
     count: int = OVERLAYS,
-    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Analyse the errors of a network on hearts; write JSON, slices and pictures of the failures.
 
@@ -65,7 +63,6 @@ def explore_heart_errors(
         records: Patients to measure in place of all in `root`.
         reader: Dataset that `root` holds, a name in `READERS`.
         count: Worst volumes in the gallery.
-        progress: Called with volumes done, volumes in all and the volume's name.
 
     Returns:
         Content of `errors.json`: that of `error_tables`, and `gallery` with the pictures' texts.
@@ -76,7 +73,7 @@ def explore_heart_errors(
         OutputError: If the results cannot be written.
     """
     output_folder(output)
-    found = analyse_hearts(root, predictor, records=records, reader=reader, progress=progress)
+    found = analyse_hearts(root, predictor, records=records, reader=reader)
     with atomic_path(output / PICTURES) as folder:
         folder.mkdir()
         gallery = [*_gallery(found, predictor, folder, count), *_uncertainty(found, predictor, folder)]
@@ -89,13 +86,12 @@ def explore_heart_errors(
     return content
 
 
-def explore_xray_errors(evaluation: Path, output: Path, *, progress: Progress | None = None) -> ErrorAnalysis:
+def explore_xray_errors(evaluation: Path, output: Path) -> ErrorAnalysis:
     """Analyse the errors of an evaluation of radiographs; write JSON, CSV, pictures and TensorBoard.
 
     Args:
         evaluation: Folder of `thorax evaluate`.
         output: Folder for the results; made if it does not exist.
-        progress: Called with images done, images in all and the image's name.
 
     Raises:
         DataError: If there is no evaluation, or one of its images cannot be read.
@@ -103,7 +99,7 @@ def explore_xray_errors(evaluation: Path, output: Path, *, progress: Progress | 
     """
     cases = read_cases(evaluation)
     output_folder(output)
-    found = analyse_errors(cases, progress=progress)
+    found = analyse_errors(cases)
     size = GALLERY_COLUMNS * GALLERY_ROWS
     sheets = [_sheet(found.wrong[first : first + size]) for first in range(0, len(found.wrong), size)]
     with (

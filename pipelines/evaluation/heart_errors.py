@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 
 from pipelines.core.cardiac import IntArray, Spacing, structure_volumes_ml
 from pipelines.core.errors import DataError
-from pipelines.core.progress import Progress
+from pipelines.core.progress import track
 from pipelines.core.records import (
     FOREGROUND,
     LABEL_NAMES,
@@ -518,7 +518,6 @@ def analyse_hearts(
     *,
     records: Sequence[PatientRecord] | None = None,
     reader: str = "acdc",
-    progress: Progress | None = None,
 ) -> HeartErrors:
     """Segment every labelled volume once and measure where, when and why it is wrong.
 
@@ -527,7 +526,6 @@ def analyse_hearts(
         predictor: Segments one volume at a time and gives its probabilities.
         records: Patients to measure in place of all in `root`.
         reader: Dataset that `root` holds, a name in `READERS`.
-        progress: Called with volumes done, volumes in all and the volume's name.
 
     Raises:
         ConfigError: If there is no such reader.
@@ -536,13 +534,11 @@ def analyse_hearts(
     labelled, problems = labelled_volumes(root, records, reader)
     calibration = VoxelCalibration()
     volumes = []
-    for done, record in enumerate(labelled, start=1):
+    for record in track(labelled, lambda one: f"{one.patient} {one.phase}"):
         try:
             volumes.append(_measure(record, predictor, calibration))
         except DataError as error:
             problems.append(Problem(record.patient, record.image, str(error)))
-        if progress is not None:
-            progress(done, len(labelled), f"{record.patient} {record.phase}")
     if not volumes:
         raise DataError(
             f"expected a volume that can be measured below {root}, found none of {len(labelled)}; "

@@ -25,7 +25,7 @@ from pipelines.core.cardiac import (
 )
 from pipelines.core.errors import ConfigError, DataError, cause
 from pipelines.core.files import atomic_path, output_folder, write_csv, write_json
-from pipelines.core.progress import Progress
+from pipelines.core.progress import track
 from pipelines.core.records import (
     FOREGROUND,
     LABEL_NAMES,
@@ -495,7 +495,6 @@ def evaluate(
     label_values: LabelValues | None = None,
     seen: frozenset[str] | None = None,
     unseen_only: bool = False,
-    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Segment every labelled volume, measure it, and write figures and pictures.
 
@@ -517,7 +516,6 @@ def evaluate(
         label_values: What the values of the label files mean where they are not those of `reader`.
         seen: Hashes of the images that the weights were trained on, None if they are not known.
         unseen_only: Leave out the patients that the weights were trained on.
-        progress: Called with volumes done, volumes in all and the volume's name.
 
     Returns:
         The content of `metrics.json`: see `summarise`, and `problems`; `seen_patients`, those that the
@@ -540,14 +538,12 @@ def evaluate(
     if unseen_only:
         labelled = [record for record in labelled if record.patient not in set(seen_patients or [])]
     measured: list[_Measured] = []
-    for done, record in enumerate(labelled, start=1):
+    for record in track(labelled, lambda one: f"{one.patient} {one.phase}"):
         try:
             measured.append(_measure(record, predictor, masks))
         except DataError as error:
             logger.warning("skipped %s %s: %s", record.patient, record.phase, error)
             problems.append(Problem(record.patient, record.image, str(error)))
-        if progress is not None:
-            progress(done, len(labelled), f"{record.patient} {record.phase}")
     if not measured:
         raise DataError(
             f"expected a volume that can be evaluated below {root}, found none of {len(labelled)}; "

@@ -12,7 +12,7 @@ from scipy import ndimage
 from scipy.stats import fisher_exact
 from skimage.transform import resize
 
-from pipelines.core.progress import Progress
+from pipelines.core.progress import track
 from pipelines.datasets.xray_image import Finding, read_xray
 from pipelines.evaluation.statistics import bootstrap_weights, percentile_interval
 
@@ -166,22 +166,19 @@ class ErrorAnalysis:
         return {"types": [asdict(kind) for kind in self.types], "cases": self.cases}
 
 
-def analyse_errors(cases: Sequence[Mapping[str, Any]], *, progress: Progress | None = None) -> ErrorAnalysis:
+def analyse_errors(cases: Sequence[Mapping[str, Any]]) -> ErrorAnalysis:
     """Measure each image of an evaluation and test which properties go with errors.
 
     Args:
         cases: Of `metrics.json`, with the images where they were.
-        progress: Called with images done, images in all and the image's name.
 
     Raises:
         DataError: If an image cannot be read.
     """
     measured: list[dict[str, Any]] = []
-    for done, case in enumerate(cases, start=1):
+    for case in track(cases, lambda one: Path(one["image"]).name):
         path = Path(case["image"])
         measured.append({**case, "attributes": measure_attributes(read_xray(path).pixels)})
-        if progress is not None:
-            progress(done, len(cases), path.name)
     flags = _flags(measured)
     for index, case in enumerate(measured):
         case["seen"] = [name for name, flag in flags.items() if flag[index]]

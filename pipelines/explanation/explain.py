@@ -17,7 +17,6 @@ from torch.nn import functional as F
 
 from pipelines.core.errors import ConfigError, DataError
 from pipelines.core.files import atomic_path, output_folder, write_csv
-from pipelines.core.progress import Progress
 from pipelines.core.records import Problem
 from pipelines.inference.classify import classify_one, find_xrays, read_each, title_of
 from pipelines.models.xray import Classifier, Pixels
@@ -291,12 +290,7 @@ class ExplanationReport:
 
 
 def explain(
-    inputs: Sequence[Path],
-    output: Path,
-    classifier: Classifier,
-    *,
-    method: Method = "integrated_gradients",
-    progress: Progress | None = None,
+    inputs: Sequence[Path], output: Path, classifier: Classifier, *, method: Method = "integrated_gradients"
 ) -> ExplanationReport:
     """Write an overlay for each radiograph, and `explanations.csv`.
 
@@ -308,7 +302,6 @@ def explain(
         output: Folder for the overlays and the table; made if it does not exist.
         classifier: Network with its threshold.
         method: As for `heat_map`.
-        progress: Called with images done, images in all and the image's name.
 
     Raises:
         ConfigError: If the method is unknown.
@@ -320,7 +313,7 @@ def explain(
     overlays: list[Path] = []
     problems: list[Problem] = []
     rows: list[dict[str, Any]] = []
-    for path, image in read_each(paths, progress):
+    for path, image in read_each(paths):
         if not isinstance(image, Problem):
             result = classify_one(path, image, classifier)
             if result.decision is not None:

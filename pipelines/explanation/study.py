@@ -15,7 +15,7 @@ from torch import nn
 
 from pipelines.core.errors import ConfigError
 from pipelines.core.files import output_folder, write_json, write_manifest
-from pipelines.core.progress import Progress
+from pipelines.core.progress import show_progress
 from pipelines.datasets.xray_image import Finding, read_xray
 from pipelines.evaluation.classification import read_cases
 from pipelines.evaluation.xray_errors import wrongness
@@ -203,13 +203,7 @@ class StudiedCase:
 
 
 def study_explanations(
-    evaluation: Path,
-    output: Path,
-    classifier: Classifier,
-    *,
-    of_each: int = OF_EACH,
-    seed: int = 0,
-    progress: Progress | None = None,
+    evaluation: Path, output: Path, classifier: Classifier, *, of_each: int = OF_EACH, seed: int = 0
 ) -> dict[str, Any]:
     """Explain wrong and right images of an evaluation, and check the explanations.
 
@@ -222,7 +216,6 @@ def study_explanations(
         classifier: Network that was evaluated.
         of_each: Number of wrong images, and of right ones.
         seed: Seed of the draw.
-        progress: Called with images done, images in all and the image's name.
 
     Returns:
         The content of `explanations.json`: `cases`, and `randomised` for each method.
@@ -236,8 +229,7 @@ def study_explanations(
     studied: list[StudiedCase] = []
     for number, case in enumerate(chosen, start=1):
         studied.append(_study(case, number, output, classifier))
-        if progress is not None:
-            progress(number, len(chosen) + 1, Path(case["image"]).name)
+        show_progress(number, len(chosen) + 1, Path(case["image"]).name)
     images = [read_xray(Path(case["image"])).pixels for case in chosen]
     content = {
         "deleted": DELETED,

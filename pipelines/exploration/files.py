@@ -17,7 +17,6 @@ from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
 from pipelines.core.files import atomic_path, output_folder, write_json, write_text
-from pipelines.core.progress import Progress
 from pipelines.core.records import FOREGROUND, LABEL_COLORS, LABEL_NAMES, AcdcLabel, Dataset
 from pipelines.core.volume import Volume, slices_last
 from pipelines.datasets.loading import load_image, load_label
@@ -238,13 +237,7 @@ class Exploration:
 
 
 def explore_hearts(
-    dataset: Dataset,
-    output: Path,
-    *,
-    name: str,
-    sections: Mapping[str, str] | None = None,
-    seed: int = 0,
-    progress: Progress | None = None,
+    dataset: Dataset, output: Path, *, name: str, sections: Mapping[str, str] | None = None, seed: int = 0
 ) -> Exploration:
     """Measure every volume of a dataset; write tables, pictures and TensorBoard entries.
 
@@ -257,14 +250,13 @@ def explore_hearts(
         name: Name of the dataset.
         sections: Section of the split by patient.
         seed: Seed of the patients drawn as samples.
-        progress: Called with patients done, patients in all and the patient's name.
 
     Raises:
         DataError: If no image can be read.
         OutputError: If the results cannot be written.
     """
     output_folder(output)
-    survey = survey_hearts(dataset, sections=sections, progress=progress)
+    survey = survey_hearts(dataset, sections=sections)
     frame = survey.frame()
     outliers, shifts = find_outliers(frame), section_shifts(frame)
     found = Exploration(survey, frame, survey_findings(survey, frame, outliers, shifts), outliers, shifts)
@@ -285,21 +277,20 @@ def explore_hearts(
     return found
 
 
-def explore_xrays(root: Path, output: Path, *, seed: int = 0, progress: Progress | None = None) -> XraySurvey:
+def explore_xrays(root: Path, output: Path, *, seed: int = 0) -> XraySurvey:
     """Measure every radiograph below a folder; write a table, pictures and TensorBoard entries.
 
     Args:
         root: Existing folder with `NORMAL` and `PNEUMONIA` at any depth.
         output: Folder for `eda.json`, `plots/`, `pictures/` and `tensorboard/`; made if it does not exist.
         seed: Seed of the images drawn for the sample grids.
-        progress: Called with images done, images in all and the image's name.
 
     Raises:
         DataError: If a finding has no image, or no image can be read.
         OutputError: If the results cannot be written.
     """
     output_folder(output)
-    survey = survey_xrays(root, progress=progress)
+    survey = survey_xrays(root)
     generator = np.random.default_rng(seed)
     samples = {
         f"samples: {group}": _xray_samples(members, generator) for group, members in _groups(survey.images)

@@ -16,7 +16,7 @@ from skimage.filters import threshold_otsu
 from pipelines.core.cardiac import IntArray, Spacing, indices_from_volumes, structure_volumes_ml
 from pipelines.core.errors import DataError
 from pipelines.core.plausibility import NAMES, STRAY_SHARE, check_indices, check_mask
-from pipelines.core.progress import Progress
+from pipelines.core.progress import track
 from pipelines.core.records import (
     FOREGROUND,
     LABEL_NAMES,
@@ -498,9 +498,7 @@ NUMBERS: Final = frozenset(
 """Columns that hold numbers or nothing."""
 
 
-def survey_hearts(
-    dataset: Dataset, *, sections: Mapping[str, str] | None = None, progress: Progress | None = None
-) -> HeartSurvey:
+def survey_hearts(dataset: Dataset, *, sections: Mapping[str, str] | None = None) -> HeartSurvey:
     """Read and measure every volume of a dataset.
 
     Labels of the section `"test"` are not opened. A patient who cannot be read is among the
@@ -509,7 +507,6 @@ def survey_hearts(
     Args:
         dataset: As a reader yields it.
         sections: Section of the split by patient; patients that it lacks have none.
-        progress: Called with patients done, patients in all and the patient's name.
 
     Raises:
         DataError: If no image can be read.
@@ -517,12 +514,10 @@ def survey_hearts(
     sections = sections or {}
     volumes: list[MeasuredVolume] = []
     problems = list(dataset.problems)
-    for done, patient in enumerate(dataset.patients, start=1):
+    for patient in track(dataset.patients, lambda one: one.patient):
         measured, faults = _measure_patient(patient, sections.get(patient.patient, ""))
         volumes += measured
         problems += faults
-        if progress is not None:
-            progress(done, len(dataset.patients), patient.patient)
     if not volumes:
         reason = problems[-1].reason if problems else "no patient"
         raise DataError(f"expected an image that can be read, found none: {reason}")

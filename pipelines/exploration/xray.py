@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.core.errors import DataError
-from pipelines.core.progress import Progress
+from pipelines.core.progress import track
 from pipelines.core.records import Problem
 from pipelines.datasets.duplicates import near_duplicates, pixel_hash, thumbnail
 from pipelines.datasets.xray_image import XrayRecord, read_chest_xray, read_xray
@@ -66,12 +66,11 @@ class XraySurvey:
         return Counter(image.record.patient for image in self.images)
 
 
-def survey_xrays(root: Path, *, progress: Progress | None = None) -> XraySurvey:
+def survey_xrays(root: Path) -> XraySurvey:
     """Read and measure every radiograph below a folder.
 
     Args:
         root: Existing folder with `NORMAL` and `PNEUMONIA` at any depth.
-        progress: Called with images done, images in all and the image's name.
 
     Raises:
         DataError: If a finding has no image, or no image can be read.
@@ -79,13 +78,11 @@ def survey_xrays(root: Path, *, progress: Progress | None = None) -> XraySurvey:
     dataset = read_chest_xray(root)
     images: list[MeasuredXray] = []
     problems = list(dataset.problems)
-    for done, record in enumerate(dataset.records, start=1):
+    for record in track(dataset.records, lambda one: one.image.name):
         try:
             images.append(_measure(record))
         except DataError as error:
             problems.append(Problem(record.patient, record.image, str(error)))
-        if progress is not None:
-            progress(done, len(dataset.records), record.image.name)
     if not images:
         raise DataError(f"expected a readable radiograph below {root}, found none: {problems[-1].reason}")
     copies = _copies(images)

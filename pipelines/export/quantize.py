@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pipelines.core.files import output_folder, write_json, write_manifest
-from pipelines.core.progress import Progress
+from pipelines.core.progress import show_progress
 from pipelines.core.volume import read_volume, slices_last
 from pipelines.datasets import prepare, prepare_xray
 from pipelines.datasets.prepare import Section, read_datalist
@@ -168,7 +168,6 @@ def compare(
     output: Path,
     *,
     rounds: int = ROUNDS,
-    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Measure the int8 model against the float one, and write `quantization.json`.
 
@@ -182,7 +181,6 @@ def compare(
         truth: `(N,)` 0 normal, 1 pneumonia.
         output: Existing folder that takes the file.
         rounds: Rounds that are counted.
-        progress: Called with rounds done, rounds in all, and what is measured.
 
     Returns:
         The content of the file: `sizes`, `runtimes` with latencies in ms and accuracies, `ratios`.
@@ -201,7 +199,7 @@ def compare(
         "runtimes": {way.name: {} for way in ways},
         "ratios": {},
     }
-    times = {size: _latencies(ways, torch.cat(list(images[:size])), rounds, progress) for size in BATCHES}
+    times = {size: _latencies(ways, torch.cat(list(images[:size])), rounds) for size in BATCHES}
     for size, found in times.items():
         for name, seconds in found.items():
             content["runtimes"][name][f"batch_{size}_ms"] = {
@@ -233,9 +231,7 @@ def _sizes(classifier: Classifier, int8: Path, work: Path) -> dict[str, int]:
         whole.unlink()
 
 
-def _latencies(
-    ways: Sequence[Runtime], batch: Tensor, rounds: int, progress: Progress | None
-) -> dict[str, npt.NDArray[np.float64]]:
+def _latencies(ways: Sequence[Runtime], batch: Tensor, rounds: int) -> dict[str, npt.NDArray[np.float64]]:
     seconds: dict[str, list[float]] = {way.name: [] for way in ways}
     warm_up = 5
     for done in range(rounds + warm_up):
@@ -243,8 +239,7 @@ def _latencies(
             begin = time.perf_counter()
             way.run(batch)
             seconds[way.name].append(time.perf_counter() - begin)
-        if progress is not None:
-            progress(done + 1, rounds + warm_up, f"batch of {len(batch)}")
+        show_progress(done + 1, rounds + warm_up, f"batch of {len(batch)}")
     return {name: np.array(found[warm_up:]) for name, found in seconds.items()}
 
 
@@ -281,7 +276,6 @@ def quantize_and_compare(
     weights: Path | None = None,
     section: Section = "test",
     rounds: int = ROUNDS,
-    progress: Progress | None = None,
 ) -> tuple[Path, dict[str, Any]]:
     """Write `int8.xml`, `int8.bin`, `quantization.json` and a manifest.
 
@@ -292,7 +286,6 @@ def quantize_and_compare(
         weights: File to use instead of the bundle's own.
         section: Images that accuracies are measured on.
         rounds: Rounds of the time measurement.
-        progress: Called while measuring.
 
     Returns:
         Path of `int8.xml`, and the content of `quantization.json`.
@@ -310,7 +303,7 @@ def quantize_and_compare(
     model = quantize(classifier, calibration, output)
     truth = np.array([item["label"] for item in measured], dtype=np.int64)
     inputs = classifier_inputs(classifier, measured)
-    content = compare(classifier, model, inputs, truth, output, rounds=rounds, progress=progress)
+    content = compare(classifier, model, inputs, truth, output, rounds=rounds)
     write_manifest(
         output,
         network=network,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from pipelines.core.errors import DataError
 from pipelines.core.files import output_folder, write_csv
-from pipelines.core.progress import Progress
+from pipelines.core.progress import track
 from pipelines.core.records import Problem
 from pipelines.datasets.dicom_file import is_dicom
 from pipelines.datasets.xray_image import (
@@ -66,9 +66,7 @@ class ClassificationReport:
     table: Path
 
 
-def classify(
-    inputs: Sequence[Path], output: Path, classifier: "XrayModel", *, progress: Progress | None = None
-) -> ClassificationReport:
+def classify(inputs: Sequence[Path], output: Path, classifier: "XrayModel") -> ClassificationReport:
     """Classify radiographs and write `classification.csv`.
 
     A file that cannot be read has a row with the problem, one that is hardly a frontal chest film a row with
@@ -78,7 +76,6 @@ def classify(
         inputs: Existing pictures or DICOM files, or folders of them at any depth.
         output: Folder for the table; made if it does not exist.
         classifier: Network with its threshold.
-        progress: Called with images done, images in all and the image's name.
 
     Raises:
         DataError: If a path does not exist, or no image is found or can be read in all of them.
@@ -89,7 +86,7 @@ def classify(
     results: list[ClassifiedXray] = []
     problems: list[Problem] = []
     rows: list[dict[str, object]] = []
-    for path, image in read_each(paths, progress):
+    for path, image in read_each(paths):
         if isinstance(image, Problem):
             problems.append(image)
             rows.append({"image": str(path), "problem": image.reason})
@@ -105,23 +102,18 @@ def classify(
     return ClassificationReport(results, problems, table)
 
 
-def read_each(
-    paths: Sequence[Path], progress: Progress | None = None
-) -> Iterator[tuple[Path, XrayImage | Problem]]:
+def read_each(paths: Sequence[Path]) -> Iterator[tuple[Path, XrayImage | Problem]]:
     """Each path with its image, or with the reason why there is none.
 
     Args:
         paths: Files to read.
-        progress: Called after what is done with each with images done, images in all and its name.
     """
-    for done, path in enumerate(paths, start=1):
+    for path in track(paths, lambda one: one.name):
         try:
             yield path, read_xray(path)
         except DataError as error:
             logger.warning("skipped %s: %s", path, error)
             yield path, Problem(path.stem, path, str(error))
-        if progress is not None:
-            progress(done, len(paths), path.name)
 
 
 def find_xrays(inputs: Sequence[Path]) -> list[Path]:

@@ -1,7 +1,7 @@
 """Segmentation of studies: label maps, indices, overlays and curves."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -27,7 +27,7 @@ from pipelines.core.cardiac import (
 from pipelines.core.errors import ConfigError, DataError, OutputError
 from pipelines.core.files import output_folder, write_csv
 from pipelines.core.plausibility import check_indices, check_mask
-from pipelines.core.progress import Progress
+from pipelines.core.progress import progress_of, show_progress
 from pipelines.core.records import AcdcLabel, Phase, Problem
 from pipelines.core.volume import Volume, read_values, slices_last, write_label
 from pipelines.core.wall import SEGMENTS, Strain, Wall, find_rings, measure_strain, measure_wall
@@ -272,7 +272,6 @@ def segment(
     *,
     estimator: MaskQualityEstimator | None = None,
     options: StudyOptions = DEFAULT_OPTIONS,
-    progress: Progress | None = None,
 ) -> SegmentReport:
     """Label maps, `indices.csv`, overlays and curves for all studies found.
 
@@ -288,7 +287,6 @@ def segment(
         predictor: Segments one volume.
         estimator: Predicts how good a mask is; of a cine those of ED and ES are judged.
         options: What is wanted, and known from elsewhere.
-        progress: Called as the work goes on.
 
     Returns:
         Results and problems. A volume of unknown phase has volumes only.
@@ -310,12 +308,10 @@ def segment(
     report = SegmentReport(output, [], found.problems, found.passed_over)
     _write_tables(report)
     for number, study in enumerate(studies):
-        tell = _teller(progress, number, len(studies), study.name)
-        tell("")
+        show_progress(number, len(studies), study.name)
         try:
-            result, faults = segment_study(
-                study, output, Tools(predictor, estimator, options=options), tell=tell
-            )
+            with progress_of(f"{study.name} ", (number, len(studies))):
+                result, faults = segment_study(study, output, Tools(predictor, estimator, options=options))
         except (ConfigError, OutputError):
             raise
         except DataError as error:
@@ -328,24 +324,20 @@ def segment(
             report.results.append(result)
             report.problems.extend(faults)
         _write_tables(report)
-        if progress is not None:
-            progress(number + 1, len(studies), study.name)
+        show_progress(number + 1, len(studies), study.name)
     if not report.results:
         reasons = "; ".join(f"{problem.path}: {problem.reason}" for problem in report.problems[:3])
         raise DataError(f"expected at least one image that can be segmented, found {reasons}")
     return report
 
 
-def segment_study(
-    study: Study, output: Path, tools: Tools, *, tell: Callable[[str], None] = lambda detail: None
-) -> tuple[StudyResult, list[Problem]]:
+def segment_study(study: Study, output: Path, tools: Tools) -> tuple[StudyResult, list[Problem]]:
     """Label maps of one study, and pictures if they are wanted, with what was measured.
 
     Args:
         study: Its images are read here.
         output: Existing folder for the label maps.
         tools: What it is segmented with.
-        tell: Told of each frame of a cine.
 
     Returns:
         The result, and the images of the study that could not be used.
@@ -369,7 +361,7 @@ def segment_study(
             # Of ED and ES, each read from a file of the same scan, the same is not told twice.
             result.warnings += [warning for warning in warnings if warning not in result.warnings]
             if image.phase is None and volume.array.ndim == 4:
-                _segment_cine(image, volume, output, tools, tell, result)
+                _segment_cine(image, volume, output, tools, result)
                 continue
             frame = _segment_volume(image, volume, output, tools, result)
         except DataError as error:
@@ -429,18 +421,11 @@ def _frame(volume: Volume, mask: Mask) -> _Frame:
     return _Frame(volume, replace(volume, array=mask), structure_volumes_ml(mask, volume.spacing_mm))
 
 
-def _segment_cine(
-    image: StudyImage,
-    cine: Volume,
-    output: Path,
-    tools: Tools,
-    tell: Callable[[str], None],
-    result: StudyResult,
-) -> None:
+def _segment_cine(image: StudyImage, cine: Volume, output: Path, tools: Tools, result: StudyResult) -> None:
     count = cine.array.shape[3]
     predictions = []
     for index in range(count):
-        tell(f" frame {index + 1} of {count}")
+        show_progress(index, count, f"frame {index + 1} of {count}")
         predictions.append(tools.predictor.predict(cine.frame(index)))
     frames = [_frame(cine.frame(index), found.mask) for index, found in enumerate(predictions)]
     path = output / f"{image.name}_seg.nii.gz"
@@ -534,10 +519,6 @@ def _set_figures(
             [(one.image, one.label) for one in cine],
             result.strain_curve,
         )
-
-
-def _teller(progress: Progress | None, done: int, total: int, name: str) -> Callable[[str], None]:
-    return lambda detail: progress(done, total, name + detail) if progress else None
 
 
 def _write_tables(report: SegmentReport) -> None:

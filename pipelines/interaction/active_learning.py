@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from pipelines.core.errors import ConfigError, DataError
 from pipelines.core.files import output_folder, write_csv, write_json
-from pipelines.core.progress import Progress
+from pipelines.core.progress import progress_to, show_progress
 from pipelines.core.records import FOREGROUND
 from pipelines.datasets.loading import load_image
 from pipelines.datasets.prepare import load_or_prepare, patient_records, select, write_datalist
@@ -96,6 +96,7 @@ class Cohort:
         return [item for item in select(self.datalist, "training", self.fold) if item["patient"] in patients]
 
 
+@progress_to(None)
 def run_round(
     cohort: Cohort,
     folder: Path,
@@ -253,9 +254,7 @@ class Plan:
         return list(range(self.start, self.most + 1, self.add))
 
 
-def active_learning_benchmark(
-    root: Path, output: Path, plan: Plan, *, progress: Progress | None = None
-) -> dict[str, Any]:
+def active_learning_benchmark(root: Path, output: Path, plan: Plan) -> dict[str, Any]:
     """Train on more and more patients, chosen by each strategy, and measure after each round.
 
     Rounds are measured on the patients of the validation fold. The test set is measured once at the end
@@ -266,7 +265,6 @@ def active_learning_benchmark(
         output: Folder for `active_learning.json`, `active_learning.csv` (a row a round), both written after
             each seed, and the rounds' weights; made if it does not exist.
         plan: What is measured.
-        progress: Called with rounds done, rounds in all and the round's name.
 
     Returns:
         Content of `active_learning.json`: `plan`, `network`, `pool`, `validation` and `hold_out` (patients),
@@ -292,7 +290,7 @@ def active_learning_benchmark(
         "hold_out": hold_out,
         "curves": [],
     }
-    for curves in _curves(cohort, plan, progress):
+    for curves in _curves(cohort, plan):
         content["curves"] += curves
         write_csv(output / TABLE_NAME, COLUMNS, _rows(content["curves"]))
         write_json(output / CONTENT_NAME, content)
@@ -327,14 +325,13 @@ def _check(cohort: Cohort, plan: Plan) -> None:
     write_json(path, wanted)
 
 
-def _curves(cohort: Cohort, plan: Plan, progress: Progress | None) -> Iterator[list[dict[str, Any]]]:
+def _curves(cohort: Cohort, plan: Plan) -> Iterator[list[dict[str, Any]]]:
     """The curves of all strategies, seed by seed."""
     total = plan.seeds * (1 + len(STRATEGIES) * (len(plan.sizes) - 1))
     numbers = itertools.count()
 
     def tell(name: str) -> None:
-        if progress is not None:
-            progress(next(numbers), total, name)
+        show_progress(next(numbers), total, name)
 
     for seed in range(plan.seeds):
         order = [str(name) for name in np.random.default_rng(seed).permutation(cohort.pool)]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pipelines.core.errors import DataError
 from pipelines.core.files import output_folder, write_csv, write_json
-from pipelines.core.progress import Progress
+from pipelines.core.progress import track
 from pipelines.core.records import FOREGROUND, LABEL_NAMES, AcdcLabel, PatientRecord, VolumeRecord
 from pipelines.core.volume import Volume, read_label, read_volume, slices_last
 from pipelines.datasets.loading import load_pair
@@ -255,7 +255,6 @@ def interact_benchmark(
     *,
     clicks: int = 10,
     slice_clicks: int = 5,
-    progress: Progress | None = None,
     **details: Any,
 ) -> dict[str, Any]:
     """Click on automatic masks of labelled volumes where they are most wrong, and measure each step.
@@ -271,7 +270,6 @@ def interact_benchmark(
         records: Patients; their labelled volumes are taken.
         clicks: Largest number of clicks on a volume.
         slice_clicks: Largest number of clicks on a slice that is mended by itself.
-        progress: Called with volumes done, volumes in all and the volume's name.
         **details: Further entries of `interaction.json`.
 
     Returns:
@@ -287,7 +285,7 @@ def interact_benchmark(
         raise DataError(f"expected labelled volumes, found none in {len(records)} patients")
     rows: list[Row] = []
     opening: list[float] = []
-    for done, record in enumerate(volumes, start=1):
+    for record in track(volumes, lambda one: f"{one.patient} {one.phase}"):
         image, truth = _read(record)
         start = time.perf_counter()
         correction = corrector.open(image)
@@ -297,8 +295,6 @@ def interact_benchmark(
         rows += [about | row for row in _on_volume(correction, mask, truth, clicks)]
         rows += [about | row for row in _on_slices(correction, mask, truth, slice_clicks)]
         rows.append(about | _by_scribbles(image, truth))
-        if progress is not None:
-            progress(done, len(volumes), f"{record.patient} {record.phase}")
     content = {
         "patients": sorted({record.patient for record in volumes}),
         "volumes": len(volumes),

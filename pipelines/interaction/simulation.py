@@ -14,7 +14,6 @@ from torch.nn import functional as F
 
 from pipelines.core.errors import DataError
 from pipelines.core.files import output_folder, write_json
-from pipelines.core.progress import Progress
 from pipelines.core.records import FOREGROUND, AcdcLabel
 from pipelines.core.volume import read_volume, write_label
 from pipelines.datasets.prepare import DATALIST_NAME, fingerprint, load_or_prepare, select
@@ -382,7 +381,6 @@ def write_unseen_masks(
     fold: int = 0,
     resume: bool = False,
     overlays: Sequence[str] = (),
-    progress: Progress | None = None,
     bundle: Path = ACDC_BUNDLE,
     **settings: Any,
 ) -> list[Path]:
@@ -398,7 +396,6 @@ def write_unseen_masks(
         fold: Fold that validates later and the test set are left out: 0 to 4.
         resume: Go on where a run in `output` ended.
         overlays: Further configuration files of the training, without `.yaml`.
-        progress: Told of the steps of the training.
         bundle: Root folder of the bundle.
         **settings: Values that replace those of the training's configuration.
 
@@ -425,7 +422,6 @@ def write_unseen_masks(
             run,
             resume=resume and (run / LAST_NAME).is_file(),
             overlays=overlays,
-            progress=progress,
             bundle=bundle,
             **settings,
         )

@@ -12,7 +12,7 @@ import torch
 from monai.transforms import AdjustContrast, GaussianSmooth, GibbsNoise, RandBiasField, RandRicianNoise
 
 from pipelines.core.errors import ConfigError, DataError, cause
-from pipelines.core.progress import Progress
+from pipelines.core.progress import show_progress
 from pipelines.core.volume import Volume, check_same_grid, read_label, read_volume, slices_last, write_label
 from pipelines.evaluation.segmentation import MEAN, STRUCTURES, structure_dice
 from pipelines.interaction.simulation import mask_path
@@ -219,7 +219,6 @@ def measure_images(
     faults: int = FAULTS,
     seed: int = 0,
     masks: Path | None = None,
-    progress: Progress | None = None,
 ) -> list[Measured]:
     """Features and Dice of volumes as they are, and of each with faults.
 
@@ -230,7 +229,6 @@ def measure_images(
         faults: Images with a fault that are made of each volume.
         masks: Existing folder that takes the masks of the clean images, named as their images.
         seed: Seed of the faults; with the position of a volume it decides what they are.
-        progress: Told of each image.
 
     Raises:
         DataError: If a volume cannot be read, or a label is not on its image's grid or lacks a structure.
@@ -243,9 +241,8 @@ def measure_images(
             _versions(item, predictor, partner, masks, faults, [seed, number])
         ):
             found.append(measured)
-            if progress is not None:
-                name = f"{measured.patient} {measured.phase}"
-                progress(number * (1 + faults) + version + 1, total, name)
+            done = number * (1 + faults) + version + 1
+            show_progress(done, total, f"{measured.patient} {measured.phase}")
     return found
 
 

@@ -21,7 +21,6 @@ from monailabel.interfaces.tasks.train import TrainTask
 
 from pipelines.core.errors import ConfigError, DataError
 from pipelines.core.files import exclusive_lock, is_locked, output_folder, write_json
-from pipelines.core.progress import Progress
 from pipelines.core.volume import Volume, read_label, read_volume, slices_last, write_image, write_label
 from pipelines.datasets.prepare import fingerprint, write_datalist
 from pipelines.evaluation.segmentation import MEAN, STRUCTURES, mean_dice
@@ -190,7 +189,6 @@ def fine_tune(
     batch_size: int = DEFAULT_BATCH,
     device: str = "auto",
     bundle: Path = ACDC_BUNDLE,
-    progress: Progress | None = None,
 ) -> FineTuned:
     """Go on with the served weights of a network on the accepted labels, and publish what is better.
 
@@ -204,7 +202,6 @@ def fine_tune(
         batch_size: Slices at a time, 1 to `MAX_BATCH`.
         device: `"auto"` or a torch device.
         bundle: Root folder of the bundle.
-        progress: Called after each batch.
 
     Raises:
         ConfigError: If a value is out of bounds, another training of the folder runs, or weights are missing.
@@ -241,7 +238,6 @@ def fine_tune(
             network,
             job,
             job / "run",
-            progress=progress,
             on_epoch=status.tell,
             bundle=bundle,
             initial_weights=str(served.resolve()),

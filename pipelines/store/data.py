@@ -10,7 +10,6 @@ from typing import Any, Final
 
 from pipelines.core.errors import ConfigError, DataError, ThoraxError, cause
 from pipelines.core.files import write_text
-from pipelines.core.progress import Progress
 from pipelines.datasets.prepare import DATALIST_NAME, VOLUMES_NAME
 from pipelines.datasets.readers import find_reader
 from pipelines.store.checksums import (
@@ -225,7 +224,6 @@ def push_data(
     reader: str | None = None,
     licence: Path | None = None,
     replace: bool = False,
-    progress: Progress | None = None,
 ) -> KeptData:
     """Keep a dataset in a store; an interrupted push goes on when it is repeated.
 
@@ -240,7 +238,6 @@ def push_data(
         reader: Dataset that the folder holds, whose terms count if the folder has no record of its own.
         licence: File with the terms.
         replace: Take the place of another dataset of this name.
-        progress: Told of each file.
 
     Raises:
         ConfigError: If no terms are found, or they are not accepted; or as for `push_files`.
@@ -262,7 +259,7 @@ def push_data(
             files[DATALIST_NAME] = Path(temporary) / DATALIST_NAME
             write_text(files[DATALIST_NAME], travelling_datalist(folder / DATALIST_NAME))
         sums = Checksums("data", {file: sum_of(path) for file, path in files.items()}, terms)
-        push_files(place, name, files, sums, replace=replace, progress=progress)
+        push_files(place, name, files, sums, replace=replace)
     return KeptData(place.describe(name), sums.fingerprint, len(files))
 
 
@@ -275,9 +272,7 @@ def is_data(store: str, name: str) -> bool:
     return True
 
 
-def pull_data(
-    store: str, name: str, output: Path, *, accept: Accept, progress: Progress | None = None
-) -> KeptData:
+def pull_data(store: str, name: str, output: Path, *, accept: Accept) -> KeptData:
     """Fetch a dataset from a store, checked file by file; an interrupted pull goes on when it is repeated.
 
     Args:
@@ -285,7 +280,6 @@ def pull_data(
         name: Name that it is kept under.
         output: Folder that takes the dataset's folder, `name`.
         accept: Shows the terms, before anything is fetched, and says whether they were accepted.
-        progress: Told of each file.
 
     Raises:
         ConfigError: If the name or the store is none, the terms are not accepted, or the folder is
@@ -297,7 +291,7 @@ def pull_data(
     sums = kept_checksums(place, check_name(name))
     require_accepted(sums.licence, accept)
     folder = output / name
-    with pulled(place, name, sums, folder, progress=progress) as partial:
+    with pulled(place, name, sums, folder) as partial:
         if DATALIST_NAME in sums.files:
             settle_datalist(partial / DATALIST_NAME, folder.resolve() / IMAGES_FOLDER)
         write_text(partial / CHECKSUMS_NAME, sums.to_json())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from pipelines.core.errors import ConfigError, DataError, OutputError
 from pipelines.core.install import missing_extra
-from pipelines.core.progress import Progress
+from pipelines.core.progress import show_progress
 from pipelines.store.checksums import CHECKSUMS_NAME, Checksums, Kind, parse_checksums
 
 if TYPE_CHECKING:
@@ -41,9 +41,7 @@ class Place(Protocol):
     def fetch(self, name: str, file: str, target: Path) -> None:
         """Copy a file to a path, which may be left half-written by an error."""
 
-    def put(
-        self, name: str, files: Mapping[str, Path], sums: Checksums, progress: Progress | None = None
-    ) -> None:
+    def put(self, name: str, files: Mapping[str, Path], sums: Checksums) -> None:
         """Keep files under a name instead of what was there; complete only once its checksums are there."""
 
 
@@ -212,9 +210,7 @@ class FilesPlace:
         with reading(f"{self.describe(name)}/{file}"):
             self._files.get_file(f"{self._folder(name)}/{file}", str(target))
 
-    def put(
-        self, name: str, files: Mapping[str, Path], sums: Checksums, progress: Progress | None = None
-    ) -> None:
+    def put(self, name: str, files: Mapping[str, Path], sums: Checksums) -> None:
         """Keep files under a name instead of what was there; complete only once its checksums are there.
 
         A push that was interrupted goes on where it was: files that it has put are not put again.
@@ -228,8 +224,7 @@ class FilesPlace:
             self._remove(f"{folder}/{CHECKSUMS_NAME}")
             there = self._begin(folder, listed)
             for index, (file, path) in enumerate(files.items()):
-                if progress:
-                    progress(index, len(files), file)
+                show_progress(index, len(files), file)
                 if there.get(file) != path.stat().st_size:
                     self._put_file(path, f"{folder}/{file}")
             for extra in sorted(self._sizes(folder).keys() - files.keys()):
@@ -343,9 +338,7 @@ class HubPlace:
         with reading(f"{self.describe(name)}/{file}"):
             self._download(name, file, target)
 
-    def put(
-        self, name: str, files: Mapping[str, Path], sums: Checksums, progress: Progress | None = None
-    ) -> None:
+    def put(self, name: str, files: Mapping[str, Path], sums: Checksums) -> None:
         """Keep files under a name, in one commit that also deletes what was there and is not now.
 
         Large files that the hub has are not sent again, so a push that was interrupted goes on.
@@ -355,8 +348,7 @@ class HubPlace:
         """
         repo = self._repo(name)
         with writing(self.describe(name)), checksums_file(sums) as listed:
-            if progress:
-                progress(0, len(files), name)
+            show_progress(0, len(files), name)
             self._api.create_repo(repo, repo_type=self._type, private=True, exist_ok=True)
             old = set(self._api.list_repo_files(repo, repo_type=self._type))
             sent = {**files, CHECKSUMS_NAME: listed}

@@ -13,7 +13,7 @@ import torch
 
 from pipelines.core.errors import ConfigError, DataError, OutputError, cause
 from pipelines.core.files import atomic_path, exclusive_lock, output_folder
-from pipelines.core.progress import Progress
+from pipelines.core.progress import show_progress
 from pipelines.models.bundle import trust
 from pipelines.models.weights import save_state
 from pipelines.store.checksums import Checksums, Difference, difference, files_below, sum_of
@@ -126,13 +126,7 @@ def _holds_a_pickle(path: Path) -> bool:
 
 
 def push_files(
-    place: Place,
-    name: str,
-    files: Mapping[str, Path],
-    sums: Checksums,
-    *,
-    replace: bool = False,
-    progress: Progress | None = None,
+    place: Place, name: str, files: Mapping[str, Path], sums: Checksums, *, replace: bool = False
 ) -> None:
     """Keep files under a name; nothing is done where the same is kept already.
 
@@ -142,7 +136,6 @@ def push_files(
         files: Existing files by their names there.
         sums: Their checksums.
         replace: Take the place of something else of this name.
-        progress: Told of each file.
 
     Raises:
         ConfigError: If something else of this name is kept, and `replace` is off.
@@ -157,7 +150,7 @@ def push_files(
             f"expected nothing else at {place.describe(name)}, found {kept.fingerprint[:12]}, and not "
             f"{sums.fingerprint[:12]}; choose another --name, or --replace it"
         )
-    place.put(name, files, sums, progress)
+    place.put(name, files, sums)
 
 
 def kept_checksums(place: Place, name: str) -> Checksums:
@@ -177,9 +170,7 @@ def kept_checksums(place: Place, name: str) -> Checksums:
 
 
 @contextmanager
-def pulled(
-    place: Place, name: str, sums: Checksums, folder: Path, *, progress: Progress | None = None
-) -> Iterator[Path]:
+def pulled(place: Place, name: str, sums: Checksums, folder: Path) -> Iterator[Path]:
     """All files of a name, checked, in a temporary folder that takes its final name when the block ends well.
 
     What was fetched before an interruption is taken over if its checksum is right.
@@ -189,7 +180,6 @@ def pulled(
         name: Under which name.
         sums: As of `kept_checksums`.
         folder: Final name, which must be free.
-        progress: Told of each file.
 
     Raises:
         ConfigError: If something is there under the final name, or another pull to it is running.
@@ -211,7 +201,7 @@ def pulled(
             place.describe(name),
         )
         try:
-            _fetch_all(place, name, sums, partial, progress)
+            _fetch_all(place, name, sums, partial)
             _refuse_programs(
                 unsafe_files({file: partial / file for file in sums.files}), place.describe(name)
             )
@@ -241,14 +231,13 @@ def refuse(found: Difference, where: str) -> None:
         )
 
 
-def _fetch_all(place: Place, name: str, sums: Checksums, partial: Path, progress: Progress | None) -> None:
+def _fetch_all(place: Place, name: str, sums: Checksums, partial: Path) -> None:
     partial.mkdir(exist_ok=True)
     for path in sorted(partial.rglob("*"), reverse=True):
         if path.is_file() and path.relative_to(partial).as_posix() not in sums.files:
             path.unlink()
     for index, (file, expected) in enumerate(sums.files.items()):
-        if progress:
-            progress(index, len(sums.files), file)
+        show_progress(index, len(sums.files), file)
         path = partial / file
         if path.is_file() and not difference({file: expected}, {file: sum_of(path)}):
             continue
@@ -309,14 +298,7 @@ def is_bundle(folder: Path) -> bool:
     return (folder / METADATA).is_file()
 
 
-def push_bundle(
-    bundle: Path,
-    store: str,
-    *,
-    name: str | None = None,
-    replace: bool = False,
-    progress: Progress | None = None,
-) -> Pushed:
+def push_bundle(bundle: Path, store: str, *, name: str | None = None, replace: bool = False) -> Pushed:
     """Keep a bundle in a store, with the SHA-256 of each file; its configs are not run.
 
     Args:
@@ -324,7 +306,6 @@ def push_bundle(
         store: As for `open_place`.
         name: Name to keep it under, by default the folder's.
         replace: Take the place of another bundle of this name.
-        progress: Told of each file.
 
     Raises:
         ConfigError: If the name or the store is none, something else is kept under the name, or a checkpoint
@@ -348,18 +329,12 @@ def push_bundle(
             files[safe] = Path(folder) / safe
             checkpoint_to_safetensors(path, files[safe])
         sums = Checksums("bundle", {file: sum_of(path) for file, path in files.items()})
-        push_files(place, name, files, sums, replace=replace, progress=progress)
+        push_files(place, name, files, sums, replace=replace)
     return Pushed(place.describe(name), sums.fingerprint, tuple(left_out))
 
 
 def pull_bundle(
-    store: str,
-    name: str,
-    output: Path,
-    *,
-    fingerprint: str | None = None,
-    trusted: bool = False,
-    progress: Progress | None = None,
+    store: str, name: str, output: Path, *, fingerprint: str | None = None, trusted: bool = False
 ) -> Pulled:
     """Fetch a bundle from a store, checked file by file; nothing of it is run.
 
@@ -373,7 +348,6 @@ def pull_bundle(
         output: Folder that takes the bundle's folder, `name`; an interrupted pull goes on there.
         fingerprint: What `push_bundle` returned, 64 hex digits, from whoever pushed it.
         trusted: Vouch for the configs.
-        progress: Told of each file.
 
     Raises:
         ConfigError: If the name or the store is none, or the bundle's folder is there already.
@@ -389,7 +363,7 @@ def pull_bundle(
             "ask whoever gave it to you, and do not use the bundle until that is clear"
         )
     folder = output / name
-    with pulled(place, name, sums, folder, progress=progress) as partial:
+    with pulled(place, name, sums, folder) as partial:
         for file in sums.files:
             path = partial / file
             if path.suffix == SAFE_SUFFIX and safetensors_to_checkpoint(path) is not None:

@@ -18,7 +18,7 @@ from pipelines.core.files import (
     write_json,
     write_manifest,
 )
-from pipelines.core.progress import Progress
+from pipelines.core.progress import progress_of
 from pipelines.datasets.prepare import patient_records, read_datalist, select
 from pipelines.evaluation.segmentation import Case, evaluate, read_cases, summarise
 from pipelines.models.bundle import ACDC_BUNDLE, load_config
@@ -79,7 +79,6 @@ def cross_validate(
     which: Which = "last",
     resume: bool = False,
     overlays: Sequence[str] = (),
-    progress: Progress | None = None,
     bundle: Path = ACDC_BUNDLE,
     **settings: Any,
 ) -> dict[str, Any] | None:
@@ -103,7 +102,6 @@ def cross_validate(
         which: `"last"` measures the end of a run, `"best"` the best validation.
         resume: Go on in `output`: finished folds stay, begun ones go on from their last epoch.
         overlays: Further configuration files of the training, without `.yaml`.
-        progress: Told of the steps of the trainings, and of the volumes measured.
         bundle: Root folder of the bundle.
         **settings: Values that replace those of the training's configuration.
 
@@ -129,10 +127,10 @@ def cross_validate(
     _check_common(output / SETTINGS_NAME, plan.common)
     for fold in wanted:
         folder = output_folder(output / f"fold{fold}")
-        with exclusive_lock(folder / LOCK_NAME, f"training of fold {fold}"):
-            tell = _named(progress, fold)
-            _train(plan, fold, folder, tell)
-            _measure(plan, fold, folder, tell)
+        lock = exclusive_lock(folder / LOCK_NAME, f"training of fold {fold}")
+        with lock, progress_of(f"fold {fold}: "):
+            _train(plan, fold, folder)
+            _measure(plan, fold, folder)
     missing = [fold for fold in known if not _is_measured(output / f"fold{fold}")]
     if missing:
         logger.warning("folds %s are still missing; the last one writes the summary", missing)
@@ -236,12 +234,6 @@ def _check_common(path: Path, common: dict[str, Any]) -> None:
         write_json(path, common)
 
 
-def _named(progress: Progress | None, fold: int) -> Progress | None:
-    if progress is None:
-        return None
-    return lambda done, total, text: progress(done, total, f"fold {fold}: {text}")
-
-
 def _manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST_NAME
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
@@ -253,7 +245,7 @@ def _is_measured(folder: Path) -> bool:
     return (folder / EVALUATION_NAME / MANIFEST_NAME).is_file()
 
 
-def _train(plan: _Plan, fold: int, folder: Path, progress: Progress | None) -> None:
+def _train(plan: _Plan, fold: int, folder: Path) -> None:
     if plan.resume and _manifest(folder).get("finished"):
         return
     train_network(
@@ -262,14 +254,13 @@ def _train(plan: _Plan, fold: int, folder: Path, progress: Progress | None) -> N
         folder,
         resume=plan.resume and (folder / LAST_NAME).is_file(),
         overlays=plan.overlays,
-        progress=progress,
         bundle=plan.bundle,
         fold=fold,
         **plan.settings,
     )
 
 
-def _measure(plan: _Plan, fold: int, folder: Path, progress: Progress | None) -> None:
+def _measure(plan: _Plan, fold: int, folder: Path) -> None:
     """Measure with the settings of the training: they may be about spacing, field of view or widths."""
     if _is_measured(folder):
         return
@@ -291,7 +282,6 @@ def _measure(plan: _Plan, fold: int, folder: Path, progress: Progress | None) ->
         records=records,
         seen=member.seen,
         masks=folder.parent / MASKS_NAME,
-        progress=progress,
     )
     write_manifest(
         target,

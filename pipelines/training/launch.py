@@ -12,7 +12,7 @@ from ignite.engine import Engine, Events
 from monai.bundle import ConfigWorkflow
 
 from pipelines.core.errors import ConfigError, ThoraxError, cause
-from pipelines.core.progress import Progress
+from pipelines.core.progress import is_watched, show_progress
 from pipelines.models.bundle import bundle_of, config_files, load_config
 from pipelines.models.weights import BEST_NAME
 
@@ -24,7 +24,6 @@ def train_network(
     *,
     resume: bool = False,
     overlays: Sequence[str] = (),
-    progress: Progress | None = None,
     on_epoch: Callable[[int, Mapping[str, float]], None] | None = None,
     bundle: Path | None = None,
     **settings: Any,
@@ -37,7 +36,6 @@ def train_network(
         output_dir: Folder of the run; made if it does not exist.
         resume: Go on with the run in `output_dir`.
         overlays: Further configuration files to read after `train`, without `.yaml`.
-        progress: Called after each iteration.
         on_epoch: Called after each epoch, once its checkpoint is written, with the epoch
             and the scores of the last validation.
         bundle: Root folder of the bundle; by default the one that has the network.
@@ -58,8 +56,8 @@ def train_network(
     try:
         workflow.initialize()
         trainer = workflow.parser.get_parsed_content("train#trainer")
-        if progress is not None:
-            trainer.add_event_handler(Events.ITERATION_COMPLETED, _report, progress)
+        if is_watched():
+            trainer.add_event_handler(Events.ITERATION_COMPLETED, _report)
         if on_epoch is not None:
             evaluator = workflow.parser.get_parsed_content("validate#evaluator")
             trainer.add_event_handler(
@@ -206,12 +204,12 @@ def _overrides(
     return paths | ({"resume": True} if resume else {}) | settings
 
 
-def _report(engine: Engine, progress: Progress) -> None:
+def _report(engine: Engine) -> None:
     state = engine.state
     output = state.output[0] if isinstance(state.output, list) else state.output
     loss = float(output["loss"])
     total = state.epoch_length * state.max_epochs
-    progress(state.iteration, total, f"epoch {state.epoch}, loss {loss:.3f}")
+    show_progress(state.iteration, total, f"epoch {state.epoch}, loss {loss:.3f}")
 
 
 def _thorax_cause(error: BaseException | None) -> ThoraxError | None:

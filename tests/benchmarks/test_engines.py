@@ -10,6 +10,7 @@ import pytest
 from narrow_bundle import write_narrow_bundle
 
 from pipelines.benchmarks.engines import BASE, COMPILED, ONNX_RUNTIME, engines_of, export_sizes, time_engines
+from pipelines.core.progress import progress_to
 from pipelines.core.volume import Volume
 from pipelines.models.heart import Prediction
 
@@ -44,13 +45,8 @@ def test_ratios_are_those_of_turns_on_the_same_images(monkeypatch: pytest.Monkey
     monkeypatch.setattr("pipelines.benchmarks.engines.time.perf_counter", lambda: clock.now)
     ways = {BASE: TimedPredictor(clock, 4.0), "fast": TimedPredictor(clock, 0.5)}
     told: list[tuple[int, int]] = []
-    times = time_engines(
-        ways,  # type: ignore[arg-type]
-        volume(2, 2, 2),
-        volume(2, 2, 2, 3),
-        rounds=2,
-        progress=lambda done, total: told.append((done, total)),
-    )
+    with progress_to(lambda done, total, text: told.append((done, total))):
+        times = time_engines(ways, volume(2, 2, 2), volume(2, 2, 2, 3), rounds=2)  # type: ignore[arg-type]
     assert times["fast"].volume_ratio == times["fast"].network_ratio == times["fast"].cine_ratio == 8
     assert times[BASE].volume_ratio == 1
     assert times[BASE].cine_s == 12

@@ -14,6 +14,7 @@ from rich.console import Console
 from pipelines.benchmarks.engines import SHAPE, time_segmentation, usable_weights
 from pipelines.benchmarks.speed import SEGMENT, StepTimes, run_bench, time_training_steps
 from pipelines.core.errors import ConfigError
+from pipelines.core.progress import progress_to
 from pipelines.core.volume import read_label
 from pipelines.datasets.phantom.cohort import write_phantom_cohort
 from pipelines.evaluation.memory import peak_memory_of
@@ -38,9 +39,8 @@ def test_ratios_are_those_of_the_medians() -> None:
 
 def test_first_round_is_a_warm_up_and_each_round_has_every_kind(cohort: Path, tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
-    times = time_training_steps(
-        "unet", cohort, tmp_path, rounds=1, progress=lambda done, total: told.append((done, total)), **SMALL
-    )
+    with progress_to(lambda done, total, text: told.append((done, total))):
+        times = time_training_steps("unet", cohort, tmp_path, rounds=1, **SMALL)
     assert told == [(1, 2), (2, 2)]
     assert min(times.pipeline_ms, times.in_memory_ms, times.bf16_ms, times.fp32_ms, times.plain_ms) > 0
 

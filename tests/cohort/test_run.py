@@ -13,6 +13,7 @@ from pipelines.cohort import run
 from pipelines.cohort.run import CohortOptions, CohortReport, run_cohort
 from pipelines.cohort.worker import RESULTS_NAME, CohortWorker, Task
 from pipelines.core.errors import ConfigError, DataError, OutputError
+from pipelines.core.progress import progress_to
 
 MODEL = StandInModel()
 Before = Callable[[int], str | None]
@@ -47,7 +48,8 @@ class InProcess:
             self.number += 1
             if self.before(self.number) == "lose":
                 continue
-            answers = worker({name: [value] for name, value in task.as_row().items()})
+            with progress_to(None):  # as in a process of its own
+                answers = worker({name: [value] for name, value in task.as_row().items()})
             yield {name: values[0] for name, values in answers.items()}
 
 
@@ -58,7 +60,8 @@ def cohort(tmp_path: Path, model: StandInModel = MODEL, **more: Any) -> CohortRe
 def test_results_have_a_row_a_study_and_progress_reaches_the_end(tmp_path: Path, ray: InProcess) -> None:
     write_hearts(tmp_path / "in", 9, broken=(4,))
     told: list[tuple[int, int]] = []
-    report = cohort(tmp_path, progress=lambda done, total, _: told.append((done, total)))
+    with progress_to(lambda done, total, _: told.append((done, total))):
+        report = cohort(tmp_path)
     assert report.failures == [("heart004", "unexpected RuntimeError: no such heart")]
     assert (report.measured, report.table.num_rows) == (9, 9)
     assert ray.sizes == [[2, 2, 2, 2, 1]]

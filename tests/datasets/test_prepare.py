@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from pipelines.core.errors import DataError, OutputError
+from pipelines.core.progress import progress_to
 from pipelines.core.records import AcdcLabel, PatientRecord, Phase
 from pipelines.datasets.nifti_releases import read_acdc
 from pipelines.datasets.prepare import (
@@ -267,7 +268,8 @@ def cohort(tmp_path: Path, write_patient: Writer) -> Path:
 
 def test_the_datalist_holds_every_sound_volume_with_its_part(cohort: Path, tmp_path: Path) -> None:
     seen: list[tuple[int, int, str]] = []
-    preparation = prepare_acdc(cohort, tmp_path / "out", progress=lambda *state: seen.append(state))
+    with progress_to(lambda *state: seen.append(state)):
+        preparation = prepare_acdc(cohort, tmp_path / "out")
     assert preparation.datalist == tmp_path / "out" / "datalist.json"
     assert (preparation.patients, preparation.volumes, preparation.problems) == (6, 12, [])
     assert seen[0] == (0, 6, "patient001")
@@ -360,8 +362,9 @@ def test_a_folder_with_no_images_is_an_error(tmp_path: Path) -> None:
 
 def test_an_output_that_cannot_be_written_is_an_error_before_the_work(cohort: Path, tmp_path: Path) -> None:
     (tmp_path / "taken").touch()
-    with pytest.raises(OutputError, match="expected an output folder that can be written"):
-        prepare_acdc(cohort, tmp_path / "taken", progress=lambda *state: pytest.fail("began to read"))
+    problem = pytest.raises(OutputError, match="expected an output folder that can be written")
+    with problem, progress_to(lambda *state: pytest.fail("began to read")):
+        prepare_acdc(cohort, tmp_path / "taken")
 
 
 def test_a_disk_that_fills_up_leaves_the_datalist_before(

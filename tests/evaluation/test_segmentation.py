@@ -12,6 +12,7 @@ import torch
 from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance
 
 from pipelines.core.errors import ConfigError, DataError
+from pipelines.core.progress import progress_to
 from pipelines.core.records import FOREGROUND, AcdcLabel, Phase
 from pipelines.core.volume import Volume, read_label, read_volume, slices_last
 from pipelines.datasets.duplicates import voxel_hash
@@ -450,7 +451,8 @@ def test_given_records_are_evaluated_in_place_of_the_whole_folder(tmp_path: Path
 def test_progress_counts_every_volume(tmp_path: Path) -> None:
     write_patient(tmp_path, "patient001")
     calls: list[tuple[int, int, str]] = []
-    evaluate(tmp_path, tmp_path / "out", ShiftedTruth(), progress=lambda *call: calls.append(call))
+    with progress_to(lambda *call: calls.append(call)):
+        evaluate(tmp_path, tmp_path / "out", ShiftedTruth())
     assert calls == [(1, 2, "patient001 ED"), (2, 2, "patient001 ES")]
 
 

@@ -23,6 +23,7 @@ from intensity_hearts import (
 from pipelines.core.cardiac import PatientFacts, Sex
 from pipelines.core.errors import ConfigError, DataError, OutputError
 from pipelines.core.plausibility import HEART_FRAME
+from pipelines.core.progress import progress_to
 from pipelines.core.records import MYOCARDIAL_DENSITY_G_PER_ML
 from pipelines.core.volume import Volume
 from pipelines.inference.segment import StudyOptions, segment
@@ -247,9 +248,8 @@ def test_progress_counts_studies_and_names_the_frame_in_hand(tmp_path: Path) -> 
     save(tmp_path / "in" / "a.nii.gz", heart(8))
     save(tmp_path / "in" / "b.nii.gz", np.stack([heart(8), heart(5)], axis=3))
     seen: list[tuple[int, int, str]] = []
-    segment(
-        [tmp_path / "in"], tmp_path / "out", IntensityPredictor(), progress=lambda *step: seen.append(step)
-    )
+    with progress_to(lambda *step: seen.append(step)):
+        segment([tmp_path / "in"], tmp_path / "out", IntensityPredictor())
     assert seen == [
         (0, 2, "a"),
         (1, 2, "a"),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from pipelines.core.errors import ConfigError, DataError
+from pipelines.core.progress import progress_to
 from pipelines.datasets.phantom.cohort import write_phantom_cohort
 from pipelines.datasets.prepare import prepare_acdc, read_datalist, select
 from pipelines.interaction import active_learning
@@ -68,9 +69,8 @@ def test_curves_share_their_start_and_go_on_after_a_stop(
     with pytest.raises(KeyboardInterrupt):
         active_learning_benchmark(prepared, tmp_path, SMALL)
     told: list[tuple[int, int]] = []
-    content = active_learning_benchmark(
-        prepared, tmp_path, SMALL, progress=lambda done, total, name: told.append((done, total))
-    )
+    with progress_to(lambda done, total, name: told.append((done, total))):
+        content = active_learning_benchmark(prepared, tmp_path, SMALL)
     assert [folder.name for folder in trained] == ["start1", "random2", "uncertainty2", "uncertainty2"]
     assert told == [(0, 3), (1, 3), (2, 3)]
     assert json.loads((tmp_path / "active_learning.json").read_text(encoding="utf-8")) == content

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from pipelines.cli.main import app
 from pipelines.core.errors import DataError
+from pipelines.core.progress import progress_to
 from pipelines.core.records import PatientRecord, Phase, VolumeRecord
 from pipelines.core.volume import Volume
 from pipelines.interaction.benchmark import interact_benchmark, summarise_clicks
@@ -105,16 +106,10 @@ def test_each_user_and_each_click_is_a_row_and_the_figures_follow_from_them(
 ) -> None:
     truth = heart[1]
     told: list[tuple[int, int, str]] = []
-    content = interact_benchmark(
-        tmp_path / "out",
-        corrector,
-        Misses(truth),
-        [record],
-        clicks=2,
-        slice_clicks=1,
-        progress=lambda *what: told.append(what),
-        section="all",
-    )
+    with progress_to(lambda *what: told.append(what)):
+        content = interact_benchmark(
+            tmp_path / "out", corrector, Misses(truth), [record], clicks=2, slice_clicks=1, section="all"
+        )
     with (tmp_path / "out" / "clicks.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     modes = [row["mode"] for row in rows]

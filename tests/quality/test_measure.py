@@ -7,6 +7,7 @@ import pytest
 
 from pipelines.core.errors import ConfigError, DataError
 from pipelines.core.files import write_csv
+from pipelines.core.progress import progress_to
 from pipelines.core.records import FOREGROUND
 from pipelines.core.volume import Volume, read_label, write_image, write_label
 from pipelines.models.heart import Prediction
@@ -112,14 +113,14 @@ def test_each_volume_is_measured_as_it_is_and_with_faults(tmp_path: Path) -> Non
     told: list[tuple[int, int]] = []
     masks = tmp_path / "masks"
     masks.mkdir()
-    found = measure_images(
-        [item(tmp_path, labels())],
-        BrightnessPredictor(),  # type: ignore[arg-type]
-        BrightnessPredictor(),  # type: ignore[arg-type]
-        faults=2,
-        masks=masks,
-        progress=lambda done, total, name: told.append((done, total)),
-    )
+    with progress_to(lambda done, total, name: told.append((done, total))):
+        found = measure_images(
+            [item(tmp_path, labels())],
+            BrightnessPredictor(),  # type: ignore[arg-type]
+            BrightnessPredictor(),  # type: ignore[arg-type]
+            faults=2,
+            masks=masks,
+        )
     assert [image.is_clean for image in found] == [True, False, False]
     assert found[0].dice == {"rv": 1.0, "myo": 1.0, "lv": 1.0, "mean": 1.0}
     assert found[0].features["partner_lv"] == 1.0

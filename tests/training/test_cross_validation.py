@@ -12,6 +12,7 @@ from report_folders import page_of
 
 from pipelines.core.errors import ConfigError, DataError
 from pipelines.core.files import exclusive_lock
+from pipelines.core.progress import progress_to
 from pipelines.datasets.prepare import prepare_acdc, read_datalist, select
 from pipelines.evaluation.segmentation import read_cases
 from pipelines.training.cross_validation import cross_validate, folds_of, parse_folds
@@ -48,8 +49,8 @@ def whole(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         if text.startswith("fold 0: epoch 2"):
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        cross_validate("unet", prepared, output, folds=[0, 2], progress=stop_in_epoch_2, **SETTINGS)
+    with pytest.raises(KeyboardInterrupt), progress_to(stop_in_epoch_2):
+        cross_validate("unet", prepared, output, folds=[0, 2], **SETTINGS)
     assert not (output / "fold2").exists()
     assert cross_validate("unet", prepared, output, resume=True, **SETTINGS) is not None
     return output

@@ -10,6 +10,7 @@ import torch
 from monai.bundle import ConfigParser
 
 from pipelines.core.errors import ConfigError, DataError
+from pipelines.core.progress import progress_to
 from pipelines.datasets.phantom.cohort import write_phantom_cohort
 from pipelines.models.bundle import ACDC_BUNDLE, load_config
 from pipelines.training.launch import bundle_command, parse_settings, train_network
@@ -32,14 +33,8 @@ def smoke_run(
     before = Path.cwd()
     os.chdir(folder)
     try:
-        train_network(
-            "unet",
-            cohort,
-            Path("run"),
-            overlays=("smoke",),
-            progress=lambda done, total, text: told.append((done, total, text)),
-            max_epochs=1,
-        )
+        with progress_to(lambda done, total, text: told.append((done, total, text))):
+            train_network("unet", cohort, Path("run"), overlays=("smoke",), max_epochs=1)
     finally:
         os.chdir(before)
     return folder / "run", told

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from pipelines.core.errors import ConfigError, DataError
+from pipelines.core.progress import progress_to
 from pipelines.datasets.phantom.xray import write_phantom_xrays
 from pipelines.datasets.prepare_xray import class_weights, load_or_prepare, prepare_chest_xray, select
 from pipelines.datasets.torch_datasets import XrayDataset
@@ -91,8 +92,8 @@ def test_a_resumed_run_goes_on_to_the_same_weights(prepared: Path, tmp_path: Pat
         if done > total // 2:
             raise RuntimeError("in the middle of the second epoch")
 
-    with pytest.raises(RuntimeError, match="thorax_run.train|second epoch"):
-        train_network("resnet18", prepared, parts, progress=stop, **settings)
+    with pytest.raises(RuntimeError, match="thorax_run.train|second epoch"), progress_to(stop):
+        train_network("resnet18", prepared, parts, **settings)
     assert not (parts / "operating_point.json").exists()
     kept = (parts / "network.json").read_text(encoding="utf-8")
     with pytest.raises(ConfigError, match="expected an empty run folder"):

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pipelines.core.errors import DataError, OutputError
 from pipelines.core.files import atomic_path, output_folder, write_csv, write_text
 from pipelines.core.plausibility import BODY_FRAME, HEART_FRAME
-from pipelines.core.progress import Progress
+from pipelines.core.progress import show_progress
 from pipelines.core.records import MYOCARDIAL_DENSITY_G_PER_ML, AcdcLabel
 from pipelines.datasets.phantom.heart import GROUPS, contraction_curve, draw_heart
 from pipelines.datasets.phantom.image import CINE, Contrast, draw_scan, find_contrast, image_frame
@@ -61,7 +61,6 @@ def write_phantom_cohort(
     frames: int = 12,
     cine: bool = True,
     contrast: str = CINE,
-    progress: Progress | None = None,
 ) -> list[PhantomTruth]:
     """Write a cohort of beating phantom hearts and return their exact indices.
 
@@ -76,7 +75,6 @@ def write_phantom_cohort(
         frames: Frames in a cardiac cycle, at least `MIN_FRAMES`.
         cine: Whether to write the 4-D cine too.
         contrast: How the hearts are imaged, a key of `CONTRASTS`; they and their labels stay the same.
-        progress: Told after each patient.
 
     Returns:
         One entry a patient, of what the voxels of its label maps hold.
@@ -106,8 +104,7 @@ def write_phantom_cohort(
             truths.append(
                 _write_patient(temporary, folder.name, number, seed, frames, cine=cine, contrast=seen_as)
             )
-        if progress is not None:
-            progress(number, patients, folder.name)
+        show_progress(number, patients, folder.name)
     columns = [field.name for field in fields(PhantomTruth)]
     rows = [
         {key: round(value, 3) if isinstance(value, float) else value for key, value in asdict(truth).items()}

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from pipelines.core.errors import ConfigError, cause
 from pipelines.core.files import MANIFEST_NAME, output_folder, write_json
+from pipelines.core.progress import progress_to
 from pipelines.datasets.prepare import read_datalist, select
 from pipelines.models.bundle import load_config
 from pipelines.models.weights import BEST_NAME, LAST_NAME
@@ -284,6 +285,7 @@ def losses_without_learning(parser: ConfigParser) -> tuple[float, float, Tensor]
     return sum(found) / len(found), sum(chance) / len(chance), counts / counts.sum()
 
 
+@progress_to(None)
 def train_or_resume(case: Case, name: str, settings: Mapping[str, Any]) -> tuple[list[dict[str, str]], Path]:
     """Train, or go on with the training of these settings that was interrupted.
 

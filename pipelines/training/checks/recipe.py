@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pipelines.core.files import output_folder, write_manifest
-from pipelines.core.progress import Progress
+from pipelines.core.progress import show_progress
 from pipelines.core.records import FOREGROUND
 from pipelines.datasets.prepare import DATALIST_NAME, load_or_prepare
 from pipelines.models.bundle import load_config
@@ -264,7 +264,6 @@ def run_recipe(
     address: str | None = None,
     concurrency: int = 0,
     settings: Mapping[str, Any] | None = None,
-    progress: Progress | None = None,
     on_step: Callable[[], object] | None = None,
 ) -> dict[str, Any]:
     """Perform and check the steps from data to a trained network.
@@ -283,7 +282,6 @@ def run_recipe(
         address: Existing Ray cluster for the grid search, or None for this machine.
         concurrency: Trials of the grid at a time on this machine, 0 for one a core.
         settings: Settings that replace those of the bundle, by their id.
-        progress: Called with the steps done, their number and the name of the next.
         on_step: Called when `recipe.json` has a further step, and at the end.
 
     Returns:
@@ -309,8 +307,7 @@ def run_recipe(
     write_manifest(output, **head, finished=False)
     steps = recipe.in_order()
     for done, (title, perform) in enumerate(steps.items()):
-        if progress is not None:
-            progress(done, len(steps), title)
+        show_progress(done, len(steps), title)
         entry = perform(title)
         if on_step is not None:
             on_step()

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pipelines.core.errors import DataError, OutputError
+from pipelines.core.progress import progress_to
 from pipelines.core.records import AcdcLabel
 from pipelines.core.volume import read_label, slices_last
 from pipelines.datasets.phantom.cohort import PhantomTruth, write_phantom_cohort
@@ -282,7 +283,8 @@ def test_the_heart_lies_off_centre_but_whole_in_the_image():
 
 def test_progress_is_reported_after_each_patient(tmp_path):
     seen = []
-    write_phantom_cohort(tmp_path, patients=2, frames=3, cine=False, progress=lambda *told: seen.append(told))
+    with progress_to(lambda *told: seen.append(told)):
+        write_phantom_cohort(tmp_path, patients=2, frames=3, cine=False)
     assert seen == [(1, 2, "patient001"), (2, 2, "patient002")]
 
 
