@@ -260,7 +260,7 @@ function give(file, name) {
 /** The report of the study by its saved labels, as a file. */
 async function report(format) {
   const file = await (await ask("/viewer/data/report", { image: heart.source.id, format })).blob();
-  const name = `${heart.source.name}_${format}.${{ pdf: "pdf", csv: "csv" }[format] ?? "dcm"}`;
+  const name = `${heart.source.name}_${format}.${{ pdf: "pdf", csv: "csv", fhir: "json" }[format] ?? "dcm"}`;
   give(file, name);
   return heart.edits.unsaved ? `${name} is made from the saved labels, without what is not saved` : `${name} is made`;
 }

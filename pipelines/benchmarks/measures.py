@@ -18,19 +18,29 @@ from scipy import ndimage
 from scipy.interpolate import PchipInterpolator
 from sklearn.metrics import roc_auc_score
 
-from pipelines.core.cardiac import MM3_PER_ML, indices_from_volumes, structure_volumes_ml
+from pipelines.core.cardiac import (
+    HALF_WIDTH,
+    MM3_PER_ML,
+    PatientFacts,
+    body_surface_m2,
+    cardiac_indices,
+    indices_from_volumes,
+    structure_volumes_ml,
+)
 from pipelines.core.errors import DataError
 from pipelines.core.files import output_folder, write_json
 from pipelines.core.plausibility import crop_to_heart
 from pipelines.core.progress import show_progress
 from pipelines.core.records import FOREGROUND, AcdcLabel, PatientRecord, Phase
-from pipelines.core.volume import Volume, slices_last
+from pipelines.core.volume import Volume, read_label, slices_last
 from pipelines.core.wall import Wall, find_rings, measure_wall
 from pipelines.datasets.loading import load_label
+from pipelines.datasets.nifti_releases import info_facts
 from pipelines.datasets.phantom.heart import draw_heart, volumes_ml
 from pipelines.datasets.phantom.image import draw_scan, image_frame
 from pipelines.datasets.readers import find_reader
 from pipelines.figures.overlay import panels, save_png
+from pipelines.inference.segment import StudyResult
 
 CONTENT_NAME: Final = "measures.json"
 PICTURE_NAME: Final = "groups.png"
@@ -39,17 +49,46 @@ INDICES: Final = ("lv_edv_ml", "lv_esv_ml", "lv_ef_percent", "rv_ef_percent", "m
 OFFSETS: Final = (0.0, 0.25, 0.5, -0.25)
 """Shifts of the stack along itself, shares of a slice's distance: places it may come to lie at."""
 
+LEVEL: Final = 0.9
+"""Share of patients whose true value an interval is to hold."""
+
 GROUPS: Final = ("NOR", "DCM", "HCM", "MINF", "RV")
 EXPECTED: Final = {
     "lv_edv_ml": ("DCM", 1),
+    "lv_edv_ml_m2": ("DCM", 1),
     "wall_max_ed_mm": ("HCM", 1),
     "thickening_low_percent": ("MINF", -1),
     "rv_edv_ml": ("RV", 1),
+    "rv_edv_ml_m2": ("RV", 1),
+    "rv_to_lv_edv": ("RV", 1),
 }
 """Values by which a group should stand out from the others, and whether upwards or downwards.
 
 MINF is compared without DCM: where the whole wall hardly moves, its worst segments do not either.
 """
+
+NAMES: Final = {
+    "lv_edv_ml": "LV EDV, mL",
+    "lv_esv_ml": "LV ESV, mL",
+    "lv_ef_percent": "LV EF, points",
+    "rv_ef_percent": "RV EF, points",
+    "myo_mass_ed_g": "LV mass, g",
+    "lv_sv_ml": "LV stroke volume, mL",
+    "rv_esv_ml": "RV ESV, mL",
+    "rv_sv_ml": "RV stroke volume, mL",
+    "wall_mean_ed_mm": "mean thickness at ED, mm",
+    "wall_mean_es_mm": "mean thickness at ES, mm",
+    "strain_endo_percent": "circumferential strain, inner contour, points",
+    "strain_mid_percent": "circumferential strain, middle of the wall, points",
+    "strain_epi_percent": "circumferential strain, outer contour, points",
+    "strain_radial_percent": "radial strain, points",
+    "lv_edv_ml_m2": "LV EDV by body surface, mL/m²",
+    "rv_edv_ml": "RV EDV, mL",
+    "rv_edv_ml_m2": "RV EDV by body surface, mL/m²",
+    "rv_to_lv_edv": "RV EDV / LV EDV",
+    "wall_max_ed_mm": "thickest segment at ED, mm",
+    "thickening_low_percent": "thickening, lowest four segments, %",
+}
 
 Float = float | None
 FloatArray = npt.NDArray[np.float64]
@@ -57,29 +96,43 @@ BoolArray = npt.NDArray[np.bool_]
 
 
 def measure_measures(
-    root: Path, output: Path, *, reader: str = "acdc", phantoms: int = 50, seed: int = 0
+    root: Path,
+    output: Path,
+    *,
+    records: Sequence[PatientRecord] | None = None,
+    reader: str = "acdc",
+    phantoms: int = 50,
+    seed: int = 0,
+    unseen_masks: Path | None = None,
+    test: tuple[Sequence[PatientRecord], Path] | None = None,
 ) -> dict[str, Any]:
     """Measure partial volume, repeatability and disease groups; write `measures.json` and `groups.png`.
 
     Args:
         root: Labelled folder of a dataset.
         output: Folder for the results; made if it does not exist.
+        records: Patients to measure in place of all in `root`.
         reader: Dataset in the folder.
         phantoms: Number of generated hearts.
         seed: Seed of these.
+        unseen_masks: Folder of label maps, named as their images, by networks that were not trained on the
+            patients that they are of; intervals are calibrated on these.
+        test: Patients and such a folder of theirs, on which the intervals' coverage is measured.
 
     Returns:
         What `measures.json` holds: `patients`, for `labels` and `phantoms` by index the change by a surface
         in place of the sum of slices (`surface`), the repeatability coefficient over four places of the
         stack (`repeatability`) and of phantoms the error against the truth (`error_sum`, `error_surface`,
-        mean absolute); for `groups` the values by group and how well the expected one is told (`auc`).
+        mean absolute); for `groups` the values by group and how well the expected one is told (`auc`);
+        `intervals` of `calibrate_intervals`, None without masks.
 
     Raises:
         DataError: If no patient has labels at ED and ES.
         OutputError: If a result cannot be written.
     """
     output_folder(output)
-    patients = [one for one in find_reader(reader).read(root).patients if _phases(one).keys() == set(Phase)]
+    found = find_reader(reader).read(root).patients if records is None else records
+    patients = [one for one in found if _phases(one).keys() == set(Phase)]
     if not patients:
         raise DataError(f"expected patients with labels at ED and ES below {root}, found none")
     total = len(patients) + phantoms
@@ -87,7 +140,8 @@ def measure_measures(
     for number, patient in enumerate(patients):
         ed, es = (_phases(patient)[phase] for phase in Phase)
         hearts.append(_by_offset(ed, es))
-        values.append({"patient": patient.patient, "group": patient.group, **_values(ed, es)})
+        facts = {"patient": patient.patient, "group": patient.group}
+        values.append(facts | _values(ed, es, _surface_m2(patient)))
         show_progress(number + 1, total, patient.patient)
     generated = []
     for number in range(phantoms):
@@ -101,12 +155,83 @@ def measure_measures(
         if phantoms
         else {},
         "number_of_phantoms": phantoms,
-        "groups": {name: _told(name, values) for name in EXPECTED},
+        "groups": {
+            name: _told(name, values) for name in EXPECTED if any(one[name] is not None for one in values)
+        },
         "values": values,
+        "intervals": None
+        if unseen_masks is None
+        else calibrate_intervals(
+            mask_errors(patients, unseen_masks), mask_errors(*test) if test is not None else {}
+        ),
     }
     _draw_groups(values, output / PICTURE_NAME)
     write_json(output / CONTENT_NAME, content)
     return content
+
+
+def mask_errors(patients: Sequence[PatientRecord], folder: Path) -> dict[str, list[float]]:
+    """Error of each index that has an interval: of a label map in `folder` against the patient's own.
+
+    Args:
+        patients: Those without label maps of both phases in the folder are passed over.
+        folder: Label maps, named as their images.
+
+    Raises:
+        DataError: If no patient has them.
+    """
+    errors: dict[str, list[float]] = {name: [] for name in HALF_WIDTH}
+    for patient in patients:
+        true = _phases(patient)
+        files = {one.phase: folder / one.image.name for one in patient.volumes}
+        if true.keys() != set(Phase) or not all(path.is_file() for path in files.values()):
+            continue
+        found = {phase: replace(true[phase], array=read_label(path).array) for phase, path in files.items()}
+        measured, truth = (_measured(one[Phase.ED], one[Phase.ES]) for one in (found, true))
+        for name, of_name in errors.items():
+            if (value := measured[name]) is not None and (other := truth[name]) is not None:
+                of_name.append(value - other)
+    if not any(errors.values()):
+        raise DataError(
+            f"expected label maps of ED and ES of a patient, named as their images, in {folder}, found none"
+        )
+    return errors
+
+
+def calibrate_intervals(
+    errors: Mapping[str, Sequence[float]], test: Mapping[str, Sequence[float]]
+) -> dict[str, dict[str, Any]]:
+    """Half of each index's interval, and how often it holds the true value.
+
+    Args:
+        errors: Errors by index on the patients that are calibrated on.
+        test: The same on others.
+
+    Returns:
+        By index `patients`, `half_width` (conformal quantile of the absolute error, None with too few
+        patients), `test_patients` and `coverage`, the share of test patients whose error is within it.
+
+    References:
+        Split conformal prediction: Lei et al., JASA 113(523), 2018, doi:10.1080/01621459.2017.1307116.
+    """
+    found = {}
+    for name, of_name in errors.items():
+        away = np.sort(np.abs(of_name))
+        place = int(np.ceil((len(away) + 1) * LEVEL))
+        half = float(away[place - 1]) if place <= len(away) else None
+        others = np.abs(test.get(name, ()))
+        found[name] = {
+            "patients": len(away),
+            "half_width": half,
+            "test_patients": len(others),
+            "coverage": float(np.mean(others <= half)) if half is not None and len(others) else None,
+        }
+    return found
+
+
+def _measured(ed: Volume, es: Volume) -> dict[str, Float]:
+    indices = cardiac_indices(ed.array, es.array, ed.spacing_mm, es.spacing_mm)
+    return StudyResult("", "", indices, wall=measure_wall(find_rings(ed), find_rings(es))).values()
 
 
 def _phases(patient: PatientRecord) -> dict[Phase, Volume]:
@@ -182,14 +307,29 @@ def _summary(hearts: Sequence[Mapping[str, Any]]) -> dict[str, Float]:
     return found
 
 
-def _values(ed: Volume, es: Volume) -> dict[str, Float]:
-    volumes = [structure_volumes_ml(one.array, one.spacing_mm) for one in (ed, es)]
+def _surface_m2(patient: PatientRecord) -> Float:
+    """Body surface in m², None without height and weight; a prepared folder leaves them to `Info.cfg`."""
+    folder = patient.volumes[0].image.parent
+    facts = PatientFacts(patient.height_cm, patient.weight_kg)
+    if (folder / "Info.cfg").is_file():
+        facts = facts.or_else(info_facts(folder))
+    if facts.height_cm is None or facts.weight_kg is None:
+        return None
+    return body_surface_m2(facts.height_cm, facts.weight_kg)
+
+
+def _values(ed: Volume, es: Volume, surface_m2: Float) -> dict[str, Float]:
+    ed_ml = structure_volumes_ml(ed.array, ed.spacing_mm)
+    lv, rv = ed_ml[AcdcLabel.LV], ed_ml[AcdcLabel.RV]
     wall = measure_wall(find_rings(ed), find_rings(es))
     return {
-        "lv_edv_ml": volumes[0][AcdcLabel.LV],
-        "rv_edv_ml": volumes[0][AcdcLabel.RV],
+        "lv_edv_ml": lv,
+        "lv_edv_ml_m2": None if surface_m2 is None else lv / surface_m2,
         "wall_max_ed_mm": wall.max_ed_mm,
         "thickening_low_percent": _low(wall),
+        "rv_edv_ml": rv,
+        "rv_edv_ml_m2": None if surface_m2 is None else rv / surface_m2,
+        "rv_to_lv_edv": rv / lv if lv else None,
     }
 
 
@@ -217,14 +357,12 @@ def _told(name: str, values: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _draw_groups(values: Sequence[Mapping[str, Any]], path: Path) -> Path:
     """A point a patient by group, one panel for each value; the expected group is coloured."""
-    figure, axes = panels(len(EXPECTED), width=2.7, height=2.6)
-    titles = (
-        "LV EDV (mL)",
-        "thickest segment at ED (mm)",
-        "thickening, lowest four segments (%)",
-        "RV EDV (mL)",
-    )
-    for panel, title, (name, (group, _)) in zip(axes, titles, EXPECTED.items(), strict=True):
+    known = [name for name in EXPECTED if any(one[name] is not None for one in values)]
+    figure, axes = panels(3, -(-len(known) // 3), width=2.9, height=2.4)
+    for panel in axes[len(known) :]:
+        panel.set_axis_off()
+    for panel, name in zip(axes, known, strict=False):
+        group, _ = EXPECTED[name]
         for place, each in enumerate(GROUPS):
             found = [one[name] for one in values if one["group"] == each and one[name] is not None]
             spread = np.linspace(-0.25, 0.25, len(found)) if len(found) > 1 else np.zeros(len(found))
@@ -232,7 +370,7 @@ def _draw_groups(values: Sequence[Mapping[str, Any]], path: Path) -> Path:
             panel.plot(place + spread, found, "o", markersize=3.5, color=color, alpha=0.8)
             if found:
                 panel.plot([place - 0.3, place + 0.3], [np.median(found)] * 2, color=color, linewidth=2)
-        panel.set_title(title, size=8)
+        panel.set_title(NAMES[name], size=8)
         panel.set_xticks(range(len(GROUPS)), GROUPS, size=8)
     return save_png(figure, path)
 

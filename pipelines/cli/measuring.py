@@ -90,6 +90,9 @@ def evaluate(
     ] = "auto",
     threshold: Threshold = None,
     unseen_only: UnseenOnly = False,
+    keep_masks: Annotated[
+        Path | None, typer.Option(help="Folder that takes the label map of each volume, named as its image.")
+    ] = None,
     device: Device = "auto",
     bundle: BundleFolder = None,
     trust: TrustBundle = False,
@@ -103,6 +106,7 @@ def evaluate(
             label_values=label_values,
             engine=engine != "pytorch",
             precision=precision != "auto",
+            keep_masks=keep_masks,
             bundle=bundle,
             trust=trust,
         )
@@ -139,6 +143,7 @@ def evaluate(
             records=records,
             reader=reader,
             label_values=values,
+            masks=keep_masks,
             seen=predictor.seen,
             unseen_only=unseen_only,
         )

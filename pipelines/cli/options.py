@@ -94,6 +94,9 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the result
 StudyPage = Annotated[bool, typer.Option("--report", help="Write a page on each study as HTML and PDF, too.")]
 PageLanguage = Annotated[str, typer.Option("--lang", help="Language of the page, e.g. en or fa.")]
 Anonymous = Annotated[bool, typer.Option("--anonymous", help="Leave who and when out of the page.")]
+Fhir = Annotated[
+    bool, typer.Option("--fhir", help="Write the figures of each study as HL7 FHIR (JSON), too.")
+]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda:0.")]
 
 
@@ -102,7 +105,7 @@ def say(text: str) -> None:
     console.print(text, soft_wrap=True, highlight=False, markup=False)
 
 
-WRITTEN = {"output", "page", "users"}
+WRITTEN = {"output", "page", "users", "keep_masks"}
 """Parameters whose path a command writes; all others must be there before it starts."""
 
 

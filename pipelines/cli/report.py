@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from pipelines.cli.options import Anonymous, console, refuse, say
+from pipelines.cli.options import Anonymous, Fhir, console, refuse, say
 from pipelines.core.errors import ConfigError
 from pipelines.reporting.document import DEFAULT, Format
 
@@ -73,6 +73,7 @@ def report(
         str | None, typer.Option(help="Of a cohort: the page of one study, from its label maps.")
     ] = None,
     anonymous: Anonymous = False,
+    fhir: Fhir = False,
 ) -> None:
     """Report on runs, or on one study of a cohort: HTML, PDF, slides or a page for a site."""
     from pipelines.reporting.report import write_report
@@ -80,9 +81,9 @@ def report(
     if study is not None:
         given = {"title": title, "format": formats, "figures_only": figures_only, "card": card}
         refuse("results, found a study", **given)
-        _report_study(runs, study, output, language, anonymous=anonymous)
+        _report_study(runs, study, output, language, anonymous=anonymous, fhir=fhir)
         return
-    refuse("--study", anonymous=anonymous)
+    refuse("--study", anonymous=anonymous, fhir=fhir)
     labels = {}
     folders = []
     for text in runs:
@@ -107,7 +108,9 @@ def report(
         say(str(path))
 
 
-def _report_study(runs: list[str], study: str, output: Path, language: str, *, anonymous: bool) -> None:
+def _report_study(
+    runs: list[str], study: str, output: Path, language: str, *, anonymous: bool, fhir: bool
+) -> None:
     from pipelines.cohort.worker import finished_study
     from pipelines.core.files import output_folder
     from pipelines.reporting.study_page import StudyPages, model_words
@@ -116,7 +119,7 @@ def _report_study(runs: list[str], study: str, output: Path, language: str, *, a
         raise ConfigError(f"expected one folder of 'thorax cohort run' with --study, found {len(runs)}")
     found, masks, networks = finished_study(Path(runs[0]), study)
     pages = StudyPages(model_words(networks), language, anonymous)
-    for path in pages.of_masks(found, masks, output_folder(output)):
+    for path in pages.of_masks(found, masks, output_folder(output), fhir=fhir):
         say(str(path))
 
 

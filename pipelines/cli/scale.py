@@ -1,7 +1,7 @@
 """The commands of `thorax` for cohorts and benchmarks."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -20,6 +20,7 @@ from pipelines.cli.options import (
     Weights,
     console,
     keeps_results,
+    refuse,
     say,
 )
 from pipelines.core.progress import progress_bar
@@ -77,20 +78,48 @@ def cohort(
 
 @keeps_results
 def measures(
-    root: Annotated[Path, typer.Argument(help="Labelled folder of a dataset.")],
+    data: Labelled,
     output: Output,
+    section: Annotated[
+        Literal["training", "test"],
+        typer.Option("--split", help="Of a prepared folder: the test set, or all patients outside it."),
+    ] = "training",
     reader: ReaderName = "acdc",
     phantoms: Annotated[int, typer.Option(help="Number of generated hearts.", min=2)] = 50,
     seed: Annotated[int, typer.Option(help="Seed of these.")] = 0,
+    unseen_masks: Annotated[
+        Path | None,
+        typer.Option(help="Folder of 'thorax cross-validate --unseen-masks': calibrate intervals on it."),
+    ] = None,
+    test_masks: Annotated[
+        Path | None,
+        typer.Option(help="Of 'thorax evaluate --keep-masks' on the test set: measure coverage on it."),
+    ] = None,
 ) -> None:
-    """Measure what slices and labels leave open: repeatability, partial volume, disease groups."""
+    """Measure what slices and labels leave open: repeatability, partial volume, disease groups, intervals."""
     from pipelines.benchmarks.measures import CONTENT_NAME, PICTURE_NAME, measure_measures
     from pipelines.core.files import write_manifest
+    from pipelines.datasets.prepare import section_records
     from pipelines.reporting.markdown import write_page
     from pipelines.reporting.results.measures import document
 
+    records = section_records(data, section, fold=None)
+    if records is None or section == "test":
+        refuse("the patients outside the test set of a prepared folder", unseen_masks=unseen_masks)
+    if unseen_masks is None:
+        refuse("--unseen-masks", test_masks=test_masks)
+    test = (section_records(data, "test", fold=None) or [], test_masks) if test_masks is not None else None
     with progress_bar("Measuring", console):
-        content = measure_measures(root, output, reader=reader, phantoms=phantoms, seed=seed)
+        content = measure_measures(
+            data,
+            output,
+            records=records,
+            reader=reader,
+            phantoms=phantoms,
+            seed=seed,
+            unseen_masks=unseen_masks,
+            test=test,
+        )
     page = output / "measures.md"
     write_page(page, document(content, output))
     write_manifest(output, outputs=[CONTENT_NAME, PICTURE_NAME, page.name])

@@ -13,6 +13,7 @@ from pipelines.cli.options import (
     BundleFolder,
     Device,
     Engine,
+    Fhir,
     HeartNetwork,
     LungsNetwork,
     Output,
@@ -67,9 +68,7 @@ def segment(
         bool,
         typer.Option("--follow-up", help="The two inputs are dates of one patient: compare them on a page."),
     ] = False,
-    fhir: Annotated[
-        bool, typer.Option("--fhir", help="Write the figures of each study as HL7 FHIR (JSON), too.")
-    ] = False,
+    fhir: Fhir = False,
 ) -> None:
     """Segment volumes and cines; write label maps, indices, overlays and curves."""
     from pipelines.core.cardiac import PatientFacts, Sex
@@ -108,9 +107,7 @@ def segment(
         for path in pages(result, output) if page else ():
             say(str(path))
         if fhir:
-            path = output / f"{result.study}_fhir.json"
-            write_fhir(result, path, model=pages.model, anonymous=anonymous)
-            say(str(path))
+            say(str(write_fhir(result, output, model=pages.model, anonymous=anonymous)))
     for table in study_tables(report.results):
         console.print(table)
     notes = [(one.study, note) for one in report.results for note in (one.reason, *one.warnings) if note]
@@ -338,6 +335,7 @@ def watch(
     page: StudyPage = False,
     language: PageLanguage = "en",
     anonymous: Anonymous = False,
+    fhir: Fhir = False,
     series: Annotated[
         str | None, typer.Option(help="Only DICOM series whose description matches, e.g. '(?i)sax'.")
     ] = None,
@@ -366,6 +364,8 @@ def watch(
     """Process what arrives in a folder, each study once, until stopped."""
     from functools import partial
 
+    from pipelines.inference.fhir import write_fhir
+    from pipelines.reporting.study_page import StudyPages, model_words
     from pipelines.watching.dicomweb import DicomWeb
     from pipelines.watching.processing import ProcessorSettings, StudyProcessor
     from pipelines.watching.service import WatchSettings
@@ -377,7 +377,6 @@ def watch(
     if page:
         from pipelines.reporting.document import read_language
         from pipelines.reporting.html import require_pdf
-        from pipelines.reporting.study_page import StudyPages, model_words
 
         read_language(language)
         require_pdf()
@@ -390,6 +389,7 @@ def watch(
         quality=quality,
         seg=seg or send_to is not None,
         pages=pages,
+        fhir=partial(write_fhir, model=model_words([network]), anonymous=anonymous) if fhir else None,
         engine=engine,
         device=device,
     )

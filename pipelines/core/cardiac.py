@@ -308,6 +308,34 @@ network add to it.
 """
 
 
+HALF_WIDTH: Final[Mapping[str, float]] = {
+    "lv_edv_ml": 11.1,
+    "lv_esv_ml": 15.8,
+    "lv_sv_ml": 9.6,
+    "lv_ef_percent": 6.5,
+    "rv_edv_ml": 29.0,
+    "rv_esv_ml": 31.3,
+    "rv_sv_ml": 37.3,
+    "rv_ef_percent": 18.9,
+    "myo_mass_ed_g": 17.3,
+    "wall_mean_ed_mm": 1.1,
+    "wall_mean_es_mm": 1.8,
+    "wall_max_ed_mm": 2.3,
+    "strain_endo_percent": 6.7,
+    "strain_mid_percent": 3.0,
+    "strain_epi_percent": 2.7,
+    "strain_radial_percent": 17.2,
+}
+"""Half of the interval that holds the value of a person's contours for 9 of 10 patients, by index.
+
+The 90% conformal quantile of the absolute error of networks on patients that they were not trained on, by
+`thorax benchmark measures --unseen-masks`; `docs/results/measures.md` has the coverage on the test patients.
+
+References:
+    Lei et al., JASA 113(523), 2018, doi:10.1080/01621459.2017.1307116.
+"""
+
+
 class RateSource(StrEnum):
     """Where the heart rate of a study comes from."""
 
@@ -340,8 +368,36 @@ NORMAL: Final[Mapping[Sex, Mapping[str, tuple[float, float]]]] = {
 }
 """Mean and standard deviation of 368 men and 432 women without disease or risk factors, 45 to 74 years old.
 
-Ejection fraction and mass stand in the abstract of Petersen et al., the others in their table by sex. Figures
-of theirs that could not be checked against the text are left out: those of the RV, and indexed LV volumes.
+Ejection fraction and mass stand in the abstract of Petersen et al., the others in their table by sex.
+"""
+
+LIMITS: Final[Mapping[Sex, Mapping[str, tuple[float, float]]]] = {
+    Sex.MALE: {
+        "lv_edv_ml_m2": (52.0, 117.0),
+        "lv_esv_ml_m2": (19.0, 52.0),
+        "rv_edv_ml": (99.0, 260.0),
+        "rv_esv_ml": (34.0, 135.0),
+        "rv_sv_ml": (54.0, 140.0),
+        "rv_edv_ml_m2": (55.0, 128.0),
+        "rv_esv_ml_m2": (19.0, 67.0),
+        "rv_sv_ml_m2": (30.0, 69.0),
+    },
+    Sex.FEMALE: {
+        "lv_edv_ml_m2": (50.0, 101.0),
+        "lv_esv_ml_m2": (16.0, 43.0),
+        "rv_edv_ml": (83.0, 192.0),
+        "rv_esv_ml": (26.0, 95.0),
+        "rv_sv_ml": (47.0, 107.0),
+        "rv_edv_ml_m2": (51.0, 110.0),
+        "rv_esv_ml_m2": (16.0, 55.0),
+        "rv_sv_ml_m2": (29.0, 61.0),
+    },
+}
+"""Limits of the same cohort, beyond which a value is abnormal at every age from 45 to 74.
+
+For values whose mean and standard deviation could not be read. They were read where a public program quotes
+the paper's tables, not in the paper. A second one quotes the narrower ranges that are normal at every age,
+for the RV of women: all lie within these.
 """
 
 
@@ -356,6 +412,7 @@ class PatientFacts:
         age_years: Age at the examination, years.
         heart_rate_bpm: Heart rate during the examination, beats a minute.
         study_date: Day of the examination, `YYYY-MM-DD`, or `""`.
+        scanner: Maker, model and field strength of the scanner, or `""`.
     """
 
     height_cm: float | None = None
@@ -364,6 +421,7 @@ class PatientFacts:
     age_years: float | None = None
     heart_rate_bpm: float | None = None
     study_date: str = ""
+    scanner: str = ""
 
     def or_else(self, other: "PatientFacts") -> "PatientFacts":
         """These facts, with those of `other` where one is not known."""
@@ -422,19 +480,21 @@ class Normal:
     """A value beside its normal range.
 
     Attributes:
+        value: The value.
         low: Lower end of the range.
         high: Upper end of the range.
-        z: Distance of the value from the mean in standard deviations.
+        z: Distance of the value from the mean in standard deviations, None where only limits are known.
     """
 
+    value: float
     low: float
     high: float
-    z: float
+    z: float | None = None
 
     @property
     def is_outside(self) -> bool:
-        """Whether the value is outside of the range of 95% of people without disease."""
-        return abs(self.z) > NORMAL_Z
+        """Whether the value is outside of the range."""
+        return not self.low <= self.value <= self.high
 
 
 def body_surface_m2(height_cm: float, weight_kg: float, formula: SurfaceFormula = "mosteller") -> float:
@@ -490,6 +550,24 @@ def cardiac_figures(
     )
 
 
+def half_widths(values: Mapping[str, float | None], figures: CardiacFigures) -> dict[str, float]:
+    """Half of the interval of each value that has one, in the value's unit.
+
+    Values by body surface and by minute have the interval of the value that they come from, scaled likewise.
+
+    Args:
+        values: Values by the names of `StudyResult.values`; None for what is not known.
+        figures: Body surface and heart rate.
+    """
+    found = dict(HALF_WIDTH)
+    output = HALF_WIDTH["lv_sv_ml"] * (figures.heart_rate_bpm or 0) / 1000
+    found["lv_output_l_min"] = output
+    if (surface_m2 := figures.body_surface_m2) is not None:
+        found |= {f"{name}_m2": half / surface_m2 for name, half in HALF_WIDTH.items()}
+        found["lv_cardiac_index_l_min_m2"] = output / surface_m2
+    return {name: half for name, half in found.items() if values.get(name) is not None}
+
+
 def compare_with_normal(
     values: Mapping[str, float | None], facts: PatientFacts
 ) -> tuple[dict[str, Normal], str]:
@@ -514,5 +592,8 @@ def compare_with_normal(
     found = {}
     for name, (mean, sd) in NORMAL[facts.sex].items():
         if (value := values.get(name)) is not None:
-            found[name] = Normal(mean - NORMAL_Z * sd, mean + NORMAL_Z * sd, (value - mean) / sd)
+            found[name] = Normal(value, mean - NORMAL_Z * sd, mean + NORMAL_Z * sd, (value - mean) / sd)
+    for name, (low, high) in LIMITS[facts.sex].items():
+        if (value := values.get(name)) is not None:
+            found[name] = Normal(value, low, high)
     return found, ""

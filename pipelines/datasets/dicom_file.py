@@ -230,6 +230,8 @@ def read_facts(path: Path) -> PatientFacts:
     study, birth = _day(text("StudyDate")), _day(text("PatientBirthDate"))
     age = _AGE.fullmatch(text("PatientAge"))
     years = int(age[1]) / AGE_UNITS[age[2]] if age else None
+    tesla = number("MagneticFieldStrength")
+    scanner = [text("Manufacturer"), text("ManufacturerModelName"), f"{tesla:g} T" if tesla else ""]
     if years is None and study and birth and study >= birth:
         years = (study - birth).days / AGE_UNITS["D"]
     return PatientFacts(
@@ -239,6 +241,7 @@ def read_facts(path: Path) -> PatientFacts:
         age_years=years,
         heart_rate_bpm=number("HeartRate") or (60_000 / interval_ms if interval_ms else None),
         study_date=study.isoformat() if study else "",
+        scanner=" ".join(filter(None, scanner)),
     )
 
 

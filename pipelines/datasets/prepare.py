@@ -405,14 +405,14 @@ def load_or_prepare(dataset_dir: str | Path, output: str | Path, *, seed: int = 
     return read_datalist(folder)
 
 
-def select(datalist: dict[str, Any], section: Section, fold: int) -> list[dict[str, Any]]:
+def select(datalist: dict[str, Any], section: Section, fold: int | None) -> list[dict[str, Any]]:
     """Items `{"image", "label", "patient", ...}` of one section of a datalist.
 
     Args:
         datalist: As from `read_datalist`.
         section: `"training"` is every fold but `fold`, `"validation"` is `fold`, `"test"` the test set.
         fold: 0 to 4; `ALL_PATIENTS` trains on every patient, and still validates on fold 0,
-            whose figures are then no estimate of anything but progress.
+            whose figures are then no estimate of anything but progress; None leaves no fold out.
 
     Raises:
         DataError: If the section is empty.
@@ -436,13 +436,13 @@ def is_datalist(path: Path) -> bool:
     return path.name == DATALIST_NAME or (path / DATALIST_NAME).is_file()
 
 
-def section_records(root: Path, section: Section, fold: int) -> list[PatientRecord] | None:
+def section_records(root: Path, section: Section, fold: int | None) -> list[PatientRecord] | None:
     """Patients of a section, if `root` is a datalist or has one; None if it is a dataset's folder.
 
     Args:
         root: Datalist, folder of one, or folder of a dataset.
         section: Which patients.
-        fold: Fold that validation stands for.
+        fold: Fold that validation stands for, None for none.
 
     Raises:
         DataError: As for `read_datalist` and `select`.

@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 from scipy import ndimage
 
-from pipelines.core.cardiac import NORMAL_Z, Normal
+from pipelines.core.cardiac import Normal
 from pipelines.core.files import atomic_path
 from pipelines.core.records import FOREGROUND, LABEL_COLORS, AcdcLabel
 from pipelines.core.volume import Volume, slices_last
@@ -37,19 +37,28 @@ FRAME_MS: Final = 50
 MIN_STRAIN_FRAMES: Final = 2
 """Frames with strain that make no curve yet."""
 
-MAX_Z: Final = 5.0
-"""Largest z-score that a range bar reaches."""
+RANGE_MARGIN: Final = 0.6
+"""How far beyond a range a value may lie, in widths of the range; what is further off stands there."""
 
 GREYS: Final = 256 - len(FOREGROUND)
 
 RANGE_NAMES: Final = {
-    "lv_edv_ml": "LV EDV",
-    "lv_esv_ml": "LV ESV",
-    "lv_sv_ml": "LV SV",
-    "lv_ef_percent": "LV EF",
-    "lv_sv_ml_m2": "LV SV/BSA",
-    "myo_mass_ed_g_m2": "LV mass/BSA",
+    "lv_edv_ml": "LV EDV, mL",
+    "lv_esv_ml": "LV ESV, mL",
+    "lv_sv_ml": "LV SV, mL",
+    "lv_ef_percent": "LV EF, %",
+    "rv_edv_ml": "RV EDV, mL",
+    "rv_esv_ml": "RV ESV, mL",
+    "rv_sv_ml": "RV SV, mL",
+    "lv_edv_ml_m2": "LV EDV, mL/m²",
+    "lv_esv_ml_m2": "LV ESV, mL/m²",
+    "lv_sv_ml_m2": "LV SV, mL/m²",
+    "myo_mass_ed_g_m2": "LV mass, g/m²",
+    "rv_edv_ml_m2": "RV EDV, mL/m²",
+    "rv_esv_ml_m2": "RV ESV, mL/m²",
+    "rv_sv_ml_m2": "RV SV, mL/m²",
 }
+"""Values that have a range, in the order of their bars."""
 
 
 def draw_study(
@@ -119,7 +128,7 @@ def draw_two_curves(pairs: Sequence[tuple[str, Mapping[AcdcLabel, Sequence[float
 
 def _draw_strain(strain: Sequence[Strain], path: Path) -> Path:
     """Strain of contours over the beat, in percent."""
-    figure, (axes,) = panels(width=4.2, height=2.0)
+    figure, (axes,) = panels(width=4.2, height=1.6)
     frames = range(1, len(strain) + 1)
     for name, color in (("endo", "#dc2626"), ("mid", "#7c3aed"), ("epi", "#2563eb"), ("radial", "#15803d")):
         values = [getattr(one, f"{name}_percent") for one in strain]
@@ -132,18 +141,21 @@ def _draw_strain(strain: Sequence[Strain], path: Path) -> Path:
 
 
 def _draw_ranges(normal: Mapping[str, Normal], path: Path) -> Path:
-    """Bars of the normal ranges in standard deviations, with each value on its own."""
-    figure, (axes,) = panels(width=4.2, height=0.4 + 0.3 * len(normal))
-    for place, (name, one) in enumerate(normal.items()):
-        axes.barh(place, 2 * NORMAL_Z, left=-NORMAL_Z, height=0.5, color="#86efac")
+    """Bars of the normal ranges, all as wide, with each value: by body surface where that is known."""
+    shown = [name for name in RANGE_NAMES if name in normal and f"{name}_m2" not in normal]
+    figure, (axes,) = panels(width=4.2, height=0.2 + 0.17 * len(shown))
+    for place, name in enumerate(shown):
+        one = normal[name]
+        axes.barh(place, 1, left=0, height=0.5, color="#86efac")
         color = "#b91c1c" if one.is_outside else "#166534"
-        axes.plot(np.clip(one.z, -MAX_Z, MAX_Z), place, "o", color=color, markersize=7)
-        axes.text(MAX_Z + 0.3, place, f"{one.z:+.1f}", va="center", size=8, color=color)
-        axes.text(-MAX_Z - 0.3, place, RANGE_NAMES.get(name, name), va="center", ha="right", size=8)
-    axes.set(xlim=(-MAX_Z, MAX_Z), xlabel="z", xticks=[-4, -2, 0, 2, 4])
-    axes.set_yticks([])
+        share = np.clip((one.value - one.low) / (one.high - one.low), -RANGE_MARGIN, 1 + RANGE_MARGIN)
+        axes.plot(share, place, "o", color=color, markersize=5)
+        text = f"{one.value:.0f} ({one.low:.0f}–{one.high:.0f})"
+        axes.text(1.1 + RANGE_MARGIN, place, text, va="center", size=7, color=color)
+        axes.text(-0.1 - RANGE_MARGIN, place, RANGE_NAMES[name], va="center", ha="right", size=7)
+    axes.set(xlim=(-RANGE_MARGIN - 0.03, 1 + RANGE_MARGIN + 0.03))
+    axes.set_axis_off()
     axes.invert_yaxis()
-    axes.spines["left"].set_visible(False)
     return save_png(figure, path)
 
 
@@ -187,7 +199,7 @@ def _chosen_slices(label: npt.NDArray[np.uint8], count: int) -> list[int]:
 
 def _draw_wall(wall: Wall, path: Path) -> Path:
     """Bull's-eyes of thickness at ED, thickening and motion, seen from the apex with the septum left."""
-    figure, axes = panels(3, width=2.2, height=2.4, subplot_kw={"projection": "polar"})
+    figure, axes = panels(3, width=2.2, height=2.2, subplot_kw={"projection": "polar"})
     for panel, title, values, low, high in (
         (axes[0], "thickness at ED (mm)", wall.ed_mm, 4.0, 16.0),
         (axes[1], "thickening (%)", wall.thickening_percent, 0.0, 100.0),
@@ -210,7 +222,7 @@ def _draw_bullseye(axes: Axes, values: Segments, scale: Normalize) -> None:
         axes.text(
             middle,
             2.5 - ring,
-            "–" if value is None else f"{value:.0f}",
+            "–" if value is None else str(round(value)),
             ha="center",
             va="center",
             size=7,

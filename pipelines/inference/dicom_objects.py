@@ -170,6 +170,8 @@ NAMES: Final = {
     "rv_sv_ml": Code("429483009", "SCT", "RV Stroke Volume"),
     "rv_ef_percent": Code("8818-7", "LN", "Right ventricular ejection fraction by MR"),
     "heart_rate_bpm": Code("8867-4", "LN", "Heart rate"),
+    "lv_sv_ml_m2": Code("277381004", "SCT", "Stroke Index"),
+    "rv_sv_ml_m2": Code("429619008", "SCT", "RV Stroke Index"),
     "lv_output_l_min": Code("82799009", "SCT", "Cardiac Output"),
     "lv_cardiac_index_l_min_m2": Code("54993008", "SCT", "Cardiac Index"),
 }
@@ -239,7 +241,7 @@ def write_dicom_sr(
                 observation_context=_observer(highdicom, generate_uid(entropy_srcs=sources[:1])),
                 procedure_reported=CARDIAC_MRI,
                 imaging_measurements=[
-                    _group(highdicom, label, found, headers, algorithm, method)
+                    _group(highdicom, label, found, headers, algorithm, method, result.half_widths)
                     for label, found in sides.items()
                     if found
                 ],
@@ -322,6 +324,7 @@ def _group(
     headers: Sequence[Any],
     algorithm: str,
     method: Code | None,
+    half_widths: Mapping[str, float],
 ) -> Any:
     """The measurements of one ventricle; the method tells where the heart rate is derived."""
     return highdicom.sr.MeasurementsAndQualitativeEvaluations(
@@ -341,9 +344,20 @@ def _group(
                 value=float(np.round(value, 3)),
                 unit=unit_of(name),
                 method=method if name in OF_HEART_RATE else None,
+                properties=_uncertainty(highdicom, half_widths.get(name)),
             )
             for name, value in values.items()
         ],
+    )
+
+
+def _uncertainty(highdicom: Any, half: float | None) -> Any:
+    """The interval of a value, in its unit."""
+    if half is None:
+        return None
+    half = float(np.round(half, 3))
+    return highdicom.sr.MeasurementProperties(
+        upper_measurement_uncertainty=half, lower_measurement_uncertainty=half
     )
 
 

@@ -23,14 +23,14 @@ SYSTEMS: Final = {"LN": "http://loinc.org", "SCT": "http://snomed.info/sct"}
 INTERPRETATION: Final = "http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation"
 
 
-def write_fhir(result: StudyResult, path: Path, *, model: str, anonymous: bool = False) -> None:
-    """Write the figures of a study as a FHIR Bundle.
+def write_fhir(result: StudyResult, folder: Path, *, model: str, anonymous: bool = False) -> Path:
+    """Write the figures of a study as a FHIR Bundle, `NAME_fhir.json`; returns its path.
 
     The same figures get the same identifiers.
 
     Args:
         result: What was measured; what is not known is left out.
-        path: JSON file to write.
+        folder: Existing folder.
         model: What made the masks, for the reader.
         anonymous: Leave out who and when.
 
@@ -53,7 +53,7 @@ def write_fhir(result: StudyResult, path: Path, *, model: str, anonymous: bool =
         for name, value in known.items()
     ]
     warnings = [] if anonymous else result.warnings
-    told = [*warnings, result.reason, f"Segmented without a person by {model}. Not a medical device."]
+    told = [*warnings, result.reason, f"Contours: {model}. Not a medical device."]
     report = {
         "resourceType": "DiagnosticReport",
         **shared,
@@ -62,7 +62,9 @@ def write_fhir(result: StudyResult, path: Path, *, model: str, anonymous: bool =
         "conclusion": "; ".join(filter(None, told)),
     }
     whole = {"resourceType": "Bundle", "type": "collection", "entry": [_entry(content, report), *entries]}
+    path = folder / f"{result.study}_fhir.json"
     write_json(path, whole)
+    return path
 
 
 def _observation(result: StudyResult, name: str, value: float, shared: dict[str, Any]) -> dict[str, Any]:
@@ -75,10 +77,12 @@ def _observation(result: StudyResult, name: str, value: float, shared: dict[str,
     }
     if name in OF_HEART_RATE and result.rate_source is not None:
         found["method"] = {"text": f"heart rate: {result.rate_source}"}
+    if (half := result.half_widths.get(name)) is not None:
+        found["note"] = [{"text": f"90% interval: ± {half:.3g} {unit.meaning}"}]
     if (normal := result.normal.get(name)) is not None:
         ends = {"low": _quantity(normal.low, unit), "high": _quantity(normal.high, unit)}
         found["referenceRange"] = [ends | {"text": "Petersen 2017, doi:10.1186/s12968-017-0327-9"}]
-        code = "N" if not normal.is_outside else "H" if normal.z > 0 else "L"
+        code = "N" if not normal.is_outside else "H" if normal.value > normal.high else "L"
         found["interpretation"] = [{"coding": [{"system": INTERPRETATION, "code": code}]}]
     return found
 
@@ -88,8 +92,8 @@ def _entry(content: str, resource: dict[str, Any]) -> dict[str, Any]:
 
 
 def _concept(code: Code) -> dict[str, Any]:
-    coding = {"system": SYSTEMS[code.scheme_designator], "code": code.value, "display": code.meaning}
-    return {"coding": [coding], "text": code.meaning}
+    # No `display`: it would have to be the code system's own name, and the meaning is DICOM's.
+    return {"coding": [{"system": SYSTEMS[code.scheme_designator], "code": code.value}], "text": code.meaning}
 
 
 def _quantity(value: float, unit: Code) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.core.cardiac import (
+    HALF_WIDTH,
     CardiacFigures,
     CardiacIndices,
     Normal,
@@ -20,6 +21,7 @@ from pipelines.core.cardiac import (
     cardiac_figures,
     compare_with_normal,
     find_ed_es,
+    half_widths,
     indices_from_volumes,
     measure_rates,
     structure_volumes_ml,
@@ -60,10 +62,12 @@ class StudyResult:
         rate_source: Where the heart rate comes from, and with it cardiac output; None if it is not known.
         figures: Indices by body surface and by minute.
         rates: Rates of the LV of a cine with a known time between frames, else None.
+        stack: Slices, their distance and size of a pixel in mm, and frames; empty if no phase is known.
         curves_ml: LV and RV volume of each frame of a cine, else empty.
         strain_curve: Strain of each frame of a cine against ED, where a page was asked for; else empty.
         wall: Thickness, thickening, motion and strain of the LV's wall.
         normal: Normal ranges by the names of `values`, for those that have one.
+        half_widths: Half of the interval of values that have one; empty for contours of a person.
         normal_reason: Why there are no normal ranges, `""` if there are.
         pictures: Pictures for a page by their kind; empty unless they were asked for.
     """
@@ -83,11 +87,13 @@ class StudyResult:
     rate_source: RateSource | None = None
     figures: CardiacFigures = field(default_factory=CardiacFigures)
     rates: Rates | None = None
+    stack: tuple[int, float, float, int] | tuple[()] = ()
     curves_ml: Mapping[AcdcLabel, Sequence[float]] = field(default_factory=dict)
     strain_curve: Sequence[Strain] = ()
     wall: Wall = field(default_factory=Wall)
     normal: Mapping[str, Normal] = field(default_factory=dict)
     normal_reason: str = ""
+    half_widths: Mapping[str, float] = field(default_factory=dict)
     pictures: dict[str, Path] = field(default_factory=dict)
 
     def values(self) -> dict[str, float | None]:
@@ -116,12 +122,17 @@ class StudyResult:
 
     def as_row(self) -> dict[str, Any]:
         """The result as a row of `indices.csv`; what is not known is None."""
-        outside = [f"{name} (z {one.z:+.1f})" for name, one in self.normal.items() if one.is_outside]
+        outside = [
+            f"{name} (z {one.z:+.1f})" if one.z is not None else f"{name} ({one.low:g} to {one.high:g})"
+            for name, one in self.normal.items()
+            if one.is_outside
+        ]
         return {
             "patient": self.patient,
             "study": self.study,
             "path": None if self.path is None else str(self.path),
             **_rounded(self.values()),
+            **_rounded({f"{name}_plus_minus": self.half_widths.get(name) for name in HALF_WIDTH}),
             "heart_rate_source": self.rate_source and str(self.rate_source),
             "frame_ed": self.frame_ed,
             "frame_es": self.frame_es,
@@ -238,11 +249,13 @@ class StudyOptions:
         facts: What is known of the patient; counts before what the files tell.
         surface: Formula of the body surface.
         page: Whether pictures for a page are drawn.
+        is_automatic: Whether a network draws the contours, so that intervals measured on networks hold.
     """
 
     facts: PatientFacts = field(default_factory=PatientFacts)
     surface: SurfaceFormula = "mosteller"
     page: bool = False
+    is_automatic: bool = True
 
 
 DEFAULT_OPTIONS: Final = StudyOptions()
@@ -504,11 +517,15 @@ def _set_figures(
     result.warnings = [*check_indices(result.indices), *result.warnings]  # a page shows the first ones
     result.figures = cardiac_figures(result.indices, result.facts, tools.options.surface)
     result.normal, result.normal_reason = compare_with_normal(result.values(), result.facts)
-    if ed is None or es is None:
-        return
-    rings = find_rings(ed.label)
-    result.wall = measure_wall(rings, find_rings(es.label))
-    if tools.options.page:
+    known = [one for one in (ed, es) if one is not None]
+    first, _ = slices_last(known[0].image)
+    result.stack = (first.array.shape[2], first.spacing_mm[2], first.spacing_mm[0], len(cine) or len(known))
+    if ed is not None and es is not None:
+        rings = find_rings(ed.label)
+        result.wall = measure_wall(rings, find_rings(es.label))
+    if tools.options.is_automatic:
+        result.half_widths = half_widths(result.values(), result.figures)
+    if tools.options.page and ed is not None and es is not None:
         result.strain_curve = [measure_strain(rings, find_rings(one.label)) for one in cine]
         result.pictures |= draw_study(
             output / result.study,

@@ -7,12 +7,21 @@ from pathlib import Path
 from typing import Any, Final
 
 import pipelines
-from pipelines.core.cardiac import OF_HEART_RATE, REPEATABILITY, CardiacIndices, PatientFacts, cardiac_indices
+from pipelines.core.cardiac import (
+    ADULT_YEARS,
+    OF_HEART_RATE,
+    REPEATABILITY,
+    CardiacIndices,
+    Normal,
+    PatientFacts,
+    cardiac_indices,
+)
 from pipelines.core.records import FOREGROUND, LABEL_NAMES, PatientRecord, Phase
 from pipelines.core.volume import Volume
 from pipelines.datasets.loading import load_label
 from pipelines.evaluation.segmentation import MEAN
 from pipelines.figures.study import draw_two_curves
+from pipelines.inference.fhir import write_fhir
 from pipelines.inference.inputs import Study
 from pipelines.inference.segment import KeptMasks, StudyOptions, StudyResult, Tools, segment_study
 from pipelines.reporting.document import (
@@ -58,8 +67,8 @@ OTHERS: Final = (
     "strain_radial_percent",
 )
 
-PICTURES: Final = ("ranges", "wall", "curve", "strain", "slices", "cine")
-"""Pictures of the page in their order; the moving one stands in HTML alone."""
+PICTURES: Final = ("ranges", "wall", "strain", "curve", "slices", "cine")
+"""Pictures of the page in their order, which fills both columns; the moving one stands in HTML alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +91,13 @@ class StudyPages:
         return write_study_page(result, folder, words, model=self.model, anonymous=self.anonymous)
 
     def of_masks(
-        self, study: Study, masks: Sequence[Path], folder: Path, facts: PatientFacts | None = None
+        self,
+        study: Study,
+        masks: Sequence[Path],
+        folder: Path,
+        facts: PatientFacts | None = None,
+        *,
+        fhir: bool = False,
     ) -> list[Path]:
         """Write the page of a study whose label maps are there already, by a network or by hand.
 
@@ -91,6 +106,7 @@ class StudyPages:
             masks: Label maps of the images, in their order.
             folder: Existing folder; it gets the page and its pictures, and a copy of the label maps.
             facts: What is known of the patient; counts before what the files tell.
+            fhir: Write the figures for other programs, too.
 
         Raises:
             ConfigError: If WeasyPrint is not there.
@@ -101,7 +117,10 @@ class StudyPages:
         options = StudyOptions(facts or PatientFacts(), page=True)
         result, faults = segment_study(study, folder, Tools(KeptMasks(masks), options=options))
         result.warnings += [fault.reason for fault in faults]
-        return self(result, folder)
+        pages = self(result, folder)
+        if fhir:
+            pages.append(write_fhir(result, folder, model=self.model, anonymous=self.anonymous))
+        return pages
 
     def compared(self, first: StudyResult, second: StudyResult, folder: Path) -> list[Path]:
         """Write the page that compares two dates of one patient, as `NAME_compared.html` and `.pdf`.
@@ -237,7 +256,7 @@ def study_document(
             Section(words("study.quality"), points=[*_doubts(result, words, anonymous)]),
             Section(
                 words("study.figures"),
-                [words("study.normal") if result.normal else result.normal_reason],
+                [*_summary(result, words)],
                 tables=[_volumes(result, words), _others(result, words)],
             ),
             *_pictures(result, words, moving=moving),
@@ -258,6 +277,12 @@ def _lead(result: StudyResult, words: Language, model: str, anonymous: bool) -> 
         "surface": number(result.figures.body_surface_m2, 2),
     }
     yield from (words(f"study.{name}", value=value) for name, value in known.items() if value)
+    if facts.scanner:
+        yield words("study.scanner", value=facts.scanner)
+    if result.stack:
+        slices, distance, pixel, frames = result.stack
+        sizes = {"distance": number(distance, 1), "pixel": number(pixel, 2)}
+        yield words("study.stack", slices=slices, frames=frames, **sizes)
     if result.frame_ed and result.frame_es:
         yield words("study.frames", ed=result.frame_ed, es=result.frame_es)
     yield words("study.model", model=model)
@@ -283,32 +308,67 @@ def _without_names(text: str, result: StudyResult) -> str:
     return text
 
 
+def _summary(result: StudyResult, words: Language) -> Iterator[str]:
+    """What is outside of its range, or why there are no ranges."""
+    facts = result.facts
+    if result.normal:
+        yield words("study.normal")
+    elif facts.sex is None or facts.age_years is None:
+        yield words("study.range_unknown")
+    elif result.normal_reason:
+        yield words("study.range_child" if facts.age_years < ADULT_YEARS else "study.range_age")
+    outside = [name for name, one in result.normal.items() if one.is_outside]
+    names = [
+        words(f"study.{name}") for name, indexed in VOLUMES.items() if name in outside or indexed in outside
+    ]
+    if result.half_widths:
+        yield words("study.half_widths")
+    if result.normal:
+        yield words("study.all_outside", names="; ".join(names) or "–")
+
+
 def _volumes(result: StudyResult, words: Language) -> Table:
     values = result.values()
     rows: list[list[Cell]] = []
     for name, indexed in VOLUMES.items():
-        normal = result.normal.get(name) or result.normal.get(indexed)
-        shown = mark = None
-        if normal is not None:
-            shown = words("figure.interval", low=number(normal.low, 0), high=number(normal.high, 0))
-            if name not in result.normal:
-                shown = words("study.range_indexed", range=shown)
-            mark = f"{normal.z:+.1f} {words('study.outside')}" if normal.is_outside else f"{normal.z:+.1f}"
         value = number(values[name], 0 if name.endswith("_percent") else 1)
-        rows.append(
-            [words(f"study.{name}"), value, number(values[indexed], 1) if indexed else "", shown, mark]
-        )
-    header = [words(f"study.column_{name}") for name in ("figure", "value", "indexed", "normal")]
-    return Table(words("study.volumes"), [*header, "z"], rows)
+        row: list[Cell] = [words(f"study.{name}"), value, _half_width(name, result)]
+        row.append(_range(result.normal.get(name), words))
+        row += [number(values.get(indexed), 1), _range(result.normal.get(indexed), words)]
+        ranges = [result.normal[one] for one in (name, indexed) if one in result.normal]
+        z = next((f"{one.z:+.1f}" for one in ranges if one.z is not None), None)
+        rows.append([*row, z, words("study.outside") if any(one.is_outside for one in ranges) else ""])
+    names = [words(f"study.column_{name}") for name in ("figure", "value", "normal", "indexed", "normal")]
+    header = [*names[:2], "±", *names[2:], "z", ""]
+    return _without_empty(words("study.volumes"), header, rows)
+
+
+def _without_empty(caption: str, header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> Table:
+    """A table without the columns in which nothing is known."""
+    shown = [column for column in range(len(header)) if any(row[column] for row in rows)]
+    cells: list[list[Cell]] = [[row[column] or "" for column in shown] for row in rows]
+    return Table(caption, [header[column] for column in shown], cells)
+
+
+def _half_width(name: str, result: StudyResult) -> str | None:
+    return number(result.half_widths.get(name), 0 if name.endswith("_percent") else 1)
+
+
+def _range(normal: Normal | None, words: Language) -> str:
+    if normal is None:
+        return ""
+    return words("figure.interval", low=number(normal.low, 0), high=number(normal.high, 0))
 
 
 def _others(result: StudyResult, words: Language) -> Table:
     values = result.values()
     rows = [
-        [_other(name, result, words), number(values[name], 1)] for name in OTHERS if values[name] is not None
+        [_other(name, result, words), number(values[name], 1), number(result.half_widths.get(name), 1)]
+        for name in OTHERS
+        if values[name] is not None
     ]
-    header = [words("study.column_figure"), words("study.column_value")]
-    return Table(words("study.others"), header, rows)
+    header = [words("study.column_figure"), words("study.column_value"), "±"]
+    return _without_empty(words("study.others"), header, rows)
 
 
 def _other(name: str, result: StudyResult, words: Language) -> str:

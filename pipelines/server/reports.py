@@ -1,4 +1,4 @@
-"""What is told of a study by its accepted labels: a page as PDF, a table as CSV, DICOM SEG and SR."""
+"""What is told of a study by its accepted labels: a page as PDF, a table as CSV, DICOM SEG and SR, FHIR."""
 
 import csv
 import io
@@ -20,6 +20,7 @@ from pipelines.datasets.dicom import order_series
 from pipelines.datasets.dicom_file import read_facts
 from pipelines.datasets.nifti_releases import info_facts
 from pipelines.inference.dicom_objects import write_dicom_seg, write_dicom_sr
+from pipelines.inference.fhir import write_fhir
 from pipelines.inference.inputs import INFO_NAME, Study, StudyImage, StudyKind
 from pipelines.inference.segment import StudyOptions, StudyResult, Tools, segment_study
 from pipelines.server.worker import Worker
@@ -29,6 +30,7 @@ FORMATS: Final = {
     "csv": "text/csv",
     "seg": "application/dicom",
     "sr": "application/dicom",
+    "fhir": "application/fhir+json",
 }
 """Formats of a report and what they are, for the browser."""
 
@@ -99,6 +101,8 @@ def study_report(
             files = [path for image in images for path in _slices(image)]
             write_dicom_sr(result, files, path, algorithm=ALGORITHM)
             return path.read_bytes()
+        if kind == "fhir":
+            return write_fhir(result, folder, model=ALGORITHM).read_bytes()
         row = result.as_row() | {"path": None}
         table = io.StringIO()
         writer = csv.DictWriter(table, list(row))
@@ -130,7 +134,7 @@ def _measured(patient: str, images: Sequence[LabelledImage], folder: Path, *, is
         for image in sorted(images, key=lambda one: one.phase is Phase.ES)
     )
     study = Study(images[0].id, patient, StudyKind.PHASES, found, partial(_facts, images[0]))
-    tools = Tools(_Accepted(images), pictures=is_page, options=StudyOptions(page=is_page))
+    tools = Tools(_Accepted(images), pictures=is_page, options=StudyOptions(page=is_page, is_automatic=False))
     result, faults = segment_study(study, folder, tools)
     if faults:
         raise DataError(faults[0].reason)

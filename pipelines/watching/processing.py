@@ -38,6 +38,7 @@ class ProcessorSettings:
         quality: Judge masks by a second network too.
         seg: Write DICOM segmentations of DICOM series.
         pages: Writes the page of a heart as HTML and PDF into a folder, None for none; it can be pickled.
+        fhir: Writes the figures of a heart for other programs into a folder, likewise.
         engine: What runs the network for hearts.
         device: `"auto"` or a torch device.
     """
@@ -49,6 +50,7 @@ class ProcessorSettings:
     quality: bool = False
     seg: bool = False
     pages: Callable[[StudyResult, Path], list[Path]] | None = None
+    fhir: Callable[[StudyResult, Path], Path] | None = None
     engine: "Engine" = "pytorch"
     device: str = "auto"
 
@@ -93,6 +95,11 @@ class StudyProcessor:
             _, pdf = self._settings.pages(result, job.folder)
             if self._settings.seg and study.kind is StudyKind.DICOM:
                 write_dicom_pdf(pdf, study.images[0].files[0], pdf.with_suffix(".dcm"))
+        if self._settings.fhir is not None:
+            try:
+                self._settings.fhir(result, job.folder)
+            except DataError as error:
+                result.warnings.append(f"no FHIR report: {error}")
         content = _result_json(result)
         content["warnings"] += [f"skipped {one.path}: {one.reason}" for one in (*problems, *faults)]
         return content | {
@@ -190,6 +197,7 @@ def _result_json(result: StudyResult) -> dict[str, Any]:
     return {
         "patient": result.patient,
         "indices": _rounded(result.values(), 2),
+        "plus_minus": _rounded(result.half_widths, 2),
         "heart_rate_source": result.rate_source and str(result.rate_source),
         "volumes_ml": _rounded({label.name.lower(): ml for label, ml in result.volumes_ml.items()}, 2),
         "frame_ed": result.frame_ed,

@@ -1,6 +1,8 @@
 """Tests of what slices and labels leave open: on bodies whose volumes are known."""
 
 import math
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,15 +11,22 @@ import pytest
 from pipelines.benchmarks.measures import (
     CONTENT_NAME,
     EXPECTED,
+    NAMES,
     PICTURE_NAME,
+    calibrate_intervals,
+    mask_errors,
     measure_measures,
     sliced_volumes_ml,
     surface_volumes_ml,
 )
+from pipelines.core.cardiac import HALF_WIDTH, structure_volumes_ml
 from pipelines.core.errors import DataError
-from pipelines.core.records import AcdcLabel
-from pipelines.core.volume import Volume
+from pipelines.core.records import AcdcLabel, Phase
+from pipelines.core.volume import Volume, write_label
+from pipelines.datasets.loading import load_label
 from pipelines.datasets.phantom.cohort import write_phantom_cohort
+from pipelines.datasets.prepare import prepare_acdc, section_records
+from pipelines.datasets.readers import find_reader
 from pipelines.reporting.results.measures import document
 
 
@@ -65,10 +74,77 @@ def test_a_cohort_has_repeatability_groups_and_a_page(tmp_path: Path) -> None:
     assert content["phantoms"]["lv_edv_ml"]["error_sum"] > 0
     assert content["groups"].keys() == EXPECTED.keys()
     assert content["groups"]["lv_edv_ml"]["auc"] in (0.0, 0.25, 0.5, 0.75, 1.0)
+    patient = content["values"][0]
+    height, weight = (
+        float(
+            re.search(
+                rf"{key}: (\S+)", (tmp_path / "acdc/training" / patient["patient"] / "Info.cfg").read_text()
+            )[1]
+        )
+        for key in ("Height", "Weight")
+    )
+    assert patient["lv_edv_ml_m2"] == pytest.approx(patient["lv_edv_ml"] / math.sqrt(height * weight / 3600))
     assert (tmp_path / "out" / CONTENT_NAME).is_file()
     page = document(content, tmp_path / "out")
     assert [len(section.tables) for section in page.sections] == [1, 1, 1]
     assert page.sections[2].pictures[0].path == tmp_path / "out" / PICTURE_NAME
+
+
+def test_without_heights_nothing_is_indexed_and_a_prepared_folder_gives_one_part_without_copies(
+    tmp_path: Path,
+) -> None:
+    write_phantom_cohort(tmp_path / "acdc", patients=10, frames=3, cine=False)
+    folders = sorted((tmp_path / "acdc/training").iterdir())
+    for folder in folders:
+        info = folder / "Info.cfg"
+        lines = info.read_text().splitlines()
+        info.write_text("\n".join(line for line in lines if not re.match("Height|Weight", line)))
+    for one in folders[0].glob("*.nii.gz"):
+        shutil.copy(one, folders[1] / one.name.replace(folders[0].name, folders[1].name))
+    shutil.copy(folders[0] / "Info.cfg", folders[1] / "Info.cfg")
+    prepare_acdc(tmp_path / "acdc", tmp_path / "prepared")
+    parts = [section_records(tmp_path / "prepared", part, fold=None) for part in ("training", "test")]
+    content = measure_measures(tmp_path, tmp_path / "out", records=parts[0], phantoms=0)
+    assert content["patients"] == len(parts[0]) == 9 - len(parts[1])
+    assert "lv_edv_ml_m2" not in content["groups"]
+    assert content["groups"]["rv_to_lv_edv"]["group"] == "RV"
+
+
+def test_the_half_width_is_the_conformal_quantile_and_the_coverage_a_share_of_others() -> None:
+    # Of 19 errors the 18th largest: ceil(20 * 0.9) = 18. Of 8 errors none is large enough for 90%.
+    errors = {"lv_edv_ml": [-float(one) for one in range(1, 20)], "rv_edv_ml": [1.0] * 8}
+    found = calibrate_intervals(errors, {"lv_edv_ml": [0.0, 18.0, -18.5]})
+    assert (found["lv_edv_ml"]["half_width"], found["lv_edv_ml"]["patients"]) == (18.0, 19)
+    assert found["lv_edv_ml"]["coverage"] == pytest.approx(2 / 3)
+    assert (found["rv_edv_ml"]["half_width"], found["rv_edv_ml"]["coverage"]) == (None, None)
+
+
+def test_the_intervals_shipped_are_those_of_the_page() -> None:
+    page = Path(__file__).resolve().parents[2] / "docs/results/measures.md"
+    rows = re.findall(r"^\| (.*) \| (.*) \| \d+% \|$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert rows == [(NAMES[name], str(half)) for name, half in HALF_WIDTH.items()]
+
+
+def test_label_maps_that_lack_a_slice_at_ed_have_its_volume_as_error(tmp_path: Path) -> None:
+    write_phantom_cohort(tmp_path / "acdc", patients=2, frames=3, cine=False)
+    patients = find_reader("acdc").read(tmp_path / "acdc").patients
+    (tmp_path / "masks").mkdir()
+    lost = {}
+    for volume in patients[0].volumes:
+        label = load_label(volume)
+        mask = label.array.copy()
+        if volume.phase is Phase.ED:
+            middle = int(np.flatnonzero((mask == AcdcLabel.LV).any(axis=(0, 1)))[1])
+            lost = structure_volumes_ml(mask[:, :, middle : middle + 1], label.spacing_mm)
+            mask[:, :, middle] = 0
+        write_label(tmp_path / "masks" / volume.image.name, mask.astype(np.uint8), label.affine)
+    errors = mask_errors(patients, tmp_path / "masks")
+    assert errors["lv_edv_ml"] == pytest.approx([-lost[AcdcLabel.LV]])
+    assert errors["lv_esv_ml"] == [0.0]
+    assert errors["rv_sv_ml"] == pytest.approx([-lost[AcdcLabel.RV]])
+    assert errors["myo_mass_ed_g"] == pytest.approx([-1.05 * lost[AcdcLabel.MYO]])
+    with pytest.raises(DataError, match="expected label maps of ED and ES"):
+        mask_errors(patients[1:], tmp_path / "masks")
 
 
 def test_a_folder_without_labels_is_refused(tmp_path: Path) -> None:

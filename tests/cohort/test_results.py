@@ -1,9 +1,11 @@
+import re
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipelines.cohort.worker import PARTS_NAME, forget_failed, read_results, write_part
+from pipelines.cohort.worker import PARTS_NAME, SCHEMA, forget_failed, read_results, write_part
 from pipelines.core.errors import DataError
 
 
@@ -54,3 +56,13 @@ def test_part_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / PARTS_NAME / "a.parquet").write_bytes(b"no table")
     with pytest.raises(DataError, match=r"a\.parquet"):
         read_results(tmp_path)
+
+
+def test_every_column_is_described_and_nothing_else() -> None:
+    page = Path(__file__).resolve().parents[2] / "docs/reference/indices.md"
+    cells = re.findall(r"^\| (`[^|]*)\|", page.read_text(encoding="utf-8"), re.MULTILINE)
+    described = re.findall("`([^`]*)`", "".join(cells))
+    for column in SCHEMA.names:
+        assert any(fnmatch(column, one) for one in described), column
+    for one in described:
+        assert any(fnmatch(column, one) for column in SCHEMA.names), one

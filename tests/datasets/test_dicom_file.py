@@ -109,8 +109,10 @@ def test_facts_of_the_patient_come_with_their_units(tmp_path: Path, write_dicom:
     header = pydicom.dcmread(path)
     header.PatientSize, header.PatientWeight, header.PatientSex = 1.8, 80, "F"
     header.PatientBirthDate, header.StudyDate, header.NominalInterval = "19600301", "20200301", 800
+    header.Manufacturer, header.ManufacturerModelName, header.MagneticFieldStrength = "Maker", "Scan 1", 1.5
     header.save_as(path)
     found = read_facts(path)
+    assert found.scanner == "Maker Scan 1 1.5 T"
     assert (found.height_cm, found.weight_kg, found.sex) == (180.0, 80.0, Sex.FEMALE)
     assert (found.age_years, found.heart_rate_bpm) == pytest.approx((60.0, 75.0), abs=0.01)
     assert found.study_date == "2020-03-01"

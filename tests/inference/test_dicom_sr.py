@@ -11,12 +11,20 @@ import numpy as np
 import pydicom
 import pytest
 from dicom_files import write_dicom_series
+from pydicom.sr._concepts_dict import concepts
 
-from pipelines.core.cardiac import PatientFacts, RateSource, cardiac_figures, indices_from_volumes
+from pipelines.core.cardiac import (
+    HALF_WIDTH,
+    PatientFacts,
+    RateSource,
+    cardiac_figures,
+    half_widths,
+    indices_from_volumes,
+)
 from pipelines.core.errors import DataError
 from pipelines.core.records import AcdcLabel
 from pipelines.core.wall import Wall
-from pipelines.inference.dicom_objects import UNITS, write_dicom_sr
+from pipelines.inference.dicom_objects import NAMES, UNITS, write_dicom_sr
 from pipelines.inference.segment import StudyResult
 
 INDICES = indices_from_volumes(
@@ -69,6 +77,17 @@ def test_the_report_is_read_back_with_its_values_codes_and_images(slices: list[P
     assert len(evidence.ReferencedSOPSequence) == len(slices)
 
 
+def test_a_value_has_its_interval_where_a_network_measured_it(slices: list[Path], tmp_path: Path) -> None:
+    result = a_result()
+    result.half_widths = half_widths(result.values(), result.figures)
+    assert result.half_widths["lv_edv_ml_m2"] == pytest.approx(HALF_WIDTH["lv_edv_ml"] / 2)  # 2 m²
+    write_dicom_sr(result, slices, tmp_path / "out.dcm")
+    groups = highdicom.sr.srread(tmp_path / "out.dcm").content.get_image_measurement_groups()
+    (edv,) = (one for group in groups for one in group.get_measurements() if one.name.value == "8821-1")
+    ends = {item.name.value: item.value for item in edv[0].ContentSequence if item.ValueType == "NUM"}
+    assert ends == dict.fromkeys(("371885007", "371886008"), pytest.approx(HALF_WIDTH["lv_edv_ml"]))
+
+
 def test_a_heart_rate_from_the_cine_is_told_as_derived(slices: list[Path], tmp_path: Path) -> None:
     for source, told in ((RateSource.CINE, 3), (RateSource.HEADER, 0)):
         write_dicom_sr(replace(a_result(), rate_source=source), slices, tmp_path / "out.dcm")
@@ -83,6 +102,18 @@ def test_the_same_figures_have_the_same_uid(slices: list[Path], tmp_path: Path) 
         write_dicom_sr(a_result(), slices, tmp_path / name)
         uids.append(pydicom.dcmread(tmp_path / name).SOPInstanceUID)
     assert uids[0] == uids[1]
+
+
+def test_every_code_and_its_meaning_stand_in_the_standard() -> None:
+    known = {
+        (scheme, value): meaning
+        for scheme, terms in concepts.items()
+        for meanings in terms.values()
+        for value, (meaning, groups) in meanings.items()
+        if groups
+    }
+    for code in NAMES.values():
+        assert known[code.scheme_designator, code.value] == code.meaning, code
 
 
 def test_every_value_has_a_unit() -> None:

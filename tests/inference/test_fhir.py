@@ -38,14 +38,16 @@ def a_result() -> StudyResult:
         wall=Wall(mean_ed_mm=9.0, ed_mm=(None, 8.0, *[9.0] * 14)),
         warnings=["a copy of anna_1.nii.gz is left out"],
         rate_source=RateSource.CINE,
+        half_widths={"lv_edv_ml": 12.5},
     )
     result.normal, _ = compare_with_normal(result.values(), FACTS)
     return result
 
 
 def test_the_bundle_is_valid_and_holds_values_codes_units_and_ranges(tmp_path: Path) -> None:
-    write_fhir(a_result(), tmp_path / "anna.json", model="unet")
-    bundle = Bundle.model_validate_json((tmp_path / "anna.json").read_text(encoding="utf-8"))
+    path = write_fhir(a_result(), tmp_path, model="unet")
+    assert path == tmp_path / "anna_1_fhir.json"
+    bundle = Bundle.model_validate_json(path.read_text(encoding="utf-8"))
     report, *observations = [entry.resource for entry in bundle.entry]
     assert [one.reference for one in report.result] == [entry.fullUrl for entry in bundle.entry[1:]]
     assert report.conclusion.startswith("a copy of anna_1.nii.gz")
@@ -59,6 +61,7 @@ def test_the_bundle_is_valid_and_holds_values_codes_units_and_ranges(tmp_path: P
     assert float(edv.referenceRange[0].high.value) == pytest.approx(166 + 1.96 * 32, abs=0.01)
     assert float(coded["8811-2"].valueQuantity.value) == 75.0
     assert coded["8867-4"].method.text == "heart rate: cine's length, taken as one beat"
+    assert edv.note[0].text == "90% interval: ± 12.5 ml"
     named = {one.code.text: one for one in observations}
     assert float(named["wall_ed_mm_02"].valueQuantity.value) == 8.0
     assert "wall_ed_mm_01" not in named
@@ -67,17 +70,18 @@ def test_the_bundle_is_valid_and_holds_values_codes_units_and_ranges(tmp_path: P
 def test_an_anonymous_bundle_tells_neither_who_nor_when_and_is_the_same_for_another_name(
     tmp_path: Path,
 ) -> None:
-    for name in ("anna", "bert"):
+    text, other = (
         write_fhir(
-            replace(a_result(), patient=name, study=name), tmp_path / name, model="unet", anonymous=True
-        )
-    text = (tmp_path / "anna").read_text(encoding="utf-8")
+            replace(a_result(), patient=name, study=name), tmp_path, model="unet", anonymous=True
+        ).read_text(encoding="utf-8")
+        for name in ("anna", "bert")
+    )
     assert "anna" not in text
     assert "2024-05" not in text
-    assert text == (tmp_path / "bert").read_text(encoding="utf-8")
+    assert text == other
     Bundle.model_validate(json.loads(text))
 
 
 def test_a_study_without_figures_has_no_report(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="expected figures for a FHIR report"):
-        write_fhir(StudyResult("s", "p"), tmp_path / "x.json", model="unet")
+        write_fhir(StudyResult("s", "p"), tmp_path, model="unet")

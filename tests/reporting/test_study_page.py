@@ -1,5 +1,6 @@
 """Tests of the page on one study."""
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from intensity_hearts import IntensityPredictor, heart, save
 from PIL import Image
 
-from pipelines.core.cardiac import PatientFacts, RateSource, Sex
+from pipelines.core.cardiac import CardiacFigures, PatientFacts, RateSource, Sex, compare_with_normal
 from pipelines.core.errors import DataError
 from pipelines.inference.inputs import find_studies
 from pipelines.inference.segment import StudyOptions, StudyResult, segment
@@ -81,16 +82,44 @@ def test_the_source_of_the_heart_rate_is_named_at_the_rate_and_at_the_output(
 def test_values_outside_of_their_range_are_marked(result: StudyResult, tmp_path: Path) -> None:
     page, _ = write_study_page(result, tmp_path, read_language("en"), model="unet", anonymous=False)
     assert result.normal["lv_edv_ml"].is_outside
-    assert f"{result.normal['lv_edv_ml'].z:+.1f} outside" in page.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
+    assert f"{result.normal['lv_edv_ml'].z:+.1f}</td>" in text
+    assert "outside</td>" in text
+    bare = study_document(
+        replace(result, normal={}, half_widths={}, figures=CardiacFigures()),
+        read_language("en"),
+        model="unet",
+        anonymous=True,
+        moving=False,
+    )
+    assert bare.sections[1].tables[0].header == ["figure", "value"]
     assert {"ranges", "slices", "cine", "curve"} <= result.pictures.keys()
+
+
+@pytest.mark.parametrize(
+    ("facts", "shown"),
+    [
+        (PatientFacts(age_years=60), "sex or age is not known"),
+        (PatientFacts(sex=Sex.MALE, age_years=9), "do not fit children"),
+        (PatientFacts(sex=Sex.MALE, age_years=30), "45 to 74 years"),
+    ],
+)
+def test_a_page_without_ranges_gives_the_reason(result: StudyResult, facts: PatientFacts, shown: str) -> None:
+    normal, reason = compare_with_normal(result.values(), facts)
+    one = replace(result, facts=facts, normal=normal, normal_reason=reason)
+    page = study_document(one, read_language("en"), model="unet", anonymous=True, moving=False)
+    assert shown in page.sections[1].paragraphs[0]
+    assert "outside" not in str(page.sections[1].tables[0].rows)
 
 
 def test_a_page_of_label_maps_has_the_same_figures(result: StudyResult, tmp_path: Path) -> None:
     folder = result.files[0].parent
     ((study,), _) = find_studies([folder.parent / "anna.nii.gz"])
     pages = StudyPages("by hand", anonymous=True)
-    page, pdf = pages.of_masks(study, [folder / "anna_seg.nii.gz"], tmp_path, FACTS)
+    page, pdf, fhir = pages.of_masks(study, [folder / "anna_seg.nii.gz"], tmp_path, FACTS, fhir=True)
     assert pdf.is_file()
+    bundle = json.loads(fhir.read_text(encoding="utf-8"))
+    assert "by hand" in bundle["entry"][0]["resource"]["conclusion"]
     text = page.read_text(encoding="utf-8")
     assert "by hand" in text
     assert f">{result.indices.lv_edv_ml:.1f}<" in text

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from intensity_hearts import IntensityPredictor, acdc_patient, heart, lv_ml, sav
 
 from pipelines.core.errors import DataError
 from pipelines.datasets.phantom.xray import write_phantom_xrays
+from pipelines.inference.fhir import write_fhir
 from pipelines.inference.segment import StudyOptions, StudyResult, Tools
 from pipelines.models.heart import Predictor
 from pipelines.quality.model import QualityEstimator
@@ -99,7 +101,8 @@ def page_of_nothing(result: StudyResult, folder: Path) -> list[Path]:
 def test_a_page_is_written_where_wanted_and_goes_to_the_archive_as_encapsulated_pdf(
     work: Path, tmp_path: Path
 ) -> None:
-    processor = StudyProcessor(ProcessorSettings(seg=True, pages=page_of_nothing))
+    fhir = partial(write_fhir, model="tested")
+    processor = StudyProcessor(ProcessorSettings(seg=True, pages=page_of_nothing, fhir=fhir))
     options = StudyOptions(page=True)
     processor.__dict__["_tools"] = Tools(IntensityPredictor(), options=options)
     files = dicom_cine(tmp_path / "anna", [6, 8, 5])
@@ -110,6 +113,8 @@ def test_a_page_is_written_where_wanted_and_goes_to_the_archive_as_encapsulated_
     assert found.EncapsulatedDocument[: found.EncapsulatedDocumentLength] == content
     source = pydicom.dcmread(files[0])
     assert (found.PatientID, found.StudyInstanceUID) == (source.PatientID, source.StudyInstanceUID)
+    bundle = json.loads((work / "anna_fhir.json").read_text(encoding="utf-8"))
+    assert bundle["entry"][0]["resource"]["resourceType"] == "DiagnosticReport"
     assert found.SeriesInstanceUID != source.SeriesInstanceUID
     assert found.SOPClassUID.name == "Encapsulated PDF Storage"
 
