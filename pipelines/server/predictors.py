@@ -183,7 +183,7 @@ class Predictors:
     @property
     def version(self) -> str:
         """Version of the bundle."""
-        return _version(self.bundle)
+        return bundle_version(self.bundle)
 
     def version_of(self, name: str) -> str:
         """Version of the weights that the last prediction was made with, such as `0.1.0+unet.2`.
@@ -319,7 +319,8 @@ class Predictors:
 
 
 @cache
-def _version(bundle: Path) -> str:
+def bundle_version(bundle: Path) -> str:
+    """Version of a bundle, by its metadata."""
     return str(ConfigParser.load_config_file(bundle / "configs" / "metadata.json")["version"])
 
 

@@ -3,7 +3,7 @@
 import math
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -24,13 +24,13 @@ from pipelines.server.images import ServedImage, load_image
 from pipelines.server.label_file import read_sent_label
 from pipelines.server.measurements import image_warnings, measure, rounded_indices
 from pipelines.server.reports import FORMATS, REPORTER, LabelledImage, study_report
-from pipelines.server.requests import json_object, received
+from pipelines.server.requests import json_object, plain, received
 from pipelines.server.routes import ServerContext, author_of, caller_of, packed_answer
 from pipelines.server.sessions import received_volume
 from pipelines.server.tasks import LABELS
 from pipelines.server.viewer_files import HEADERS, viewer_files
 from pipelines.server.worker import PARSER
-from pipelines.server.xrays import Method, XrayReader
+from pipelines.server.xrays import FilmReadings, Method, Word, XrayReader
 
 MAX_FRAMES: Final = 200
 """Frames of the longest cine whose volumes are found; a beat has 12 to 60."""
@@ -41,12 +41,20 @@ SEGMENTS: Final = tuple({"name": name} for name in LABELS)
 MAX_ML: Final = 1e6
 """Largest volume that is taken from a request, mL; far more than any label map of a heart has."""
 
+MAX_NAME: Final = 200
+MAX_NOTE: Final = 2000
+"""Longest name of a film and longest note on it, characters."""
+
+Film = Annotated[str, Query(alias="image", pattern="^[0-9a-f]{64}$")]
+"""SHA-256 of a film's file."""
+
 Structure = Annotated[str, Query(pattern=f"^({'|'.join(LABELS)})$")]
 
 
 def add_routes(router: APIRouter, context: ServerContext) -> None:
     """Add the routes below `/viewer/`."""
     files = viewer_files()
+    films = FilmReadings(context.datastore.root)
     xrays = XrayReader(context.app.predictors.worker, device=context.app.predictors.device)
 
     @router.get("/viewer/data/label")
@@ -184,6 +192,23 @@ def add_routes(router: APIRouter, context: ServerContext) -> None:
                 return xrays.read(path, method)
 
         return await context.run(request, read, "xray")
+
+    @router.get("/viewer/data/reading")
+    def readings(film: Film) -> list[dict[str, Any]]:
+        return films.history(film)
+
+    @router.put("/viewer/data/reading")
+    def save_reading(
+        request: Request,
+        film: Film,
+        word: Annotated[Word, Form()],
+        method: Annotated[Method, Form()],
+        name: Annotated[str, Form(max_length=MAX_NAME)] = "",
+        note: Annotated[str, Form(max_length=MAX_NOTE)] = "",
+    ) -> dict[str, Any]:
+        said = {"name": plain(name), "word": word, "note": plain(note), "method": method}
+        author, result = author_of(context, request, {}), xrays.found(film)
+        return asdict(films.save(film, author=author, result=result, **said))
 
     @router.get("/viewer/{name:path}")
     def page(request: Request, name: str) -> Response:

@@ -42,6 +42,7 @@ DEEDS: Final = {
     ("PUT", "/datastore/"): "add image",
     ("PUT", "/datastore/image"): "add image",
     ("PUT", "/datastore/label"): "save label",
+    ("PUT", "/viewer/data/reading"): "save reading",
     ("PUT", "/session/"): "begin session",
     ("POST", "/train/"): "begin training",
     ("POST", "/train/{model}"): "begin training",

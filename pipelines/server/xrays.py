@@ -1,7 +1,12 @@
-"""Radiographs that clients send, classified and explained."""
+"""Radiographs that clients send, classified and explained, and what readers say of them."""
 
 import base64
+import hashlib
 import json
+import threading
+from collections import OrderedDict
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -11,14 +16,23 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from pipelines.core.errors import DataError
+from pipelines.core.files import write_json
 from pipelines.models.bundle import XRAY_BUNDLE, XRAY_NETWORKS
 from pipelines.server.admission import check_picture
+from pipelines.server.predictors import bundle_version
 from pipelines.server.worker import PARSER, Worker
 
 Method = Literal["grad_cam", "integrated_gradients"]
 """Smooth for the eye, or exact in its sum."""
 
 TOLD_OF_FILMS: Final = ("probability", "threshold", "calibration_error", "decision", "heat_map")
+
+Word = Literal["normal", "pneumonia", "unsure"]
+"""What a reader calls a film."""
+
+KEPT_FILMS: Final = 1000
+"""Films whose classes are remembered, so that a reader can save a reading."""
 
 LONGEST_SHOWN_PX: Final = 1024
 """Longer side of the pictures that are sent back."""
@@ -41,6 +55,7 @@ class XrayReader:
         self.bundle = bundle
         self.device = device
         self._worker = worker
+        self._found: OrderedDict[str, dict[str, Any]] = OrderedDict()
 
     @property
     def is_ready(self) -> bool:
@@ -55,12 +70,13 @@ class XrayReader:
             method: How the heat map is made.
 
         Returns:
-            `warnings` about the image, and `picture`, it as PNG in base64. Of a frontal chest film also
+            `film`, the SHA-256 of the file, the `model` with its version, `warnings` about the image, and
+            `picture`, it as PNG in base64. Of a frontal chest film also
             `probability` of pneumonia and `threshold`, 0 to 1; `calibration_error`, how far such
             probabilities were from the share of pneumonia in the test set on average, None if it was not
             measured; `decision`; and `heat_map`, what speaks for pneumonia in red and against it in blue on
-            a clear ground, a PNG of the picture's size. All but the first two are None where the image is
-            hardly one, as `classify_one` decides.
+            a clear ground, a PNG of the picture's size. These are None where the image is hardly one, as
+            `classify_one` decides.
 
         Raises:
             ConfigError: If the weights do not fit.
@@ -75,8 +91,89 @@ class XrayReader:
         told: dict[str, Any] = dict.fromkeys(TOLD_OF_FILMS)
         told["picture"] = _png(np.round(255 * image.pixels).astype(np.uint8))
         found, values = self._worker.call(_explained, self.bundle, self.device, path, image, method)
-        heat = {} if values is None else {"heat_map": _png(_coloured(relative_strength(values)))}
-        return told | found | heat
+        told |= found | {
+            "film": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "model": f"{XRAY_NETWORKS[0]} {bundle_version(self.bundle)}",
+        }
+        pictures = ("picture", "heat_map", "film")
+        self._found[told["film"]] = {name: told[name] for name in told if name not in pictures}
+        while len(self._found) > KEPT_FILMS:
+            self._found.popitem(last=False)
+        return told if values is None else told | {"heat_map": _png(_coloured(relative_strength(values)))}
+
+    def found(self, film: str) -> dict[str, Any]:
+        """What `read` found on a film, without its pictures.
+
+        Args:
+            film: SHA-256 of its file.
+
+        Raises:
+            DataError: If it was not read since the start.
+        """
+        if film not in self._found:
+            raise DataError("expected a film that was opened since the server's start; open it again")
+        return self._found[film]
+
+
+@dataclass(frozen=True, slots=True)
+class FilmReading:
+    """What a reader said of a film, and what the network had.
+
+    Attributes:
+        number: Counted from 1, of this film.
+        author: Who sent it.
+        time: ISO 8601, UTC.
+        film: SHA-256 of its file, which is not kept.
+        name: Name of the file at the reader's.
+        word: What the reader calls it.
+        note: The reader's, `""` for none.
+        method: How the heat map was made that the reader saw.
+        result: The network's: `model`, `decision`, `probability`, `threshold`, `warnings`; see `read`.
+    """
+
+    number: int
+    author: str
+    time: str
+    film: str
+    name: str
+    word: Word
+    note: str
+    method: Method
+    result: dict[str, Any]
+
+
+class FilmReadings:
+    """Readings of films, in `labels/films/<SHA-256>/` of the studies folder; none is ever replaced.
+
+    Args:
+        root: Studies folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.folder = root / "labels" / "films"
+        self._lock = threading.Lock()
+
+    def save(self, film: str, **said: Any) -> FilmReading:
+        """Keep a reading.
+
+        Args:
+            film: SHA-256 of the film, as 64 hexadecimal digits.
+            **said: The other attributes of a `FilmReading` but its number and time.
+
+        Raises:
+            OutputError: If it cannot be written.
+        """
+        with self._lock:
+            number = len(self.history(film)) + 1
+            time = datetime.now(UTC).isoformat(timespec="seconds")
+            reading = FilmReading(number=number, time=time, film=film, **said)
+            write_json(self.folder / film / f"{number:04d}.json", asdict(reading))
+            return reading
+
+    def history(self, film: str) -> list[dict[str, Any]]:
+        """All readings of a film, oldest first; see `FilmReading`."""
+        files = sorted((self.folder / film).glob("*.json"))
+        return [json.loads(path.read_text(encoding="utf-8")) for path in files]
 
 
 @cache

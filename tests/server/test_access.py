@@ -46,6 +46,8 @@ EXPECTED = {
     ("POST", "/viewer/data/curve"): Role.USER,
     ("GET", "/viewer/data/probability"): Role.USER,
     ("POST", "/viewer/data/xray"): Role.USER,
+    ("GET", "/viewer/data/reading"): Role.USER,
+    ("PUT", "/viewer/data/reading"): Role.ANNOTATOR,
     ("POST", "/viewer/data/volume"): Role.USER,
     ("GET", "/viewer/data/report"): Role.USER,
     ("POST", "/train/"): Role.REVIEWER,

@@ -3,8 +3,11 @@
 import base64
 import csv
 import gzip
+import hashlib
 import json
+import re
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
 from functools import partial
 from io import BytesIO, StringIO
@@ -20,6 +23,7 @@ from PIL import Image
 
 from pipelines.core.volume import Volume, read_volume
 from pipelines.datasets.phantom.xray import phantom_xray
+from pipelines.models.bundle import XRAY_NETWORKS
 from pipelines.reporting.document import read_language
 from pipelines.reporting.study_page import write_study_page
 from pipelines.server.admission import check_picture
@@ -27,8 +31,8 @@ from pipelines.server.api import make_server
 from pipelines.server.history import Automatic
 from pipelines.server.measurements import note_warnings
 from pipelines.server.users import Role
-from pipelines.server.worker import PARSER
-from pipelines.server.xrays import XrayReader
+from pipelines.server.worker import PARSER, Worker
+from pipelines.server.xrays import FilmReadings, XrayReader, _explained
 
 from ..dicom_files import write_dicom_image
 from .conftest import heart, true_mask, write_nifti
@@ -243,6 +247,68 @@ def test_a_radiograph_gets_its_class_and_its_heat_map(client: TestClient, app: A
     assert colours.shape[2] == 4
     assert colours[..., 3].max() > 200
     assert list((Path(app.datastore().root) / ".thorax" / "uploads").iterdir()) == []
+
+
+def test_a_reading_of_a_film_is_saved_with_author_model_and_time_and_none_is_replaced(
+    secure: Callable[..., TestClient], app: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = {"decision": "PNEUMONIA", "probability": 0.9, "threshold": 0.5, "warnings": []}
+    monkeypatch.setattr(XrayReader, "is_ready", property(lambda self: True))
+    heat = np.zeros((256, 256), np.float32)
+    call = Worker.call
+    monkeypatch.setattr(
+        Worker,
+        "call",
+        lambda self, function, *sent: (
+            (found, heat) if function is _explained else call(self, function, *sent)
+        ),
+    )
+    annotator, content = secure(Role.ANNOTATOR), png(chest())
+    told = annotator.post("/viewer/data/xray", files={"file": ("a.png", content)}).json()
+    film = hashlib.sha256(content).hexdigest()
+    assert told["film"] == film
+    url = f"/viewer/data/reading?image={film}"
+    assert annotator.get(url).json() == []
+    said = {"word": "unsure", "note": "rib\nabove", "method": "grad_cam", "name": "a.png"}
+    saved = annotator.put(url, data=said).json()
+    assert said.items() <= saved.items()
+    assert (saved["number"], saved["author"], saved["film"]) == (1, "annotator", film)
+    assert saved["result"]["model"] == told["model"]
+    assert re.fullmatch(rf"{XRAY_NETWORKS[0]} \d+\.\d+\.\d+", told["model"])
+    assert saved["result"]["probability"] == 0.9
+    assert "picture" not in saved["result"]
+    assert abs(datetime.fromisoformat(saved["time"]) - datetime.now(UTC)) < timedelta(minutes=5)
+    # A later reading stands beside the first, and both are there after a restart.
+    secure(Role.REVIEWER).put(url, data=said | {"word": "normal"})
+    assert [one["word"] for one in annotator.get(url).json()] == ["unsure", "normal"]
+    assert secure(Role.USER).get(url).json() == FilmReadings(Path(app.datastore().root)).history(film)
+    assert secure(Role.USER).put(url, data=said).status_code == 403
+    audit = (Path(app.datastore().root) / ".thorax" / "audit.log").read_text(encoding="utf-8")
+    deeds = [json.loads(line) for line in audit.splitlines()]
+    kept = [(one["who"], one["outcome"]) for one in deeds if one["what"] == "save reading"]
+    assert kept == [("annotator", 200), ("reviewer", 200), ("user", 403)]
+
+
+@pytest.mark.parametrize(
+    ("film", "said", "status"),
+    [
+        ("0" * 64, {}, 400),  # not opened since the start
+        ("../../etc", {}, 422),
+        ("0" * 63, {}, 422),
+        ("0" * 64, {"word": "healthy"}, 422),
+        ("0" * 64, {"note": "a" * 2001}, 422),
+        ("0" * 64, {"name": "a" * 201}, 422),
+        ("0" * 64, {"method": "lime"}, 422),
+    ],
+)
+def test_a_reading_of_an_unknown_film_or_in_other_words_is_refused(
+    client: TestClient, app: Any, film: str, said: dict[str, str], status: int
+) -> None:
+    form = {"word": "normal", "method": "grad_cam"} | said
+    answer = client.put("/viewer/data/reading", params={"image": film}, data=form)
+    assert answer.status_code == status
+    assert "expected a film that was opened" in answer.text or status == 422
+    assert not (Path(app.datastore().root) / "labels" / "films").exists()
 
 
 @pytest.mark.parametrize(
