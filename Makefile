@@ -7,7 +7,7 @@
 # make sbom             software bill of materials of the environment, in runs/sbom.json
 # make lock             the locks with their hashes, anew from pyproject.toml and constraints.txt
 # make checksums        the checksums of the bundles' code, after a change of their configs
-# make pictures         the picture of the first page, of a generated heart
+# make pictures         the pictures of the first page, of a generated heart and a generated film
 # make stale            pages of docs/results that were measured with other weights than those in the bundles
 # make results          makes those again: make results HEARTS=runs/acdc XRAYS=runs/chest-xray, prepared folders
 # make docs, make bench, make clean
@@ -79,7 +79,7 @@ docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 pictures: $(STAMP)
-	$(BIN)/python .ci/pictures.py docs/beating-heart.png
+	$(BIN)/python .ci/pictures.py docs
 
 stale: $(STAMP)
 	$(BIN)/python .ci/results.py

@@ -1,9 +1,11 @@
-"""The picture of the first page: a generated heart over one beat, with its contours and volumes.
+"""The pictures of the first page: a generated heart over one beat, and a generated film with its heat map.
 
-`make pictures` writes it. No patient is in it: the heart is computed, and so are its contours.
+`make pictures` writes them. No patient is in them: heart and film are computed, and so are the contours; the
+network of the film learns on generated films for a few minutes.
 """
 
 import sys
+import tempfile
 from pathlib import Path
 from typing import Final
 
@@ -15,17 +17,40 @@ from PIL import Image
 from pipelines.core.records import FOREGROUND, LABEL_COLORS, AcdcLabel
 from pipelines.datasets.phantom.heart import contraction_curve, draw_heart
 from pipelines.datasets.phantom.image import draw_scan, image_frame
+from pipelines.datasets.phantom.xray import phantom_xray, write_phantom_xrays
+from pipelines.datasets.prepare_xray import prepare_chest_xray
+from pipelines.explanation.explain import heat_map, overlay_heat_map
 from pipelines.figures.overlay import crop_around_heart
+from pipelines.models.xray import Classifier
+from pipelines.training.launch import train_network
 
 FRAMES: Final = 20
 INDEX_ES: Final = 7
 SEED: Final = 4
 COLORS: Final = 96
 FRAME_MS: Final = 55
+FILMS: Final = 160
+NETWORK: Final = "efficientnet_lite0"
+LEARNING: Final = {"size_px": [112, 112], "max_epochs": 8, "batch_size": 16, "warmup": 5}
+"""Of the film's network."""
 
 
-def main(path: Path) -> None:
-    """Write the picture, an animated PNG."""
+def film(path: Path) -> None:
+    """Write a film with pneumonia and what its network looked at."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_phantom_xrays(folder / "films", patients=FILMS, images=1)
+        prepare_chest_xray(folder / "films", folder / "prepared")
+        best = train_network(NETWORK, folder / "prepared", folder / "run", **LEARNING)
+        classifier = Classifier.load(NETWORK, weights=best, device="cpu", precision="fp32")
+        image = phantom_xray(np.random.default_rng(SEED), "bacteria")
+        overlay_heat_map(image, heat_map(image, "occlusion", classifier=classifier), path)
+    Image.open(path).convert("RGB").quantize(COLORS).save(path, optimize=True)
+    sys.stdout.write(f"{path}: {path.stat().st_size / 1000:.0f} kB\n")
+
+
+def heart(path: Path) -> None:
+    """Write the beat, an animated PNG."""
     mpl.use("agg")
     rng = np.random.default_rng(SEED)
     scan = draw_scan(draw_heart("NOR", rng), rng)
@@ -81,4 +106,5 @@ def _frame(
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    heart(Path(sys.argv[1]) / "beating-heart.png")
+    film(Path(sys.argv[1]) / "film.png")

@@ -83,8 +83,9 @@ def with_inputs(workspace: Workspace, command: Command) -> None:
 
 
 def measure(workspace: Workspace, command: Command) -> None:
-    """Of radiographs those that were prepared, of hearts two patients."""
-    (with_inputs if is_about_xrays(command) else evaluate_two)(workspace, command)
+    """Of radiographs and generated hearts those that were prepared, of other hearts two patients."""
+    is_prepared = is_about_xrays(command) or "hearts-" in command.text
+    (with_inputs if is_prepared else evaluate_two)(workspace, command)
 
 
 def explain(workspace: Workspace, command: Command) -> None:
@@ -247,6 +248,7 @@ def cross_validate_one(workspace: Workspace, command: Command) -> None:
 
 def recipe_smoke(workspace: Workspace, command: Command) -> None:
     """At smoke scale, and one trial at a time."""
+    make_inputs(workspace, command)
     shutil.rmtree(workspace.folder / output_of(command), ignore_errors=True)
     smoke = [] if "--smoke" in command.text else ["--smoke"]
     workspace.run(command, "--workers 1", *smoke)
@@ -328,11 +330,11 @@ RUNNERS: dict[str, Callable[[Workspace, Command], None]] = {
     r"thorax benchmark measures .*": lambda workspace, command: workspace.run(command, "--phantoms 2"),
     r"thorax compare .*--dataset .*": cross_two,
     r"thorax report .*": with_inputs,
-    r"thorax (tune|classify) .*": with_inputs,
+    r"thorax (tune|classify|explore|prepare) .*": with_inputs,
     r"thorax export .* --rounds .*": with_inputs,
     r"thorax explain .*": explain,
     r"thorax segment (?!.*--bundle).*": run_it,
-    r"thorax (--help|datasets.*|explore .*|phantom .*|prepare .*|export (?!.*--rounds).*)": run_it,
+    r"thorax (--help|datasets.*|phantom .*|export (?!.*--rounds).*)": run_it,
 }
 
 

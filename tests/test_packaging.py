@@ -104,3 +104,17 @@ def test_the_hooks_of_a_commit_are_the_checks_of_ci() -> None:
     assert check is not None
     assert [hook["entry"] for hook in hooks] == [f"make {target}" for target in check[1].split()]
     assert "make check" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_the_container_installs_pytorch_for_cpus_first_and_extras_that_exist() -> None:
+    text = (ROOT / "Containerfile").read_text(encoding="utf-8")
+    steps = re.findall(r"^(?:RUN|COPY|FROM) (?:.*\\\n)*.*", text, re.MULTILINE)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    installs = [step for step in steps if "pip install" in step]
+    assert "whl/cpu torch torchvision" in installs[0]
+    assert all("--constraint /tmp/constraints.txt" in step for step in installs)
+    (extras,) = re.findall(r"\.whl\)\[([\w,]+)\]", installs[1])
+    assert set(extras.split(",")) <= set(project["optional-dependencies"])
+    assert f"dist/{project['name'].replace('-', '_')}-*.whl" in text
+    assert 'ENTRYPOINT ["thorax"]' in text
+    assert "python:3.11" in steps[0]

@@ -69,3 +69,15 @@ def test_the_examples_of_the_reference_run(tmp_path: Path, monkeypatch: pytest.M
     assert [0 < fraction < 100 for fraction in found["ejection_fractions"]] == [True]
     assert len(found["classified"].results) == 2
     assert found["metrics"]["summary"]["volumes"] == 16
+
+
+@pytest.mark.slow
+def test_the_example_of_the_first_page_prints_what_stands_below_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    found = re.search(r"^```python\n(.*?)^```\n\n```text\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert found is not None
+    monkeypatch.chdir(tmp_path)
+    exec(found[1], {})
+    assert capsys.readouterr().out == found[2]

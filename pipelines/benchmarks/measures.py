@@ -70,8 +70,8 @@ MINF is compared without DCM: where the whole wall hardly moves, its worst segme
 NAMES: Final = {
     "lv_edv_ml": "LV EDV, mL",
     "lv_esv_ml": "LV ESV, mL",
-    "lv_ef_percent": "LV EF, points",
-    "rv_ef_percent": "RV EF, points",
+    "lv_ef_percent": "LV EF, percentage points",
+    "rv_ef_percent": "RV EF, percentage points",
     "myo_mass_ed_g": "LV mass, g",
     "lv_sv_ml": "LV stroke volume, mL",
     "rv_esv_ml": "RV ESV, mL",

@@ -5,7 +5,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import typer
 from rich.console import Console
@@ -125,6 +125,24 @@ OLD_OPTIONS = {
 """Old spellings of options, and what they are now: an option, or an argument."""
 
 
+NEXT: Final = {
+    "phantom": "prepare acdc {output} --output runs/prepared",
+    "prepare": "train {first} --data {output} --output runs/{first}",
+    "explore": "report {output} --output runs/report",
+    "check-training": "report {output} --output runs/report",
+    "tune": "train {network} --data {data} --settings {output}/best.yaml --output runs/tuned",
+    "train": "evaluate {data} --network {network} --weights {output}/best.pt --output runs/evaluation",
+    "cross-validate": "report {output} --output runs/report",
+    "evaluate": "report {output} --output runs/report",
+    "analyse": "report {output} --output runs/report",
+    "compare": "report {output} --output runs/report",
+    "segment": "serve /path/to/studies",
+    "classify": "explain {images} --output runs/explained",
+    "demo": "report {output}/training {output}/evaluation --output {output}/report",
+}
+"""What is likely to come after a command, with the values of its parameters."""
+
+
 class CheckedCommand(TyperCommand):
     """A command that looks for its files before it imports anything heavy, and knows old spellings."""
 
@@ -156,7 +174,12 @@ class CheckedCommand(TyperCommand):
                 raise DataError(_missing(name, paths[0]))
             if name not in MAY_BE_EMPTY and all(path.is_dir() and not any(path.iterdir()) for path in paths):
                 raise DataError(f"expected files in {paths[0]}, found an empty folder")
-        return super().invoke(ctx)
+        super().invoke(ctx)
+        step = NEXT.get(ctx.command.name or "")
+        if step and ctx.params.get("network") != "corrector":
+            first = "unet" if ctx.params.get("name") == "acdc" else "efficientnet_lite0"
+            images = next(iter(ctx.params.get("inputs") or []), "")
+            say(f"next: thorax {step.format(**{'first': first, 'images': images} | ctx.params)}")
 
 
 def keeps_results(

@@ -115,7 +115,7 @@ def tune(
     """Search for better settings with Ray Tune; write the best as best.yaml."""
     from pipelines.reporting.terminal import trials_table
     from pipelines.training.launch import parse_settings
-    from pipelines.training.search import BEST_SETTINGS_NAME, SearchOptions, read_space, search
+    from pipelines.training.search import SearchOptions, read_space, search
 
     options = SearchOptions(
         trials=2 if smoke else trials,
@@ -129,7 +129,6 @@ def tune(
     space = space or bundle_of(network) / "configs" / "search.yaml"
     found = search(network, data, output, read_space(space), options, resume=resume)
     console.print(trials_table(found))
-    say(f"train with the best settings: thorax train {network} --settings {output / BEST_SETTINGS_NAME} ...")
     say(f"all trials: tensorboard --logdir {output / 'tensorboard'}")
 
 

@@ -395,10 +395,10 @@ SAME_ML: Final = 1e-3
 
 DEFINITIONS: Final = {
     "f1": "F1 of the voxels is the Dice coefficient by definition, and is not compared a second time",
-    "patient": "a patient's figure is the mean over its volumes; of an index, the absolute error",
+    "patient": "a patient's value is the mean over its volumes; of an index, the absolute error",
     "difference": "second minus first, mean over patients, 95% interval by paired bootstrap of patients",
     "p_value": "Wilcoxon signed-rank test, two-sided, paired by patient",
-    "p_holm": "corrected by Holm over the pairs of models for one figure of one structure",
+    "p_holm": "corrected by Holm over the pairs of models for one metric of one structure",
     "ranks": "by the mean over patients, in resamples of the patients (doi:10.1038/s41598-021-82017-6)",
     "seconds_per_volume": "median wall time: models are measured one after the other, and other work of the "
     "machine slows them",

@@ -109,7 +109,7 @@ def explore_xray_errors(evaluation: Path, output: Path) -> ErrorAnalysis:
         folder.mkdir()
         for number, sheet in enumerate(sheets):
             save_png(sheet, folder / f"misclassified_{number + 1:02d}.png")
-            writer.add_figure("misclassified", sheet, number)
+            writer.add_figure("test/misclassified", sheet, number)
     names = list(found.cases[0]["attributes"])
     rows = [
         {"image": case["image"], "is_correct": case["is_correct"], "seen": "; ".join(case["seen"])}

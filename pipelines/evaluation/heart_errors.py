@@ -259,7 +259,7 @@ class Reason:
         name = self.structure.name
         what = {
             Fault.MISSED: f"{name} missed",
-            Fault.INVENTED: f"{name} invented",
+            Fault.INVENTED: f"{name} false positive",
             Fault.LEAK: f"{name} leaks into the surroundings",
             Fault.SHORT: f"{name} cut short",
         }.get(self.fault) or f"{name} taken for {self.taken_for.name if self.taken_for else 'background'}"
@@ -316,7 +316,9 @@ def find_reasons(
 def in_words(reasons: Sequence[Reason], most: int = 4) -> str:
     """The largest reasons as one sentence."""
     if not reasons:
-        return "Contours are off by little everywhere: no structure is missed, invented, swapped or leaking."
+        return (
+            "Contours are off by little everywhere: no structure is missed, false positive, swapped or leaks."
+        )
     text = "; ".join(reason.words for reason in reasons[:most])
     return f"{text}; and {len(reasons) - most} more." if len(reasons) > most else f"{text}."
 

@@ -9,9 +9,11 @@ from typing import Any, Final, get_args
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL import Image
 from scipy.integrate import trapezoid
 from scipy.stats import spearmanr
 from torch import nn
+from torch.utils.tensorboard import SummaryWriter
 
 from pipelines.core.errors import ConfigError
 from pipelines.core.files import output_folder, write_json, write_manifest
@@ -240,6 +242,12 @@ def study_explanations(
         },
     }
     write_json(output / STUDY_NAME, content)
+    with SummaryWriter(str(output / "tensorboard")) as writer:
+        for number, one in enumerate(studied, start=1):
+            pixels = np.asarray(Image.open(output / one.overlay).convert("RGB"))
+            writer.add_image(f"explanations/{Path(one.overlay).stem}", pixels, dataformats="HWC")
+            for method, found in one.deletion.items():
+                writer.add_scalar(f"deletion gain/{method}", found["gain"], number)
     write_manifest(output, evaluation=str(evaluation), outputs=[STUDY_NAME])
     return content
 

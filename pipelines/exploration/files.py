@@ -20,7 +20,7 @@ from pipelines.core.files import atomic_path, output_folder, write_json, write_t
 from pipelines.core.records import FOREGROUND, LABEL_COLORS, LABEL_NAMES, AcdcLabel, Dataset
 from pipelines.core.volume import Volume, slices_last
 from pipelines.datasets.loading import load_image, load_label
-from pipelines.datasets.xray_image import Finding, read_xray
+from pipelines.datasets.xray_image import read_xray
 from pipelines.exploration.findings import (
     SECTIONS,
     Outlier,
@@ -67,7 +67,7 @@ def survey_figures(frame: pd.DataFrame) -> dict[str, Figure]:
         figures["Class balance"] = _classes(frame)
     if frame.section.nunique() > 1:
         features = [feature.name for feature in compared(frame, labels=False)]
-        figures["Sections of the split"] = _panels(frame, features, _cumulative)
+        figures["Distributions by split"] = _panels(frame, features, _cumulative)
     return figures
 
 
@@ -282,7 +282,8 @@ def explore_xrays(root: Path, output: Path, *, seed: int = 0) -> XraySurvey:
 
     Args:
         root: Existing folder with `NORMAL` and `PNEUMONIA` at any depth.
-        output: Folder for `eda.json`, `plots/`, `pictures/` and `tensorboard/`; made if it does not exist.
+        output: Folder for `eda.json`, `survey.csv`, `plots/`, `pictures/` and `tensorboard/`; made if it does
+            not exist.
         seed: Seed of the images drawn for the sample grids.
 
     Raises:
@@ -295,7 +296,15 @@ def explore_xrays(root: Path, output: Path, *, seed: int = 0) -> XraySurvey:
     samples = {
         f"samples: {group}": _xray_samples(members, generator) for group, members in _groups(survey.images)
     }
-    pictures = _write_pictures(output, _xray_plots(survey), samples)
+    frame = pd.DataFrame(
+        [
+            {"finding": one.record.finding.value.lower(), "patient": one.record.patient}
+            | {name: getattr(one, name) for name in XRAY_FEATURES}
+            for one in survey.images
+        ]
+    )
+    frame.to_csv(output / TABLE_NAME, index=False)
+    pictures = _write_pictures(output, xray_figures(frame), samples)
     write_json(output / CONTENT_NAME, _xray_content(survey) | pictures)
     with SummaryWriter(str(output / "tensorboard")) as writer:
         _write_images(writer, output, pictures)
@@ -481,20 +490,15 @@ def _xray_content(survey: XraySurvey) -> dict[str, Any]:
     }
 
 
-def _xray_plots(survey: XraySurvey) -> dict[str, Figure]:
-    by_finding = {
-        finding.value.lower(): [image for image in survey.images if image.record.finding is finding]
-        for finding in Finding
-    }
+def xray_figures(frame: pd.DataFrame) -> dict[str, Figure]:
+    """Figures of radiographs by title, from the table of `explore_xrays`."""
     sizes, (places, aspects) = panels(2, width=4.4)
     grey, histograms = panels(2, width=4.4)
-    for name, members in by_finding.items():
-        widths, heights = ([getattr(image, side) for image in members] for side in ("width_px", "height_px"))
-        places.scatter(widths, heights, s=6, alpha=0.4, label=name)
-        aspects.hist([image.aspect for image in members], bins=30, alpha=0.6)
+    for name, members in frame.groupby("finding"):
+        places.scatter(members.width_px, members.height_px, s=6, alpha=0.4, label=name)
+        aspects.hist(members.aspect, bins=30, alpha=0.6)
         for axes, measure in zip(histograms, ("brightness", "contrast"), strict=True):
-            values = [getattr(image, measure) for image in members]
-            axes.hist(values, bins=30, alpha=0.6, density=True, label=name)
+            axes.hist(members[measure], bins=30, alpha=0.6, density=True, label=name)
     places.set(xlabel="width, pixels", ylabel="height, pixels")
     aspects.set(xlabel="width over height", ylabel="images")
     histograms[0].set(xlabel="mean grey", ylabel="density")
@@ -502,8 +506,8 @@ def _xray_plots(survey: XraySurvey) -> dict[str, Figure]:
     for axes in (places, histograms[0]):
         axes.legend(fontsize=8)
     patients, (bars,) = panels(width=4.4)
-    counts = Counter(survey.images_per_patient().values())
-    bars.bar(list(counts), list(counts.values()))
+    counts = frame.patient.value_counts().value_counts()
+    bars.bar(counts.index, counts)
     bars.set(yscale="log", xlabel="images of a patient", ylabel="patients")
     bars.xaxis.get_major_locator().set_params(integer=True)
     return {

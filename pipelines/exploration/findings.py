@@ -208,7 +208,7 @@ def _noise(frame: pd.DataFrame) -> Iterator[Finding]:
     if unknown:
         yield Finding(
             Urgency.NOTE,
-            f"Noise could not be told in {counted(unknown, 'image')}: "
+            f"Noise could not be estimated in {counted(unknown, 'image')}: "
             f"{listed(_names(frame[frame.snr_image.isna()]))}.",
             "Look at them: they may be filtered, rounded or nearly empty.",
         )
@@ -487,7 +487,7 @@ def _put_aside(survey: HeartSurvey) -> Iterator[Finding]:
             Urgency.STOPS,
             f"{counted(len(survey.problems), 'volume or patient')} would be skipped: {listed(patients)}. "
             "The reasons stand under 'Skipped'.",
-            "Repair the files, or go on without them and say so.",
+            "Repair the files, or continue without them and report it.",
         )
 
 
@@ -523,11 +523,11 @@ def _duplicates(survey: HeartSurvey) -> Iterator[Finding]:
             names = [f"{volumes[i].name} and {volumes[j].name}" for i, j in chosen]
             # A volume outside the split, such as a copy that "prepare" excluded, crosses nothing.
             leaks = sum(len({volumes[index].section for index in pair} - {""}) == 2 for pair in chosen)
-            leak = f" Pairs that cross the sections of the split: {leaks}." if leaks else ""
+            leak = f" Pairs that cross the split: {leaks}." if leaks else ""
             yield Finding(
                 Urgency.STOPS,
                 f"{counted(len(chosen), 'pair')} of volumes of {kind} are {words}: {listed(names)}.{leak}",
-                "Keep one, or give both patients to one section: otherwise the test has been seen."
+                "Keep one, or give both patients to one split: otherwise the test set has been seen."
                 if kind == "different patients"
                 else "Find the true frame of one of the phases, or leave the patient out.",
             )
@@ -572,7 +572,7 @@ def _sections(frame: pd.DataFrame, shifts: Sequence[Shift]) -> Iterator[Finding]
     if len(outside):
         yield Finding(
             Urgency.NOTE,
-            f"{counted(outside.patient.nunique(), 'patient')} of the folder in no section of the datalist: "
+            f"{counted(outside.patient.nunique(), 'patient')} of the folder in no split of the datalist: "
             f"{listed(list(outside.patient))}.",
             "Prepare again if they should be.",
         )
@@ -584,8 +584,8 @@ def _sections(frame: pd.DataFrame, shifts: Sequence[Shift]) -> Iterator[Finding]
         )
         yield Finding(
             Urgency.METHOD,
-            f"Sections differ in {counted(len(different), 'comparison')} after Holm's correction: {shown}.",
-            "Draw the split anew, stratified by acquisition too, or report the test as a shift of domain.",
+            f"Splits differ in {counted(len(different), 'comparison')} after Holm's correction: {shown}.",
+            "Draw the split again, stratified by acquisition too, or report the test as a shift of domain.",
         )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
 
 from pipelines.core.files import output_folder, write_json, write_manifest
 from pipelines.core.progress import show_progress
@@ -19,7 +20,7 @@ from pipelines.core.volume import read_volume, slices_last
 from pipelines.datasets import prepare, prepare_xray
 from pipelines.datasets.prepare import Section, read_datalist
 from pipelines.datasets.prepare_xray import select
-from pipelines.datasets.xray_image import read_xray
+from pipelines.datasets.xray_image import Finding, read_xray
 from pipelines.evaluation.classification import confusion, scores_of
 from pipelines.export.formats import quantize
 from pipelines.models.engines import Run, compiled, fused, to_openvino
@@ -207,6 +208,10 @@ def compare(
                 "p95": 1e3 * float(np.percentile(seconds, 95)),
             }
     content["ratios"] = _ratios(times[1])
+    for label, finding in enumerate(Finding):
+        for index in np.flatnonzero(truth == label)[:1]:
+            for name, seconds in _latencies(ways, images[index], rounds).items():
+                content["runtimes"][name][f"{finding.lower()}_ms"] = 1e3 * float(np.median(seconds))
     batches = [torch.cat(list(images[first : first + 16])) for first in range(0, len(images), 16)]
     decisions = {}
     for way in ways:
@@ -215,6 +220,11 @@ def compare(
     for name, decided in decisions.items():
         content["runtimes"][name] |= _accuracy(truth, decided, decisions[EAGER])
     write_json(output / COMPARISON_NAME, content)
+    with SummaryWriter(str(output / "tensorboard")) as writer:
+        for name, found in content["runtimes"].items():
+            for value in ("accuracy", "accuracy_normal", "accuracy_pneumonia", "agreement"):
+                writer.add_scalar(f"{name}/{value}", found[value])
+            writer.add_scalar(f"{name}/one image, ms", found["batch_1_ms"]["median"])
     return content
 
 

@@ -1,7 +1,8 @@
 """Figures that computing code writes: one place for size, resolution and style, and overlays of masks."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.text import Text
+from matplotlib.ticker import FixedLocator
 
 from pipelines.core.cardiac import IntArray, Spacing
 from pipelines.core.files import atomic_path
@@ -51,13 +54,24 @@ def panels(
     return figure, list(np.ravel(grid))
 
 
+TRANSLATE: Final[ContextVar[Callable[[str], str] | None]] = ContextVar("TRANSLATE", default=None)
+"""Gives the texts of figures in another language, where one is set."""
+
+
 def save_png(figure: Figure, path: Path) -> Path:
-    """Write a figure as PNG, whole or not at all; returns its path.
+    """Write a figure as PNG, whole or not at all, its texts as `TRANSLATE` gives them; returns its path.
 
     Raises:
         OutputError: If the file cannot be written.
     """
     FigureCanvasAgg(figure)
+    if translate := TRANSLATE.get():
+        for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+            names = [one.get_text() for one in axis.get_ticklabels()]
+            if isinstance(axis.get_major_locator(), FixedLocator) and "".join(names).strip("0123456789.−"):
+                axis.set_ticks(axis.get_ticklocs(), [translate(one) for one in names])
+        for text in figure.findobj(Text):
+            text.set_text(translate(text.get_text()))
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=DPI)
     return path

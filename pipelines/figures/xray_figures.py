@@ -27,18 +27,22 @@ def write_figures(metrics: dict[str, Any], folder: Path) -> None:
     Raises:
         OutputError: If a file cannot be written.
     """
-    figures = {
+    with SummaryWriter(str(folder / "tensorboard")) as writer:
+        for name, figure in draw_figures(metrics).items():
+            save_png(figure, folder / f"{name}.png")
+            writer.add_figure(f"test/{name}", figure)
+        for name, value in metrics["summary"].items():
+            if isinstance(value, int | float):
+                writer.add_scalar(f"test/{name}", value)
+
+
+def draw_figures(metrics: dict[str, Any]) -> dict[str, Figure]:
+    """The three figures by name."""
+    return {
         "roc": roc_figure(metrics),
         "confusion": confusion_figure(metrics["summary"]["confusion_matrix"]),
         "calibration": calibration_figure(metrics),
     }
-    with SummaryWriter(str(folder / "tensorboard")) as writer:
-        for name, figure in figures.items():
-            save_png(figure, folder / f"{name}.png")
-            writer.add_figure(name, figure)
-        for name, value in metrics["summary"].items():
-            if isinstance(value, int | float):
-                writer.add_scalar(f"test/{name}", value)
 
 
 def roc_figure(metrics: dict[str, Any]) -> Figure:

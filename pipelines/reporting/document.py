@@ -4,7 +4,7 @@ import base64
 import functools
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Final, Literal
@@ -31,11 +31,14 @@ class Language:
         code: Tag of BCP 47, e.g. `"fa"`.
         direction: How its lines run.
         texts: Words by key; `{name}` in them stands for a value.
+        phrases: Translations of the English sentences that commands store and renderers write; `{}` stands
+            for any text, which is translated too, and `{n}` for a number.
     """
 
     code: str
     direction: Literal["ltr", "rtl"]
     texts: Mapping[str, str]
+    phrases: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_rtl(self) -> bool:
@@ -52,9 +55,34 @@ class Language:
         Raises:
             KeyError: If there is no such key or a value is missing.
         """
+        if self.phrases:
+            values = {
+                name: self.translated(value) if isinstance(value, str) else value
+                for name, value in values.items()
+            }
         if self.is_rtl:
             values = {name: _isolated(value) for name, value in values.items()}
         return self.texts[key].format(**values)
+
+    def translated(self, text: str) -> str:
+        """An English text in this language, as far as `phrases` has it; other texts as they are.
+
+        A text that is no phrase is translated sentence by sentence, then part by part.
+        """
+        if not self.phrases or not re.search("[A-Za-z]{2}", text) or re.search(f"[{RIGHT_TO_LEFT}]", text):
+            return text
+        bare = text.rstrip()
+        if bare in self.phrases:
+            return self.phrases[bare]
+        for pattern, phrase in _patterns(self.code):
+            if found := pattern.fullmatch(bare):
+                return phrase.format(*map(self.translated, found.groups()))
+        for mark, own in SEPARATORS:
+            parts = re.split(mark, bare)
+            done = [self.translated(part) for part in parts] if len(parts) > 1 else parts
+            if done != parts:
+                return own.join(done)
+        return f"{self.translated(bare[:-1])}." if bare.endswith(".") else text
 
     def name(self, key: str, of: str) -> str:
         """Words for a name in the results, e.g. of a structure; the name itself where there are none."""
@@ -66,6 +94,29 @@ def _isolated(value: object) -> object:
     if isinstance(value, str) and ": " in value and not re.search(f"[{RIGHT_TO_LEFT}]", value):
         return f"{ISOLATE}{value}{POP_ISOLATE}"
     return value
+
+
+SEPARATORS: Final = ((r"(?<=\.) ", " "), ("; ", "؛ "), (", ", "، "), (": ", ": "))
+"""What divides a text into parts, and what stands between these in a language from right to left."""
+
+
+@functools.cache
+def _patterns(code: str) -> list[tuple[re.Pattern[str], str]]:
+    """Phrases with places for values, those with most words of their own first."""
+    phrases = [item for item in read_language(code).phrases.items() if "{" in item[0]]
+    phrases.sort(key=lambda item: -len(re.sub(r"\{n?\}", "", item[0])))
+    within = r"((?:(?!\. [A-Z]).)+?)"  # of one sentence, unless the phrase has several
+    return [
+        (
+            re.compile(
+                re.escape(source)
+                .replace(r"\{\}", "(.+?)" if ". " in source else within)
+                .replace(r"\{n\}", r"([+-]?[\d.,]+%?)")
+            ),
+            phrase.replace("{n}", "{}"),
+        )
+        for source, phrase in phrases
+    ]
 
 
 def known_languages() -> list[str]:
@@ -85,7 +136,7 @@ def read_language(code: str) -> Language:
     import yaml  # here, for a quick `thorax --help`
 
     content = yaml.safe_load((LANGUAGES / f"{code}.yaml").read_text(encoding="utf-8"))
-    return Language(code, content["direction"], content["texts"])
+    return Language(code, content["direction"], content["texts"], content.get("phrases", {}))
 
 
 Cell = str | float | int | None
@@ -252,6 +303,37 @@ class Document:
     limits: Sequence[str] = ()
     suggestions: Sequence[str] = ()
     is_sheet: bool = False
+
+
+def translated(document: Document, words: Language) -> Document:
+    """The document with its English sentences, headings, cells and captions translated."""
+    turn = words.translated
+
+    def table(one: Table) -> Table:
+        rows = [[turn(cell) if isinstance(cell, str) else cell for cell in row] for row in one.rows]
+        return Table(turn(one.caption), [*map(turn, one.header)], rows)
+
+    def section(one: Section) -> Section:
+        return replace(
+            one,
+            title=turn(one.title),
+            paragraphs=[*map(turn, one.paragraphs)],
+            points=[*map(turn, one.points)],
+            tables=[*map(table, one.tables)],
+            pictures=[replace(each, alt=turn(each.alt), caption=turn(each.caption)) for each in one.pictures],
+            references=[replace(each, text=turn(each.text)) for each in one.references],
+        )
+
+    if not words.phrases:
+        return document
+    return replace(
+        document,
+        title=turn(document.title),
+        lead=turn(document.lead),
+        sections=[*map(section, document.sections)],
+        limits=[*map(turn, document.limits)],
+        suggestions=[*map(turn, document.suggestions)],
+    )
 
 
 def cell_text(value: Cell) -> str:

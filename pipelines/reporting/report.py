@@ -1,5 +1,6 @@
 """Reports on folders of runs: as a study with chapters, or as a page of results alone."""
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -15,6 +16,7 @@ from typing import Any, Final, Literal
 import pipelines
 from pipelines.core.errors import ConfigError
 from pipelines.core.files import PACKAGES, output_folder, write_manifest
+from pipelines.figures.overlay import TRANSLATE
 from pipelines.models.bundle import ACDC_BUNDLE, BUNDLES, NETWORKS
 from pipelines.models.weights import BEST_NAME
 from pipelines.reporting.document import (
@@ -30,6 +32,7 @@ from pipelines.reporting.document import (
     estimate,
     number,
     read_language,
+    translated,
 )
 from pipelines.reporting.html import html_text, require_pdf, write_html, write_pdf
 from pipelines.reporting.markdown import fill_card, write_page
@@ -101,6 +104,11 @@ WORKS: Final = {
 }
 """Related work, and where it is; what each is about stands in the language's files."""
 
+XRAY_KINDS: Final = tuple(
+    kind.name for kind in (exploration.XRAY_KIND, classification.KIND, errors.XRAY_KIND, explanation.KIND)
+)
+"""Kinds by which a report without hearts is one on chest X-rays."""
+
 HEART_LIMITS: Final = ("limits.acdc", "limits.voxels")
 CHAPTERS: Final = ("data", "recipe", "results", "errors")
 """Chapters that the folders fill."""
@@ -157,7 +165,7 @@ def write_report(
     if Format.PPTX in targets:
         require_slides()
     sources = read_sources(KINDS, folders, figures_only, labels)
-    with tempfile.TemporaryDirectory() as pictures:
+    with tempfile.TemporaryDirectory() as pictures, texts_in(words):
         if any(form is not Format.MD for form in targets):
             study = make_study(sources, words, Path(pictures), title=title)
         if Format.MD in targets or cards:
@@ -177,6 +185,16 @@ def write_report(
             outputs=[path.name for path in targets.values()],
         )
     return [*targets.values(), *cards]
+
+
+@contextlib.contextmanager
+def texts_in(words: Language) -> Iterator[None]:
+    """Draw the texts of figures in a language."""
+    token = TRANSLATE.set(words.translated if words.phrases else None)
+    try:
+        yield
+    finally:
+        TRANSLATE.reset(token)
 
 
 def _targets(output: Path, formats: Sequence[Format]) -> dict[Format, Path]:
@@ -245,7 +263,7 @@ def make_documents(sources: Sequence[Source], words: Language, pictures: Path) -
             folder = output_folder(pictures / kind.name)
             context = Context(words, folder, sources)
             make = functools.partial(kind.document, own, context)
-            found.append((kind, from_content(kind, own, make)))
+            found.append((kind, translated(from_content(kind, own, make), words)))
     return found
 
 
@@ -311,6 +329,12 @@ def make_study(sources: Sequence[Source], words: Language, pictures: Path, *, ti
     limits.append(words("limits.device"))
     suggestions = list(dict.fromkeys(one for document in documents for one in document.suggestions))
     sections: list[Section] = []
+    is_of_xrays = not is_of_hearts and any(kind.name in XRAY_KINDS for kind, _ in found)
+    if is_of_xrays:
+        limits += [words("limits.xrays"), words("limits.xray_labels")]
+        aims = [words(f"problem.xray_aim_{index}") for index in (1, 2, 3)]
+        sections.append(Section(words("chapter.problem"), [words("problem.xray_text")], aims))
+        sections.append(Section(words("chapter.method"), [words("method.xray_text")], is_detail=True))
     if is_of_hearts:
         limits += [words(key) for key in HEART_LIMITS]
         limits += [
@@ -328,7 +352,8 @@ def make_study(sources: Sequence[Source], words: Language, pictures: Path, *, ti
         )
     for name in CHAPTERS:
         if parts[name] or is_of_hearts:
-            intro = words(f"{name}.intro" if parts[name] else f"{name}.absent")
+            key = "xray_intro" if is_of_xrays and name == "results" else "intro"
+            intro = words(f"{name}.{key}" if parts[name] else f"{name}.absent")
             sections.append(Section(words(f"chapter.{name}"), [intro], is_detail=not parts[name]))
             sections += [replace(section, level=3) for section in parts[name]]
         if name == "data" and is_of_hearts:
@@ -345,18 +370,14 @@ def make_study(sources: Sequence[Source], words: Language, pictures: Path, *, ti
             if models.rows
             else Section(words("chapter.models"), [words("models.none")], is_detail=True)
         )
-    sections += [
-        Section(words("chapter.versions"), tables=[versions], is_detail=True),
-        Section(
-            words("chapter.changes"),
-            [words("changes.lead", version=pipelines.__version__)],
-            changes(),
-            [_bundle_changes(words)],
-            is_detail=True,
-        ),
-    ]
+    sections.append(Section(words("chapter.versions"), tables=[versions], is_detail=True))
+    if words.code == DEFAULT:  # a changelog is written in one language
+        intro = [words("changes.lead", version=pipelines.__version__)]
+        tables = [_bundle_changes(words)]
+        sections.append(Section(words("chapter.changes"), intro, changes(), tables, is_detail=True))
     folders = ", ".join(dict.fromkeys(source.name for source in sources))
-    title = title or words("report.title" if is_of_hearts else "report.title_other")
+    kind_of_title = "title" if is_of_hearts else "title_xrays" if is_of_xrays else "title_other"
+    title = title or words(f"report.{kind_of_title}")
     return Document(title, words("report.lead", version=pipelines.__version__, folders=folders), sections)
 
 

@@ -150,8 +150,9 @@ class VolumePictures:
         ranked = sorted(self._pictures, key=lambda pair: pair[0])
         for name, index in (("worst", 0), ("median", len(ranked) // 2)):
             dice, picture = ranked[index]
-            writer.add_image(f"{name}: truth left, prediction right", picture, epoch, dataformats="HWC")
-            writer.add_scalar(f"dice of the {name} case", dice, epoch)
+            title = f"val/{name}: truth left, prediction right"
+            writer.add_image(title, picture, epoch, dataformats="HWC")
+            writer.add_scalar(f"val/dice of the {name} case", dice, epoch)
         self.forget()
 
     def forget(self) -> None:
@@ -269,7 +270,9 @@ class TrainingMonitor:
         self._loss_sum, self._batches = 0.0, 0
         for name, value in row.items():
             if name not in ("epoch", "iteration"):
-                self.writer.add_scalar(name, value, epoch)
+                part, _, score = name.partition("_")
+                tag = f"{part}/{score}" if part in ("train", "val") else f"train/{name}"
+                self.writer.add_scalar(tag, value, epoch)
         if self._pictures is not None:
             self._pictures.draw(self.writer, epoch)
         # A resumed run repeats the epochs after its last checkpoint: their old rows go.

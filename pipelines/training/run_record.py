@@ -24,7 +24,9 @@ Series = tuple[list[int], list[float]]
 
 
 def history_figure(history: Path, path: Path) -> None:
-    """PNG of losses, validation Dice and learning rate over the epochs of a run.
+    """PNG of losses, scores and learning rate over the epochs of a run.
+
+    Scores are the validation Dice of hearts, or accuracy and AUROC of radiographs.
 
     Args:
         history: `history.csv` of a run: a row an epoch, empty where nothing was measured.
@@ -36,14 +38,20 @@ def history_figure(history: Path, path: Path) -> None:
     """
     series = read_history(history)
     figure, (losses, dice, rate) = panels(3)
-    _draw(losses, series, "train_loss", "training: Dice + cross-entropy", "0.4")
+    is_of_xrays = "val_auroc" in series
+    loss = "training loss" if is_of_xrays else "training: Dice + cross-entropy"
+    _draw(losses, series, "train_loss", loss, "0.4")
+    _draw(losses, series, "val_loss", "validation loss", "#d97706")
     _draw(losses, series, "val_dice_loss", "validation: soft Dice loss", "#d97706")
+    for part, word, color in (("train", "training", "0.4"), ("val", "validation", "#d97706")):
+        for score, title, style in (("accuracy", "accuracy", "-"), ("auroc", "AUROC", ":")):
+            _draw(dice, series, f"{part}_{score}", f"{title}, {word}", color, style)
     for label in FOREGROUND:
         _draw(dice, series, f"val_dice_{LABEL_NAMES[label]}", label.name, LABEL_COLORS[label])
     _draw(dice, series, "val_mean_dice", "mean", "black")
     _draw(rate, series, "learning_rate", "learning rate", "0.2")
     losses.set(ylabel="loss", ylim=(0, None))
-    dice.set(ylabel="validation Dice", ylim=(None, 1))
+    dice.set(ylabel="accuracy and AUROC" if is_of_xrays else "validation Dice", ylim=(None, 1))
     rate.set(ylabel="learning rate", ylim=(0, None))
     for axes in (losses, dice, rate):
         axes.set_xlabel("epoch")
@@ -77,10 +85,10 @@ def read_history(history: Path) -> dict[str, Series]:
     return series
 
 
-def _draw(axes: Axes, series: dict[str, Series], name: str, label: str, color: str) -> None:
+def _draw(axes: Axes, series: dict[str, Series], name: str, label: str, color: str, style: str = "-") -> None:
     epochs, values = series.get(name, ([], []))
     if epochs:
-        axes.plot(epochs, values, color=color, label=label, marker="o", markersize=2.5, linewidth=1.2)
+        axes.plot(epochs, values, style, color=color, label=label, marker="o", markersize=2.5, linewidth=1.2)
 
 
 PREPARED = "/path/to/prepared"
@@ -177,9 +185,8 @@ def training_seconds(folder: Path) -> float | None:
     for file in sorted((folder / "tensorboard").glob("events.out.tfevents.*")):
         events = EventAccumulator(str(file), size_guidance={"scalars": 0})
         events.Reload()
-        if "train_loss" not in events.Tags()["scalars"]:
-            continue
-        times = [event.wall_time for event in events.Scalars("train_loss")]
+        names = {"train/loss", "train_loss"} & set(events.Tags()["scalars"])  # the second: earlier versions
+        times = [event.wall_time for name in names for event in events.Scalars(name)]
         if len(times) > 1:
             total += (times[-1] - times[0]) * len(times) / (len(times) - 1)
     return total or None

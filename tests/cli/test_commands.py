@@ -1,5 +1,6 @@
 """The commands of `thorax`: groups, old names, and results that are kept."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import typer
 from typer.testing import CliRunner
 
 from pipelines.cli.main import app
+from pipelines.cli.options import NEXT
 from pipelines.core.errors import ConfigError, OutputError, ThoraxError
 
 RENAMED = {
@@ -151,7 +153,19 @@ def test_a_phantom_cohort_is_replaced_only_if_that_is_wanted(tmp_path: Path) -> 
     line = ["phantom", "--patients", "1", "-o", str(tmp_path)]
     assert CliRunner().invoke(app, line).exception is None
     assert isinstance(CliRunner().invoke(app, line).exception, OutputError)
-    assert CliRunner().invoke(app, [*line, "--overwrite"]).exception is None
+    again = CliRunner().invoke(app, [*line, "--overwrite"])
+    assert again.stdout.splitlines()[-1] == f"next: thorax prepare acdc {tmp_path} --output runs/prepared"
+
+
+def test_the_next_steps_are_commands_with_their_options() -> None:
+    known = commands()
+    for name, step in NEXT.items():
+        word, *rest = step.split()
+        assert name in known
+        options = {option for param in known[word].params for option in param.opts}
+        assert {one for one in rest if one.startswith("--")} <= options
+        places = set(re.findall(r"{(\w+)}", step)) - {"first", "images"}
+        assert places <= {param.name for param in known[name].params}
 
 
 @pytest.mark.parametrize(

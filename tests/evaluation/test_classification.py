@@ -186,7 +186,7 @@ def test_pictures_are_files_and_in_tensorboard(root: Path, tmp_path: Path) -> No
         assert Image.open(tmp_path / "out" / f"{name}.png").size[0] > 300
     events = EventAccumulator(str(tmp_path / "out" / "tensorboard"))
     events.Reload()
-    assert {"roc", "confusion", "calibration"} <= set(events.Tags()["images"])
+    assert {"test/roc", "test/confusion", "test/calibration"} <= set(events.Tags()["images"])
     assert "test/accuracy" in events.Tags()["scalars"]
 
 

@@ -106,7 +106,7 @@ def test_a_missed_and_an_invented_slice_are_reported_with_place_and_volume() -> 
     truth[:, :, 0][truth[:, :, 0] == AcdcLabel.RV] = 0
     missed, invented = sorted(find_reasons(mask, truth, SPACING), key=lambda reason: reason.fault)[::-1]
     assert (missed.fault, missed.slices, missed.volume_ml) == (Fault.MISSED, (3,), 0.48)
-    assert invented.words == "RV invented in slice 1 (apex), 0.5 mL"
+    assert invented.words == "RV false positive in slice 1 (apex), 0.5 mL"
 
 
 def test_a_swap_names_both_structures() -> None:

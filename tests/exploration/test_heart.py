@@ -236,7 +236,7 @@ def test_patients_of_no_section_are_named(tmp_path: Path) -> None:
     write_heart(tmp_path, 1)
     write_heart(tmp_path, 2)
     found = found_in(survey_of(tmp_path, patient001="training"))
-    assert "1 patient of the folder in no section of the datalist: patient002." in found
+    assert "1 patient of the folder in no split of the datalist: patient002." in found
 
 
 def test_ed_smaller_than_es_needs_a_decision(tmp_path: Path) -> None:
@@ -276,9 +276,7 @@ def test_the_same_image_in_two_patients_is_found_and_reported_to_cross_the_split
     names = [volume.name for volume in survey.volumes]
     assert [(names[i], names[j]) for i, j in survey.copies] == [("patient001 ED", "patient002 ED")]
     assert ("patient001 ES", "patient002 ES") in [(names[i], names[j]) for i, j in survey.near]
-    assert "patient001 ED and patient002 ED. Pairs that cross the sections of the split: 1." in found_in(
-        survey
-    )
+    assert "patient001 ED and patient002 ED. Pairs that cross the split: 1." in found_in(survey)
     assert "cross" not in found_in(survey_of(tmp_path, patient001="training"))  # the copy is in no section
 
 

@@ -205,6 +205,7 @@ def test_all_ways_are_compared_on_the_same_images(
     for figures in content["runtimes"].values():
         assert 0 < figures["batch_1_ms"]["median"] <= figures["batch_1_ms"]["p95"]
         assert figures["batch_16_ms"]["median"] > 0
+        assert min(figures["normal_ms"], figures["pneumonia_ms"]) > 0
         assert figures["accuracy"] == pytest.approx(
             (figures["accuracy_normal"] + figures["accuracy_pneumonia"]) / 2
         )

@@ -1,7 +1,10 @@
+import ast
 import re
+from pathlib import Path
 
 import pytest
 
+import pipelines
 from pipelines.core.errors import ConfigError
 from pipelines.reporting.document import DEFAULT, known_languages, read_language
 from pipelines.reporting.html import EMBED, POP, RIGHT_TO_LEFT_MARK, isolate, marked, split_runs
@@ -21,6 +24,62 @@ def test_every_language_has_every_key_and_the_same_values(code: str) -> None:
 def test_persian_runs_from_right_to_left() -> None:
     assert (PERSIAN.direction, ENGLISH.direction) == ("rtl", "ltr")
     assert PERSIAN("table.all") == "همه"
+
+
+def test_phrases_take_the_values_that_they_have_places_for() -> None:
+    for source, phrase in PERSIAN.phrases.items():
+        count = len(re.findall(r"{n?}", source))
+        values = [f"<{index}>" for index in range(count)]
+        made = phrase.replace("{n}", "{}").format(*values)
+        assert all(value in made for value in values), source
+
+
+def test_a_sentence_is_translated_with_its_values_and_unknown_text_stays() -> None:
+    sentence = "3 volumes are outliers in some feature: p1, p2 and 4 more."
+    assert PERSIAN.translated(sentence) == "3 حجم در ویژگی‌ای پرت‌اند: p1, p2 و 4 مورد دیگر."
+    two = ["Resample to square pixels.", "Normalise each image by itself."]
+    assert PERSIAN.translated(" ".join(two)) == " ".join(PERSIAN.phrases[one] for one in two)
+    assert PERSIAN.translated("patient012") == "patient012"
+    assert ENGLISH.translated(sentence) == sentence
+
+
+WRITERS = (
+    "exploration/findings.py", "training/checks/recipe.py", "training/checks/rates.py",
+    "training/checks/sanity.py", "evaluation/xray_errors.py", "figures/xray_figures.py",
+    *(f"reporting/results/{name}.py" for name in (
+        "classification", "comparison", "errors", "evaluation", "exploration", "recipe", "training",
+    )),
+)  # fmt: skip
+"""Modules whose sentences stand in reports."""
+
+
+KNOWN = re.sub("{n?}", "7", "\n".join(PERSIAN.phrases))
+"""Parts of sentences stand in it too."""
+
+
+@pytest.mark.parametrize("module", WRITERS)
+def test_every_sentence_of_a_report_has_its_translation(module: str) -> None:
+    tree = ast.parse((Path(pipelines.__file__).parent / module).read_text(encoding="utf-8"))
+    apart = [node for node in ast.walk(tree) if _is_apart(node)]
+    skipped = {id(child) for node in apart for child in ast.walk(node)}
+    left = []
+    for node in ast.walk(tree):
+        if id(node) in skipped or not isinstance(node, ast.Constant | ast.JoinedStr):
+            continue
+        skipped |= {id(child) for child in ast.walk(node)}
+        parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+        text = "".join(str(one.value) if isinstance(one, ast.Constant) else "7" for one in parts)
+        if re.search(r"[a-z]{2,} [a-z]+ [a-z]{2,}", text) and not text.startswith(("thorax ", "outside ")):
+            text = re.sub(r"\.7$", "", text).strip(" ;,.")
+            if text not in KNOWN and not re.search("[\u0600-\u06ff]", PERSIAN.translated(text)):
+                left.append(text)
+    assert left == []
+
+
+def _is_apart(node: ast.AST) -> bool:
+    """A docstring or the message of an error."""
+    is_docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    return is_docstring or isinstance(node, ast.Raise)
 
 
 def test_an_unknown_language_is_an_error() -> None:

@@ -109,12 +109,12 @@ def test_a_model_that_is_better_is_suggested(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("write", "words"),
     [
-        (write_recipe, "A handful by heart: the rate is too high."),
-        (write_exploration, "2 images are the same. Keep one."),
+        (write_recipe, "Overfit a small batch: 12 slices are memorised in 40 steps."),
+        (write_exploration, "Pixel spacing from 1.00 to 2.00 mm, median 1.50 mm. Resample to square pixels."),
         (write_folds, "standard deviation of 0.020"),
         (write_cross, "Dice falls from 0.900 on here to 0.600 on there"),
         (write_errors, "RV: the lowest Dice is in apex slices (0.500)"),
-        (write_quality, "by 0.60, less than the 0.7 asked for"),
+        (write_quality, "by 0.60, less than the target of 0.7"),
     ],
 )
 def test_each_rule_speaks_of_its_figure(tmp_path: Path, write: object, words: str) -> None:

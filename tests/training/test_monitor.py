@@ -87,14 +87,14 @@ def test_tensorboard_has_the_scores_and_pictures_of_the_worst_and_the_median_cas
     run(tmp_path, 4)
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
-    assert [(event.step, event.value) for event in events.Scalars("train_loss")] == [
+    assert [(event.step, event.value) for event in events.Scalars("train/loss")] == [
         (epoch, 2.0) for epoch in (1, 2, 3, 4)
     ]
-    assert [event.step for event in events.Scalars("val_mean_dice")] == [2, 4]
-    assert events.Scalars("val_mean_dice")[1].value == pytest.approx(0.4)
-    assert [event.value for event in events.Scalars("dice of the worst case")] == [0.0, 0.0]
-    assert [event.value for event in events.Scalars("dice of the median case")] == [1.0, 1.0]
-    (picture, _) = events.Images("worst: truth left, prediction right")
+    assert [event.step for event in events.Scalars("val/mean_dice")] == [2, 4]
+    assert events.Scalars("val/mean_dice")[1].value == pytest.approx(0.4)
+    assert [event.value for event in events.Scalars("val/dice of the worst case")] == [0.0, 0.0]
+    assert [event.value for event in events.Scalars("val/dice of the median case")] == [1.0, 1.0]
+    (picture, _) = events.Images("val/worst: truth left, prediction right")
     assert (picture.height, picture.width) == (8, 12)
     assert "curve" not in events.Tags()["scalars"]
 

@@ -4,7 +4,10 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any, Final
 
+from pipelines.core.files import output_folder
 from pipelines.evaluation.classification import METRICS_NAME, PairedScore, compare_recipes, read_cases
+from pipelines.figures.overlay import save_png
+from pipelines.figures.xray_figures import draw_figures
 from pipelines.reporting.document import (
     DEFAULT,
     Cell,
@@ -20,7 +23,11 @@ from pipelines.reporting.document import (
 )
 from pipelines.reporting.source import Context, Kind, Source
 
-PICTURES: Final = ("roc", "confusion", "calibration")
+PICTURES: Final = {
+    "roc": "ROC curve with the threshold",
+    "confusion": "confusion matrix",
+    "calibration": "calibration curve",
+}
 SCORES: Final = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
@@ -41,17 +48,23 @@ def document(sources: Sequence[Source], context: Context) -> Document:
 
     Args:
         sources: Folders of `thorax evaluate`.
-        context: Language.
+        context: Language and folder for pictures.
     """
-    pictures = [
-        Picture(source.folder / f"{name}.png", name, f"{source.name}: {name}")
-        for source in sources
-        for name in PICTURES
-    ]
+    pictures = []
+    for index, source in enumerate(sources):
+        folder = source.folder
+        if context.words.phrases:  # the command drew them in English
+            folder = output_folder(context.pictures / str(index))
+            for name, figure in draw_figures(source.content).items():
+                save_png(figure, folder / f"{name}.png")
+        pictures += [
+            Picture(folder / f"{name}.png", alt, f"{source.name}: {alt}") for name, alt in PICTURES.items()
+        ]
     sections = [
         Section(
             "Accuracy",
             list(map(_threshold_line, sources)),
+            list(map(_point, sources)),
             tables=[_overview(sources, context.words)],
             pictures=pictures,
             block="accuracy",
@@ -155,6 +168,12 @@ def _title(source: Source) -> str:
 
 def _score(metrics: Mapping[str, Any], name: str, words: Language) -> str | None:
     return estimate(metrics["summary"][name], metrics["intervals"][name], 3, words)
+
+
+def _point(source: Source) -> str:
+    summary = source.content["summary"]
+    accuracy, auroc = (number(summary[name], 3) for name in DECISIVE)
+    return f"{source.name}: accuracy {accuracy}, AUROC {auroc} on {summary['patients']} patients."
 
 
 def _threshold_line(source: Source) -> str:

@@ -39,8 +39,8 @@ TITLES: Final = {
     "recall": "recall",
     "hd95_mm": "HD95, mm",
     "assd_mm": "ASSD, mm",
-    "ef_lv": "LV EF error, points",
-    "ef_rv": "RV EF error, points",
+    "ef_lv": "LV EF error, percentage points",
+    "ef_rv": "RV EF error, percentage points",
     "edv_lv_ml": "LV EDV error, mL",
     "esv_lv_ml": "LV ESV error, mL",
     "edv_rv_ml": "RV EDV error, mL",
@@ -278,7 +278,7 @@ def _costs(content: Content) -> Table:
     rows: list[list[Cell]] = []
     for title, key, digits, scale in (
         ("parameters, million", "parameters", 2, 1e6),
-        ("wall time of a volume beside other work, median, s", "seconds_per_volume", 2, 1.0),
+        ("wall time of a volume next to other work, median, s", "seconds_per_volume", 2, 1.0),
         ("processor time of the largest image, s", "cpu_seconds", 2, 1.0),
         ("peak memory of predicting, MB", "peak_mb", 0, 1.0),
         ("CPU threads", "threads", 0, 1.0),

@@ -19,7 +19,7 @@ from pipelines.evaluation.heart_error_tables import (
 )
 from pipelines.evaluation.heart_errors import BAND_MM, THIRDS
 from pipelines.evaluation.segmentation import OVERLAYS
-from pipelines.evaluation.xray_errors import MANY_IMAGES, TAIL_PERCENT, ErrorType
+from pipelines.evaluation.xray_errors import DOUBT, MANY_IMAGES, TAIL_PERCENT, ErrorType
 from pipelines.figures.overlay import panels, save_png
 from pipelines.reporting.document import (
     MISSING,
@@ -73,16 +73,39 @@ BAR: Final = 0.26
 """Width of a bar; three stand side by side."""
 
 XRAY_HEADER: Final = (
-    "seen",
+    "property",
     "images",
     "errors",
     "% of errors",
     "% wrong with it",
     "% wrong without",
+    "importance, %",
     "95% interval of the difference",
     "p",
     "example",
 )
+
+
+REASONS: Final = {
+    DOUBT: "The label may be wrong, or the finding is small: have a radiologist read these first.",
+    "dark": "Overexposed lungs hide faint consolidation.",
+    "bright": "Underexposed lungs look consolidated.",
+    "little contrast": "Consolidation stands out less from the lung around it.",
+    "blurred": "Motion or compression removes the texture of the lung.",
+    "grainy or sharp": "Noise looks like interstitial pattern.",
+    "body turned in the picture": "Training turns images by a few degrees only.",
+    "body off the middle": "Part of a lung may be cut, or shrunk by wide borders.",
+    "sides unlike": "A rotated patient or one-sided disease: the heart's shadow hides part of a lung.",
+    "black borders": "The chest is smaller in the square that the network sees.",
+    "white spots: markers, wires, burnt-out bone": "Markers and tubes draw attention away from the lung.",
+    "wide for its height": "Fitting into a square changes the shape of the chest.",
+    "narrow for its height": "Fitting into a square changes the shape of the chest.",
+    "healthy": "False positives: vessels or thymus taken for consolidation.",
+    "bacterial pneumonia": "Missed consolidation, often behind the heart or the diaphragm.",
+    "viral pneumonia": "Diffuse interstitial changes are fainter than consolidation.",
+    f"patient with {MANY_IMAGES} images or more": "One patient read wrongly counts several times.",
+}
+"""What a property of misclassified radiographs may come of; hypotheses, not measured."""
 
 
 def document(sources: Sequence[Source], context: Context) -> Document:
@@ -124,6 +147,7 @@ def xray_document(sources: Sequence[Source], context: Context) -> Document:
     """
     del context
     sections = []
+    suggestions = []
     for source in sources:
         kinds = [ErrorType(**kind) for kind in source.content["types"]]
         cases = source.content["cases"]
@@ -136,9 +160,10 @@ def xray_document(sources: Sequence[Source], context: Context) -> Document:
                     f"{TAIL_PERCENT:.0f}% of the images that are most so; many images are {MANY_IMAGES} or "
                     "more of a patient among those measured. Intervals are bootstrapped over patients; p is "
                     f"Fisher's, for each row by itself: with {len(kinds)} rows, one below 0.05 is to be "
-                    "expected by chance."
+                    "expected by chance. Importance is the share of all errors that would not have happened "
+                    "at the error rate of the images without the property; properties overlap."
                 ],
-                tables=[types_table(kinds)],
+                tables=[types_table(kinds), reasons_table(kinds)],
                 pictures=[
                     Picture(path, f"misclassified images, part {number}", of_patient=True)
                     for number, path in enumerate(source.pictures(PICTURES), start=1)
@@ -146,9 +171,14 @@ def xray_document(sources: Sequence[Source], context: Context) -> Document:
                 block="errors",
             )
         )
+        first = max(kinds, key=_importance, default=None)
+        if first and first.name in REASONS and _importance(first) > 0:
+            reason = f"Look first at errors of this kind: {first.name}"
+            suggestions.append(f"{reason} ({100 * _importance(first):.0f}%). {REASONS[first.name]}")
         if not wrong:
             sections.append(Section(f"Gallery, {source.name}", ["No image is misclassified."]))
-    return Document("Errors on chest X-rays", "Properties of the misclassified images.", sections)
+    lead = "Properties of the misclassified images."
+    return Document("Errors on chest X-rays", lead, sections, suggestions=suggestions)
 
 
 XRAY_KIND: Final = Kind(
@@ -164,6 +194,23 @@ XRAY_KIND: Final = Kind(
 def types_table(kinds: Sequence[ErrorType]) -> Table:
     """Error types of radiographs, a row each."""
     return Table("Properties of misclassified images", XRAY_HEADER, [_kind(kind) for kind in kinds])
+
+
+def reasons_table(kinds: Sequence[ErrorType]) -> Table:
+    """What error types with errors may come of, the most important first."""
+    rows = [
+        [kind.name, number(100 * _importance(kind), 1), REASONS[kind.name]]
+        for kind in sorted(kinds, key=_importance, reverse=True)
+        if kind.errors and kind.name in REASONS
+    ]
+    return Table("Possible reasons", ["property", "importance, %", "possible reason"], rows)
+
+
+def _importance(kind: ErrorType) -> float:
+    """Share of all errors beyond those that the images would have without the property; 0 for none."""
+    if not kind.errors or kind.share_of_errors is None:
+        return 0.0
+    return max(0.0, kind.share_of_errors * (1 - (kind.other_rate or 0.0) * kind.images / kind.errors))
 
 
 def findings(content: Content) -> list[str]:
@@ -589,6 +636,7 @@ def _kind(kind: ErrorType) -> list[Cell]:
         str(kind.images),
         str(kind.errors),
         *(number(None if share is None else 100 * share, 1) for share in shares),
+        number(100 * _importance(kind), 1),
         f"{100 * low:+.1f} to {100 * high:+.1f}" if low is not None and high is not None else None,
         p_text(kind.p_value),
         f"`{Path(kind.example).name}`" if kind.example else None,

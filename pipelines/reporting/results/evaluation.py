@@ -182,7 +182,10 @@ def _overview(sources: Sequence[Source], runs: Sequence[RunRecord], words: Langu
     rows |= {"Dice mean": metric("dice", "mean", 3)}
     rows |= {f"F1 {name.upper()}": metric("f1", name, 3) for name in STRUCTURES}
     rows |= {f"HD95 {name.upper()}, mm": metric("hd95_mm", name, 1) for name in STRUCTURES}
-    rows |= {"HD95 mean, mm": metric("hd95_mm", "mean", 1), "LV EF error, points": metric("ef_lv", "mae", 1)}
+    rows |= {
+        "HD95 mean, mm": metric("hd95_mm", "mean", 1),
+        "LV EF error, percentage points": metric("ef_lv", "mae", 1),
+    }
     rows |= {f"LV {name.upper()} error, mL": metric(f"{name}_lv_ml", "mae", 1) for name in ("edv", "esv")}
     rows |= {"mass error, g": metric("mass_g", "mae", 1)}
     titles = [title_of(source) for source in sources]

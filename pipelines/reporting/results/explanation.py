@@ -1,6 +1,6 @@
 """Results of explanations, and figures of feature maps."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,9 +21,16 @@ from pipelines.explanation.explain import (
 from pipelines.explanation.study import STUDY_NAME
 from pipelines.figures.overlay import WINDOW_PERCENTILES, FloatArray, save_png
 from pipelines.models.heart import Predictor
-from pipelines.reporting.document import Cell, Document, Section, Table, number
+from pipelines.reporting.document import Cell, Document, Picture, Section, Table, number
 from pipelines.reporting.source import Context, Kind, Source
 
+METHOD_WORDS: Final = (
+    "Integrated Gradients adds up the gradients of the score while the image is faded in from a black one; "
+    "red pixels speak for pneumonia, blue ones against it. All pixels together give the change of the score "
+    "(completeness). A map can be trusted as far as it changes when weights are made random, as blurring "
+    "its pixels lowers the score sooner than blurring random ones (deletion gain), and as it lies inside "
+    "the chest."
+)
 LISTED: Final = "integrated_gradients"
 """Method whose values are listed image by image."""
 
@@ -33,17 +40,30 @@ def document(sources: Sequence[Source], context: Context) -> Document:
 
     Args:
         sources: Folders of `thorax explain`.
-        context: Not used: the tables are in English.
+        context: Not used.
     """
     del context
     sections = [
-        Section(f"Explanations, {source.name}", tables=_tables(source.content), block="explanation")
+        Section(
+            f"Explanations, {source.name}",
+            [METHOD_WORDS],
+            tables=_tables(source.content),
+            pictures=[] if source.figures_only else [*_overlays(source)],
+            block="explanation",
+        )
         for source in sources
     ]
     return Document(f"Explanations, {', '.join(source.name for source in sources)}", "", sections)
 
 
 KIND: Final = Kind("explanation", STUDY_NAME, "thorax explain", "errors", document)
+
+
+def _overlays(source: Source) -> Iterator[Picture]:
+    for case in source.content["cases"]:
+        verdict = "right" if case["is_correct"] else "wrong"
+        text = f"{verdict}: {case['finding'].lower()}, probability of pneumonia {case['probability']:.2f}"
+        yield Picture(source.folder / case["overlay"], text, text, of_patient=True)
 
 
 def _tables(content: Mapping[str, Any]) -> list[Table]:
@@ -191,7 +211,7 @@ def feature_figure(name: str, maps: Maps, image: FloatArray, path: Path) -> None
         axes.set_title(f"channel {channel + 1}", fontsize=8)
     size = f"{maps.shape[1]} x {maps.shape[2]}"
     figure.suptitle(
-        f"{name}: {len(channels)} of {len(maps)} channels, {size}, the liveliest first", fontsize=10
+        f"{name}: {len(channels)} of {len(maps)} channels, {size}, the largest variance first", fontsize=10
     )
     save_png(figure, path)
 

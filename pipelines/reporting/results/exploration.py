@@ -1,16 +1,26 @@
 """Explored datasets: findings that need a decision, ranges, structures, labels, outliers, sections."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from pipelines.core.errors import DataError, cause
 from pipelines.core.records import LABEL_NAMES, AcdcLabel, Phase
-from pipelines.exploration.files import CONTENT_NAME, PICTURES, PLOTS, SHARES, TABLE_NAME
+from pipelines.exploration.files import (
+    CONTENT_NAME,
+    PICTURES,
+    PLOTS,
+    SHARES,
+    TABLE_NAME,
+    survey_figures,
+    xray_figures,
+)
 from pipelines.exploration.findings import OUTLIER_RULE, SECTIONS, SIGNIFICANT
 from pipelines.exploration.heart import FEATURE_BY_NAME, told
+from pipelines.figures.overlay import save_png
 from pipelines.reporting.document import Cell, Document, Language, Picture, Section, Table, number, p_text
 from pipelines.reporting.source import Context, Kind, Source
 
@@ -42,7 +52,7 @@ NOISE_WORDS: Final = (
 )
 SHIFT_WORDS: Final = (
     "A patient counts once, with the mean of ED and ES. Distance: difference of the means in pooled SDs "
-    "(Cohen's d; intensities and ratios on a logarithm), second section less first. KS: two-sided two-sample "
+    "(Cohen's d; intensities and ratios on a logarithm), second split less first. KS: two-sided two-sample "
     "Kolmogorov-Smirnov test, corrected for all rows by Holm's rule. Only images and headers are "
     "compared: labels of the test set were not opened."
 )
@@ -81,7 +91,7 @@ def document(sources: Sequence[Source], context: Context) -> Document:
     sections, limits, suggestions = [], [], []
     for source in sources:
         content = source.content
-        sections += _heart_sections(source, words)
+        sections += _heart_sections(source, context)
         if closed := content["labels"].get("held out"):
             limits.append(words("data.held_out", labels=closed))
         suggestions += [
@@ -109,10 +119,9 @@ def xray_document(sources: Sequence[Source], context: Context) -> Document:
 
     Args:
         sources: Folders of `thorax explore chest-xray`.
-        context: Not used: the tables are in English.
+        context: Language and folder for plots.
     """
-    del context
-    sections = [section for source in sources for section in _xray_sections(source)]
+    sections = [section for source in sources for section in _xray_sections(source, context)]
     counts = [
         f"{one.content['images']} chest radiographs of {one.content['patients']} patients" for one in sources
     ]
@@ -129,12 +138,9 @@ XRAY_KIND: Final = Kind(
 )
 
 
-def _heart_sections(source: Source, words: Language) -> list[Section]:
-    content, frame = source.content, _survey(source)
-    plots = {
-        one["title"]: Picture(source.folder / one["picture"], one["title"], one["title"])
-        for one in content[PLOTS]
-    }
+def _heart_sections(source: Source, context: Context) -> list[Section]:
+    content, frame, words = source.content, _survey(source), context.words
+    plots = _plots(source, context, lambda: survey_figures(frame))
 
     def drawn(*titles: str) -> list[Picture]:
         return [plots[title] for title in titles if title in plots]
@@ -178,15 +184,28 @@ def _heart_sections(source: Source, words: Language) -> list[Section]:
         *_structures(frame, drawn("Class balance", "Volumes by group and phase")),
         _labels(content, frame, overlays("labels")),
         _outliers(content, frame, overlays("outliers")),
-        _shifts(content, frame, drawn("Sections of the split"), different),
+        _shifts(content, frame, drawn("Distributions by split"), different),
         *_duplicates(content, frame),
     ]
+
+
+def _plots(
+    source: Source, context: Context, figures: Callable[[], Mapping[str, Figure]]
+) -> dict[str, Picture]:
+    """Plots by title: those that the command drew, or new ones where texts have to be in another language."""
+    paths = {one["title"]: source.folder / one["picture"] for one in source.content[PLOTS]}
+    if context.words.phrases and paths:
+        for number, (title, figure) in enumerate(figures().items()):
+            paths[title] = save_png(figure, context.pictures / f"{source.name}-{number}.png")
+    return {title: Picture(path, title, title) for title, path in paths.items()}
 
 
 def _survey(source: Source) -> pd.DataFrame:
     path = source.folder / TABLE_NAME
     try:
-        frame = pd.read_csv(path)
+        frame = pd.read_csv(path, dtype={"patient": str})
+        if "modes" in source.content:
+            return frame
         frame[["section", "label_findings"]] = frame[["section", "label_findings"]].fillna("")
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"expected {path} of 'thorax explore', found {cause(error)}; run it again") from error
@@ -348,7 +367,7 @@ def _shifts(content: Content, frame: pd.DataFrame, pictures: list[Picture], diff
     if not frame.section.any():
         return Section(title, [NO_SPLIT_WORDS], is_detail=True)
     if not shifts:
-        return Section(title, ["A section has too few patients for a test."], is_detail=True)
+        return Section(title, ["A split has too few patients for a test."], is_detail=True)
     rows: list[list[Cell]] = []
     for shift in shifts:
         feature = FEATURE_BY_NAME[shift["feature"]]
@@ -363,8 +382,8 @@ def _shifts(content: Content, frame: pd.DataFrame, pictures: list[Picture], diff
         f"({FEATURE_BY_NAME[farthest['feature']].words}, {farthest['first']} and {farthest['second']}). "
         "That no difference is found in few patients is no proof that there is none."
     )
-    header = ["feature", "sections", "median", "median", "distance, SD", "KS", "p", "p, Holm"]
-    tables = [_capped("Images of the sections", header, rows)]
+    header = ["feature", "splits", "median", "median", "distance, SD", "KS", "p", "p, Holm"]
+    tables = [_capped("Images of the splits", header, rows)]
     return Section(title, [words, SHIFT_WORDS], tables=tables, pictures=pictures, is_detail=True)
 
 
@@ -382,7 +401,7 @@ def _duplicates(content: Content, frame: pd.DataFrame) -> Iterator[Section]:
             f" (correlation of three small slices from {content['nearly_same_from']}; the two most alike "
             f"patients, copies apart, have {content['most_alike']:.2f})"
         )
-    tables = [_capped("Pairs of the same image", ["", "first", "second", "sections"], rows)] if rows else []
+    tables = [_capped("Pairs of the same image", ["", "first", "second", "splits"], rows)] if rows else []
     yield Section("Duplicates", [f"{words}."], tables=tables, is_detail=True)
     skipped: list[list[Cell]] = [
         [item["patient"], item["file"], _without_folders(item["reason"])] for item in content["put_aside"]
@@ -409,9 +428,9 @@ def _capped(
     return Table(caption + more, header, rows[:most])
 
 
-def _xray_sections(source: Source) -> list[Section]:
+def _xray_sections(source: Source, context: Context) -> list[Section]:
     content = source.content
-    plots = {one["title"]: Picture(source.folder / one["picture"], one["title"]) for one in content[PLOTS]}
+    plots = _plots(source, context, lambda: xray_figures(_survey(source)))
     groups: list[list[Cell]] = [
         [group, counts["images"], 100 * counts["images"] / content["images"], counts["patients"]]
         for group, counts in content["groups"].items()
@@ -426,14 +445,14 @@ def _xray_sections(source: Source) -> list[Section]:
     return [
         Section(
             "Counts",
-            tables=[
-                Table("Images by finding and agent", ["", "images", "% of images", "patients"], groups),
-                Table("Pixel formats", ["", "images"], modes),
-            ],
+            tables=[Table("Images by finding and agent", ["", "images", "% of images", "patients"], groups)],
         ),
         Section(
             "Sizes",
-            tables=[Table("Percentiles", ["", *QUANTILES], ranges)],
+            tables=[
+                Table("Percentiles", ["", *QUANTILES], ranges),
+                Table("Pixel formats", ["", "images"], modes),
+            ],
             pictures=[plots["sizes and aspect ratios"], plots["brightness and contrast"]],
         ),
         Section(

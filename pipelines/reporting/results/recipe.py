@@ -60,10 +60,11 @@ def _sections(source: Source, words: Language) -> Iterator[Section]:
     yield Section(words("recipe.title", name=source.name), [_headline(content)], [point], [table])
     tables = {"sweep": _sweep, "grid": _grid, "long": _rounds}
     for name, step in steps:
+        finding, measures = (words.translated(step[key]) for key in ("finding", "measures"))
         yield Section(
             step["title"],
-            [f"{step['finding'][0].upper()}{step['finding'][1:]}."],
-            [f"{step['measures']}: {number(step['figure'], 4)}", f"expected: {step['expectation']}"],
+            [f"{finding[0].upper()}{finding[1:]}."],
+            [f"{measures}: {number(step['figure'], 4)}", f"expected: {step['expectation']}"],
             [tables[name](step["details"])] if name in tables else [],
             is_detail=True,
         )

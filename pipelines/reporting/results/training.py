@@ -120,11 +120,9 @@ def _section(run: RunRecord, source: Source, context: Context, index: int) -> Se
     if best is not None and not run.all_patients:
         dice = number(best, 3)
         point = words("training.point_dice", network=run.network, epochs=run.epochs, dice=dice)
-    pictures = []
-    if not is_of_xrays(run):
-        curves = context.pictures / f"run{index}.png"
-        history_figure(source.folder / HISTORY_NAME, curves)
-        pictures = [Picture(curves, words("training.curves_alt"), words("training.curves", name=run.name))]
+    curves = context.pictures / f"run{index}.png"
+    history_figure(source.folder / HISTORY_NAME, curves)
+    pictures = [Picture(curves, words("training.curves_alt"), words("training.curves", name=run.name))]
     facts = Table(
         words("training.facts"),
         [words("table.fact"), words("table.value")],

@@ -69,7 +69,7 @@ def check_early(case: Case, sizes: Sizes, settings: Mapping[str, Any]) -> Verdic
     elif fell:
         finding = (
             f"the loss fell to {loss:.3f} (chance {chance:.3f}), but nothing carries over to unseen volumes: "
-            "see that images and labels belong together and that both sections are prepared alike, or give "
+            "see that images and labels belong together and that both splits are prepared alike, or give "
             "more time"
         )
     else:
@@ -337,7 +337,7 @@ class _Steps:
         return {
             "The data": self._data,
             "Loss of the untrained network": self._initial_loss,
-            "A handful by heart": self._overfit,
+            "Overfit a small batch": self._overfit,
             "Sweep of learning rates": self._sweep,
             "Grid around the best rate": self._grid,
             "Early evaluation": self._early,

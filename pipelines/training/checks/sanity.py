@@ -172,8 +172,8 @@ def check_initial_loss(case: Case, volumes: int) -> Verdict:
     ratio = found / chance
     if ratio > 1 + TOLERANCE:
         finding = (
-            "the untrained network is surer than it can be: its outputs are too large. Check that images are "
-            "normalised and that weights are drawn as they should be"
+            "the untrained network is more confident than it can be: its outputs are too large. Check that "
+            "images are normalised and that weights are drawn as they should be"
         )
     elif ratio < 1 - TOLERANCE:
         finding = (
@@ -225,7 +225,7 @@ def check_overfit(case: Case, steps: int) -> Verdict:
     details: dict[str, Any] = {"chance": chance, "learning_rate": rate, "losses": course.losses}
     passed = min(course.losses) <= target
     if passed:
-        finding = f"{HANDFUL} slices are learnt by heart in {len(course.losses)} steps"
+        finding = f"{HANDFUL} slices are memorised in {len(course.losses)} steps"
     else:
         finding, details["other_rates"] = _reason(case, steps, chance, course, rate)
     return Verdict(
@@ -281,7 +281,7 @@ def _reason(
         return "the loss was still falling: give it more time, or a higher learning_rate", lower
     if course.end > 0.9 * chance:
         return (
-            "nothing is learnt even by heart, whatever the rate: look at what reaches the network (do images "
+            "nothing is memorised at any rate: look at what reaches the network (do images "
             "vary, are label values those of the classes) and at the loss",
             lower,
         )

@@ -199,7 +199,8 @@ def test_page_table_and_tensorboard_show_all_wrong_images(tmp_path: Path) -> Non
     page = write_result_page(tmp_path / "out", tmp_path / "out" / "errors.html").read_text(encoding="utf-8")
     assert page.count("data:image/png;base64") == 2  # twelve to a sheet
     assert "14 of 20 images are misclassified" in page
-    assert page.count("<tr>") == 1 + len(found.types)
+    reasons = [one for one in found.types if one.errors]
+    assert page.count("<tr>") == 1 + len(found.types) + 1 + len(reasons)
     with (tmp_path / "out" / "errors.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [row["is_correct"] for row in rows] == ["False"] * 14 + ["True"] * 6
@@ -209,7 +210,7 @@ def test_page_table_and_tensorboard_show_all_wrong_images(tmp_path: Path) -> Non
     )
     events = EventAccumulator(str(tmp_path / "out" / "tensorboard"))
     events.Reload()
-    assert events.Tags()["images"] == ["misclassified"]
+    assert events.Tags()["images"] == ["test/misclassified"]
 
 
 def test_no_errors_are_reported(tmp_path: Path) -> None:
@@ -229,4 +230,6 @@ def test_error_types_are_listed_without_the_images(tmp_path: Path) -> None:
     (tmp_path / "errors.json").write_text(json.dumps({"types": [kind], "cases": cases}), encoding="utf-8")
     text = page_of(tmp_path / "docs", tmp_path)
     assert "4 of 25 images are misclassified" in text
-    assert "| dark | 5 | 2 | 50.0 | 40.0 | 10.0 | +5.0 to +60.0 | 0.020 | `a.png` |" in text
+    assert "| dark | 5 | 2 | 50.0 | 40.0 | 10.0 | 37.5 | +5.0 to +60.0 | 0.020 | `a.png` |" in text
+    # At the rate of the other images, 0.5 of the 2 errors would have happened: 1.5 of 4 errors remain.
+    assert "| dark | 37.5 | Overexposed lungs hide faint consolidation. |" in text

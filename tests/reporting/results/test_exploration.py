@@ -148,7 +148,7 @@ def test_the_markdown_page_has_the_plots_and_no_picture_of_a_patient(split: Path
     assert sorted(name for _, name in linked) == sorted(path.name for path in tmp_path.glob("*.png"))
     assert "Samples" not in dict(linked)
     assert "Exploration of Automated Cardiac Diagnosis Challenge" in page
-    assert "Sections of the split" in dict(linked)
+    assert "Distributions by split" in dict(linked)
     assert str(split) not in page
     assert "/patient002/" not in page
 
