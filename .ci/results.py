@@ -75,6 +75,18 @@ PAGES: Final = {
             "report {work}/clicks --title 'Correction by clicks and scribbles' --output {page}",
         ),
     ),
+    "measures": Page(
+        ACDC,
+        ("unet/model.pt",),
+        (
+            "cross-validate unet --unseen-masks --data {data} --output {work}/unseen --resume"
+            " --set max_epochs=50 --set val_interval=50 --set patience=1000",
+            "evaluate {data} --network unet --keep-masks {work}/masks --output {work}/unet --overwrite",
+            "benchmark measures {data} --unseen-masks {work}/unseen --test-masks {work}/masks"
+            " --output {work}/measures --overwrite",
+            "report {work}/measures --title 'What the indices can tell' --output {page}",
+        ),
+    ),
     "quality": Page(
         ACDC,
         ("unet/model.pt", "unet/quality.json"),

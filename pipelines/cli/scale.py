@@ -100,8 +100,7 @@ def measures(
     from pipelines.benchmarks.measures import CONTENT_NAME, PICTURE_NAME, measure_measures
     from pipelines.core.files import write_manifest
     from pipelines.datasets.prepare import section_records
-    from pipelines.reporting.markdown import write_page
-    from pipelines.reporting.results.measures import document
+    from pipelines.reporting.report import write_result_page
 
     records = section_records(data, section, fold=None)
     if records is None or section == "test":
@@ -110,7 +109,7 @@ def measures(
         refuse("--unseen-masks", test_masks=test_masks)
     test = (section_records(data, "test", fold=None) or [], test_masks) if test_masks is not None else None
     with progress_bar("Measuring", console):
-        content = measure_measures(
+        measure_measures(
             data,
             output,
             records=records,
@@ -121,8 +120,8 @@ def measures(
             test=test,
         )
     page = output / "measures.md"
-    write_page(page, document(content, output))
     write_manifest(output, outputs=[CONTENT_NAME, PICTURE_NAME, page.name])
+    write_result_page(output, page)
     say(f"page in {page}")
 
 

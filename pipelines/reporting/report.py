@@ -49,6 +49,7 @@ from pipelines.reporting.results import (
     explanation,
     exploration,
     interaction,
+    measures,
     quality,
     recipe,
     scale,
@@ -82,6 +83,7 @@ KINDS: Final = (
     speed.KIND,
     speed.INT8_KIND,
     scale.KIND,
+    measures.KIND,
 )
 """Every kind of result, in the order in which a report has them."""
 

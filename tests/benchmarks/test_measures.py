@@ -21,13 +21,14 @@ from pipelines.benchmarks.measures import (
 )
 from pipelines.core.cardiac import HALF_WIDTH, structure_volumes_ml
 from pipelines.core.errors import DataError
+from pipelines.core.files import write_manifest
 from pipelines.core.records import AcdcLabel, Phase
 from pipelines.core.volume import Volume, write_label
 from pipelines.datasets.loading import load_label
 from pipelines.datasets.phantom.cohort import write_phantom_cohort
 from pipelines.datasets.prepare import prepare_acdc, section_records
 from pipelines.datasets.readers import find_reader
-from pipelines.reporting.results.measures import document
+from pipelines.reporting.report import write_result_page
 
 
 def body(radius_mm: np.ndarray, dz_mm: float) -> Volume:
@@ -85,9 +86,12 @@ def test_a_cohort_has_repeatability_groups_and_a_page(tmp_path: Path) -> None:
     )
     assert patient["lv_edv_ml_m2"] == pytest.approx(patient["lv_edv_ml"] / math.sqrt(height * weight / 3600))
     assert (tmp_path / "out" / CONTENT_NAME).is_file()
-    page = document(content, tmp_path / "out")
-    assert [len(section.tables) for section in page.sections] == [1, 1, 1]
-    assert page.sections[2].pictures[0].path == tmp_path / "out" / PICTURE_NAME
+    assert (tmp_path / "out" / PICTURE_NAME).is_file()
+    write_manifest(tmp_path / "out", outputs=[CONTENT_NAME])
+    text = write_result_page(tmp_path / "out", tmp_path / "page.md").read_text(encoding="utf-8")
+    assert [text.count(f"\n{one}:\n") for one in ("Repeatability coefficient", "Partial volume")] == [1, 1]
+    assert "| LV EDV by body surface, mL/m² |" in text
+    assert "](page-" in text
 
 
 def test_without_heights_nothing_is_indexed_and_a_prepared_folder_gives_one_part_without_copies(

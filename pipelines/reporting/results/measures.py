@@ -1,20 +1,32 @@
 """The page of what `thorax benchmark measures` found."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from pipelines.benchmarks.measures import INDICES, NAMES, PICTURE_NAME
+from pipelines.benchmarks.measures import CONTENT_NAME, INDICES, NAMES, PICTURE_NAME
 from pipelines.reporting.document import Cell, Document, Picture, Section, Table, number
+from pipelines.reporting.source import Context, Kind, Source
+
+TITLE: Final = "What the indices can tell"
 
 
-def document(content: Mapping[str, Any], folder: Path) -> Document:
-    """The page.
+def document(sources: Sequence[Source], context: Context) -> Document:
+    """Document of intervals, repeatability, partial volume and disease groups.
 
     Args:
-        content: What `measure_measures` returned.
-        folder: Folder with its picture.
+        sources: Folders of `thorax benchmark measures`.
+        context: Not used: the document is English.
     """
+    documents = [_document(source.content, source.folder) for source in sources]
+    leads = " ".join(one.lead for one in documents)
+    return Document(TITLE, leads, [section for one in documents for section in one.sections])
+
+
+KIND: Final = Kind("measures", CONTENT_NAME, "thorax benchmark measures", "results", document)
+
+
+def _document(content: Mapping[str, Any], folder: Path) -> Document:
     patients, phantoms = content["patients"], content["number_of_phantoms"]
     header = ["index", "labels", "generated hearts"]
     repeat = [
@@ -49,7 +61,7 @@ def document(content: Mapping[str, Any], folder: Path) -> Document:
         [] if "lv_edv_ml_m2" in groups else ["No heights and weights are known, so volumes are not indexed."]
     )
     return Document(
-        "What the indices can tell",
+        TITLE,
         f"Measured by `thorax benchmark measures` on the label maps of {patients} patients and on {phantoms} "
         "generated hearts with known volumes.",
         [
