@@ -12,7 +12,7 @@ from typing import Final
 import matplotlib as mpl
 import numpy as np
 from matplotlib import pyplot as plt
-from PIL import Image
+from PIL import Image, ImageChops
 
 from pipelines.core.records import FOREGROUND, LABEL_COLORS, AcdcLabel
 from pipelines.datasets.phantom.heart import contraction_curve, draw_heart
@@ -45,7 +45,8 @@ def film(path: Path) -> None:
         classifier = Classifier.load(NETWORK, weights=best, device="cpu", precision="fp32")
         image = phantom_xray(np.random.default_rng(SEED), "bacteria")
         overlay_heat_map(image, heat_map(image, "occlusion", classifier=classifier), path)
-    Image.open(path).convert("RGB").quantize(COLORS).save(path, optimize=True)
+    drawn = Image.open(path).convert("RGB")
+    drawn.crop(ImageChops.invert(drawn).getbbox()).quantize(COLORS).save(path, optimize=True)
     sys.stdout.write(f"{path}: {path.stat().st_size / 1000:.0f} kB\n")
 
 

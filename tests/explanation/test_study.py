@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 
 from pipelines.core.errors import ConfigError, DataError
@@ -170,6 +171,9 @@ def test_each_case_has_its_overlay_and_figures(tmp_path: Path) -> None:
     ] == list(DELETED)
     (found,) = content["cases"]
     assert Image.open(tmp_path / "out" / found["overlay"]).size[0] > 300
+    events = EventAccumulator(str(tmp_path / "out" / "tensorboard"))
+    events.Reload()
+    assert events.Tags()["images"] == [f"explanations/{Path(found['overlay']).stem}"]
     methods = {"integrated_gradients", "grad_cam", "occlusion"}
     assert found["shares"].keys() == found["deletion"].keys() == methods
     assert 0 < found["shares"]["occlusion"]["chest"] <= 1

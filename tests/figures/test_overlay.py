@@ -8,7 +8,7 @@ from skimage.io import imread
 from pipelines.core.errors import OutputError
 from pipelines.core.records import FOREGROUND, LABEL_COLORS, AcdcLabel
 from pipelines.figures import overlay
-from pipelines.figures.overlay import curve_figure, overlay_figure
+from pipelines.figures.overlay import TRANSLATE, curve_figure, overlay_figure, panels, save_png
 
 
 def heart(slices: int = 3) -> tuple[np.ndarray, np.ndarray]:
@@ -82,3 +82,19 @@ def test_a_curve_shows_both_ventricles(tmp_path: Path) -> None:
     curve_figure(range(1, 13), lv_ml, lv_ml * 1.2, 0, 6, path, x_label="frame", title="patient001")
     assert count_pixels(path, AcdcLabel.LV) > 100
     assert count_pixels(path, AcdcLabel.RV) > 100
+
+
+def test_every_text_of_a_figure_is_translated_and_numbers_stay(tmp_path: Path) -> None:
+    figure, (axes,) = panels()
+    axes.plot([0, 1], [0, 1], label="loss")
+    axes.set_xticks([0, 1], ["base", "apex"])
+    axes.set_title("curve")
+    axes.legend()
+    token = TRANSLATE.set(str.upper)
+    try:
+        save_png(figure, tmp_path / "curve.png")
+    finally:
+        TRANSLATE.reset(token)
+    assert [one.get_text() for one in axes.get_xticklabels()] == ["BASE", "APEX"]
+    assert (axes.get_title(), axes.get_legend().texts[0].get_text()) == ("CURVE", "LOSS")
+    assert axes.get_yticklabels()[0].get_text().strip("−0.123456789") == ""

@@ -8,7 +8,9 @@ from report_folders import page_of
 
 from pipelines.core.errors import DataError
 from pipelines.evaluation.classification import PairedScore
+from pipelines.reporting.document import Format, read_language
 from pipelines.reporting.markdown import block_marks
+from pipelines.reporting.report import write_report
 from pipelines.reporting.results.classification import PICTURES, SCORES, verdict
 
 HISTORY = "epoch,iteration,train_loss,val_auroc\n1,10,1.0,0.91\n2,20,0.5,0.97\n"
@@ -121,3 +123,20 @@ def score(name: str, low: float, high: float) -> PairedScore:
 )
 def test_the_verdict_follows_from_the_interval(low: float, high: float, sentence: str) -> None:
     assert sentence in verdict([score("accuracy", -0.1, 0.1), score("auroc", low, high)], "base", "best")
+
+
+@pytest.mark.parametrize("language", ["en", "fa"])
+def test_a_report_on_radiographs_has_their_problem_method_and_curves(language: str, tmp_path: Path) -> None:
+    words = read_language(language)
+    evaluation = write_evaluation(tmp_path / "test")
+    content = json.loads((evaluation / "metrics.json").read_text(encoding="utf-8"))
+    curve = [{"share": 0.9, "probability": 0.9, "images": 20}]
+    (evaluation / "metrics.json").write_text(json.dumps(content | {"calibration": curve}), encoding="utf-8")
+    folders = [write_run(tmp_path / "run"), evaluation]
+    write_report(folders, tmp_path / "out", language=language, formats=[Format.HTML])
+    text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert f"<h1>{words('report.title_xrays')}" in text
+    assert words("problem.xray_aim_3").partition("8")[0].partition("۸")[0] in text
+    assert words("training.curves_alt") in text
+    assert text.count("data:image/png;base64,") == 1 + len(PICTURES)
+    assert ("test: accuracy 0.950, AUROC 0.900 on 12 patients." in text) == (language == "en")

@@ -233,3 +233,6 @@ def test_error_types_are_listed_without_the_images(tmp_path: Path) -> None:
     assert "| dark | 5 | 2 | 50.0 | 40.0 | 10.0 | 37.5 | +5.0 to +60.0 | 0.020 | `a.png` |" in text
     # At the rate of the other images, 0.5 of the 2 errors would have happened: 1.5 of 4 errors remain.
     assert "| dark | 37.5 | Overexposed lungs hide faint consolidation. |" in text
+    assert (
+        "Look first at errors of this kind: dark (38%). Overexposed lungs hide faint consolidation." in text
+    )

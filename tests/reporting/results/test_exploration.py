@@ -1,3 +1,4 @@
+import base64
 import json
 import re
 import shutil
@@ -15,6 +16,7 @@ from pipelines.cli.main import app
 from pipelines.core.errors import DataError
 from pipelines.datasets.phantom.xray import phantom_xray
 from pipelines.exploration.xray import survey_xrays
+from pipelines.reporting.document import Format
 from pipelines.reporting.report import write_report
 
 FOLDERS = {f"patient{number:03d}": part for number, part in enumerate((0, 0, 0, 1, 1, 1, 2, 2, 2), start=1)}
@@ -230,6 +232,14 @@ def test_page_and_tensorboard_hold_what_was_found(xrays: Path, tmp_path: Path) -
     events.Reload()
     assert "samples: normal" in events.Tags()["images"]
     assert "aspect" in events.Tags()["histograms"]
+    table = pd.read_csv(tmp_path / "out" / "survey.csv")
+    assert table.groupby("finding").size().to_dict() == {"normal": 4, "pneumonia": 3}
+    write_report([tmp_path / "out"], tmp_path / "fa", language="fa", formats=[Format.HTML])
+    drawn = re.findall(r"base64,([^\"]+)", (tmp_path / "fa" / "report.html").read_text(encoding="utf-8"))
+    written = base64.b64encode((tmp_path / "out" / "plots" / "1.png").read_bytes()).decode()
+    assert written in page
+    assert len(drawn) == 6
+    assert written not in drawn  # its axes are in the language of the report
 
 
 def test_what_there_is_none_of_has_no_empty_table(xrays: Path, tmp_path: Path) -> None:
