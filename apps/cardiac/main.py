@@ -62,10 +62,8 @@ class CardiacApp(MONAILabelApp):
         return StudiesDatastore(Path(self.studies).resolve(), self.predictors.find_phases)
 
     def init_infers(self) -> dict[str, InferTask]:
-        """Each network, their mean, and what corrects contours."""
-        tasks = [
-            AutomaticSegmentation(name, self.predictors, self._datastore) for name in self.predictors.names
-        ]
+        """Each network, and what corrects contours."""
+        tasks = [AutomaticSegmentation(name, self.predictors, self._datastore) for name in NETWORKS]
         tasks += [corrects(self.predictors, self._datastore) for corrects in (CorrectVolume, CorrectSlice)]
         tasks.append(RefineByScribbles(self._datastore, self.predictors.version))
         return {task.name: task for task in tasks}

@@ -317,17 +317,6 @@ class Predictor:
         }
         return cls(members)
 
-    @classmethod
-    def joined(cls, predictors: Sequence["Predictor"]) -> "Predictor":
-        """The mean of several predictors, with their networks and not with copies of them."""
-        return cls(
-            {
-                name: member
-                for predictor in predictors
-                for name, member in zip(predictor.networks, predictor._members, strict=True)
-            }
-        )
-
     @property
     def members(self) -> tuple[Member, ...]:
         """The networks whose probabilities are averaged, with their preprocessing."""

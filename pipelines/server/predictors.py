@@ -121,10 +121,6 @@ class PublishedWeights:
         return known
 
 
-ENSEMBLE: Final = "ensemble"
-"""Name of the mean of all networks."""
-
-
 class OpenVolume(Protocol):
     """A volume prepared for clicks, here or in another process; see `Correction`."""
 
@@ -144,7 +140,7 @@ class OpensVolumes(Protocol):
 
 
 class Predictors:
-    """Predictors by the name of their network; `ENSEMBLE` averages all of them.
+    """Predictors by the name of their network.
 
     Args:
         networks: Networks of the bundle, the default first.
@@ -176,11 +172,6 @@ class Predictors:
         self._lock = threading.Lock()
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """Names that `predict` knows."""
-        return (*self.networks, ENSEMBLE) if len(self.networks) > 1 else self.networks
-
-    @property
     def version(self) -> str:
         """Version of the bundle."""
         return bundle_version(self.bundle)
@@ -190,23 +181,21 @@ class Predictors:
 
         After the plus are the numbers of published versions; without one it is the bundle's own.
         """
-        return self._described({network: self._numbers.get(network) for network in self._needed(name)})
+        return self._described({name: self._numbers.get(name)})
 
-    def latest(self, name: str) -> str:
-        """Version of the weights that the next prediction will be made with."""
-        return self._described(dict.fromkeys(self._needed(name)))
+    def latest(self, *names: str) -> str:
+        """Version of the weights that the next predictions will be made with."""
+        return self._described(dict.fromkeys(names))
 
     def has_weights(self, name: str) -> bool:
-        """Whether the bundle has what a name needs."""
-        return all(
-            (self.bundle / "models" / network / "model.pt").is_file() for network in self._needed(name)
-        )
+        """Whether the bundle has the weights of a network."""
+        return (self.bundle / "models" / name / "model.pt").is_file()
 
     def predict(self, name: str, volume: Volume) -> Prediction:
         """Label map on the volume's own grid; waits while another one is made.
 
         Args:
-            name: One of `names`.
+            name: One of `networks`.
             volume: `(X, Y, Z)` image; the slice axis may be any.
 
         Raises:
@@ -220,7 +209,7 @@ class Predictors:
         """`(4, X, Y, Z)` float32 on the volume's own grid, background first; waits as `predict` does.
 
         Args:
-            name: One of `names`.
+            name: One of `networks`.
             volume: `(X, Y, Z)` image; the slice axis may be any.
 
         Raises:
@@ -232,7 +221,7 @@ class Predictors:
 
     def can_correct(self) -> bool:
         """Whether the bundle has the weights of the correcting network."""
-        return (self.bundle / "models" / CORRECTOR / "model.pt").is_file()
+        return self.has_weights(CORRECTOR)
 
     def open(self, volume: Volume) -> OpenVolume:
         """A volume prepared for clicks.
@@ -283,11 +272,7 @@ class Predictors:
     def _get(self, name: str) -> Predictor:
         self._forget_outdated()
         if name not in self._loaded:
-            self._loaded[name] = (
-                Predictor.joined([self._get(network) for network in self.networks])
-                if name == ENSEMBLE
-                else self._load(name)
-            )
+            self._loaded[name] = self._load(name)
         return self._loaded[name]
 
     def _load(self, name: str) -> Predictor:
@@ -304,13 +289,9 @@ class Predictors:
             if number != self._number(name):
                 del self._numbers[name]
                 self._loaded.pop(name, None)
-                self._loaded.pop(ENSEMBLE, None)
 
     def _number(self, network: str) -> int:
         return self.published.current(network) if self.published else BUNDLE_VERSION
-
-    def _needed(self, name: str) -> tuple[str, ...]:
-        return self.networks if name == ENSEMBLE else (name,)
 
     def _described(self, numbers: dict[str, int | None]) -> str:
         known = {name: self._number(name) if number is None else number for name, number in numbers.items()}

@@ -123,7 +123,10 @@ def add_inference_routes(router: APIRouter, context: ServerContext) -> None:
     ) -> Response:
         tasks = context.app.info()["models"]
         if model not in tasks:
-            raise HTTPException(404, f"expected a model among {', '.join(tasks)}")
+            default, known = next(iter(tasks)), ", ".join(tasks)
+            raise HTTPException(
+                404, f"expected a model among {known}, found {model}; {default} is the default"
+            )
         sent = json_object(params)
         base = base_of(sent)
         wanted = {

@@ -144,8 +144,8 @@ def add_routes(router: APIRouter, context: ServerContext) -> None:
     async def probability(
         request: Request, structure: Structure, model: str, image: str = "", session_id: str = ""
     ) -> Response:
-        if model not in context.app.predictors.names:
-            raise HTTPException(404, f"expected a model among {', '.join(context.app.predictors.names)}")
+        if model not in context.app.predictors.networks:
+            raise HTTPException(404, f"expected a model among {', '.join(context.app.predictors.networks)}")
         source = _source(context, request, image, session_id)
 
         def packed() -> bytes:

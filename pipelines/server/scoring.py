@@ -18,7 +18,7 @@ from pipelines.interaction.active_learning import disagreement
 from pipelines.server.datastore import StudiesDatastore
 from pipelines.server.images import WORK_FOLDER
 from pipelines.server.measurements import measure
-from pipelines.server.predictors import ENSEMBLE, Predictors
+from pipelines.server.predictors import Predictors
 from pipelines.server.tasks import half_done
 from pipelines.server.work_queue import job_time
 
@@ -92,7 +92,7 @@ class Uncertainty:
 
     def _forget_outdated(self) -> None:
         """Drop the scores of weights that are not served any more."""
-        version = self._predictors.latest(ENSEMBLE)
+        version = self._predictors.latest(*self._predictors.networks)
         if version != self._version:
             self._version, self._scores = version, {}
 

@@ -40,7 +40,7 @@ def test_info_is_what_the_module_shows(client: Any) -> None:
     assert "config" not in info
     assert info["labels"] == ["rv", "myo", "lv", "background"]
     assert {name: (model["type"], model["dimension"]) for name, model in info["models"].items()} == {
-        **dict.fromkeys(("unet", "attention_unet", "vnet", "ensemble"), ("segmentation", 3)),
+        **dict.fromkeys(("unet", "attention_unet", "vnet"), ("segmentation", 3)),
         "correct_volume": ("deepedit", 3),
         "correct_slice": ("deepgrow", 2),
         "scribbles": ("scribbles", 3),
@@ -106,7 +106,13 @@ def test_what_slicer_saves_after_a_colleague_is_the_next_version_and_names_whom_
     assert saved["model"].startswith("correct_volume")
 
 
-@pytest.mark.parametrize("model", ["attention_unet", "vnet", "ensemble"])
+def test_the_mean_of_the_networks_is_answered_with_the_default(client: Any, refusal_class: Any) -> None:
+    with pytest.raises(refusal_class) as refusal:
+        client.infer("ensemble", "patient002_4d_ED", {})
+    assert "expected a model among unet, " in str(refusal.value.msg)
+
+
+@pytest.mark.parametrize("model", ["attention_unet", "vnet"])
 def test_every_model_segments(client: Any, model: str) -> None:
     _, told = client.infer(model, "patient002_4d_ED", {})
     assert told["model"] == model

@@ -12,7 +12,7 @@ from pipelines.models.heart import Prediction
 from pipelines.server.datastore import StudiesDatastore
 from pipelines.server.history import Automatic
 from pipelines.server.label_file import read_sent_label
-from pipelines.server.predictors import ENSEMBLE, Predictors
+from pipelines.server.predictors import Predictors
 from pipelines.server.tasks import AutomaticSegmentation, FirstUnlabelled, RandomPatient
 
 from .conftest import VERSION, axis_orders, heart, true_mask, write_nifti
@@ -128,12 +128,3 @@ def test_random_begins_a_patient_with_ed(store: StudiesDatastore) -> None:
 def accept(store: StudiesDatastore, name: str) -> None:
     image = read_volume(store.image(name).path)
     store.labels.accept(name, true_mask(image.array), image, author="anna")
-
-
-def test_the_ensemble_shares_the_networks_of_its_members() -> None:
-    predictors = Predictors(("unet", "attention_unet"))
-    assert predictors.names == ("unet", "attention_unet", ENSEMBLE)
-    single = predictors._get("unet")
-    ensemble = predictors._get(ENSEMBLE)
-    assert ensemble.networks == ("unet", "attention_unet")
-    assert ensemble._members[0] is single._members[0]
