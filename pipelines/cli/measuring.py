@@ -1,8 +1,9 @@
 """The commands of `thorax` that measure, compare, explain and predict quality."""
 
+import inspect
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -21,7 +22,6 @@ from pipelines.cli.options import (
     Prepared,
     ReaderName,
     Resume,
-    Section,
     Smoke,
     SplitPart,
     TrustBundle,
@@ -31,6 +31,7 @@ from pipelines.cli.options import (
     keeps_results,
     refuse,
     say,
+    with_default,
 )
 from pipelines.cli.training import Setting
 from pipelines.cli.use import (
@@ -46,9 +47,6 @@ from pipelines.core.errors import ConfigError
 from pipelines.core.files import MANIFEST_NAME
 from pipelines.core.progress import progress_bar
 from pipelines.core.tasks import HEART, XRAY, task_of
-
-if TYPE_CHECKING:
-    from pipelines.quality.measure import Measured
 
 
 def show_features(
@@ -458,86 +456,72 @@ def unseen_masks(
     say(f"train with them: thorax train corrector --set unseen_masks={output.resolve()} ...")
 
 
-Partner = Annotated[AcdcNetwork | None, typer.Option(help="Second network, whose agreement counts too.")]
-PartnerWeights = Annotated[Path | None, typer.Option(help="Weights of the second network.")]
-Faults = Annotated[int, typer.Option(help="Images with a fault put in that are made of each volume.", min=0)]
-Images = Annotated[Path | None, typer.Option(help="images.csv of an earlier run: measure none again.")]
-
-
 @keeps_results
-def fit_quality(
+def quality(
     data: Prepared,
     output: Output,
+    quality: Annotated[Path | None, typer.Argument(help="The quality.json to measure.")] = None,
     network: HeartNetwork = "unet",
     weights: Weights = None,
-    partner: Partner = None,
-    partner_weights: PartnerWeights = None,
+    partner: Annotated[
+        AcdcNetwork | None, typer.Option(help="Second network, whose agreement counts too.")
+    ] = None,
+    partner_weights: Annotated[Path | None, typer.Option(help="Weights of the second network.")] = None,
     section: SplitPart = "validation",
     fold: Fold = 0,
-    faults: Faults = 2,
+    faults: Annotated[
+        int, typer.Option(help="Images with a fault put in that are made of each volume.", min=0)
+    ] = 2,
     seed: Annotated[int, typer.Option(help="Seed of the faults.")] = 0,
-    images: Images = None,
+    images: Annotated[
+        Path | None, typer.Option(help="images.csv of an earlier run: measure none again.")
+    ] = None,
     device: Device = "auto",
 ) -> None:
-    """Fit the score that predicts Dice without a label; write quality.json."""
-    from pipelines.quality.study import FIT_NAME, fit_study
-
-    found, details = _measured(
-        data,
-        output,
-        network,
-        weights,
-        partner,
-        partner_weights,
-        section,
-        fold,
-        faults,
-        seed,
-        images,
-        device,
-    )
-    content = fit_study(found, output, network=network, partner=partner or "", details=details)
-    _write(output, content, FIT_NAME)
-    say(f"put {output / 'quality.json'} next to the weights of {network} to use it")
-
-
-@keeps_results
-def evaluate_quality(
-    data: Prepared,
-    quality: Annotated[Path, typer.Argument(help="The quality.json to measure.")],
-    output: Output,
-    network: HeartNetwork = "unet",
-    weights: Weights = None,
-    partner: Partner = None,
-    partner_weights: PartnerWeights = None,
-    section: SplitPart = "test",
-    fold: Fold = 0,
-    faults: Faults = 2,
-    seed: Annotated[int, typer.Option(help="Seed of the faults.")] = 0,
-    images: Images = None,
-    device: Device = "auto",
-) -> None:
-    """Measure a quality score: predicted against true Dice on unseen patients."""
+    """Fit the score that predicts Dice without a label, or measure one on unseen patients."""
+    from pipelines.core.files import output_folder, write_manifest
+    from pipelines.datasets.prepare import read_datalist, select
+    from pipelines.models.heart import Predictor
+    from pipelines.quality.measure import measure_images, read_measured
     from pipelines.quality.model import read_quality
-    from pipelines.quality.study import EVALUATION_NAME, evaluate_study
+    from pipelines.quality.study import EVALUATION_NAME, FIT_NAME, MASKS_NAME, evaluate_study, fit_study
+    from pipelines.reporting.results.quality import quality_table
+    from pipelines.reporting.terminal import render
 
-    models = read_quality(quality)
-    found, details = _measured(
-        data,
-        output,
-        network,
-        weights,
-        partner,
-        partner_weights,
-        section,
-        fold,
-        faults,
-        seed,
-        images,
-        device,
-    )
-    content = evaluate_study(found, models, output, details={"network": network, **details})
-    _write(output, content, EVALUATION_NAME)
+    models = read_quality(quality) if quality else None
+    content = read_datalist(data)
+    items = select(content, section, fold)
+    split_hash = content["split_hash"]
+    details = {"section": section, "fold": fold, "split_hash": split_hash, "faults": faults, "seed": seed}
+    if images is not None:
+        found = read_measured(images)
+    else:
+        predictor = Predictor.load(network, weights=weights, device=device)
+        second = Predictor.load(partner, weights=partner_weights, device=device) if partner else None
+        masks = output_folder(output / MASKS_NAME)
+        with progress_bar("Segmenting", console):
+            found = measure_images(items, predictor, second, faults=faults, seed=seed, masks=masks)
+    name = EVALUATION_NAME if models else FIT_NAME
+    if models:
+        content = evaluate_study(found, models, output, details={"network": network, **details})
+    else:
+        content = fit_study(found, output, network=network, partner=partner or "", details=details)
+    write_manifest(output, split_hash=content["split_hash"], outputs=[name, "images.csv"])
+    console.print(render(quality_table(content)))
+    say(f"values in {output / name}")
+    if not quality:
+        say(f"put {output / 'quality.json'} next to the weights of {network} to use it")
+
+
+fit_quality = with_default(
+    quality, "Fit the score that predicts Dice without a label; write quality.json.", without="quality"
+)
+evaluate_quality = with_default(
+    quality,
+    "Measure a quality score: predicted against true Dice on unseen patients.",
+    quality=inspect.Parameter.empty,
+    section="test",
+)
 
 
 @keeps_results
@@ -570,52 +554,3 @@ def disease(
     for problem in content["problems"]:
         say(f"skipped {problem['patient']} ({problem['source']}): {problem['reason']}")
     say(f"figures in {output / CONTENT_NAME}; for research, not for diagnosis")
-
-
-def _measured(
-    data: Path,
-    output: Path,
-    network: str,
-    weights: Path | None,
-    partner: str | None,
-    partner_weights: Path | None,
-    section: Section,
-    fold: int,
-    faults: int,
-    seed: int,
-    images: Path | None,
-    device: str,
-) -> tuple[list["Measured"], dict[str, object]]:
-    from pipelines.core.files import output_folder
-    from pipelines.datasets.prepare import read_datalist, select
-    from pipelines.models.heart import Predictor
-    from pipelines.quality.measure import measure_images, read_measured
-    from pipelines.quality.study import MASKS_NAME
-
-    content = read_datalist(data)
-    items = select(content, section, fold)
-    details: dict[str, object] = {
-        "section": section,
-        "fold": fold,
-        "split_hash": content["split_hash"],
-        "faults": faults,
-        "seed": seed,
-    }
-    if images is not None:
-        return read_measured(images), details
-    predictor = Predictor.load(network, weights=weights, device=device)
-    second = Predictor.load(partner, weights=partner_weights, device=device) if partner else None
-    masks = output_folder(output / MASKS_NAME)
-    with progress_bar("Segmenting", console):
-        found = measure_images(items, predictor, second, faults=faults, seed=seed, masks=masks)
-    return found, details
-
-
-def _write(output: Path, content: dict[str, object], name: str) -> None:
-    from pipelines.core.files import write_manifest
-    from pipelines.reporting.results.quality import quality_table
-    from pipelines.reporting.terminal import render
-
-    write_manifest(output, split_hash=content["split_hash"], outputs=[name, "images.csv"])
-    console.print(render(quality_table(content)))
-    say(f"figures in {output / name}")

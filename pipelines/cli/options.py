@@ -263,8 +263,10 @@ def refuse(needed: str, **given: object) -> None:
             raise ConfigError(f"expected --{option} with {needed}; leave it out")
 
 
-def with_default(command: Callable[..., None], **values: Any) -> Callable[..., None]:
-    """A command with other defaults."""
+def with_default(
+    command: Callable[..., None], text: str | None = None, *, without: str = "", **values: Any
+) -> Callable[..., None]:
+    """A command with other defaults, and if given another help text and one parameter less."""
 
     @functools.wraps(command)
     def changed(**given: Any) -> None:
@@ -275,8 +277,10 @@ def with_default(command: Callable[..., None], **values: Any) -> Callable[..., N
         parameters=[
             each.replace(default=values.get(name, each.default))
             for name, each in signature.parameters.items()
+            if name != without
         ]
     )
+    changed.__doc__ = text or command.__doc__
     return changed
 
 
