@@ -156,7 +156,9 @@ def measure_measures(
         else {},
         "number_of_phantoms": phantoms,
         "groups": {
-            name: _told(name, values) for name in EXPECTED if any(one[name] is not None for one in values)
+            name: _group_values(name, values)
+            for name in EXPECTED
+            if any(one[name] is not None for one in values)
         },
         "values": values,
         "intervals": None
@@ -339,7 +341,7 @@ def _low(wall: Wall) -> Float:
     return float(np.mean(known[:4])) if len(known) >= 12 else None
 
 
-def _told(name: str, values: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _group_values(name: str, values: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Medians by group, and the area under the curve of the expected group against the others."""
     group, sign = EXPECTED[name]
     known = [one for one in values if one[name] is not None]

@@ -280,7 +280,7 @@ def train_a_little(network: str, dataset_dir: str, run_dir: str) -> None:
 
 BENCH_NAME: Final = "bench.json"
 
-MOST: Final = {
+MAX_VALUES: Final = {
     "pipeline_over_in_memory": 1.15,
     "segment_s": 0.3,
     "training_mb": 6000.0,
@@ -290,7 +290,7 @@ MOST: Final = {
 }
 """Largest values that are good: ratios of times, seconds on two cores, MB (1e6 bytes)."""
 
-LEAST: Final = {"throughput_over_plain": 2.2, "engine_ratio": 2.0}
+MIN_VALUES: Final = {"throughput_over_plain": 2.2, "engine_ratio": 2.0}
 """Smallest values that are good."""
 
 
@@ -336,33 +336,33 @@ class Measured:
 def bench_values(content: Mapping[str, Any]) -> Iterator[Measured]:
     """Values of the content of `bench.json`, in the order they are shown."""
     for network, found in content["training"].items():
-        ratio, most = found["pipeline_over_in_memory"], MOST["pipeline_over_in_memory"]
+        ratio, most = found["pipeline_over_in_memory"], MAX_VALUES["pipeline_over_in_memory"]
         yield Measured(f"{network}: step with data pipeline / in memory", ratio, "", 2, most)
         yield Measured(f"{network}: step in bf16 / fp32", found["bf16_over_fp32"], "", 2)
-        peak, most = found["peak_mb"], MOST["training_mb"]
+        peak, most = found["peak_mb"], MAX_VALUES["training_mb"]
         yield Measured(f"{network}: peak memory in training", peak, " MB", 0, most)
-    times, least = content["radiographs"], LEAST["throughput_over_plain"]
+    times, least = content["radiographs"], MIN_VALUES["throughput_over_plain"]
     words = "resnet18: images a second with data pipeline / plain PyTorch in memory"
     yield Measured(words, times["throughput_over_plain"], "", 2, least=least)
     found = content["segmentation"]
     words = f"segment a volume ({found['weights']} weights)"
-    yield Measured(words, found["segment_s"], " s", 2, MOST["segment_s"])
+    yield Measured(words, found["segment_s"], " s", 2, MAX_VALUES["segment_s"])
     for stage, seconds in found["stages_s"].items():
         yield Measured(f"of it {stage}", seconds, " s", 2)
     yield Measured("read it", found["read_s"], " s", 2)
     yield Measured("write its label map", found["write_s"], " s", 2)
     words = f"peak memory, cine of {found['cine_frames']}"
-    yield Measured(words, found["cine_peak_mb"], " MB", 0, MOST["cine_mb"])
+    yield Measured(words, found["cine_peak_mb"], " MB", 0, MAX_VALUES["cine_mb"])
     for network, ways in content["engines"].items():
         fastest = max(ways, key=lambda way: ways[way]["cine_ratio"])
         words = f"{network}: {fastest} / PyTorch fp32, cines a second"
-        yield Measured(words, ways[fastest]["cine_ratio"], "", 2, least=LEAST["engine_ratio"])
+        yield Measured(words, ways[fastest]["cine_ratio"], "", 2, least=MIN_VALUES["engine_ratio"])
     served = content["serving"]
     yield Measured("request a label map of the server", served["request_s"], " s", 2)
     yield Measured("95th percentile of it", served["request_p95_s"], " s", 2)
-    ratio, most = served["request_over_bare"], MOST["request_over_bare"]
+    ratio, most = served["request_over_bare"], MAX_VALUES["request_over_bare"]
     yield Measured("request / read and segment without server", ratio, "", 2, most)
-    yield Measured("start of the server", served["start_s"], " s", 0, MOST["start_s"])
+    yield Measured("start of the server", served["start_s"], " s", 0, MAX_VALUES["start_s"])
 
 
 TRAIN: Final = "pipelines.benchmarks.speed:train_a_little"
@@ -457,8 +457,8 @@ def run_bench(
             "cine_peak_mb": cine_mb,
         }
     content["serving"] = {**asdict(serving), "request_over_bare": serving.request_over_bare}
-    content["most"] = dict(MOST)
-    content["least"] = dict(LEAST)
+    content["most"] = dict(MAX_VALUES)
+    content["least"] = dict(MIN_VALUES)
     content["missed"] = [one.words for one in bench_values(content) if one.is_kept is False]
     write_json(output / BENCH_NAME, content)
     write_manifest(output, outputs=[BENCH_NAME])

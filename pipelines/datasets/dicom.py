@@ -435,7 +435,7 @@ def _with_frames_of_all(
     starts = [times[z][0] for z in whole]
     line = np.polyfit(whole, starts, 1) if len(whole) > 1 else [0.0, starts[0]]
     # Times may count from the beat, or go on from slice to slice; if neither, only gaps tell what lacks.
-    is_told = float(np.abs(np.polyval(line, whole) - starts).max()) < 0.3 * steps[whole[0]]
+    is_known = float(np.abs(np.polyval(line, whole) - starts).max()) < 0.3 * steps[whole[0]]
     places: list[list[int]] = []
     lacking: dict[int, list[int]] = {}
     for z, group in enumerate(slices):
@@ -444,7 +444,7 @@ def _with_frames_of_all(
             if z not in steps and usual > 1:
                 raise _uneven(slices, usual)
             continue
-        start = float(np.polyval(line, z)) if is_told else float(times[z][0])
+        start = float(np.polyval(line, z)) if is_known else float(times[z][0])
         found = [round(float(time - start) / steps[z]) for time in times[z]]
         if len(set(found)) < len(found) or not 0 <= min(found) <= max(found) < usual:
             raise _uneven(slices, usual)

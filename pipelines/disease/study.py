@@ -84,8 +84,8 @@ def fit_search(values: FloatArray, groups: Groups, *, seed: int = 0) -> GridSear
     """
     names, counts = np.unique(groups, return_counts=True)
     if len(names) < 2 or counts.min() < 2:
-        told = ", ".join(f"{name} {count}" for name, count in zip(names, counts, strict=True))
-        raise DataError(f"expected two groups or more of at least 2 patients each, found {told}; give more")
+        words = ", ".join(f"{name} {count}" for name, count in zip(names, counts, strict=True))
+        raise DataError(f"expected two groups or more of at least 2 patients each, found {words}; give more")
     found = search(folds=min(FOLDS, int(counts.min())), seed=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -171,8 +171,8 @@ def chosen(found: GridSearchCV) -> str:
         "RandomForestClassifier": "random forest",
         "VotingClassifier": "mean of logistic regression and random forest",
     }[type(classifier).__name__]
-    told = ", ".join(f"{key.removeprefix('classifier__')} {value}" for key, value in best.items())
-    return f"{name} ({told})" if told else name
+    words = ", ".join(f"{key.removeprefix('classifier__')} {value}" for key, value in best.items())
+    return f"{name} ({words})" if words else name
 
 
 CONTENT_NAME: Final = "disease.json"
@@ -322,5 +322,5 @@ def _problem_json(problem: Problem, source: str) -> dict[str, str]:
 
 
 def _row(heart: MeasuredHeart, source: str, names: Sequence[str]) -> dict[str, Any]:
-    told = {"patient": heart.patient, "group": heart.group, "source": source}
-    return told | {name: heart.features[name] for name in names}
+    words = {"patient": heart.patient, "group": heart.group, "source": source}
+    return words | {name: heart.features[name] for name in names}

@@ -269,11 +269,11 @@ def read_evaluation(folder: Path) -> tuple[list[Case], dict[str, Any]]:
     metrics, crossed = folder / METRICS_NAME, folder / "cross_validation.json"
     cases = read_cases(crossed if crossed.is_file() and not metrics.is_file() else metrics)
     path = folder / MANIFEST_NAME
-    told = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    networks = told.get("networks") or [name for name in [told.get("network")] if name]
+    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    networks = known.get("networks") or [name for name in [known.get("network")] if name]
     counted = sum(map(parameters_of, networks)) if networks else None
     cost = {"parameters": counted} | {
-        name: told[name] for name in ("parameters", "threads", "cpu_seconds", "peak_mb") if name in told
+        name: known[name] for name in ("parameters", "threads", "cpu_seconds", "peak_mb") if name in known
     }
     return cases, cost | {"seconds_per_volume": statistics.median(case.seconds for case in cases)}
 

@@ -135,9 +135,9 @@ def thirds(values: Mapping[str, float], unit: str) -> dict[str, str]:
     """
     known = {name: value for name, value in values.items() if np.isfinite(value)}
     known = dict(sorted(known.items(), key=lambda pair: pair[1]))
-    told = {name: f"{value:.3g} {unit}".strip() for name, value in known.items()}
-    if len(set(told.values())) <= len(LEVELS):
-        return told
+    shown = {name: f"{value:.3g} {unit}".strip() for name, value in known.items()}
+    if len(set(shown.values())) <= len(LEVELS):
+        return shown
     lower, upper = (float(edge) for edge in np.percentile(list(known.values()), (100 / 3, 200 / 3)))
     edges = (lower, upper, max(known.values()))
     words = [f"{level} (up to {edge:.3g} {unit})" for level, edge in zip(LEVELS, edges, strict=True)]

@@ -38,8 +38,8 @@ from pipelines.exploration.heart import (
     HeartSurvey,
     MeasuredVolume,
     compared,
+    reported_features,
     survey_hearts,
-    told,
 )
 from pipelines.exploration.xray import MeasuredXray, XraySurvey, survey_xrays
 from pipelines.figures.overlay import WINDOW_PERCENTILES, overlay_figure, panels, save_png
@@ -270,7 +270,7 @@ def explore_hearts(
     write_json(output / CONTENT_NAME, _heart_content(found, name) | pictures | {"overlays": overlays})
     with SummaryWriter(str(output / "tensorboard")) as writer:
         _write_images(writer, output, pictures)
-        for feature in told(frame):
+        for feature in reported_features(frame):
             writer.add_histogram(feature.name, frame[feature.name].dropna().to_numpy())
         lines = [f"- **{finding.urgency}**: {finding.found} {finding.decide}" for finding in found.findings]
         writer.add_text("findings that need a decision", "\n".join(lines) or "none")
@@ -350,7 +350,7 @@ def _heart_content(found: Exploration, name: str) -> dict[str, Any]:
                 "volumes": int(frame[feature.name].notna().sum()),
                 **{word: float(frame[feature.name].quantile(share)) for word, share in SHARES.items()},
             }
-            for feature in told(frame)
+            for feature in reported_features(frame)
         },
         "outliers": [
             {"volume": survey.volumes[outlier.index].name, **asdict(outlier)} for outlier in found.outliers

@@ -94,14 +94,18 @@ FEATURES: Final = (
 FEATURE_BY_NAME: Final = {feature.name: feature for feature in FEATURES}
 
 
-def told(frame: pd.DataFrame) -> list[Feature]:
+def reported_features(frame: pd.DataFrame) -> list[Feature]:
     """Features that at least one volume of a survey has."""
     return [feature for feature in FEATURES if frame[feature.name].notna().any()]
 
 
 def compared(frame: pd.DataFrame, *, labels: bool = True) -> list[Feature]:
     """Those of them that do not follow from others; without `labels` those of images alone."""
-    return [feature for feature in told(frame) if not feature.follows and (labels or not feature.of_label)]
+    return [
+        feature
+        for feature in reported_features(frame)
+        if not feature.follows and (labels or not feature.of_label)
+    ]
 
 
 def robust_z(values: pd.Series) -> pd.Series:

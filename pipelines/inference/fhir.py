@@ -53,13 +53,13 @@ def write_fhir(result: StudyResult, folder: Path, *, model: str, anonymous: bool
         for name, value in known.items()
     ]
     warnings = [] if anonymous else result.warnings
-    told = [*warnings, result.reason, f"Contours: {model}. Not a medical device."]
+    notes = [*warnings, result.reason, f"Contours: {model}. Not a medical device."]
     report = {
         "resourceType": "DiagnosticReport",
         **shared,
         "code": _concept(CARDIAC_MRI),
         "result": [{"reference": entry["fullUrl"]} for entry in entries],
-        "conclusion": "; ".join(filter(None, told)),
+        "conclusion": "; ".join(filter(None, notes)),
     }
     whole = {"resourceType": "Bundle", "type": "collection", "entry": [_entry(content, report), *entries]}
     path = folder / f"{result.study}_fhir.json"

@@ -330,16 +330,16 @@ def _curves(cohort: Cohort, plan: Plan) -> Iterator[list[dict[str, Any]]]:
     total = plan.seeds * (1 + len(STRATEGIES) * (len(plan.sizes) - 1))
     numbers = itertools.count()
 
-    def tell(name: str) -> None:
+    def report(name: str) -> None:
         show_progress(next(numbers), total, name)
 
     for seed in range(plan.seeds):
         order = [str(name) for name in np.random.default_rng(seed).permutation(cohort.pool)]
-        yield [_curve(cohort, plan, strategy, seed, order, tell) for strategy in STRATEGIES]
+        yield [_curve(cohort, plan, strategy, seed, order, report) for strategy in STRATEGIES]
 
 
 def _curve(
-    cohort: Cohort, plan: Plan, strategy: Strategy, seed: int, order: list[str], tell: Callable[[str], None]
+    cohort: Cohort, plan: Plan, strategy: Strategy, seed: int, order: list[str], report: Callable[[str], None]
 ) -> dict[str, Any]:
     """Rounds of a strategy; the first one is that of the other strategies too.
 
@@ -349,7 +349,7 @@ def _curve(
         strategy: How patients are chosen.
         seed: Seed of start and training.
         order: The pool in random order.
-        tell: Told of each round.
+        report: Called with the words of each round.
     """
     rounds: list[dict[str, Any]] = []
     weights: Path | None = None
@@ -358,7 +358,7 @@ def _curve(
         folder = cohort.folder / "rounds" / f"seed{seed}" / f"{name}{size}"
         found = finished_round(folder)
         if rounds or strategy == STRATEGIES[0]:
-            tell(f"seed {seed}, {name}, {size} patients")
+            report(f"seed {seed}, {name}, {size} patients")
         if found is None:
             known = rounds[-1]["labelled"] if rounds else []
             rest = [patient for patient in order if patient not in known]

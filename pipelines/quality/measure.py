@@ -206,9 +206,9 @@ class Measured:
 
     def as_row(self) -> dict[str, Any]:
         """The image as a flat row of a table, e.g. `dice_lv`."""
-        told = {"patient": self.patient, "group": self.group, "phase": self.phase}
+        about = {"patient": self.patient, "group": self.group, "phase": self.phase}
         dice = {f"dice_{name}": value for name, value in self.dice.items()}
-        return {**told, "fault": self.fault, "strength": self.strength, **dice, **self.features}
+        return {**about, "fault": self.fault, "strength": self.strength, **dice, **self.features}
 
 
 def measure_images(
@@ -291,7 +291,7 @@ def read_measured(path: Path) -> list[Measured]:
 
 def _from_row(row: dict[str, str]) -> Measured:
     names = (*STRUCTURES, MEAN)
-    told = {"patient", "group", "phase", "fault", "strength", *(f"dice_{name}" for name in names)}
+    about = {"patient", "group", "phase", "fault", "strength", *(f"dice_{name}" for name in names)}
     return Measured(
         row["patient"],
         row["group"],
@@ -299,5 +299,5 @@ def _from_row(row: dict[str, str]) -> Measured:
         row["fault"],
         float(row["strength"]),
         {name: float(row[f"dice_{name}"]) for name in names},
-        {key: float(value) for key, value in row.items() if key not in told},
+        {key: float(value) for key, value in row.items() if key not in about},
     )

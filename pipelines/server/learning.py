@@ -238,7 +238,7 @@ def fine_tune(
             network,
             job,
             job / "run",
-            on_epoch=status.tell,
+            on_epoch=status.record_epoch,
             bundle=bundle,
             initial_weights=str(served.resolve()),
             fold=VALIDATION_FOLD,
@@ -279,7 +279,7 @@ class _Status:
         }
         write_json(path, self._stats)
 
-    def tell(self, epoch: int, metrics: Mapping[str, float]) -> None:
+    def record_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """An epoch is over, with the scores of the last validation, if there was one."""
         self._stats["epoch"] = epoch
         if "val_mean_dice" in metrics:

@@ -170,8 +170,8 @@ def add_inference_routes(router: APIRouter, context: ServerContext) -> None:
         context.datastore.update_image_info(image_id, {"strategy": offered})
         context.access.grant(request, image_id)
         # A path serves a client on this machine only, and tells others what is none of their business.
-        told = {key: value for key, value in chosen.items() if key != "path" or context.access.users is None}
-        return told | context.datastore.get_image_info(image_id)
+        shown = {key: value for key, value in chosen.items() if key != "path" or context.access.users is None}
+        return shown | context.datastore.get_image_info(image_id)
 
     @router.put("/session/")
     async def begin_session(
@@ -217,16 +217,13 @@ def session_of(context: ServerContext, request: Request, session_id: str) -> Ses
 
 def packed_answer(params: dict[str, Any], name: str, content: bytes, output: str = "all") -> Response:
     """Measures and label map in the form that clients of MONAI Label read."""
-    told = json.dumps(params)
+    shown = json.dumps(params)
     if output == "json":
-        return Response(told, media_type="application/json")
+        return Response(shown, media_type="application/json")
     if output == "image":
         return Response(content, media_type="application/octet-stream")
     body, media_type = encode_multipart_formdata(
-        {
-            "params": (None, told, "application/json"),
-            "image": (name, content, "application/octet-stream"),
-        }
+        {"params": (None, shown, "application/json"), "image": (name, content, "application/octet-stream")}
     )
     return Response(body, media_type=media_type)
 

@@ -73,11 +73,11 @@ def add_routes(router: APIRouter, context: ServerContext) -> None:
         if found is None:
             return Response(status_code=204)
         mask, record = found
-        told = _measured(context, request, served, mask.array, replace(mask, path=served.path))
-        told |= {name: record.get(name) for name in ("author", "time", "model", "doubts")}
-        told["label_version"] = record.get("number", 0)
+        facts = _measured(context, request, served, mask.array, replace(mask, path=served.path))
+        facts |= {name: record.get(name) for name in ("author", "time", "model", "doubts")}
+        facts["label_version"] = record.get("number", 0)
         content = _packed(context.uploads, lambda path: write_label(path, mask.array, mask.affine))
-        return packed_answer(told, "label.nii.gz", content)
+        return packed_answer(facts, "label.nii.gz", content)
 
     @router.post("/viewer/data/measures")
     async def measures(
@@ -130,13 +130,13 @@ def add_routes(router: APIRouter, context: ServerContext) -> None:
                 raise HTTPException(499, "the one who asked is gone")
 
         def packed() -> Response:
-            told = _curve([structure_volumes_ml(mask, volume.spacing_mm) for mask in masks], volume.frame_s)
-            told |= {"warnings": image_warnings(volume)}
+            facts = _curve([structure_volumes_ml(mask, volume.spacing_mm) for mask in masks], volume.frame_s)
+            facts |= {"warnings": image_warnings(volume)}
             content = b""
             if output == "all":
                 cine = np.stack(masks, axis=3)
                 content = _packed(context.uploads, lambda path: write_label(path, cine, volume.affine))
-            return packed_answer(told, "contours.nii.gz", content, output)
+            return packed_answer(facts, "contours.nii.gz", content, output)
 
         return await context.run(request, packed, "contours")
 

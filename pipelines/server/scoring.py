@@ -252,11 +252,11 @@ class Scorings:
                     found = method({"stop": stop}, datastore)
                 except Exception as error:
                     logger.exception("scoring by %s failed", name)
-                    told = {"status": "ERROR", "details": [f"{type(error).__name__}; the log says more"]}
+                    outcome = {"status": "ERROR", "details": [f"{type(error).__name__}; the log says more"]}
                 else:
                     words = f"{found['scored']} images scored, {found['failed']} failed"
-                    told = {"status": "STOPPED" if stop.is_set() else "DONE", "details": [words]}
-                task.update({**told, "end_ts": job_time()})
+                    outcome = {"status": "STOPPED" if stop.is_set() else "DONE", "details": [words]}
+                task.update({**outcome, "end_ts": job_time()})
 
             self._thread = threading.Thread(target=run, args=(self._stop,), name="scoring", daemon=True)
             self._thread.start()

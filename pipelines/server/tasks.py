@@ -62,7 +62,7 @@ def answer(
     image: Volume,
     contour: Automatic,
     datastore: StudiesDatastore,
-    laps: Stopwatch,
+    stopwatch: Stopwatch,
     *,
     shown: Mask | None = None,
     names: Mapping[str, int] = LABELS,
@@ -74,7 +74,7 @@ def answer(
         image: What is in that file.
         contour: Label map of all structures and where it comes from.
         datastore: Images and their other phases.
-        laps: Seconds of the steps so far.
+        stopwatch: Seconds of the steps so far.
         shown: `(X, Y, Z)` label map to write, where it is not the whole contour.
         names: Names and values of what is written.
 
@@ -95,8 +95,8 @@ def answer(
         known["contour"] = datastore.remember(served.id, caller, contour)
         known["label_version"] = datastore.labels.number(served.id)
     partner_ml = datastore.volumes_ml(served.partner, caller) if served and served.partner else None
-    told = measure(contour.mask, image, served.phase if served else None, partner_ml)
-    laps.end("measure")
+    taken = measure(contour.mask, image, served.phase if served else None, partner_ml)
+    stopwatch.end("measure")
     written = contour.mask if shown is None else shown
     with tempfile.NamedTemporaryFile(suffix=suffix, delete=False) as stream:
         result = Path(stream.name)
@@ -104,14 +104,14 @@ def answer(
         write_nrrd(result, written, image.affine)
     else:
         write_label(result, written, image.affine)
-    laps.end("write")
+    stopwatch.end("write")
     return str(result), {
         "label_names": dict(names),
         "model": contour.model,
         "version": contour.version,
         **known,
-        **told,
-        "latencies": laps.rounded(),
+        **taken,
+        "latencies": stopwatch.rounded(),
     }
 
 
@@ -149,16 +149,16 @@ class AutomaticSegmentation(InferTask):
             DataError: If the image is not one 3-D volume, or another format is asked for.
             ConfigError: If weights are missing or do not fit.
         """
-        laps = Stopwatch()
+        stopwatch = Stopwatch()
         path = Path(request["image"])
         image = read_volume(path)
-        laps.end("read")
+        stopwatch.end("read")
         prediction = self._predictors.predict(self.name, image)
-        laps.add(prediction.seconds)
+        stopwatch.add(prediction.seconds)
         base = self._datastore.label_number(path)
         self._datastore.drafts.begin(path, request.get("caller", ""), prediction.mask, base=base)
         contour = Automatic(prediction.mask, self.name, self._predictors.version_of(self.name))
-        return answer(request, image, contour, self._datastore, laps)
+        return answer(request, image, contour, self._datastore, stopwatch)
 
 
 class FirstUnlabelled(Strategy):
@@ -219,13 +219,13 @@ class _ByClicks(InferTask):
         return self._predictors.can_correct()
 
     def _corrected(self, request: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-        laps = Stopwatch()
+        stopwatch = Stopwatch()
         path, caller = Path(request["image"]), request.get("caller", "")
         interaction: Interaction = request["interaction"]
         image = read_volume(path)
         _check_within(interaction, image)
         sent = read_sent_label(Path(request["mask"]), image) if request.get("mask") else None
-        laps.end("read")
+        stopwatch.end("read")
         drafts, known = self._datastore.drafts, self._datastore.drafts.get(path, caller)
         base, newest = request.get("base_version"), self._datastore.label_number(path)
         draft = known
@@ -233,26 +233,26 @@ class _ByClicks(InferTask):
             draft = Draft(self._beginning(path, image) if sent is None else sent, base=newest)
         # Whoever sends a mask has seen the version that the request names.
         draft = draft if sent is None or base is None else replace(draft, base=base)
-        laps.end("start")
+        stopwatch.end("start")
         correction = (known and known.correction) or self._predictors.open(image)
-        laps.end("open")
+        stopwatch.end("open")
         draft, clicks = replace(draft, correction=correction).asked(interaction, sent)
         for click in clicks:
             with self._predictors.loading:
                 draft = draft.after(click, _after_click(draft, click, correction, image))
         drafts.put(path, caller, draft)
-        laps.end("correct")
+        stopwatch.end("correct")
         contour = Automatic(draft.mask, self.name, self._predictors.version)
         part: dict[str, Any] = {}
         if interaction.label is not None and not interaction.whole:
             part["shown"] = _in_slice(draft.mask, interaction, interaction.label, correction.axis)
             part["names"] = {LABEL_NAMES[interaction.label]: 1}
-        file, told = answer(request, image, contour, self._datastore, laps, **part)
+        file, taken = answer(request, image, contour, self._datastore, stopwatch, **part)
         if draft.base < newest:
-            told["warnings"].append(
+            taken["warnings"].append(
                 f"version {newest} of the label was saved after these contours began, and they leave it out"
             )
-        return file, told
+        return file, taken
 
     def _beginning(self, path: Path, image: Volume) -> Mask:
         """The contour to correct for a caller who was given none."""
@@ -382,7 +382,7 @@ class RefineByScribbles(InferTask):
             DataError: If the image is not one 3-D volume, the file is missing or is no label map of it
                 with strokes, or another format is asked for.
         """
-        laps = Stopwatch()
+        stopwatch = Stopwatch()
         path, caller = Path(request["image"]), request.get("caller", "")
         interaction: Interaction = request["interaction"]
         label = interaction.label
@@ -390,7 +390,7 @@ class RefineByScribbles(InferTask):
             raise DataError("expected a label map with scribbles as the file 'label', found none")
         image = read_volume(path)
         sent = read_sent_scribbles(Path(request["mask"]), image, label, interaction.segments)
-        laps.end("read")
+        stopwatch.end("read")
         # What strokes take depends on what a client drew: in the process that has a limit.
         refined = PARSER.call(refine_by_scribbles, image, sent.mask, sent.strokes)
         # Strokes are about one structure: what changes from one of the others to another stays.
@@ -402,13 +402,13 @@ class RefineByScribbles(InferTask):
         draft = drafts.get(path, caller) or Draft(mask, base=self._datastore.label_number(path))
         base = request.get("base_version")
         drafts.put(path, caller, replace(draft.drawn(mask), base=draft.base if base is None else base))
-        laps.end("scribbles")
+        stopwatch.end("scribbles")
         return answer(
             request,
             image,
             Automatic(mask, self.name, self._version),
             self._datastore,
-            laps,
+            stopwatch,
             shown=(mask == label).astype(np.uint8),
             names={LABEL_NAMES[label]: 1},
         )

@@ -26,7 +26,7 @@ from pipelines.server.worker import PARSER, Worker
 Method = Literal["grad_cam", "integrated_gradients"]
 """Smooth for the eye, or exact in its sum."""
 
-TOLD_OF_FILMS: Final = ("probability", "threshold", "calibration_error", "decision", "heat_map")
+FILM_FIELDS: Final = ("probability", "threshold", "calibration_error", "decision", "heat_map")
 
 Word = Literal["normal", "pneumonia", "unsure"]
 """What a reader calls a film."""
@@ -88,18 +88,20 @@ class XrayReader:
 
         PARSER.call(check_picture, path)
         image = PARSER.call(read_xray, path)
-        told: dict[str, Any] = dict.fromkeys(TOLD_OF_FILMS)
-        told["picture"] = _png(np.round(255 * image.pixels).astype(np.uint8))
+        verdict: dict[str, Any] = dict.fromkeys(FILM_FIELDS)
+        verdict["picture"] = _png(np.round(255 * image.pixels).astype(np.uint8))
         found, values = self._worker.call(_explained, self.bundle, self.device, path, image, method)
-        told |= found | {
+        verdict |= found | {
             "film": hashlib.sha256(path.read_bytes()).hexdigest(),
             "model": f"{XRAY_NETWORKS[0]} {bundle_version(self.bundle)}",
         }
         pictures = ("picture", "heat_map", "film")
-        self._found[told["film"]] = {name: told[name] for name in told if name not in pictures}
+        self._found[verdict["film"]] = {name: verdict[name] for name in verdict if name not in pictures}
         while len(self._found) > KEPT_FILMS:
             self._found.popitem(last=False)
-        return told if values is None else told | {"heat_map": _png(_coloured(relative_strength(values)))}
+        return (
+            verdict if values is None else verdict | {"heat_map": _png(_coloured(relative_strength(values)))}
+        )
 
     def found(self, film: str) -> dict[str, Any]:
         """What `read` found on a film, without its pictures.
@@ -192,18 +194,18 @@ def _explained(
     from pipelines.models.weights import OPERATING_POINT_NAME
 
     result = classify_one(path, image, _classifier(bundle, device))
-    told: dict[str, Any] = {"warnings": list(result.warnings)}
+    verdict: dict[str, Any] = {"warnings": list(result.warnings)}
     if result.decision is None:
-        return told, None
+        return verdict, None
     classifier = _classifier(bundle, device)
     known = json.loads((classifier.weights.parent / OPERATING_POINT_NAME).read_text(encoding="utf-8"))
-    told |= {
+    verdict |= {
         "probability": round(result.probability, 4),
         "threshold": round(classifier.threshold, 4),
         "calibration_error": known.get("calibration_error"),
         "decision": result.decision,
     }
-    return told, heat_map(image.pixels, method, classifier=classifier).values
+    return verdict, heat_map(image.pixels, method, classifier=classifier).values
 
 
 def _coloured(strength: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:

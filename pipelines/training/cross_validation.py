@@ -220,14 +220,14 @@ def _metrics(folder: Path) -> Path:
 
 def _check_common(path: Path, common: dict[str, Any]) -> None:
     """Folds that were not trained alike are no cross-validation."""
-    said = json.loads(json.dumps(common, default=str))
+    current = json.loads(json.dumps(common, default=str))
     if path.is_file():
         began = json.loads(path.read_text(encoding="utf-8"))
-        other = [name for name in said if began.get(name) != said[name]]
+        other = [name for name in current if began.get(name) != current[name]]
         if other:
             raise ConfigError(
                 f"expected the {', '.join(other)} that {path} was begun with, "
-                f"{[began.get(name) for name in other]}, found {[said[name] for name in other]}; "
+                f"{[began.get(name) for name in other]}, found {[current[name] for name in other]}; "
                 "say the same again, or choose another folder by --output"
             )
     else:

@@ -244,7 +244,7 @@ def _train(config: Mapping[str, Any]) -> None:
     job: _Job = config["job"]
     torch.set_num_threads(job.threads)
 
-    def tell(epoch: int, metrics: Mapping[str, float]) -> None:
+    def report_epoch(epoch: int, metrics: Mapping[str, float]) -> None:
         numbers = {name: float(value) for name, value in metrics.items() if isinstance(value, int | float)}
         ray.train.report({"epoch": epoch} | numbers)
 
@@ -254,6 +254,6 @@ def _train(config: Mapping[str, Any]) -> None:
         job.folder,
         resume=(job.folder / LAST_NAME).is_file(),
         overlays=job.overlays,
-        on_epoch=tell,
+        on_epoch=report_epoch,
         **job.settings,
     )

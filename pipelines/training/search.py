@@ -116,11 +116,13 @@ def run_trial(
     """
     scores = task_of(network).scores
 
-    def tell(epoch: int, metrics: Mapping[str, float]) -> None:
+    def on_epoch(epoch: int, metrics: Mapping[str, float]) -> None:
         report({TIME: epoch} | {name: metrics[f"val_{name}"] for name in scores})
 
     resume = (folder / LAST_NAME).is_file()
-    train_network(network, dataset_dir, folder, resume=resume, overlays=overlays, on_epoch=tell, **settings)
+    train_network(
+        network, dataset_dir, folder, resume=resume, overlays=overlays, on_epoch=on_epoch, **settings
+    )
 
 
 BEST_SETTINGS_NAME: Final = "best.yaml"

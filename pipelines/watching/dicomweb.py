@@ -107,7 +107,7 @@ class DicomWeb:
             try:
                 self._left = self._fetch(ledger, folders, stop)
             except _failures() as error:
-                self._tell("fetch", error)
+                self._warn("fetch", error)
             self._next_fetch = self._clock() + self._every_s
         return self._left
 
@@ -133,7 +133,7 @@ class DicomWeb:
                         raise ValueError(f"it refused {len(refused)} results of {row.folder}")
                 ledger.sent(row.id)
             except _failures() as error:
-                self._tell("send", error)
+                self._warn("send", error)
                 self._next_send = self._clock() + self._every_s
 
     def _fetch(self, ledger: Ledger, folders: Folders, stop: Stop) -> int:
@@ -201,7 +201,7 @@ class DicomWeb:
         finally:
             shutil.rmtree(work, ignore_errors=True)
 
-    def _tell(self, what: str, error: Exception) -> None:
+    def _warn(self, what: str, error: Exception) -> None:
         self._problems[what] = f"cannot {what}: {error}"
         logger.warning("DICOMweb: %s", self._problems[what])
 

@@ -410,7 +410,7 @@ class Ledger:
         with self._transaction():
             self._insert_sources(files, dicom_study, identity, "")
 
-    def pass_over(
+    def ignore_files(
         self, files: Mapping[Path, Stamp], reason: str = "", dicom_study: str | None = None
     ) -> None:
         """Files that are no input; with a reason they are shown by `thorax watch status`."""
@@ -422,7 +422,7 @@ class Ledger:
         row = self._one("SELECT size, modified_ns FROM sources WHERE path = ?", os.fsencode(path))
         return row == (found.size, found.modified_ns)
 
-    def look_again(self, reason: str) -> None:
+    def retry_ignored(self, reason: str) -> None:
         """Forget the files that were passed over for a reason that begins so."""
         with self._transaction():
             self._base.execute("DELETE FROM sources WHERE substr(reason, 1, ?) = ?", (len(reason), reason))

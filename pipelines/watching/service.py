@@ -104,7 +104,7 @@ def watch(
         heartbeat = Heartbeat(folders.private / HEARTBEAT_NAME)
         try:
             recover(ledger, folders, send=exchange is not None and exchange.sends)
-            ledger.look_again(UNWANTED_SERIES)  # the next start may want another
+            ledger.retry_ignored(UNWANTED_SERIES)  # the next start may want another
             arrivals = Arrivals([incoming, folders.fetched], ledger, leave_out=output)
             units = Units(ledger, settings.waits, series=settings.series, whole=folders.fetched)
             studies = Studies(

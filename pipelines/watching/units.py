@@ -246,7 +246,7 @@ class Units:
                 self.waiting += 1
                 continue
             if is_label_map(one.path):
-                self._ledger.pass_over({one.path: one.stamp}, LABEL_MAP)
+                self._ledger.ignore_files({one.path: one.stamp}, LABEL_MAP)
             elif name.lower().endswith(NIFTI_SUFFIXES):
                 if (one.path.parent / INFO_NAME).exists():
                     patients[one.path.parent].append(one)
@@ -257,7 +257,7 @@ class Units:
             elif name.lower().endswith(DICOM_SUFFIXES) or is_dicom(one.path):
                 dicom.append(one)
             elif name != INFO_NAME:
-                self._ledger.pass_over({one.path: one.stamp}, reason_against(one.path))
+                self._ledger.ignore_files({one.path: one.stamp}, reason_against(one.path))
         for folder, found in patients.items():
             beside = (self._still_s(one) for one in arrivals if one.path.parent == folder)
             if min(beside) >= self._waits.group_s:
@@ -277,7 +277,7 @@ class Units:
             if tags is None:
                 yield _single(Kind.HEART, one.path)
             elif reason := self._reason_against(tags):
-                self._ledger.pass_over({one.path: one.stamp}, reason, tags.study)
+                self._ledger.ignore_files({one.path: one.stamp}, reason, tags.study)
             elif tags.modality in XRAY_MODALITIES:
                 yield Unit(Kind.XRAY, printable(one.path.stem), tags.instance, (one.path,), tags.study)
             else:

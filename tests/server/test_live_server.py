@@ -109,7 +109,7 @@ def test_what_slicer_saves_after_a_colleague_is_the_next_version_and_names_whom_
 def test_the_mean_of_the_networks_is_answered_with_the_default(client: Any, refusal_class: Any) -> None:
     with pytest.raises(refusal_class) as refusal:
         client.infer("ensemble", "patient002_4d_ED", {})
-    assert "expected a model among unet, " in str(refusal.value.msg)
+    assert "found ensemble; unet is the default" in str(refusal.value.msg)
 
 
 @pytest.mark.parametrize("model", ["attention_unet", "vnet"])

@@ -24,7 +24,7 @@ def test_claims_are_counted_and_given_back(ledger: Ledger) -> None:
 
 def test_a_file_is_known_until_it_changes(ledger: Ledger) -> None:
     path = Path(os.fsdecode(b"/data/\xff name\n.nii"))
-    ledger.pass_over({path: Stamp(5, 7)})
+    ledger.ignore_files({path: Stamp(5, 7)})
     assert ledger.knows(path, Stamp(5, 7))
     assert not ledger.knows(path, Stamp(5, 8))
     assert not ledger.knows(path, Stamp(6, 7))

@@ -231,7 +231,7 @@ def test_only_wanted_series_are_taken(tmp_path: Path) -> None:
     desk.after(0)
     assert [unit.origin for unit in desk.after(60)] == ["5.3.1", "5.1"]
     assert desk.ledger.counts()["passed_over"] == 1
-    desk.ledger.look_again(UNWANTED_SERIES)
+    desk.ledger.retry_ignored(UNWANTED_SERIES)
     assert desk.ledger.counts()["passed_over"] == 0
 
 

@@ -19,7 +19,7 @@ from pipelines.exploration.files import (
     xray_figures,
 )
 from pipelines.exploration.findings import OUTLIER_RULE, SECTIONS, SIGNIFICANT
-from pipelines.exploration.heart import FEATURE_BY_NAME, told
+from pipelines.exploration.heart import FEATURE_BY_NAME, reported_features
 from pipelines.figures.overlay import save_png
 from pipelines.reporting.document import Cell, Document, Language, Picture, Section, Table, number, p_text
 from pipelines.reporting.source import Context, Kind, Source
@@ -417,7 +417,7 @@ def _without_folders(reason: str) -> str:
 
 
 def _listing(frame: pd.DataFrame) -> str:
-    names = [feature.name for feature in told(frame) if feature.name in LISTED]
+    names = [feature.name for feature in reported_features(frame) if feature.name in LISTED]
     return str(frame.set_index(["patient", "phase"])[["group", *names]].round(2).to_string(na_rep="-"))
 
 

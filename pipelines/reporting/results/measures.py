@@ -45,7 +45,7 @@ def _document(content: Mapping[str, Any], folder: Path) -> Document:
         for name in INDICES
     ]
     groups = content["groups"]
-    told = [
+    by_group = [
         [
             NAMES[name],
             *(number(one["median"][group], 1) for group in one["median"]),
@@ -99,7 +99,9 @@ def _document(content: Mapping[str, Any], folder: Path) -> Document:
                     *indexed,
                 ],
                 tables=[
-                    Table("Values by group", ["value", *groups["lv_edv_ml"]["median"], "group", "AUC"], told)
+                    Table(
+                        "Values by group", ["value", *groups["lv_edv_ml"]["median"], "group", "AUC"], by_group
+                    )
                 ],
                 pictures=[
                     Picture(
