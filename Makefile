@@ -7,7 +7,8 @@
 # make sbom             software bill of materials of the environment, in runs/sbom.json
 # make lock             the locks with their hashes, anew from pyproject.toml and constraints.txt
 # make checksums        the checksums of the bundles' code, after a change of their configs
-# make pictures         the pictures of the first page, of a generated heart and a generated film
+# make page-types       types of the browser page, by the versions in .ci/node; part of make check
+# make pictures         the pictures of the docs, of generated hearts and films
 # make stale            pages of docs/results that were measured with other weights than those in the bundles
 # make results          makes those again: make results HEARTS=runs/acdc XRAYS=runs/chest-xray, prepared folders
 # make docs, make bench, make clean
@@ -21,6 +22,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TOOLS := $(VENV)/tools
 TOOLS_STAMP := $(TOOLS)/.installed
+NODE := .cache/node
+NODE_STAMP := $(NODE)/.installed
 SBOM ?= runs/sbom.json
 ARGS ?=
 
@@ -28,7 +31,7 @@ ARGS ?=
 PYTEST := MALLOC_ARENA_MAX=2 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 \
 	--max-worker-restart 0 --dist loadfile
 
-.PHONY: demo test test-slow check lint format imports size types spelling audit sbom lock checksums docs pictures stale results bench install clean
+.PHONY: demo test test-slow check lint format imports size types page-types spelling audit sbom lock checksums docs pictures stale results bench install clean
 
 demo: $(STAMP)
 	$(BIN)/thorax demo $(if $(DATA),--data "$(DATA)") $(ARGS)
@@ -39,7 +42,7 @@ test: $(STAMP)
 test-slow: $(STAMP)
 	$(PYTEST) -m slow $(ARGS)
 
-check: lint format imports size types spelling audit
+check: lint format imports size types page-types spelling audit
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -55,6 +58,9 @@ size: $(STAMP)
 
 types: $(STAMP)
 	$(BIN)/mypy
+
+page-types: $(if $(shell command -v npm),$(NODE_STAMP))
+	@$(if $(shell command -v npm),$(NODE)/node_modules/.bin/tsc --project .ci/node,echo "no npm on this machine: the types of the page were not checked")
 
 spelling: $(STAMP)
 	$(BIN)/codespell
@@ -80,6 +86,7 @@ docs: $(STAMP)
 
 pictures: $(STAMP)
 	$(BIN)/python .ci/pictures.py docs
+	$(BIN)/python tests/viewer/screenshot.py
 
 stale: $(STAMP)
 	$(BIN)/python .ci/results.py
@@ -105,7 +112,13 @@ $(TOOLS_STAMP): tools.lock
 	@"$(PYTHON)" .ci/environment.py --tools --venv "$(TOOLS)"
 	@touch $@
 
+$(NODE_STAMP): .ci/node/package.json .ci/node/package-lock.json
+	@mkdir -p $(NODE)
+	@cp $^ $(NODE)
+	npm ci --prefix $(NODE) --ignore-scripts --no-audit --no-fund --loglevel error
+	@touch $@
+
 # runs/ stays: it holds hours of training.
 clean:
-	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .cache
 	find pipelines tests bundles $(wildcard apps) -type d -name __pycache__ -prune -exec rm -rf {} +

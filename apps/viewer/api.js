@@ -7,6 +7,7 @@ let signal = null;
 
 /** What the server refused, in its own words. */
 export class Refusal extends Error {
+  /** @param {number} status @param {string} text @param {Record<string, any>} told */
   constructor(status, text, told = {}) {
     super(text);
     this.status = status;
@@ -43,7 +44,7 @@ export async function ask(path, query = {}, options = {}) {
   try {
     return await send(url, options);
   } catch (error) {
-    if (error.status !== 401) throw error;
+    if (!(error instanceof Refusal) || error.status !== 401) throw error;
     await logIn();
     return send(url, options);
   }
@@ -55,7 +56,7 @@ async function send(url, options) {
   try {
     answer = await fetch(url, { signal, ...options, headers });
   } catch (error) {
-    if (error.name === "AbortError") throw error;
+    if (error instanceof DOMException && error.name === "AbortError") throw error;
     throw new Refusal(0, "The server does not answer. Is it still running?");
   }
   if (answer.ok) return answer;
@@ -64,15 +65,23 @@ async function send(url, options) {
   throw new Refusal(answer.status, detail[0].toUpperCase() + detail.slice(1) + ".", told);
 }
 
-/** A form with files. */
+/**
+ * A form with files; of a file also its name.
+ * @param {Record<string, string | [Blob, string]>} fields
+ */
 export function form(fields) {
   const made = new FormData();
   for (const [name, value] of Object.entries(fields)) {
-    if (value instanceof Array) made.append(name, ...value);
+    if (Array.isArray(value)) made.append(name, value[0], value[1]);
     else made.append(name, value);
   }
   return made;
 }
+
+/**
+ * Measures, and the label map as .nii.gz.
+ * @typedef {{told: import("./numbers.js").Told, file: Blob}} Found
+ */
 
 /**
  * What a model finds.
@@ -80,7 +89,7 @@ export function form(fields) {
  * @param {Record<string, string>} source - what names the image
  * @param {object} [params]
  * @param {Blob | null} [mask] - the contours to go on from, as .nii.gz
- * @returns {Promise<{told: object, file: Blob}>} measures, and the label map as .nii.gz
+ * @returns {Promise<Found>}
  */
 export async function infer(model, source, params = {}, mask = null) {
   const fields = { params: JSON.stringify({ ...params, result_extension: ".nii.gz" }) };
@@ -88,10 +97,14 @@ export async function infer(model, source, params = {}, mask = null) {
   return parts(await ask(`/infer/${model}`, source, { method: "POST", body }));
 }
 
-/** Measures and label map of an answer that holds both. */
+/**
+ * Measures and label map of an answer that holds both.
+ * @param {Response} answer
+ * @returns {Promise<Found>}
+ */
 export async function parts(answer) {
   const found = await answer.formData();
-  return { told: JSON.parse(found.get("params")), file: found.get("image") };
+  return { told: JSON.parse(/** @type {string} */ (found.get("params"))), file: /** @type {File} */ (found.get("image")) };
 }
 
 /** What a model measures, without the label map. */

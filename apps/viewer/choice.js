@@ -1,6 +1,6 @@
 // Two versions of a label side by side, and which of them the reader goes on from.
 
-import { element } from "./page.js";
+import { choices, chosen, element } from "./page.js";
 import { comparison } from "./numbers.js";
 
 /**
@@ -11,15 +11,15 @@ import { comparison } from "./numbers.js";
  * @returns {Promise<boolean>} whether the reader keeps the own ones
  */
 export function chooseMine(mine, theirs, show) {
-  const { author, time, label_version: version } = theirs.told;
-  const differing = theirs.mask.reduce((count, value, at) => count + (value !== (mine.mask?.[at] ?? 0)), 0);
+  const { author, time = "", label_version: version } = theirs.told ?? {};
+  const differing = theirs.mask?.reduce((count, value, at) => count + Number(value !== (mine.mask?.[at] ?? 0)), 0) ?? 0;
   element("stale-text").textContent =
     `${author} saved version ${version} at ${new Date(time).toLocaleString()}, after the one that your contours ` +
     `began with. They differ in ${differing.toLocaleString("en")} voxels.`;
   element("stale-numbers").replaceChildren(...comparison(mine.told, theirs.told));
   const dialog = element("stale");
-  const showChosen = () => show(dialog.querySelector("[name=version]:checked").value === "mine" ? mine.mask : theirs.mask);
-  for (const choice of dialog.querySelectorAll("[name=version]")) {
+  const showChosen = () => show(chosen("version") === "mine" ? mine.mask : theirs.mask);
+  for (const choice of choices("version")) {
     choice.checked = choice.value === "theirs";
     choice.onchange = showChosen;
   }

@@ -6,12 +6,15 @@ const VOLUME = "correct_volume";
 const SLICE = "correct_slice";
 export const STRUCTURES = ["background", "rv", "myo", "lv"];
 
+/** @typedef {{at: number[], structure: string, isOneSlice: boolean, about: string}} Click */
+
 /**
  * A click.
  * @param {number[]} at - voxel in the file's order
  * @param {string} structure - what is there
  * @param {boolean} isOneSlice - whether only its slice may change
  * @param {string} shown - what the contours say is there
+ * @returns {Click}
  */
 export function clickAt(at, structure, isOneSlice, shown) {
   // In one slice the server asks which structure a click is about: background, of what is shown there.
@@ -24,11 +27,11 @@ export function clickAt(at, structure, isOneSlice, shown) {
  * Ask for the contours after one more click.
  * @param {Record<string, string>} source - what names the image
  * @param {number} version - newest version of the label that the reader has seen
- * @param {{file: Blob | null, clicks: object[]}} state - the contours that are shown and what led to them
- * @param {object} click
+ * @param {{file: Blob | null, clicks: Click[]}} state - the contours that are shown and what led to them
+ * @param {Click} click
  */
 export function afterClick(source, version, { file, clicks }, click) {
-  const isAlike = (other) =>
+  const isAlike = (/** @type {Click} */ other) =>
     other.isOneSlice === click.isOneSlice && (!click.isOneSlice || other.about === click.about);
   const settled = clicks.filter(isAlike);
   const kind = click.isOneSlice ? inSlice : inVolume;

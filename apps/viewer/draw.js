@@ -81,6 +81,7 @@ export function fillBetween(mask, planes, spacing, labels) {
 
 /** Cuts planes down to what a structure takes up on any of them, and one voxel around it. */
 function around(mask, planes, label) {
+  /** @type {number[][]} */
   const [us, vs] = [[], []];
   for (const plane of planes) {
     eachPlace(plane, (at, u, v) => {
@@ -145,6 +146,7 @@ function distances(values, wanted, { width, height }, spacing) {
   return found;
 }
 
+/** @param {number[]} point @param {number[]} from @param {number[]} to */
 function fromLine([x, y], [x1, y1], [x2, y2]) {
   const [dx, dy] = [x2 - x1, y2 - y1];
   const squared = dx * dx + dy * dy;
@@ -152,16 +154,19 @@ function fromLine([x, y], [x1, y1], [x2, y2]) {
   return Math.hypot(x - x1 - share * dx, y - y1 - share * dy);
 }
 
-function isOn(mask, plane, label) {
+/** Whether a slice has a label. */
+export function isOn(mask, plane, label) {
   let found = false;
   eachPlace(plane, (at) => (found ||= mask[at] === label));
   return found;
 }
 
-function eachPlace(plane, visit) {
+/** Visit each voxel of a slice with its place in the volume, u, v and its number in the slice. */
+export function eachPlace(plane, visit) {
   for (let v = 0; v < plane.height; v++) {
     for (let u = 0; u < plane.width; u++) visit(place(plane, u, v), u, v, u + plane.width * v);
   }
 }
 
-const place = (plane, u, v) => plane.start + u * plane.along + v * plane.across;
+/** Where voxel (u, v) of a slice is in the volume. */
+export const place = (plane, u, v) => plane.start + u * plane.along + v * plane.across;

@@ -5,26 +5,38 @@
  * @typedef {object} State
  * @property {Uint8Array | null} mask - values in the file's order
  * @property {Blob | null} file - the label map as the server sent it; null if it was drawn and not needed yet
- * @property {object[]} clicks - those that led to it
- * @property {object | null} told - what was measured on it
+ * @property {import("./clicks.js").Click[]} clicks - those that led to it
+ * @property {import("./numbers.js").Told | null} told - what was measured on it
  * @property {boolean} isEdited - whether a person's work is in it that was not saved with it
  */
 
 /** @type {State} */
 const NONE = { mask: null, file: null, clicks: [], told: null, isEdited: false };
 
+/**
+ * The contours of an image now and as they were saved, and the label version last seen.
+ * @typedef {{version: number, saved: State, now: State}} Work
+ *
+ * Something that was done to the contours of an image.
+ * @typedef {{source: import("./source.js").Source, key: string, before: State, after: State}} Act
+ */
+
 /** The work on all images of one study. */
 export class Edits {
   constructor() {
+    /** @type {Map<string, Work>} */
     this.works = new Map();
+    /** @type {Act[]} */
     this.done = [];
+    /** @type {Act[]} */
     this.undone = [];
   }
 
-  /** The work on an image: its contours now and as they were saved, and the label version last seen. */
-  on(source) {
-    if (!this.works.has(source.key)) this.works.set(source.key, { version: 0, saved: NONE, now: NONE });
-    return this.works.get(source.key);
+  /** The work on an image. */
+  on(/** @type {import("./source.js").Source} */ source) {
+    const work = this.works.get(source.key) ?? { version: 0, saved: NONE, now: NONE };
+    this.works.set(source.key, work);
+    return work;
   }
 
   /** Images with work that would be lost. */
@@ -32,7 +44,11 @@ export class Edits {
     return [...this.works.values()].filter(({ now, saved }) => now !== saved && now.isEdited).length;
   }
 
-  /** Something was done: `state` is what it led to. */
+  /**
+   * Something was done.
+   * @param {import("./source.js").Source} source
+   * @param {State} state - what it led to
+   */
   act(source, state) {
     const work = this.on(source);
     this.done.push({ source, key: source.key, before: work.now, after: state });
@@ -50,15 +66,22 @@ export class Edits {
     return this.#turn(this.undone, this.done, "after");
   }
 
+  /** @param {Act[]} from @param {Act[]} to @param {"before" | "after"} state */
   #turn(from, to, state) {
     const act = from.pop();
-    if (!act) return undefined;
+    const work = act && this.works.get(act.key);
+    if (!work) return undefined;
     to.push(act);
-    this.works.get(act.key).now = act[state];
+    work.now = act[state];
     return act;
   }
 
-  /** The state `now` of an image was saved as a version; its acts are over. */
+  /**
+   * A state of an image was saved as a version; its acts are over.
+   * @param {import("./source.js").Source} source
+   * @param {State} state
+   * @param {number} version
+   */
   save(source, state, version) {
     const work = this.on(source);
     work.saved = state;

@@ -1,20 +1,26 @@
 // The heart that is open: its contours, what is measured on them, clicks, and the cine.
 
-import { ask, form, infer, measure } from "./api.js";
+import { ask, form, infer, measure, Refusal } from "./api.js";
 import { afterClick, clickAt, STRUCTURES } from "./clicks.js";
+import { fillOutline, Pull } from "./contour.js";
 import { copy, empty, fillBetween, mostDiffering, stroke } from "./draw.js";
 import { Edits } from "./edits.js";
 import { chooseVersion, version, versions } from "./history.js";
 import { Nifti, packed, unpacked } from "./nifti.js";
 import { curveInWords, inWords, markFrame, showCurve, showIndices, showNumbers } from "./numbers.js";
-import { complain } from "./page.js";
+import { complain, reason } from "./page.js";
+
+/**
+ * @typedef {import("./edits.js").State} State
+ * @typedef {import("./source.js").Source} Source
+ */
 
 export class Heart {
   /**
    * @param {import("./view.js").View} view
    * @param {() => void} onChange - called when something about it has changed
    * @param {(question: string, yes: string) => Promise<boolean>} confirm - asks the reader
-   * @param {(mine: object, theirs: object, show: (mask: Uint8Array) => void) => Promise<boolean>} chooseMine -
+   * @param {(mine: State, theirs: State, show: (mask: Uint8Array | null) => void) => Promise<boolean>} chooseMine -
    *   shows two versions of a label and resolves to whether the reader keeps the own one
    */
   constructor(view, onChange, confirm, chooseMine) {
@@ -22,16 +28,27 @@ export class Heart {
     this.onChange = onChange;
     this.confirm = confirm;
     this.chooseMine = chooseMine;
-    this.onMoveMoment = () => {}; // told of a marker of the curve that was put elsewhere
-    this.source = null;
+    /** @type {(phase: string, index: number) => void} */
+    this.onMoveMoment = () => {}; // called with a marker of the curve that was put elsewhere, from 0
+    /** @type {any} */
+    this.source = null; // a `Source` once one is open
+    /** @type {Uint8Array | null} */
+    this.wet = null; // contours that are being drawn
+    /** @type {Pull | null} */
+    this.pulled = null;
+    /** @type {import("./lines.js").Lines["traced"]} */
+    this.traced = null;
     this.edits = new Edits();
     this.#forget();
   }
 
   #forget() {
     this.shown = "mask";
+    /** @type {Uint8Array | null} */
     this.map = null; // probability of a structure, 0 to 255, in the file's order
+    /** @type {Uint8Array[]} */
     this.tracked = []; // contours of each frame, once the cine was measured
+    /** @type {import("./numbers.js").Curve | null} */
     this.curve = null;
   }
 
@@ -82,7 +99,7 @@ export class Heart {
   async segment(model) {
     const { source, edits } = this;
     const found = await infer(model, await source.query());
-    if (source.partner && found.told.indices.lv_ef_percent == null) {
+    if (source.partner && found.told.indices?.lv_ef_percent == null) {
       found.told.indices = (await measure(model, { image: source.partner })).indices;
     }
     return inWords(await this.#act(source, edits, await stateOf(found, this.view.nifti)));
@@ -92,7 +109,7 @@ export class Heart {
   async click(at, structure, isOneSlice) {
     const { source, edits, state } = this;
     const work = edits.on(source);
-    const [width, height] = this.view.nifti.shape;
+    const [width, height] = this.view.image.shape;
     const value = state.mask?.[at[0] + width * (at[1] + height * at[2])] ?? 0;
     const click = clickAt(at, structure, isOneSlice, STRUCTURES[value]);
     const query = await source.query();
@@ -116,7 +133,7 @@ export class Heart {
 
   /** The contours as a .nii.gz file, or null if there are none. */
   async file(state = this.state) {
-    if (state.mask) state.file ??= await packed(this.view.nifti.withValues(state.mask));
+    if (state.mask) state.file ??= await packed(this.view.image.withValues(state.mask));
     return state.file;
   }
 
@@ -133,16 +150,58 @@ export class Heart {
    * @param {number} value
    */
   brush({ point, index }, to, radius, value) {
-    this.wet ??= this.state.mask?.slice() ?? new Uint8Array(this.view.nifti.voxels);
+    this.wet ??= this.#copy();
     stroke(this.wet, this.view.plane(index), point, to, this.view.spacing, radius, value);
-    this.view.lines.changed(this.wet, this.view.axis, index);
-    this.view.show({ mask: this.wet, clicks: this.state.clicks });
+    this.#showWet(index);
+  }
+
+  /**
+   * Pull contours from one point of a slice to the next; `endStroke` keeps where they were pulled.
+   * @param {{point: number[], index: number}} from
+   * @param {number[]} to
+   * @param {number} radius - mm
+   * @param {number | null} label - whose contour, null for all
+   */
+  pull({ point, index }, to, radius, label) {
+    this.wet ??= this.#copy();
+    this.pulled ??= new Pull(this.wet, this.view.plane(index), this.view.spacing, radius, label);
+    this.pulled.move(this.wet, point, to);
+    this.#showWet(index);
+  }
+
+  /**
+   * Draw an outline from one point of a slice to the next; `endStroke` closes it and puts what it surrounds in
+   * the place of the structure there.
+   * @param {{point: number[], index: number}} from
+   * @param {number[]} to
+   * @param {number} label
+   */
+  trace({ point, index }, to, label) {
+    this.traced ??= { index, label, points: [point] };
+    this.traced.points.push(to);
+    this.view.lines.traced = this.traced;
+    this.view.drawLines();
   }
 
   async endStroke() {
-    const mask = this.wet;
-    this.wet = null;
-    return mask ? this.#drawn(mask, "Drawn") : "";
+    const { traced, wet } = this;
+    this.wet = this.pulled = this.traced = this.view.lines.traced = null;
+    if (!traced) return wet ? this.#drawn(wet, "Drawn") : "";
+    const mask = this.#copy();
+    if (fillOutline(mask, this.view.plane(traced.index), traced.points, traced.label)) return this.#drawn(mask, "Drawn");
+    this.view.drawLines();
+    return "Draw all the way around the structure";
+  }
+
+  /** The contours as they are now, to be changed. */
+  #copy() {
+    return this.state.mask?.slice() ?? new Uint8Array(this.view.image.voxels);
+  }
+
+  /** Show what is being drawn on a slice. */
+  #showWet(index) {
+    this.view.lines.changed(this.wet, this.view.axis, index);
+    this.view.show({ mask: this.wet, clicks: this.state.clicks });
   }
 
   /**
@@ -152,7 +211,7 @@ export class Heart {
    */
   async drawSlice(what, labels) {
     const { at, count } = this.view.slice();
-    const mask = this.state.mask?.slice() ?? new Uint8Array(this.view.nifti.voxels);
+    const mask = this.#copy();
     const plane = this.view.plane();
     const from = { before: at - 2, after: at }[what];
     if (from < 0 || from >= count) throw new Error("There is no slice there to copy from.");
@@ -166,7 +225,10 @@ export class Heart {
   /** Keep contours that were drawn. */
   async #drawn(mask, done) {
     const { source, edits, state } = this;
-    if (!mask.some((value, at) => value !== (state.mask?.[at] ?? 0))) return "Nothing to change here";
+    if (!mask.some((value, at) => value !== (state.mask?.[at] ?? 0))) {
+      await this.draw();
+      return "Nothing to change here";
+    }
     const contour = state.told?.contour;
     const told = contour && { contour };
     await this.#act(source, edits, { mask, file: null, told, clicks: state.clicks, isEdited: true });
@@ -180,14 +242,14 @@ export class Heart {
     try {
       while (this.source && this.state.mask && !this.state.told?.volumes_ml) {
         const { source, state } = this;
-        const body = form({ label: [await this.file(state), "label.nii.gz"] });
+        const body = form({ label: [/** @type {Blob} */ (await this.file(state)), "label.nii.gz"] });
         const answer = await ask("/viewer/data/measures", await source.query(), { method: "POST", body, signal: null });
         state.told = { ...(await answer.json()), contour: state.told?.contour };
         if (this.source !== source || this.state !== state) continue;
         showNumbers(await this.#measured(), source.moment);
       }
     } catch (error) {
-      complain(`The drawn contours are kept but not measured: ${error.message}`);
+      complain(`The drawn contours are kept but not measured: ${reason(error)}`);
       showNumbers(null, this.source.moment);
     } finally {
       this.isMeasuring = false;
@@ -219,7 +281,7 @@ export class Heart {
     const params = JSON.stringify({ [told.phase]: told.volumes_ml, [other.phase]: other.volumes_ml });
     const answer = await ask("/viewer/data/indices", {}, { method: "POST", body: form({ params }) });
     const { indices, index_warnings: found } = await answer.json();
-    const warnings = told.warnings.filter((text) => !told.index_warnings.includes(text));
+    const warnings = (told.warnings ?? []).filter((text) => !told.index_warnings?.includes(text));
     return { ...told, indices, warnings: [...warnings, ...found] };
   }
 
@@ -229,7 +291,7 @@ export class Heart {
       try {
         return await request();
       } catch (error) {
-        if (error.status !== 409) throw error;
+        if (!(error instanceof Refusal) || error.status !== 409) throw error;
         if (!(await this.#keepMine())) return null;
       }
     }
@@ -244,7 +306,7 @@ export class Heart {
     if (this.frames > 1) this.view.setFrame(source.ownFrame);
     this.view.goTo(mostDiffering(work.now.mask ?? [], theirs.mask, this.view.planes));
     const isMine = await this.chooseMine(work.now, theirs, show);
-    work.version = theirs.told.label_version;
+    work.version = theirs.told?.label_version ?? 0;
     if (isMine) await this.draw();
     else {
       work.saved = theirs;
@@ -254,7 +316,7 @@ export class Heart {
   }
 
   #taken() {
-    const { label_version: version, author } = this.state.told;
+    const { label_version: version, author } = this.state.told ?? {};
     return `Version ${version} by ${author} is shown, nothing of yours was sent; Undo brings yours back`;
   }
 
@@ -323,7 +385,7 @@ export class Heart {
     const { told: curve, file } = await source.curve();
     const masks = new Nifti(await unpacked(file));
     if (this.source !== source) return "";
-    if (masks.frames !== this.frames || masks.voxels !== this.view.nifti.voxels) {
+    if (masks.frames !== this.frames || masks.voxels !== this.view.image.voxels) {
       throw new Error("Expected contours of this cine, found others.");
     }
     this.tracked = Array.from({ length: masks.frames }, (_, index) => masks.labels(index));
@@ -346,6 +408,7 @@ export class Heart {
    */
   async setMoment(phase, index) {
     const { source, curve } = this;
+    if (!curve) return "";
     const moved = { ...curve, [`frame_${phase}`]: index + 1, isByHand: true };
     const volumes = (frame) =>
       Object.fromEntries(Object.entries(moved.volumes_ml).map(([name, values]) => [name, values[frame - 1]]));
@@ -369,7 +432,7 @@ export class Heart {
       await this.draw();
       return "";
     }
-    const { contour: _, ...told } = taken.told;
+    const { contour: _, ...told } = taken.told ?? {};
     await this.#act(source, edits, { ...taken, told, isEdited: true });
     return "These contours are shown; Save label makes them the newest version, Undo brings yours back";
   }
@@ -392,11 +455,12 @@ export class Heart {
     const segments = STRUCTURES.slice(1).map((name, index) => ({ name, idx: index + 1 }));
     const params = { label_info: segments, base_version: version, confirmed };
     if (told?.contour) params.contour = told.contour;
-    const body = form({ label: [await this.file(state), "label.nii.gz"], params: JSON.stringify(params) });
+    const file = /** @type {Blob} */ (await this.file(state));
+    const body = form({ label: [file, "label.nii.gz"], params: JSON.stringify(params) });
     try {
       return await (await ask("/datastore/label", { image: source.id }, { method: "PUT", body })).json();
     } catch (error) {
-      if (error.status !== 422 || !error.told.doubts) throw error;
+      if (!(error instanceof Refusal) || error.status !== 422 || !error.told.doubts) throw error;
       const question = `This cannot be a heart: ${error.told.doubts.join("; ")}. It would be marked, and not trained on.`;
       if (!(await this.confirm(question, "Save all the same"))) return "refused";
       return this.#send(source, version, state, true);
@@ -404,9 +468,15 @@ export class Heart {
   }
 }
 
-/** The contours of an answer, checked to lie on an image. */
+/**
+ * The contours of an answer, checked to lie on an image.
+ * @param {import("./api.js").Found} found
+ * @param {Nifti | null} nifti
+ * @param {Partial<State>} more
+ * @returns {Promise<State>}
+ */
 async function stateOf({ file, told }, nifti, { clicks = [], isEdited = false } = {}) {
   const mask = new Nifti(await unpacked(file)).labels();
-  if (mask.length !== nifti.voxels) throw new Error("Expected contours of this image, found others.");
+  if (mask.length !== nifti?.voxels) throw new Error("Expected contours of this image, found others.");
   return { mask, file, told, clicks, isEdited };
 }

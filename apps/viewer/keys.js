@@ -1,6 +1,6 @@
 // The keyboard: every step of the page without a mouse.
 
-import { element } from "./page.js";
+import { element, made } from "./page.js";
 
 const STRUCTURE_OF = { 0: "background", 1: "rv", 2: "myo", 3: "lv", Escape: "" };
 
@@ -16,6 +16,8 @@ const SHOWN = [
   ["1 2 3 0", "structure to correct: RV, myocardium, LV, background"],
   ["Esc", "correct nothing"],
   ["X, B, E", "correct by clicks, brush, eraser"],
+  ["U, L", "pull contours, draw an outline"],
+  ["R", "ruler"],
   ["[ ]", "smaller, larger brush"],
   ["Shift and arrows", "move the cross in the slice"],
   ["Enter", "click at the cross"],
@@ -33,7 +35,7 @@ const SHOWN = [
  * @param {Record<string, Function>} act - what to do, by name
  */
 export function prepareKeys(act) {
-  element("key-list").replaceChildren(...SHOWN.flatMap(([keys, what]) => [entry("dt", keys), entry("dd", what)]));
+  element("key-list").replaceChildren(...SHOWN.flatMap(([keys, what]) => [made("dt", keys), made("dd", what)]));
   // Before NiiVue, which has keys of its own.
   window.addEventListener("keydown", (event) => handle(event, act), { capture: true });
 }
@@ -92,6 +94,9 @@ function anywhere(event, act) {
     x: () => act.tool("click"),
     b: () => act.tool("brush"),
     e: () => act.tool("eraser"),
+    u: () => act.tool("pull"),
+    l: () => act.tool("outline"),
+    r: () => act.tool("ruler"),
     "[": () => act.resize(-1),
     "]": () => act.resize(1),
     s: act.segment,
@@ -103,10 +108,4 @@ function anywhere(event, act) {
     c: act.measureCine,
     "?": act.showKeys,
   }[key];
-}
-
-function entry(tag, text) {
-  const made = document.createElement(tag);
-  made.textContent = text;
-  return made;
 }

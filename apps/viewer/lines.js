@@ -11,20 +11,41 @@ const STRUCTURES = [
   { label: 3, name: "lv", dash: [] },
 ];
 
+/**
+ * A slice on the picture: its number there, its box and an inner part of it in pixels, the axis across it and where
+ * along that it is, and the places of the volume at two corners of the inner part.
+ * @typedef {{number: number, box: Box, inner: Box, axis: number, share: number, from: number[], to: number[]}} Tile
+ *
+ * @typedef {[number, number, number, number]} Box - left, top, width, height
+ *
+ * What lies on the slices; see `planeOf` for the shape and the order of axes.
+ * @typedef {object} Shown
+ * @property {Uint8Array | null} mask
+ * @property {import("./clicks.js").Click[]} clicks
+ * @property {number[]} shape
+ * @property {number[]} order
+ * @property {number} axis - across the slices
+ * @property {boolean} isGrid
+ */
+
 export class Lines {
   /** @param {HTMLCanvasElement} canvas - lies on the picture */
   constructor(canvas) {
     this.canvas = canvas;
     this.fill = 0; // opacity of the areas, 0 to 1
-    this.brush = null; // {point, index, radii}: where the brush is, u and v in voxels
+    /** @type {{point: number[], index: number, radii: number[]} | null} */
+    this.brush = null; // u and v in voxels
+    /** @type {{points: number[][], index: number, label: number} | null} */
+    this.traced = null; // an outline that is being drawn
     const style = getComputedStyle(canvas);
     this.colours = Object.fromEntries(STRUCTURES.map(({ name }) => [name, style.getPropertyValue(`--${name}`).trim()]));
+    /** @type {{mask: Uint8Array | null, lines: Map<string, number[][][]>}} */
     this.known = { mask: null, lines: new Map() };
   }
 
   /** Colours by label, as NiiVue takes them for 3-D. */
   colourMap() {
-    const parts = ["rv", "myo", "lv"].map((name) => this.colours[name].match(/[0-9a-f]{2}/gi).map((part) => parseInt(part, 16)));
+    const parts = ["rv", "myo", "lv"].map((name) => (this.colours[name].match(/[0-9a-f]{2}/gi) ?? []).map((part) => parseInt(part, 16)));
     const all = (channel) => [0, ...parts.map((one) => one[channel])];
     return { R: all(0), G: all(1), B: all(2), A: [0, 255, 255, 255], I: [0, 1, 2, 3], labels: ["", "RV", "myocardium", "LV"] };
   }
@@ -41,8 +62,8 @@ export class Lines {
   /**
    * @param {HTMLCanvasElement} below - the picture
    * @param {number} scale - pixels of the canvas to one of the page
-   * @param {object[]} tiles - slices on the picture
-   * @param {object | null} shown - what to draw on them
+   * @param {Tile[]} tiles - slices on the picture
+   * @param {Shown | null} shown - what to draw on them
    */
   draw(below, scale, tiles, shown) {
     const { canvas } = this;
@@ -50,8 +71,10 @@ export class Lines {
       [canvas.width, canvas.height] = [below.width, below.height];
     }
     const pen = canvas.getContext("2d");
+    if (!pen) return;
     pen.clearRect(0, 0, canvas.width, canvas.height);
-    for (const tile of shown ? tiles : []) {
+    if (!shown) return;
+    for (const tile of tiles) {
       pen.save();
       pen.beginPath();
       pen.rect(...tile.box);
@@ -61,6 +84,7 @@ export class Lines {
     }
   }
 
+  /** @param {CanvasRenderingContext2D} pen @param {number} scale @param {Tile} tile @param {Shown} shown */
   #drawTile(pen, scale, tile, { mask, clicks, shape, order, axis, isGrid }) {
     const count = shape[Math.abs(order[tile.axis]) - 1];
     const index = Math.min(count - 1, Math.max(0, Math.floor(tile.share * count)));
@@ -82,7 +106,7 @@ export class Lines {
     }
     pen.strokeStyle = "#fff";
     pen.lineWidth = 1.5 * scale;
-    for (const at of mask ? clicks : []) {
+    for (const { at } of mask ? clicks : []) {
       const place = order.map((one) => {
         const voxel = at[Math.abs(one) - 1];
         return one > 0 ? voxel : shape[Math.abs(one) - 1] - 1 - voxel;
@@ -94,8 +118,15 @@ export class Lines {
     if (tile.axis !== axis) return;
     if (this.brush?.index === index) {
       const [middle, corner] = [[0, 0], this.brush.radii].map(toPixel);
-      const radii = [0, 1].map((one) => Math.abs(corner[one] - middle[one]));
-      circle(pen, toPixel(this.brush.point), radii);
+      circle(pen, toPixel(this.brush.point), [Math.abs(corner[0] - middle[0]), Math.abs(corner[1] - middle[1])]);
+    }
+    if (this.traced?.index === index) {
+      const path = new Path2D();
+      const { label, points } = this.traced;
+      for (const point of points) path.lineTo(...toPixel(point));
+      pen.strokeStyle = this.colours[STRUCTURES.find((one) => one.label === label)?.name ?? ""] ?? "#fff";
+      pen.lineWidth = 2 * WIDTH_PX * scale;
+      pen.stroke(path);
     }
     if (!isGrid) return;
     pen.font = `${TEXT_PX * scale}px system-ui, sans-serif`;
@@ -106,12 +137,18 @@ export class Lines {
   #outlines(mask, plane, axis, index, label) {
     if (this.known.mask !== mask) this.known = { mask, lines: new Map() };
     const key = `${axis} ${index} ${label}`;
-    if (!this.known.lines.has(key)) this.known.lines.set(key, outlines(mask, plane, label));
-    return this.known.lines.get(key);
+    const lines = this.known.lines.get(key) ?? outlines(mask, plane, label);
+    this.known.lines.set(key, lines);
+    return lines;
   }
 }
 
-/** From [u, v] of a slice to the pixel. */
+/**
+ * From [u, v] of a slice to the pixel.
+ * @param {Tile} tile
+ * @param {import("./planes.js").Plane} plane
+ * @returns {(point: number[]) => [number, number]}
+ */
 function pixels({ inner, from, to, axis }, { width, height }) {
   const [u, v] = [0, 1, 2].filter((one) => one !== axis);
   return (point) => [
@@ -120,14 +157,20 @@ function pixels({ inner, from, to, axis }, { width, height }) {
   ];
 }
 
-/** Add a closed line, rounded through the middle of each of its steps. */
+/**
+ * Add a closed line, rounded through the middle of each of its steps.
+ * @param {Path2D} path
+ * @param {[number, number][]} points
+ */
 function add(path, points) {
+  /** @type {(one: number[], other: number[]) => [number, number]} */
   const middle = (one, other) => [(one[0] + other[0]) / 2, (one[1] + other[1]) / 2];
-  path.moveTo(...middle(points.at(-1), points[0]));
+  path.moveTo(...middle(points[points.length - 1], points[0]));
   points.forEach((point, at) => path.quadraticCurveTo(...point, ...middle(point, points[(at + 1) % points.length])));
   path.closePath();
 }
 
+/** @param {CanvasRenderingContext2D} pen @param {[number, number]} middle @param {[number, number]} radii */
 function circle(pen, middle, radii) {
   pen.beginPath();
   pen.ellipse(...middle, ...radii, 0, 0, 2 * Math.PI);

@@ -1,8 +1,9 @@
 // The login form, shown when the server asks who is there.
 
 import { ask, enter, onLogin } from "./api.js";
-import { element } from "./page.js";
+import { element, reason } from "./page.js";
 
+/** @type {Promise<void> | null} */
 let waiting = null;
 
 /** Show the form whenever a login has ended. */
@@ -17,9 +18,12 @@ export async function loggedIn() {
 }
 
 function logIn() {
-  return (waiting ??= new Promise(show).finally(() => (waiting = null)));
+  return (waiting ??= new Promise(show).finally(() => {
+    waiting = null;
+  }));
 }
 
+/** @param {(value?: any) => void} done @param {(error: Error) => void} refused */
 function show(done, refused) {
   const dialog = element("login");
   const fields = element("login-form");
@@ -28,7 +32,7 @@ function show(done, refused) {
     try {
       await enter(element("login-name").value, element("login-password").value);
     } catch (error) {
-      element("login-problem").textContent = error.message;
+      element("login-problem").textContent = reason(error);
       return;
     }
     element("login-password").value = element("login-problem").textContent = "";

@@ -8,7 +8,7 @@ import { ALL } from "./draw.js";
 import { Heart } from "./heart.js";
 import { prepareKeys } from "./keys.js";
 import { loggedIn, prepareLogin } from "./login.js";
-import { complain, confirmed, during, element, say } from "./page.js";
+import { choices, chosen, complain, confirmed, during, element, press, reason, say } from "./page.js";
 import { Player } from "./player.js";
 import { listenToBrush, listenToWindow, prepareWindow, showWindow } from "./pointer.js";
 import { Dropped, ofSeries, Served } from "./source.js";
@@ -19,6 +19,8 @@ import * as xray from "./xray.js";
 const VIEWS = ["all", "slice", "solid"];
 const MAPS = ["mask", "lv", "myo", "rv"];
 const CLICK_PX = 5;
+/** @type {Record<string, number>} */
+const sizes = { brush: 8, eraser: 8, pull: 30 }; // mm, by the tools that have one
 const RELIST_MS = 10_000;
 
 const view = new View(element("canvas"), element("lines"), () => {
@@ -52,10 +54,15 @@ async function mayLeave() {
   return confirmed(`${what} not saved and would be lost.`, "Lose them");
 }
 
+/** Whether nothing would be lost by leaving the film that is open, or the reader agrees. */
+async function mayLeaveFilm() {
+  return !xray.hasUnsaved() || confirmed("Your reading is not saved and would be lost.", "Lose it");
+}
+
 const act = {
   open: (source) =>
     alone(`Opening ${source.name}`, async () => {
-      if (!heart.isOfStudy(source) && !(await mayLeave())) return "";
+      if (!(await mayLeaveFilm()) || (!heart.isOfStudy(source) && !(await mayLeave()))) return "";
       player.stop();
       const told = await heart.open(source);
       showWindow(view);
@@ -67,6 +74,7 @@ const act = {
     }),
   openXray: (file, name) =>
     alone("Looking at the X-ray", async () => {
+      if (!(await mayLeaveFilm())) return "";
       player.stop();
       studies.mark("");
       return xray.classify(await file, name);
@@ -97,7 +105,7 @@ const act = {
     if (!heart.source || !heart.canPlay) return say("This image is no cine");
     await alone("Loading the cine", async () => (await heart.unfold(), "Playing"));
     if (heart.frames < 2) return;
-    const playing = player.play(view.frame, heart.frames, view.nifti.frameSeconds);
+    const playing = player.play(view.frame, heart.frames, view.nifti?.frameSeconds);
     refresh();
     await playing;
   },
@@ -110,18 +118,21 @@ const act = {
   step: (by) => heart.source && view.step(by),
   shift: (right, up) => heart.source && view.shift(right, up),
   choose: (structure) => {
-    const choice = document.querySelector(`[name=structure][value="${structure}"]`);
-    if (element("clicks").disabled) return;
+    const choice = choices("structure").find(({ value }) => value === structure);
+    if (element("clicks").disabled || !choice) return;
     choice.checked = true;
-    say(`Correct: ${choice.parentElement.textContent}`);
+    say(`Correct: ${choice.parentElement?.textContent}`);
   },
   tool: (name) => {
     if (element("clicks").disabled) return;
-    document.querySelector(`[name=tool][value=${name}]`).checked = true;
+    for (const choice of choices("tool")) choice.checked = choice.value === name;
     showTool();
   },
   resize: (by) => {
-    element("size").value = Number(element("size").value) + by;
+    const tool = chosen("tool");
+    if (!(tool in sizes)) return;
+    element("size").value = `${sizes[tool] + by}`;
+    sizes[tool] = element("size").valueAsNumber;
     showTool();
   },
   drawSlice: (what) => canDraw() && during("Drawing", () => heart.drawSlice(what, chosenLabels())),
@@ -169,8 +180,6 @@ function setView(name) {
   refresh();
 }
 
-const chosen = (name) => document.querySelector(`[name=${name}]:checked`).value;
-
 /** Labels that an act on a whole slice is about. */
 function chosenLabels() {
   const label = STRUCTURES.indexOf(chosen("structure"));
@@ -187,14 +196,18 @@ function canDraw() {
 }
 
 function showTool() {
-  const isByHand = chosen("tool") !== "click";
-  if (chosen("tool") === "brush" && !chosen("structure")) act.choose("lv");
-  element("size-row").hidden = !isByHand;
-  element("one-slice-row").hidden = isByHand;
-  element("structures").hidden = chosen("tool") === "eraser";
-  element("size-text").textContent = `${element("size").value} mm`;
-  element("canvas").parentElement.classList.toggle("drawing", isByHand);
-  if (!isByHand) view.lines.brush = null;
+  const tool = chosen("tool");
+  if (["brush", "outline"].includes(tool) && !chosen("structure")) act.choose("lv");
+  element("size-row").hidden = !(tool in sizes);
+  if (tool in sizes) element("size").value = `${sizes[tool]}`;
+  element("size-name").textContent = tool === "pull" ? "Reach" : "Size";
+  element("no-structure").textContent = tool === "pull" ? "all" : "nothing";
+  element("size-text").textContent = `${sizes[tool]} mm`;
+  element("one-slice-row").hidden = tool !== "click";
+  element("structures").hidden = ["eraser", "ruler"].includes(tool);
+  element("canvas").parentElement?.classList.toggle("drawing", tool !== "click");
+  for (const one of [view, beside.view]) one.setRuler(tool === "ruler");
+  if (!isByHand()) view.lines.brush = null;
   if (heart.source) view.drawLines();
 }
 
@@ -221,32 +234,30 @@ function refresh() {
   element("empty").hidden = isOpen;
   element("segment").disabled = !isOpen || isBusy;
   element("clicks").disabled = !isOpen;
-  document.querySelector("[name=tool][value=click]").disabled = !can.volume;
+  for (const choice of choices("tool")) if (choice.value === "click") choice.disabled = !can.volume;
   element("one-slice").disabled = !can.slice;
   element("undo").disabled = !heart.edits.done.length || isBusy;
   element("redo").disabled = !heart.edits.undone.length || isBusy;
   element("measure").disabled = element("play").disabled = !isOpen || !heart.canPlay || isBusy;
   const hasContours = isOpen && Boolean(heart.state.mask);
   element("pair").disabled = !isOpen || !partner() || isBusy;
-  element("pair").setAttribute("aria-pressed", beside.isOn);
+  press(element("pair"), beside.isOn);
   beside.draw();
   if (isOpen) element("here").textContent = heart.canDraw ? heart.source.moment : `Frame ${view.frame + 1}`;
   element("zoom").disabled = !hasContours;
-  element("zoom").setAttribute("aria-pressed", view.isZoomed);
+  press(element("zoom"), view.isZoomed);
   element("download").disabled = !hasContours;
   element("save").disabled = !hasContours || !heart.source.canBeSaved || isBusy;
   element("show-history").disabled = element("report").disabled = !heart.source?.id || isBusy;
   element("shown").value = heart.shown;
   element("play").textContent = player.isPlaying ? "Pause" : "Play";
-  element("play").setAttribute("aria-pressed", player.isPlaying);
+  press(element("play"), player.isPlaying);
   const slider = element("frame");
   slider.disabled = heart.frames < 2;
-  slider.max = heart.frames;
-  slider.value = view.frame + 1;
+  slider.max = `${heart.frames}`;
+  slider.value = `${view.frame + 1}`;
   element("frame-text").textContent = heart.frames > 1 ? `${view.frame + 1} of ${heart.frames}` : "";
-  for (const button of document.querySelectorAll("[data-view]")) {
-    button.setAttribute("aria-pressed", button.dataset.view === view.name);
-  }
+  for (const button of buttons("view")) press(button, button.dataset.view === view.name);
 }
 
 function give(file, name) {
@@ -310,9 +321,9 @@ async function dropped(items) {
 }
 
 async function relist() {
-  const images = await listed();
-  known = new Map(images.map((image) => [image.id, image]));
-  studies.show(images);
+  const found = await listed();
+  known = new Map(found.images.map((image) => [image.id, image]));
+  studies.show(found);
 }
 
 /** The other phase of the study that is open, or null. */
@@ -320,6 +331,10 @@ function partner() {
   const image = known.get(heart.source?.partner);
   return image ? new Served(image.id, image) : null;
 }
+
+/** Buttons that differ in what a `data-` attribute says. */
+const buttons = (/** @type {string} */ data) =>
+  /** @type {NodeListOf<HTMLButtonElement>} */ (document.querySelectorAll(`button[data-${data}]`));
 
 function listen() {
   const on = (id, what, event = "click") => element(id).addEventListener(event, what);
@@ -338,13 +353,18 @@ function listen() {
     target.value = "";
     if (format) act.report(format);
   }, "change");
+  on("reading", (event) => {
+    event.preventDefault();
+    alone("Saving", xray.save, false);
+  }, "submit");
+  on("compare", () => say(xray.compare()));
   on("heat-method", () => alone("Making the heat map", xray.explainAnew), "change");
   on("folder", ({ target }) => {
     const files = [...target.files];
     target.value = "";
     openFiles(files, files[0]?.webkitRelativePath.split("/")[0]);
   }, "change");
-  for (const button of document.querySelectorAll("[data-moment]")) {
+  for (const button of buttons("moment")) {
     button.addEventListener("click", () => act.setMoment(button.dataset.moment, view.frame));
   }
   heart.onMoveMoment = act.setMoment;
@@ -362,24 +382,26 @@ function listen() {
       if (file) id === "file" ? openFile(file) : act.openXray(xray.photograph(file), "photo.jpg");
     }, "change");
   }
-  for (const button of document.querySelectorAll("[data-view]")) {
-    button.addEventListener("click", () => setView(button.dataset.view));
-  }
-  for (const button of document.querySelectorAll("[data-draw]")) {
+  for (const button of buttons("view")) button.addEventListener("click", () => setView(button.dataset.view));
+  for (const button of buttons("draw")) {
     button.addEventListener("click", () => act.drawSlice(button.dataset.draw));
   }
-  for (const choice of document.querySelectorAll("[name=tool]")) choice.addEventListener("change", showTool);
+  for (const choice of choices("tool")) choice.addEventListener("change", showTool);
   on("zoom", act.zoom);
   on("pair", act.pair);
   on("swap", () => act.open(partner()));
-  on("size", showTool, "input");
+  on("size", ({ target }) => {
+    sizes[chosen("tool")] = target.valueAsNumber;
+    showTool();
+  }, "input");
+  for (const one of [view, beside.view]) one.onMeasure = (mm) => say(`Distance ${mm.toFixed(1)} mm`);
   on("fill", ({ target }) => {
     view.lines.fill = target.value / 100;
     if (heart.source) view.drawLines();
     beside.draw();
   }, "input");
   window.addEventListener("beforeunload", (event) => {
-    if (heart.edits.unsaved) event.preventDefault();
+    if (heart.edits.unsaved || xray.hasUnsaved()) event.preventDefault();
   });
   listenToCanvas();
   listenToDrops();
@@ -387,6 +409,7 @@ function listen() {
 }
 
 function listenToCanvas() {
+  /** @type {PointerEvent | null} */
   let down = null;
   element("canvas").addEventListener("pointerdown", (event) => {
     down = event.button === 0 && chosen("tool") === "click" ? event : null;
@@ -398,20 +421,28 @@ function listenToCanvas() {
   });
   listenToBrush(element("canvas"), {
     view,
-    isOn: () => Boolean(heart.source) && chosen("tool") !== "click" && !element("clicks").disabled,
-    radius: () => element("size").value / 2,
+    isOn: () => Boolean(heart.source) && isByHand() && !element("clicks").disabled,
+    radius: () => (sizes[chosen("tool")] ?? 0) / 2,
     begin: () => {
       pause();
       return canDraw();
     },
-    draw: (from, to) => heart.brush(from, to, element("size").value / 2, brushValue()),
+    draw,
     end: () => heart.endStroke().then(say),
   });
   listenToWindow(element("canvas"), view, () => Boolean(heart.source));
 }
 
-function brushValue() {
-  return chosen("tool") === "eraser" ? 0 : Math.max(0, STRUCTURES.indexOf(chosen("structure")));
+const isByHand = () => !["click", "ruler"].includes(chosen("tool"));
+
+/** Draw with the tool that is chosen. */
+function draw(from, to) {
+  const tool = chosen("tool");
+  const label = STRUCTURES.indexOf(chosen("structure")); // -1 for nothing
+  const radius = sizes[tool] / 2;
+  if (tool === "pull") heart.pull(from, to, radius, label < 0 ? null : label);
+  else if (tool === "outline") heart.trace(from, to, Math.max(0, label));
+  else heart.brush(from, to, radius, tool === "eraser" ? 0 : Math.max(0, label));
 }
 
 function listenToDrops() {
@@ -423,7 +454,7 @@ function listenToDrops() {
   for (const type of ["dragover", "dragleave"]) window.addEventListener(type, stop, { capture: true });
   window.addEventListener("drop", (event) => {
     stop(event);
-    dropped(event.dataTransfer.items).catch((error) => complain(error.message));
+    dropped(event.dataTransfer?.items ?? []).catch((error) => complain(reason(error)));
   }, { capture: true });
 }
 

@@ -1,6 +1,29 @@
 // Volumes, ejection fraction and the volume curve.
 
-import { element } from "./page.js";
+import { element, made } from "./page.js";
+
+/**
+ * What the server measured on contours.
+ * @typedef {object} Told
+ * @property {Record<string, number>} [volumes_ml] - by structure
+ * @property {Record<string, any>} [indices]
+ * @property {string} [phase]
+ * @property {string[]} [warnings]
+ * @property {string[]} [index_warnings]
+ * @property {string} [contour] - name of the automatic contour that they began with
+ * @property {number} [label_version]
+ * @property {string} [author]
+ * @property {string} [time]
+ *
+ * What the server measured over a cine; frames count from 1.
+ * @typedef {object} Curve
+ * @property {Record<string, number[]>} volumes_ml
+ * @property {number} frame_ed
+ * @property {number} frame_es
+ * @property {Record<string, any>} indices
+ * @property {string[]} [warnings]
+ * @property {boolean} [isByHand]
+ */
 
 const CELLS = { lv: "lv-ml", rv: "rv-ml", myo: "myo-ml" };
 const INDICES = { lv_ef_percent: "lv-ef", rv_ef_percent: "rv-ef", myo_mass_ed_g: "mass" };
@@ -9,13 +32,18 @@ const HEIGHT = 130;
 const LEFT = 34;
 const BOTTOM = 20;
 
-/** Fill the table with what was measured, or empty it; `isPending` if it is being measured. */
+/**
+ * Fill the table with what was measured, or empty it.
+ * @param {Told | null} told
+ * @param {string} moment
+ * @param {boolean} isPending - whether it is being measured
+ */
 export function showNumbers(told, moment, isPending = false) {
-  element("numbers").setAttribute("aria-busy", isPending);
+  element("numbers").setAttribute("aria-busy", `${isPending}`);
   element("moment").textContent = moment;
   for (const [name, id] of Object.entries(CELLS)) element(id).textContent = shown(told?.volumes_ml?.[name], 1);
   showIndices(told?.indices);
-  element("warnings").replaceChildren(...(told?.warnings ?? []).map((text) => item("li", text)));
+  element("warnings").replaceChildren(...(told?.warnings ?? []).map((text) => made("li", text)));
 }
 
 /** Fill in the indices of the patient. */
@@ -26,8 +54,13 @@ export function showIndices(indices) {
   }
 }
 
-/** Rows of a table that puts two measurements beside each other. */
+/**
+ * Rows of a table that puts two measurements beside each other.
+ * @param {Told | null | undefined} mine
+ * @param {Told | null | undefined} theirs
+ */
 export function comparison(mine, theirs) {
+  /** @type {[string, (told: Told | null | undefined) => number | undefined][]} */
   const rows = [
     ["LV, mL", (told) => told?.volumes_ml?.lv],
     ["RV, mL", (told) => told?.volumes_ml?.rv],
@@ -35,17 +68,17 @@ export function comparison(mine, theirs) {
     ["LV ejection fraction, %", (told) => told?.indices?.lv_ef_percent],
   ];
   return rows.map(([name, value]) => {
-    const row = document.createElement("tr");
-    const title = item("th", name);
+    const row = made("tr");
+    const title = made("th", name);
     title.scope = "row";
-    row.append(title, item("td", shown(value(mine), 1)), item("td", shown(value(theirs), 1)));
+    row.append(title, made("td", shown(value(mine), 1)), made("td", shown(value(theirs), 1)));
     return row;
   });
 }
 
 /** The numbers in a sentence, for the status line. */
-export function inWords(told) {
-  const { volumes_ml: ml, indices } = told;
+export function inWords(/** @type {Told | null} */ told) {
+  const { volumes_ml: ml = {}, indices } = told ?? {};
   const fraction = indices?.lv_ef_percent;
   return `LV ${shown(ml.lv)} mL, RV ${shown(ml.rv)} mL` + (fraction == null ? "" : `, LV EF ${shown(fraction)}%`);
 }
@@ -54,7 +87,11 @@ function shown(value, decimals = 0) {
   return value == null ? "–" : value.toFixed(decimals);
 }
 
-/** Draw the volumes over the cine; `null` removes them. `onMove` is told where a marker was put, from 0. */
+/**
+ * Draw the volumes over the cine.
+ * @param {Curve | null} curve - null removes them
+ * @param {(phase: string, index: number) => void} onMove - called with where a marker was put, from 0
+ */
 export function showCurve(curve, onMove = () => {}) {
   const place = element("curve");
   place.hidden = element("moments").hidden = !curve;
@@ -73,7 +110,7 @@ export function showCurve(curve, onMove = () => {}) {
     drawn("text", { x: LEFT - 4, y: y(most) + 4, class: "end" }, `${Math.round(most)}`),
     drawn("text", { x: 2, y: HEIGHT / 2, class: "unit" }, "mL"),
   );
-  for (const [name, frame] of [["ED", curve.frame_ed], ["ES", curve.frame_es]]) {
+  for (const [name, frame] of Object.entries({ ED: curve.frame_ed, ES: curve.frame_es })) {
     const at = x(frame - 1);
     const grip = drawn("circle", { class: "grip", "data-moment": name.toLowerCase(), cx: at, cy: 8, r: 5 });
     listenToGrip(grip, picture, lv.length, (index) => onMove(name.toLowerCase(), index));
@@ -88,9 +125,9 @@ export function showCurve(curve, onMove = () => {}) {
     drawn("polyline", { class: "lv", points: line(lv) }),
     drawn("line", { class: "now", x1: x(0), x2: x(0), y1: 8, y2: y(0) }),
   );
-  place.append(picture, item("figcaption", curveInWords(curve)));
-  place.append(...(curve.warnings ?? []).map((text) => item("p", text)));
-  place.dataset.frames = lv.length;
+  place.append(picture, made("figcaption", curveInWords(curve)));
+  place.append(...(curve.warnings ?? []).map((text) => made("p", text)));
+  place.dataset.frames = `${lv.length}`;
 }
 
 /** Let a marker of the curve be dragged to another frame. */
@@ -117,9 +154,9 @@ function listenToGrip(grip, picture, frames, onDrop) {
 export function markFrame(index) {
   const mark = document.querySelector("#curve .now");
   if (!mark) return;
-  const at = LEFT + ((WIDTH - LEFT - 6) * index) / (element("curve").dataset.frames - 1);
-  mark.setAttribute("x1", at);
-  mark.setAttribute("x2", at);
+  const at = LEFT + ((WIDTH - LEFT - 6) * index) / (Number(element("curve").dataset.frames) - 1);
+  mark.setAttribute("x1", `${at}`);
+  mark.setAttribute("x2", `${at}`);
 }
 
 export function curveInWords({ volumes_ml: ml, frame_ed: ed, frame_es: es, indices }) {
@@ -129,15 +166,9 @@ export function curveInWords({ volumes_ml: ml, frame_ed: ed, frame_es: es, indic
   );
 }
 
-function item(tag, text) {
-  const made = document.createElement(tag);
-  made.textContent = text;
-  return made;
-}
-
 function drawn(tag, attributes, text = "") {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  made.textContent = text;
-  return made;
+  const found = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) found.setAttribute(name, value);
+  found.textContent = text;
+  return found;
 }

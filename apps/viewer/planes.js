@@ -52,13 +52,13 @@ export function outlines(mask, plane, label) {
   const { width, height } = plane;
   const [low, high] = extent(mask, plane, label);
   const isIn = (u, v) =>
-    u >= 0 && v >= 0 && u < width && v < height && mask[plane.start + u * plane.along + v * plane.across] === label;
+    Number(u >= 0 && v >= 0 && u < width && v < height && mask[plane.start + u * plane.along + v * plane.across] === label);
   const stride = 2 * width + 4;
   const next = new Map();
   for (let v = low[1] - 1; v <= high[1]; v++) {
     for (let u = low[0] - 1; u <= high[0]; u++) {
       const found = isIn(u, v) + 2 * isIn(u + 1, v) + 4 * isIn(u + 1, v + 1) + 8 * isIn(u, v + 1);
-      const key = ([du, dv]) => 2 * u + 2 + du + stride * (2 * v + 2 + dv);
+      const key = (/** @type {number[]} */ [du, dv]) => 2 * u + 2 + du + stride * (2 * v + 2 + dv);
       for (const [from, to] of TURNS[found]) next.set(key(SIDES[from]), key(SIDES[to]));
     }
   }

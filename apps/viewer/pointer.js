@@ -10,16 +10,17 @@ const WIDTH_OF_RANGE_PX = 400;
  * @param {object} brush
  * @param {import("./view.js").View} brush.view
  * @param {() => boolean} brush.isOn - whether the pointer is a brush now
- * @param {() => number} brush.radius - mm
+ * @param {() => number} brush.radius - mm, 0 if it has none
  * @param {() => boolean} brush.begin - whether a stroke may begin
  * @param {(from: {point: number[], index: number}, to: number[]) => void} brush.draw
  * @param {() => void} brush.end
  */
 export function listenToBrush(canvas, { view, isOn, radius, begin, draw, end }) {
+  /** @type {{point: number[], index: number} | null} */
   let last = null;
   const show = (found) => {
     const radii = view.spacing.map((size) => radius() / size);
-    view.lines.brush = found && { ...found, radii };
+    view.lines.brush = found && radius() ? { ...found, radii } : null;
     view.drawLines();
   };
   canvas.addEventListener("pointerdown", (event) => {
@@ -35,7 +36,7 @@ export function listenToBrush(canvas, { view, isOn, radius, begin, draw, end }) 
     if (!isOn()) return;
     const found = view.pointUnder(event);
     // A stroke stays on the slice that it began on.
-    if (last && found?.index === last.index) {
+    if (last && found && found.index === last.index) {
       draw(last, found.point);
       last = found;
     }
@@ -52,12 +53,15 @@ export function listenToBrush(canvas, { view, isOn, radius, begin, draw, end }) 
   canvas.addEventListener("pointerleave", () => isOn() && !last && show(null));
   // NiiVue would move the cross; it listens on the canvas itself.
   for (const type of ["mousedown", "touchstart"]) {
-    canvas.parentElement.addEventListener(type, (event) => isOn() && !event.button && event.stopPropagation(), { capture: true });
+    canvas.parentElement?.addEventListener(type, (event) => {
+      if (isOn() && !(event instanceof MouseEvent && event.button)) event.stopPropagation();
+    }, { capture: true });
   }
 }
 
 /** Dragging with the right button: to the side wider or narrower, up and down darker or brighter. */
 export function listenToWindow(canvas, view, isOn) {
+  /** @type {{x: number, y: number, width: number, level: number} | null} */
   let began = null;
   canvas.addEventListener("pointerdown", (event) => {
     if (event.button !== 2 || !isOn()) return;
@@ -77,13 +81,14 @@ export function listenToWindow(canvas, view, isOn) {
 
 /** Let the reader choose a window, or type its values. */
 export function prepareWindow(view) {
-  element("window").addEventListener("change", ({ target }) => {
-    view.setWindow(view.windows[target.value]);
-    showWindow(view, target.value);
+  element("window").addEventListener("change", () => {
+    const name = element("window").value;
+    view.setWindow(view.windows[name]);
+    showWindow(view, name);
   });
-  for (const id of ["window-width", "window-level"]) {
-    element(id).addEventListener("change", () => {
-      const [width, level] = ["window-width", "window-level"].map((one) => element(one).valueAsNumber);
+  for (const field of [element("window-width"), element("window-level")]) {
+    field.addEventListener("change", () => {
+      const [width, level] = [element("window-width"), element("window-level")].map((one) => one.valueAsNumber);
       if (width > 0 && Number.isFinite(level)) set(view, width, level);
       else showWindow(view, element("window").value);
     });
@@ -95,10 +100,9 @@ export function showWindow(view, name = "usual") {
   const { low, high } = view.window;
   const digits = high - low < 10 ? 3 : 0;
   element("window").value = name;
-  for (const [id, value] of [["window-width", high - low], ["window-level", (high + low) / 2]]) {
-    element(id).value = value.toFixed(digits);
-    element(id).disabled = false;
-  }
+  element("window-width").value = (high - low).toFixed(digits);
+  element("window-level").value = ((high + low) / 2).toFixed(digits);
+  for (const field of [element("window-width"), element("window-level")]) field.disabled = false;
 }
 
 function set(view, width, level) {

@@ -3,9 +3,13 @@
 import { ask, form, parts } from "./api.js";
 import { Nifti, unpacked } from "./nifti.js";
 
+/** @typedef {Served | Dropped} Source */
+
 /** An image of the studies folder. */
 export class Served {
-  /** @param {string} id @param {object} info - what the server tells of it */
+  isCine = false;
+
+  /** @param {string} id @param {import("./studies.js").Listed} info - what the server tells of it */
   constructor(id, info) {
     this.id = id;
     this.name = id;
@@ -46,7 +50,11 @@ export class Served {
   }
 }
 
-/** The heart in the files of one DICOM series, which the server puts together; it keeps nothing of them. */
+/**
+ * The heart in the files of one DICOM series, which the server puts together; it keeps nothing of them.
+ * @param {File[]} files
+ * @param {string} name
+ */
 export async function ofSeries(files, name) {
   const body = new FormData();
   for (const file of files) body.append("files", file, "slice.dcm");
@@ -56,6 +64,10 @@ export async function ofSeries(files, name) {
 
 /** A file that the reader dropped; the server gets one frame of it when it has to look at it. */
 export class Dropped {
+  id = "";
+  /** @type {Nifti | null} */
+  nifti = null;
+
   /** @param {File} file - a NIfTI file */
   constructor(file) {
     this.file = file;
@@ -77,7 +89,7 @@ export class Dropped {
   }
 
   get isCine() {
-    return this.nifti?.frames > 1;
+    return (this.nifti?.frames ?? 1) > 1;
   }
 
   async load() {
@@ -87,13 +99,13 @@ export class Dropped {
   }
 
   /** Another frame is looked at from now on. */
-  turnTo(frame) {
+  turnTo(/** @type {number} */ frame) {
     this.ownFrame = frame;
     this.session = "";
   }
 
   async query() {
-    if (!this.session) {
+    if (!this.session && this.nifti) {
       const volume = new Blob([this.nifti.frame(this.ownFrame)]);
       const body = form({ files: [volume, "volume.nii"] });
       const begun = await (await ask("/session/", {}, { method: "PUT", body })).json();

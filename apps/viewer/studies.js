@@ -1,16 +1,31 @@
 // The list of studies, patient by patient.
 
 import { ask } from "./api.js";
-import { element } from "./page.js";
+import { element, made } from "./page.js";
 
-/** Images of the server's folder: id to what is known of each. */
+/**
+ * What the server tells of an image.
+ * @typedef {object} Listed
+ * @property {string} id
+ * @property {string} patient
+ * @property {string | null} phase
+ * @property {number | null} frame
+ * @property {string | null} partner
+ * @property {boolean} has_cine
+ * @property {string[]} labels
+ */
+
+/** Images of the server's folder with what is known of each, and its files that could not be read and why. */
 export async function listed() {
-  const { objects } = await (await ask("/datastore/", { output: "all" }, { signal: null })).json();
-  return Object.entries(objects).map(([id, { image, labels }]) => ({
+  const answers = ["all", "stats"].map((output) => ask("/datastore/", { output }, { signal: null }));
+  const [{ objects }, { not_read: notRead }] = await Promise.all(answers.map(async (one) => (await one).json()));
+  /** @type {Listed[]} */
+  const images = Object.entries(objects).map(([id, { image, labels }]) => ({
     id,
     ...image.info,
     labels: Object.keys(labels),
   }));
+  return { images, notRead: /** @type {string[]} */ (notRead) };
 }
 
 const ROW_REM = 2.5;
@@ -18,10 +33,12 @@ const BEYOND = 10; // rows that are there above and below those that are seen, f
 
 /** The list of patients, of which only those in sight are elements of the page. */
 export class Studies {
-  /** @param {(image: object) => void} onChoose */
+  /** @param {(image: Listed) => void} onChoose */
   constructor(onChoose) {
     this.onChoose = onChoose;
-    this.patients = this.chosen = [];
+    /** @type {Listed[][]} */
+    this.patients = [];
+    this.chosen = this.patients;
     this.open = "";
     element("studies-box").addEventListener("scroll", () => this.#draw());
     new ResizeObserver(() => this.#draw()).observe(element("studies-box"));
@@ -33,8 +50,11 @@ export class Studies {
     }
   }
 
-  /** @param {object[]} images - as from `listed` */
-  show(images) {
+  /** @param {{images: Listed[], notRead: string[]}} found - as from `listed` */
+  show({ images, notRead }) {
+    element("not-read").hidden = !notRead.length;
+    element("not-read-count").textContent = `${notRead.length} ${notRead.length > 1 ? "files" : "file"} could not be read`;
+    element("not-read-list").replaceChildren(...notRead.map((text) => made("li", text)));
     const patients = new Map();
     for (const image of images) {
       const key = image.partner ? [image.id, image.partner].sort().join() : image.id;
@@ -45,7 +65,7 @@ export class Studies {
   }
 
   /** Mark the image that is open, `""` for none. */
-  mark(id) {
+  mark(/** @type {string} */ id) {
     this.open = id;
     for (const button of element("studies").querySelectorAll("button")) {
       button.setAttribute("aria-current", button.dataset.id === id ? "true" : "false");
@@ -70,30 +90,32 @@ export class Studies {
     const box = element("studies-box");
     const first = Math.max(0, Math.floor(box.scrollTop / height) - BEYOND);
     const last = Math.ceil((box.scrollTop + box.clientHeight) / height) + BEYOND;
-    const focused = document.activeElement?.dataset.id;
+    const focused = document.activeElement instanceof HTMLButtonElement && document.activeElement.dataset.id;
     element("studies").style.height = `${this.chosen.length * ROW_REM}rem`;
     const rows = this.chosen.slice(first, last).map((group, number) => {
-      const made = row(group, this.onChoose);
-      made.style.top = `${(first + number) * ROW_REM}rem`;
-      made.setAttribute("aria-posinset", first + number + 1);
-      made.setAttribute("aria-setsize", this.chosen.length);
-      return made;
+      const line = row(group, this.onChoose);
+      line.style.top = `${(first + number) * ROW_REM}rem`;
+      line.setAttribute("aria-posinset", `${first + number + 1}`);
+      line.setAttribute("aria-setsize", `${this.chosen.length}`);
+      return line;
     });
     element("studies").replaceChildren(...rows);
     this.mark(this.open);
     // Whoever is in the list by keyboard stays there.
-    if (focused) element("studies").querySelector(`[data-id="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+    for (const button of focused ? element("studies").querySelectorAll("button") : []) {
+      if (button.dataset.id === focused) button.focus({ preventScroll: true });
+    }
   }
 }
 
+/** @param {Listed[]} group @param {(image: Listed) => void} onChoose */
 function row(group, onChoose) {
-  const made = document.createElement("li");
-  const name = document.createElement("span");
-  name.textContent = group[0].patient;
+  const line = made("li");
+  const name = made("span", group[0].patient);
   name.title = group.map((image) => image.id).join(", ");
-  made.append(name);
+  line.append(name);
   for (const image of group) {
-    const button = document.createElement("button");
+    const button = made("button");
     button.type = "button";
     button.dataset.id = image.id;
     button.textContent = image.phase ?? "open";
@@ -101,7 +123,7 @@ function row(group, onChoose) {
     button.setAttribute("aria-label", `${image.patient} ${image.phase ?? ""}${state}`);
     button.classList.toggle("labelled", state !== "");
     button.addEventListener("click", () => onChoose(image));
-    made.append(button);
+    line.append(button);
   }
-  return made;
+  return line;
 }

@@ -14,6 +14,13 @@ const PLANE_ACROSS = [SAGITTAL, CORONAL, AXIAL];
 const THICK_SLICE_RATIO = 1.5;
 const MAP_OPACITY = 0.6;
 const CROSS_WIDTH = 0.4;
+const NARROW_PX = 600; // where lines of that width would be lost between the pixels
+
+// What dragging with the left button does, as NiiVue counts it.
+const MEASURES = 2;
+const MOVES_CROSS = 8;
+const SHORTEST_MM = 0.5; // a shorter line is a click
+const RULER_COLOUR = [0.95, 0.75, 0.2, 1];
 
 // How much larger than the heart the picture is when it is zoomed in on, and how far that goes.
 const HEART_MARGIN = 1.7;
@@ -25,9 +32,13 @@ const NO_CUT = [2, 0, 0];
 
 /** NiiVue with a grid of slices that pans and zooms, and with a word when it has drawn. */
 class Drawn extends Niivue {
+  /** @type {{axis: number, count: number} | null} */
+  gridAxis = null;
+  afterDraw = () => {};
+
   drawScene() {
     const told = super.drawScene();
-    this.afterDraw?.();
+    this.afterDraw?.(); // Niivue itself draws before there is one
     return told;
   }
 
@@ -40,10 +51,11 @@ class Drawn extends Niivue {
     place[axis] = (slice + 0.5) / count;
     const isCurrent = Math.floor(cross[axis] * count) === slice;
     this.scene.crosshairPos = place;
-    this.opts.crosshairWidth = isCurrent ? CROSS_WIDTH : 0;
+    const { crosshairWidth } = this.opts;
+    if (!isCurrent) this.opts.crosshairWidth = 0;
     super.draw2D(box, plane, NaN, size);
     this.scene.crosshairPos = cross;
-    this.opts.crosshairWidth = CROSS_WIDTH;
+    this.opts.crosshairWidth = crosshairWidth;
   }
 }
 
@@ -55,11 +67,17 @@ export class View {
    */
   constructor(canvas, over, onMove) {
     this.canvas = canvas;
+    /** @type {Nifti | null} */
     this.nifti = null;
     this.name = "all";
+    this.axis = 2; // of the patient, across the slices
+    /** @type {Uint8Array | null} */
     this.mask = null;
+    /** @type {Uint8Array | null} */
     this.map = null;
-    this.isZoomed = false;
+    /** @type {import("./clicks.js").Click[]} */
+    this.clicks = [];
+    this.isZoomed = this.isRuler = false;
     this.lines = new Lines(over);
     this.niivue = new Drawn({
       dragAndDropEnabled: false,
@@ -76,7 +94,14 @@ export class View {
       cycleClipPlaneHotKey: "",
       viewModeHotKey: "",
       dragMode: 0, // the page turns what the right button does into window and level
+      rulerColor: RULER_COLOUR,
+      rulerWidth: 2,
+      measureLineColor: RULER_COLOUR,
+      measureTextColor: RULER_COLOUR,
     });
+    /** @type {(mm: number) => void} */
+    this.onMeasure = () => {}; // called with a distance that was measured
+    this.niivue.onMeasurementCompleted = ({ distance }) => this.#measured(distance);
     this.niivue.onLocationChange = onMove;
     this.niivue.afterDraw = () => this.drawLines();
   }
@@ -93,14 +118,16 @@ export class View {
     const window = keepCross && this.window;
     const image = await NVImage.new(buffer, "image.nii");
     this.nifti = null; // nothing to draw lines on
-    while (this.niivue.volumes.length) this.niivue.removeVolume(this.niivue.volumes.at(-1));
+    while (this.niivue.volumes.length) this.niivue.removeVolume(this.niivue.volumes[this.niivue.volumes.length - 1]);
     this.mask = this.map = null;
     this.niivue.addVolume(image);
+    if (!keepCross) this.niivue.clearMeasurements();
     this.nifti = nifti;
     this.axis = acrossSlices(image);
     if (window) this.setWindow(window);
     else if (this.isZoomed) this.zoom(false);
     this.niivue.scene.crosshairPos = keepCross ? cross : [0.5, 0.5, 0.5];
+    this.step(0); // onto the middle of a voxel, where stepping away and back leads to
     this.setView(this.name);
     this.niivue.createOnLocationChange();
   }
@@ -109,7 +136,7 @@ export class View {
    * Show contours or a map on the image, or neither.
    * @param {object} what - values one a voxel, in the file's order
    * @param {Uint8Array | null} [what.mask] - label map
-   * @param {number[][]} [what.clicks] - voxels that are marked
+   * @param {import("./clicks.js").Click[]} [what.clicks] - voxels that are marked
    * @param {Uint8Array | null} [what.map] - probability, 0 to 255
    */
   async show({ mask = null, clicks = [], map = null }) {
@@ -123,9 +150,9 @@ export class View {
   async #overlay() {
     const { map, mask } = this;
     const values = map ?? (this.name === "solid" ? mask : null);
-    const image = values && (await NVImage.new(this.nifti.withValues(values), "map.nii", map ? "inferno" : "", map ? MAP_OPACITY : 1, null, 12, 255));
+    const image = values && this.nifti && (await NVImage.new(this.nifti.withValues(values), "map.nii", map ? "inferno" : "", map ? MAP_OPACITY : 1, null, 12, 255));
     if (this.map !== map || this.mask !== mask) return; // something else is shown meanwhile
-    while (this.niivue.volumes.length > 1) this.niivue.removeVolume(this.niivue.volumes.at(-1));
+    for (const one of this.niivue.volumes.slice(1)) this.niivue.removeVolume(one);
     if (!image) return this.niivue.setClipPlane(NO_CUT);
     if (!map) image.setColormapLabel(this.lines.colourMap());
     this.niivue.addVolume(image);
@@ -136,8 +163,8 @@ export class View {
   setView(name) {
     const wasSolid = this.name === "solid";
     this.name = name;
-    const axis = this.axis ?? 2;
-    const type = { all: MULTIPLANAR, slice: PLANE_ACROSS[axis], grid: MULTIPLANAR, solid: RENDER }[name];
+    const { axis } = this;
+    const type = { slice: PLANE_ACROSS[axis], solid: RENDER }[name] ?? MULTIPLANAR;
     const count = this.nifti ? this.niivue.volumes[0].dimsRAS[axis + 1] : 1;
     this.niivue.gridAxis = name === "grid" ? { axis, count } : null;
     this.niivue.opts.isOrientationTextVisible = name !== "grid";
@@ -146,7 +173,25 @@ export class View {
     else if (name === "grid") this.niivue.setCustomLayout(grid(axis, count, clientWidth / clientHeight));
     else this.niivue.clearCustomLayout();
     this.niivue.setSliceType(type);
+    this.setRuler(this.isRuler);
+    this.#sizeCross();
     if (this.nifti && wasSolid !== (name === "solid")) this.#overlay();
+  }
+
+  /** Whether dragging measures distances; they stay on their slice as long as it does. */
+  setRuler(isOn) {
+    this.isRuler = isOn;
+    // In the grid NiiVue would draw the line on another slice.
+    this.niivue.opts.dragModePrimary = isOn && this.name !== "grid" ? MEASURES : MOVES_CROSS;
+    if (!isOn && this.niivue.document.completedMeasurements.length) this.niivue.clearMeasurements();
+  }
+
+  /** Only what lies in one plane is a distance. */
+  #measured(distance) {
+    const { dragStart, dragEnd } = this.niivue.uiData;
+    const [from, to] = [dragStart, dragEnd].map((at) => this.niivue.tileIndex(at[0], at[1]));
+    if (from === to && distance >= SHORTEST_MM) this.onMeasure(distance);
+    else this.niivue.document.completedMeasurements.pop();
   }
 
   setFrame(index) {
@@ -171,7 +216,10 @@ export class View {
     this.niivue.drawScene();
   }
 
-  /** Windows that suit the image: from its darkest to its brightest 2%, and all of its values. */
+  /**
+   * Windows that suit the image: from its darkest to its brightest 2%, and all of its values.
+   * @returns {Record<string, {low: number, high: number}>}
+   */
   get windows() {
     const image = this.niivue.volumes[0];
     const usual = { low: image.robust_min, high: image.robust_max };
@@ -188,12 +236,20 @@ export class View {
   zoom(isIn) {
     this.isZoomed = isIn && Boolean(this.mask?.some((value) => value));
     this.niivue.setPan2Dxyzmm(this.isZoomed ? this.#onHeart() : [0, 0, 0, 1]);
+    this.#sizeCross();
+  }
+
+  /** Draw the cross as wide on the page whether it is zoomed in or not. */
+  #sizeCross() {
+    const width = this.canvas.clientWidth < NARROW_PX ? 2 * CROSS_WIDTH : CROSS_WIDTH;
+    this.niivue.opts.crosshairWidth = width / this.niivue.scene.pan2Dxyzmm[3];
+    this.niivue.drawScene();
   }
 
   #onHeart() {
-    const { shape } = this.nifti;
+    const { shape } = this.image;
     const [low, high] = [[...shape], [-1, -1, -1]];
-    this.mask.forEach((value, at) => {
+    this.mask?.forEach((value, at) => {
       if (!value) return;
       const voxel = [at % shape[0], Math.floor(at / shape[0]) % shape[1], Math.floor(at / shape[0] / shape[1])];
       voxel.forEach((one, axis) => {
@@ -214,6 +270,12 @@ export class View {
     return [...[0, 1, 2].map((axis) => whole[axis] - zoom * middle[axis]), zoom];
   }
 
+  /** The image that is open, where there must be one. */
+  get image() {
+    if (!this.nifti) throw new Error("Open a heart first.");
+    return this.nifti;
+  }
+
   /** Axes of the file, from 1, along those of the patient; negative where they run the other way. */
   get order() {
     return [...this.niivue.volumes[0].permRAS].slice(0, 3);
@@ -221,7 +283,7 @@ export class View {
 
   /** A slice across the axis of the slices, the one at the cross if none is named; see `planeOf`. */
   plane(index = this.slice().at - 1) {
-    return planeOf(this.nifti.shape, this.order, this.axis, index);
+    return planeOf(this.image.shape, this.order, this.axis, index);
   }
 
   /** All slices across that axis. */
@@ -251,7 +313,7 @@ export class View {
     const { niivue } = this;
     const shown = this.nifti && {
       mask: this.map ? null : this.mask,
-      clicks: this.clicks ?? [],
+      clicks: this.clicks,
       shape: this.nifti.shape,
       order: this.order,
       axis: this.axis,
@@ -262,9 +324,8 @@ export class View {
 
   /** Move across the slices. */
   step(slices) {
-    const by = [0, 0, 0];
-    by[this.axis] = slices;
-    this.niivue.moveCrosshairInVox(...by);
+    const [x, y, z] = [0, 1, 2].map((axis) => (axis === this.axis ? slices : 0));
+    this.niivue.moveCrosshairInVox(x, y, z);
   }
 
   /** Move the cross in the plane of the slice, voxels to the right and up. */
@@ -273,7 +334,7 @@ export class View {
     const by = [0, 0, 0];
     by[across] = across === 0 ? -right : right; // the patient's right is on the left
     by[along] = up;
-    this.niivue.moveCrosshairInVox(...by);
+    this.niivue.moveCrosshairInVox(by[0], by[1], by[2]);
   }
 
   /** Number of the slice under the cross, from 1, and of all. */
@@ -319,6 +380,7 @@ export class View {
     if (index !== at - 1) this.step(index - at + 1);
   }
 
+  /** @param {MouseEvent} event @returns {[number, number]} */
   #pixel(event) {
     const box = this.canvas.getBoundingClientRect();
     const scale = this.niivue.uiData.dpr ?? 1;
@@ -329,25 +391,30 @@ export class View {
     const image = this.niivue.volumes[0];
     const mm = this.niivue.frac2mm(place, 0, true);
     const found = voxelAt(image.hdr.affine, mm);
-    return found.every((at, axis) => at >= 0 && at < this.nifti.shape[axis]) ? found : null;
+    return found.every((at, axis) => at >= 0 && at < this.image.shape[axis]) ? found : null;
   }
 }
 
-/** The slices that are on the canvas: where, and which. */
+/**
+ * The slices that are on the canvas: where, and which.
+ * @param {Niivue} niivue
+ */
 function tiles(niivue) {
   return niivue.screenSlices
     .map((slice, number) => {
       const [left, top, width, height] = slice.leftTopWidthHeight;
+      /** @type {import("./lines.js").Box} */
       const box = [Math.min(left, left + width), top, Math.abs(width), height];
       const axis = PLANE_ACROSS.indexOf(slice.axCorSag);
       if (axis < 0) return null;
       // Two pixels well inside and the places of the volume that they show.
+      /** @type {import("./lines.js").Box} */
       const inner = [box[0] + box[2] / 4, box[1] + box[3] / 4, box[2] / 2, box[3] / 2];
       const [from, to] = [0, 1].map((end) =>
         niivue.screenXY2TextureFrac(inner[0] + end * inner[2], inner[1] + end * inner[3], number, false));
       return { number, box, inner, axis, share: slice.sliceFrac, from, to };
     })
-    .filter(Boolean);
+    .filter((tile) => tile !== null);
 }
 
 /** The slice in large and the other planes beside it, or below where the canvas is high; shares of the canvas. */

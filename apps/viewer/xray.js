@@ -1,15 +1,19 @@
-// A chest X-ray: its class, and the pixels that speak for it.
+// A chest X-ray: its class, the pixels that speak for it, and what readers say of it.
 
 import { ask, form } from "./api.js";
-import { element } from "./page.js";
+import { chosen, element, made, press } from "./page.js";
 
 const LONGEST_PHOTO_PX = 2048;
-let shown = null; // the file that is looked at, and its name
+/**
+ * The file that is looked at, its SHA-256, and how its heat map was made.
+ * @type {{file: Blob, name: string, film: string, method: string} | null}
+ */
+let shown = null;
 
 /** Classify a picture and show it; `file` is a JPEG, PNG or DICOM file. */
 export async function classify(file, name = file.name) {
   const found = await asked(file, name, element("heat-method").value);
-  shown = { file, name };
+  const said = await readings(found.film);
   element("picture").src = `data:image/png;base64,${found.picture}`;
   element("xray-name").textContent = name;
   const isFilm = found.decision !== null;
@@ -24,6 +28,10 @@ export async function classify(file, name = file.name) {
   element("decision").textContent = decision;
   element("probability-text").textContent = text;
   element("xray-warnings").textContent = found.warnings.map((warning) => `Doubtful: ${warning}.`).join(" ");
+  shown = { file, name, film: found.film, method: element("heat-method").value };
+  element("film-text").textContent = `${name}: ${decision}` + (isFilm ? `, ${percent(found.probability)}` : "");
+  element("reading").reset();
+  element("readings").replaceChildren(...said.map((one) => made("li", inWords(one))));
   swap(true);
   return `${decision}: ${text}`;
 }
@@ -35,9 +43,57 @@ async function asked(file, name, method) {
 
 /** Make the heat map of the film that is shown anew, by the method that is chosen. */
 export async function explainAnew() {
-  const { heat_map: heat } = await asked(shown.file, shown.name, element("heat-method").value);
+  if (!shown) return "";
+  const method = element("heat-method").value;
+  const { heat_map: heat } = await asked(shown.file, shown.name, method);
   element("heat").src = `data:image/png;base64,${heat}`;
+  shown.method = method;
   return "The heat map is made";
+}
+
+/** Readings of a film that were saved, the newest first. */
+async function readings(film) {
+  return (await (await ask("/viewer/data/reading", { image: film })).json()).reverse();
+}
+
+/** What the reader says of the film that is shown, or null if nothing was said yet. */
+function reading() {
+  const word = chosen("word");
+  const note = element("note").value.trim();
+  return word || note ? { word, note } : null;
+}
+
+/** Whether the reader has said something that was not saved. */
+export const hasUnsaved = () => !element("xray").hidden && reading() !== null;
+
+/** Give the reader's reading to the server, which keeps it with that of the network. */
+export async function save() {
+  if (!shown) return "";
+  const { film, name, method } = shown;
+  const body = form({ ...reading(), name: name.slice(-200), method });
+  const saved = await (await ask("/viewer/data/reading", { image: film }, { method: "PUT", body })).json();
+  element("reading").reset();
+  element("readings").prepend(made("li", inWords(saved)));
+  return `Saved: ${name} is ${saved.word} by ${saved.author}`;
+}
+
+/** A saved reading in a line. */
+export function inWords({ author, time, word, note, result }) {
+  const { decision, probability, model } = result;
+  const network = decision ? `${decision.toLowerCase()}, ${percent(probability)}` : "no verdict";
+  return `${word} by ${author}, ${new Date(time).toLocaleString()}${note && `: ${note}`} (${model}: ${network})`;
+}
+
+/** Keep the film that is shown beside the next ones, or put it away. */
+export function compare() {
+  const [other, film] = [element("other"), element("film")];
+  const isOn = Boolean(other.hidden);
+  other.replaceChildren(...(isOn ? [...film.children].map((one) => one.cloneNode(true)) : []));
+  for (const one of other.children) one.removeAttribute("id");
+  for (const text of document.querySelectorAll("#films .corner")) text.toggleAttribute("hidden", !isOn);
+  other.hidden = !isOn;
+  press(element("compare"), isOn);
+  return isOn ? "Open the film to compare with" : "";
 }
 
 /** What the probability is worth, in words. */
@@ -50,6 +106,7 @@ function trust({ calibration_error: error }) {
 
 /** Show the heart again. */
 export function close() {
+  if (!element("other").hidden) compare();
   swap(false);
 }
 
@@ -60,12 +117,12 @@ function swap(isXray) {
 
 /** Let the reader choose how strong the heat map is. */
 export function prepareXray() {
-  element("heat-strength").addEventListener("input", ({ target }) => showHeat(target.value));
+  element("heat-strength").addEventListener("input", () => showHeat(element("heat-strength").valueAsNumber));
 }
 
-function showHeat(percents) {
-  element("heat-strength").value = percents;
-  element("heat").style.opacity = percents / 100;
+function showHeat(/** @type {number} */ percents) {
+  element("heat-strength").value = `${percents}`;
+  element("heat").style.opacity = `${percents / 100}`;
 }
 
 /** A photograph as the camera saw it, upright and not larger than needed. */
@@ -77,7 +134,7 @@ export async function photograph(file) {
   const canvas = document.createElement("canvas");
   canvas.width = Math.round(picture.width * scale);
   canvas.height = Math.round(picture.height * scale);
-  canvas.getContext("2d").drawImage(picture, 0, 0, canvas.width, canvas.height);
+  canvas.getContext("2d")?.drawImage(picture, 0, 0, canvas.width, canvas.height);
   return new Promise((done) => canvas.toBlob(done, "image/jpeg", 0.95));
 }
 

@@ -49,6 +49,7 @@ def viewer(cine: Path) -> Iterator[Opened]:
         pytest.skip("no chromium on this machine: apt-get install chromium")
     studies = cine.parents[1]
     users = studies.parent / "users.json"
+    (studies / "broken.nii.gz").write_bytes(b"no image")
     for name in ("anna", "ben"):
         add_user(users, name, PASSWORD, Role.ANNOTATOR)
     with running_server(studies, "--users", str(users)) as address, opened(address) as found:

@@ -1,11 +1,13 @@
 """Drawing by hand, and the ways to look at a heart, in the browser."""
 
+from io import BytesIO
 from pathlib import Path
 from typing import Final, Literal
 
 import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import expect
 
 from pipelines.core.cardiac import structure_volume_ml
@@ -17,8 +19,8 @@ pytestmark = pytest.mark.slow
 
 SLICES: Final = 5
 
-AXE: Final = Path(__file__).parents[2] / "node_modules" / "axe-core" / "axe.min.js"
-"""Finds what hinders readers with screen readers or weak sight; installed by npm, not part of the project."""
+AXE: Final = Path(__file__).parents[2] / ".cache" / "node" / "node_modules" / "axe-core" / "axe.min.js"
+"""Finds what hinders readers with screen readers or weak sight; put there by make page-types."""
 
 
 def mask_of(viewer: Opened, folder: Path) -> np.ndarray:
@@ -197,6 +199,95 @@ def test_what_takes_long_shows_its_time_and_can_be_cancelled(viewer: Opened) -> 
     viewer.segment()
 
 
+def has_ruler(viewer: Opened) -> bool:
+    """Whether a yellow line goes through a part of the slice where the cross is not."""
+    picture = np.asarray(Image.open(BytesIO(viewer.look())).convert("RGB")).astype(int)
+    height, width = picture.shape[:2]
+    part = picture[int(0.37 * height) : int(0.43 * height), int(0.42 * width) : int(0.46 * width)]
+    return bool((part[..., 0] - part[..., 2] > 80).any())
+
+
+def test_distances_are_measured_in_mm_and_stay_with_their_slice(viewer: Opened, cine: Path) -> None:
+    viewer.study("ED")
+    viewer.page.get_by_role("button", name="Slice", exact=True).click()
+    assert not has_ruler(viewer)
+    viewer.press("r")
+    expect(viewer.page.get_by_role("radio", name="Ruler")).to_be_checked()
+    draw(viewer, (0.4, 0.4), (0.6, 0.4))
+    box, image = viewer.canvas.bounding_box(), nib.load(cine)
+    assert box is not None
+    # The slice fills the height of the canvas.
+    mm_per_pixel = image.shape[1] * image.header.get_zooms()[1] / box["height"]
+    distance = viewer.status.inner_text()
+    distance_mm = float(distance.removeprefix("Distance ").removesuffix(" mm"))
+    assert distance_mm == pytest.approx(0.2 * box["width"] * mm_per_pixel, rel=0.02)
+    viewer.until(lambda: has_ruler(viewer))
+    # A click measures nothing, and the line is there again when its slice is.
+    draw(viewer, (0.5, 0.7))
+    expect(viewer.status).to_have_text(distance)
+    viewer.page.locator("#slice-up").click()
+    viewer.until(lambda: not has_ruler(viewer))
+    viewer.page.locator("#slice-down").click()
+    viewer.until(lambda: has_ruler(viewer))
+    viewer.press("x")
+    viewer.until(lambda: not has_ruler(viewer))
+
+
+def test_a_contour_is_pulled_to_another_place(viewer: Opened, tmp_path: Path) -> None:
+    viewer.study("ED")
+    viewer.segment()
+    viewer.page.get_by_role("button", name="Slice", exact=True).click()
+    viewer.press("u")
+    expect(viewer.page.get_by_role("slider", name="Reach")).to_have_value("30")
+    expect(viewer.page.get_by_role("radio", name="all", exact=True)).to_be_checked()
+    before = mask_of(viewer, tmp_path)
+    viewer.page.get_by_role("radio", name="LV").check()
+    # From the middle of the cavity across its contour to the right.
+    viewer.page.locator("#size").fill("40")
+    draw(viewer, (0.5, 0.5), (0.55, 0.5), (0.6, 0.5), (0.65, 0.5))
+    after = mask_of(viewer, tmp_path)
+    assert set(np.argwhere(before != after)[:, 2]) == {2}
+    assert by_slice(after, AcdcLabel.LV)[2] > 0
+    # Cavity and wall change places, nothing else changes.
+    np.testing.assert_array_equal(before == AcdcLabel.RV, after == AcdcLabel.RV)
+    viewer.press("Control+z")
+    np.testing.assert_array_equal(mask_of(viewer, tmp_path), before)
+    viewer.press("x")
+    viewer.page.get_by_role("radio", name="nothing").check()
+
+
+def test_an_outline_replaces_the_structure_in_its_slice(viewer: Opened, tmp_path: Path) -> None:
+    viewer.study("ED")
+    viewer.segment()
+    viewer.page.get_by_role("button", name="Slice", exact=True).click()
+    before = mask_of(viewer, tmp_path)
+    viewer.press("l")
+    expect(viewer.page.get_by_role("radio", name="LV")).to_be_checked()
+    draw(viewer, (0.48, 0.46), (0.52, 0.46), (0.52, 0.54), (0.48, 0.54))
+    after = mask_of(viewer, tmp_path)
+    counts = [by_slice(mask, AcdcLabel.LV) for mask in (before, after)]
+    assert 0 < counts[1][2] < counts[0][2]
+    assert [*counts[1][:2], *counts[1][3:]] == [*counts[0][:2], *counts[0][3:]]
+    # What the cavity leaves is wall.
+    wall = [by_slice(mask, AcdcLabel.MYO)[2] for mask in (before, after)]
+    assert wall[1] - wall[0] == counts[0][2] - counts[1][2]
+    draw(viewer, (0.5, 0.5))
+    expect(viewer.status).to_have_text("Draw all the way around the structure")
+    np.testing.assert_array_equal(mask_of(viewer, tmp_path), after)
+    viewer.press("Control+z")
+    np.testing.assert_array_equal(mask_of(viewer, tmp_path), before)
+    viewer.press("x")
+    viewer.page.get_by_role("radio", name="nothing").check()
+
+
+def test_files_that_could_not_be_read_are_listed_with_the_reason(viewer: Opened) -> None:
+    told = viewer.page.locator("#not-read")
+    expect(told.locator("summary")).to_have_text("1 file could not be read")
+    told.locator("summary").click()
+    expect(told.locator("li")).to_contain_text("broken.nii.gz: expected a readable NIfTI file")
+    told.locator("summary").click()
+
+
 def test_two_thousand_studies_are_found_without_being_drawn_at_once(viewer: Opened) -> None:
     listed = {
         f"case{number}": {
@@ -227,7 +318,7 @@ def test_two_thousand_studies_are_found_without_being_drawn_at_once(viewer: Open
     expect(rows.first).to_have_attribute("aria-setsize", "1")
 
 
-@pytest.mark.skipif(not AXE.is_file(), reason="no axe-core here: npm install --no-save axe-core@4")
+@pytest.mark.skipif(not AXE.is_file(), reason="no axe-core here: make page-types")
 @pytest.mark.parametrize("theme", ["dark", "light"])
 def test_axe_finds_no_violation(viewer: Opened, theme: Literal["dark", "light"]) -> None:
     viewer.study("ED")

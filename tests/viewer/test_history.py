@@ -34,6 +34,10 @@ def test_a_saved_version_is_shown_before_and_after_and_gone_on_from(viewer: Open
     dialog = viewer.page.locator("#history")
     expect(dialog).to_be_visible()
     expect(dialog.locator("option")).to_have_count(2)
+    # The page waits for the reader: no time runs, and there is nothing to cancel.
+    viewer.page.wait_for_timeout(2500)
+    expect(viewer.page.locator("#cancel")).to_be_hidden()
+    expect(viewer.page.locator("#elapsed")).to_be_hidden()
     expect(dialog.locator("option").first).to_contain_text("2: anna")
     cells = dialog.locator("#history-numbers tr").first.locator("td")
     expect(cells.nth(0)).to_have_text(f"{first:.1f}")

@@ -63,6 +63,17 @@ def test_the_colours_of_the_structures_are_distinguished(kind: str) -> None:
         assert distance > TOLD_APART
 
 
+def test_without_npm_the_check_of_the_types_is_left_out_and_says_so(tmp_path: Path) -> None:
+    make = shutil.which("make")
+    assert make is not None
+    command = [make, "--no-print-directory", "-C", str(STYLE.parents[2]), "page-types"]
+    run = subprocess.run(command, capture_output=True, text=True, env={"PATH": str(tmp_path)})
+    assert (run.returncode, run.stdout) == (
+        0,
+        "no npm on this machine: the types of the page were not checked\n",
+    )
+
+
 @pytest.mark.skipif(NODE is None, reason="no Node.js on this machine: apt-get install nodejs")
 def test_slices_lines_and_drawing_by_hand_do_what_they_should() -> None:
     assert NODE is not None

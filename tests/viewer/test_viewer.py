@@ -456,14 +456,11 @@ def test_a_dropped_cine_is_segmented_in_the_frame_that_is_shown(viewer: Opened, 
 
 
 def test_a_dropped_radiograph_gets_its_class_and_heat_map(viewer: Opened) -> None:
-    stream = BytesIO()
-    pixels = np.round(255 * phantom_xray(np.random.default_rng(0))).astype(np.uint8)
-    Image.fromarray(pixels).save(stream, "PNG")
-    viewer.drop("chest.png", stream.getvalue())
+    viewer.drop("chest.png", film(0))
     expect(viewer.page.locator("#decision")).to_have_text("No pneumonia")
     for name in ("picture", "heat"):
         picture = viewer.page.locator(f"#{name}")
-        assert picture.evaluate(DECODED_WIDTH) == pixels.shape[1]
+        assert picture.evaluate(DECODED_WIDTH) == Image.open(BytesIO(film(0))).width
     # The film first, the heat map when it is asked for.
     expect(viewer.page.locator("#heat")).to_have_css("opacity", "0")
     viewer.page.locator("#heat-strength").fill("60")
@@ -472,6 +469,55 @@ def test_a_dropped_radiograph_gets_its_class_and_heat_map(viewer: Opened) -> Non
     expect(viewer.canvas).to_be_hidden()
     viewer.study("ED")
     expect(viewer.canvas).to_be_visible()
+
+
+def film(seed: int) -> bytes:
+    stream = BytesIO()
+    pixels = np.round(255 * phantom_xray(np.random.default_rng(seed))).astype(np.uint8)
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def test_a_reading_of_a_film_is_saved_asked_for_and_shown_again(viewer: Opened) -> None:
+    name, readings = viewer.page.locator("#xray-name"), viewer.page.locator("#readings li")
+    viewer.drop("first.png", film(1))
+    expect(name).to_have_text("first.png")
+    viewer.settled()
+    expect(readings).to_have_count(0)
+    viewer.page.get_by_role("radio", name="Unsure").check()
+    viewer.page.get_by_label("Note", exact=True).fill("a rib above")
+    # What was said is not lost without a question.
+    viewer.drop("second.png", film(2))
+    expect(viewer.page.locator("#question")).to_contain_text("Your reading is not saved")
+    viewer.page.locator("#question").get_by_role("button", name="Cancel").click()
+    viewer.settled()
+    expect(name).to_have_text("first.png")
+    viewer.page.get_by_role("button", name="Save reading").click()
+    expect(viewer.status).to_have_text("Saved: first.png is unsure by anna")
+    expect(readings).to_contain_text("unsure by anna")
+    expect(readings).to_contain_text(": a rib above (")
+    # Two films side by side, the first with its heat map as it was.
+    viewer.page.locator("#heat-strength").fill("40")
+    viewer.page.get_by_role("button", name="Compare").click()
+    viewer.drop("second.png", film(2))
+    expect(name).to_have_text("second.png")
+    viewer.settled()
+    other = viewer.page.locator("#other")
+    expect(other).to_contain_text("first.png: ")
+    expect(viewer.page.locator("#film-text")).to_contain_text("second.png: ")
+    expect(other.locator("img").nth(1)).to_have_css("opacity", "0.4")
+    boxes = [viewer.page.locator(f"#{one}").bounding_box() for one in ("other", "film")]
+    assert boxes[0] is not None
+    assert boxes[1] is not None
+    assert boxes[0]["width"] == pytest.approx(boxes[1]["width"], abs=2)
+    viewer.page.get_by_role("button", name="Compare").click()
+    expect(other).to_be_hidden()
+    # The reading belongs to the film, whatever its file is called.
+    viewer.drop("again.png", film(1))
+    expect(name).to_have_text("again.png")
+    viewer.settled()
+    expect(readings).to_contain_text("unsure by anna")
+    viewer.study("ED")
 
 
 def test_what_is_no_chest_film_gets_no_verdict_and_no_heat_map(viewer: Opened) -> None:
