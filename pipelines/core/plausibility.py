@@ -209,7 +209,7 @@ def check_mask(mask: IntArray, spacing_mm: Spacing) -> list[str]:
     warnings += _check_ring(heart)
     warnings += _check_slices(heart)
     warnings += _check_pieces(heart)
-    warnings += _check_borders(mask != AcdcLabel.BACKGROUND, spacing_mm)
+    warnings += _check_borders(_footprint(mask), spacing_mm)
     return warnings
 
 
@@ -237,11 +237,16 @@ def cannot_be_heart(volumes_ml: Mapping[AcdcLabel, float]) -> list[str]:
 
 def crop_to_heart(mask: IntArray) -> tuple[slice, slice]:
     """Rows and columns with heart in any slice, and one more on each side; all of them without a heart."""
-    heart = mask.any(axis=2)
+    heart = _footprint(mask)
     rows, columns = np.flatnonzero(heart.any(axis=1)), np.flatnonzero(heart.any(axis=0))
     if not len(rows):
         return slice(None), slice(None)
     return slice(max(rows[0] - 1, 0), rows[-1] + 2), slice(max(columns[0] - 1, 0), columns[-1] + 2)
+
+
+def _footprint(mask: IntArray) -> BoolArray:
+    """`(X, Y)`, pixels with heart in any slice; slice by slice, which is five times as fast as along them."""
+    return np.asarray(np.logical_or.reduce([mask[:, :, z] for z in range(mask.shape[2])]))
 
 
 def check_indices(indices: CardiacIndices) -> list[str]:
@@ -296,9 +301,12 @@ def _check_ring(mask: IntArray) -> list[str]:
 
 def _outside(lv: BoolArray, myo: BoolArray) -> int:
     """Number of LV pixels of a slice outside the convex hull of its myocardium."""
-    if not myo.any():
-        return int(np.count_nonzero(lv))
-    return int(np.count_nonzero(lv & ~convex_hull_image(myo)))
+    # What has myocardium before and after it in its line is inside; a hull is slow, and for the rest only.
+    above, below = np.logical_or.accumulate(myo), np.logical_or.accumulate(myo[::-1])[::-1]
+    rest = lv & ~(above & below)
+    if not rest.any() or not myo.any():
+        return int(np.count_nonzero(rest))
+    return int(np.count_nonzero(rest & ~convex_hull_image(myo)))
 
 
 def _check_slices(mask: IntArray) -> list[str]:
@@ -316,8 +324,8 @@ def _check_slices(mask: IntArray) -> list[str]:
 
 def _check_pieces(mask: IntArray) -> list[str]:
     warnings = []
-    for label in FOREGROUND:
-        pieces, count = ndimage.label(mask == label, structure=np.ones((3, 3, 3)))
+    for label, box in zip(FOREGROUND, ndimage.find_objects(mask, max(FOREGROUND)), strict=True):
+        pieces, count = ndimage.label(mask[box or ()] == label, structure=np.ones((3, 3, 3)))
         voxels = np.bincount(pieces.ravel())[1:]
         if count > 1 and voxels.max() < (1 - STRAY_SHARE) * voxels.sum():
             warnings.append(f"{NAMES[label]} is in {count} separate pieces")
@@ -325,11 +333,11 @@ def _check_pieces(mask: IntArray) -> list[str]:
 
 
 def _check_borders(heart: BoolArray, spacing_mm: Spacing) -> list[str]:
-    """Heart cut by the edge of the image or of the window that the network sees."""
+    """Heart `(X, Y)` cut by the edge of the image or of the window that the network sees."""
     if any(heart.take(edge, axis=axis).any() for axis in (0, 1) for edge in (0, -1)):
         return ["the heart touches the edge of the image and may be cut"]
     for axis in (0, 1):
-        present = np.flatnonzero(heart.any(axis=(1 - axis, 2)))
+        present = np.flatnonzero(heart.any(axis=1 - axis))
         farthest = max(abs(float(index) - (heart.shape[axis] - 1) / 2) for index in present[[0, -1]])
         # Half a voxel to its border, and one more for the last voxel inside the window.
         if (farthest + 1.5) * spacing_mm[axis] > CENTRAL_WINDOW_MM / 2:

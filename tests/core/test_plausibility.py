@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+from skimage.morphology import convex_hull_image
 
+from pipelines.core import plausibility
 from pipelines.core.cardiac import indices_from_volumes
 from pipelines.core.plausibility import cannot_be_heart, check_indices, check_mask
 from pipelines.core.records import AcdcLabel
@@ -54,6 +56,25 @@ def test_lv_outside_the_myocardium_is_given_as_a_share() -> None:
     mask[mask == AcdcLabel.MYO] = 0
     mask[40:43, 40:43, 2] = AcdcLabel.MYO
     assert "100% of the LV lies outside the myocardium" in check_mask(mask, SPACING_MM)
+
+
+def test_a_hull_is_worked_out_only_for_a_cavity_that_its_wall_does_not_enclose(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hulls: list[int] = []
+
+    def counted(region: np.ndarray) -> np.ndarray:
+        hulls.append(1)
+        return convex_hull_image(region)
+
+    monkeypatch.setattr(plausibility, "convex_hull_image", counted)
+    mask = heart()
+    check_mask(mask, SPACING_MM)
+    assert not hulls
+    mask[:, :, 3][mask[:, :, 3] == AcdcLabel.MYO] = AcdcLabel.RV
+    mask[20, 20, 3] = AcdcLabel.MYO
+    check_mask(mask, SPACING_MM)
+    assert len(hulls) == 1
 
 
 def test_open_ring_in_a_mid_slice_is_named() -> None:
