@@ -8,7 +8,7 @@ from typing import Final, Self
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.ndimage import label
+from scipy.ndimage import distance_transform_edt, label
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -157,90 +157,78 @@ class Window:
 
 
 Scores = npt.NDArray[np.float32]
-Distances = npt.NDArray[np.float32]
 
-KEEP: Final = 2.0
-"""What the present label of a pixel is ahead of others, in log-probability: a change has to be worth it."""
+Region = npt.NDArray[np.bool_]
+"""`(X, Y)` of a slice."""
+
+AT_BORDER: Final = 3.0
+"""What a click adds to the log-probability of its label, against the present one, next to where the mask has
+that label already,"""
+
+PER_DEPTH: Final = (2.0, 5.0)
+"""and what this falls by for each distance as far from there as the click's: up to it, and beyond. Who clicks
+in the middle of a fault means one twice as wide, however long it is along the border."""
+
+MIN_DEPTH_MM: Final = 0.7
+"""Least distance that counts as that of the click, mm."""
 
 NEIGHBOUR_INERTIA: Final = 3.0
-"""The same in the slices before and after that of the click, of which the click says less."""
+"""What the present label is ahead in the slices before and after that of the click, of which it says less."""
 
-PULL: Final = 1.5
-"""What a click adds to the log-probability of its label where it lies,"""
+ISLAND_DEPTH: Final = 1.25
+"""A connected region that is nowhere deeper than so many times the click is meant as a whole:"""
 
-PULL_PER_MM: Final = 0.7
-"""and for each mm from it to where the mask has that label already: who clicks in the middle of a fault
-is as far from what is right as the fault is wide. Small faults are so mended nearby, large ones whole."""
-
-MAX_PULL: Final = {True: 12.0, False: 4.0}
-"""The most that this comes to, of background and of a structure, which must not spread without edges."""
-
-UNKNOWN_MM: Final = 30.0
-"""That distance where the mask has the label nowhere near, mm."""
-
-SPREAD: Final = 1.2
-"""Standard deviation of the bell by which the pull fades around the click, as a multiple of that distance,"""
-
-SPREAD_MM: Final = (2.0, 20.0)
-"""within these limits, mm in plane."""
+CERTAIN: Final = 100.0
+"""that is added there, more than a network holds against it."""
 
 CLICK_FALLOFF_MM: Final = 4.0
 """Standard deviation of the bell by which a click that is ignored even so is imposed, mm in plane."""
 
-TOUCH_MM: Final = 2.0
-"""What changes in the slice of a click has to come that near to it, mm."""
 
-
-def pull(scores: Scores, present: Mask, kind: AcdcLabel, distance_mm: Distances) -> None:
-    """Raise the scores of a click's label around it, in place.
+def added_by_click(present: Mask, click: Click, spacing_mm: npt.ArrayLike) -> Scores:
+    """What a click adds to the log-probability of its label, against the present one.
 
     Args:
-        scores: `(4, x, y)` log-probabilities.
-        present: `(x, y)`, the mask.
-        kind: The click's label.
-        distance_mm: `(x, y)`, distance of each pixel to the click.
+        present: `(X, Y)`, the mask in the slice of the click.
+        click: In that slice.
+        spacing_mm: Size of a pixel along each axis, mm.
+
+    Returns:
+        `(X, Y)` float32: `CERTAIN` in an island within the label, of whose middle the click is; 0 where the
+        slice lacks the label, since the network alone knows how large a new structure is.
     """
-    known_mm = distance_mm[present == kind].min(initial=UNKNOWN_MM)
-    height = min(PULL + PULL_PER_MM * known_mm, MAX_PULL[kind == AcdcLabel.BACKGROUND])
-    width_mm = np.clip(SPREAD * known_mm, *SPREAD_MM)
-    scores[kind] += height * np.exp(-(distance_mm**2) / (2 * width_mm**2))
+    here, clicked = click.index[:2], np.zeros(present.shape, dtype=bool)
+    if not (present == click.label).any():
+        return np.zeros(present.shape, dtype=np.float32)
+    depth_mm = distance_transform_edt(present != click.label, spacing_mm)
+    depths = depth_mm / max(float(depth_mm[here]), MIN_DEPTH_MM)
+    near, far = PER_DEPTH
+    added = AT_BORDER - near * depths - (far - near) * np.maximum(depths - 1, 0)
+    clicked[here] = present[here] != click.label
+    clicked = connected(present == present[here], clicked)
+    if 0 in (click.label, present[here]) and depths[clicked].max(initial=0) <= ISLAND_DEPTH:  # 0: background
+        added[clicked] = CERTAIN
+    return added.astype(np.float32)
 
 
-def impose_click(scores: Scores, kind: AcdcLabel, distance_mm: Distances) -> None:
+def impose_click(ahead: Scores, distance_mm: npt.NDArray[np.float64]) -> None:
     """Make a click's label the best one where it lies, and fade what that takes around it, in place.
 
     Args:
-        scores: `(4, x, y)` log-probabilities.
-        kind: The click's label.
+        ahead: `(x, y)`, what the click's label is ahead of the present one, in log-probability.
         distance_mm: `(x, y)`, distance of each pixel to the click, 0 where it lies.
     """
-    row, column = divmod(int(distance_mm.argmin()), distance_mm.shape[1])
-    lack = scores[:, row, column].max() - scores[kind, row, column]
-    if lack > 0:
-        scores[kind] += 1.1 * lack * np.exp(-(distance_mm**2) / (2 * CLICK_FALLOFF_MM**2))
+    lack = -float(ahead[distance_mm == 0].max(initial=-np.inf))
+    if 0 <= lack < np.inf:
+        ahead += (1.1 * lack + 0.1) * np.exp(-(distance_mm**2) / (2 * CLICK_FALLOFF_MM**2))
 
 
-def keep(scores: Scores, present: Mask, ahead: float) -> None:
-    """Raise the scores of the labels that pixels `(x, y)` have, in place.
-
-    Args:
-        scores: `(4, x, y)` log-probabilities.
-        present: `(x, y)`, the mask.
-        ahead: What is added.
-    """
-    held = present[None]
-    np.put_along_axis(scores, held, np.take_along_axis(scores, held, 0) + np.float32(ahead), 0)
-
-
-def connected(changed: npt.NDArray[np.bool_], with_this: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+def connected(changed: Region, with_this: Region) -> Region:
     """`(x, y)`, the connected parts of what changes that share a pixel with another region."""
     parts, _ = label(changed)
     shared = np.unique(parts[with_this])
     return np.isin(parts, shared[shared > 0])
 
-
-Region = npt.NDArray[np.bool_]
-"""`(X, Y)` of a slice."""
 
 WINDOW_PX: Final = 64
 """Side of the square around a click that the network sees, pixels of its grid."""
@@ -260,7 +248,7 @@ class Reach:
 
     slice_mm: float = 60.0
     neighbour_mm: float = 30.0
-    widths: float = 5.0
+    widths: float = 4.0
     border_mm: float = 6.0
 
 
@@ -399,7 +387,7 @@ class Correction:
         return replace(click, i=i, j=j, k=k)
 
     def _act(self, present: Mask, clicks: Sequence[Click], *, one_slice: bool) -> None:
-        """Change the mask, slices last, by the newest of the clicks."""
+        """Give more of the mask, slices last, the label of the newest of the clicks."""
         newest, reach = clicks[-1], self._corrector.reach
         window = Window.around(
             newest, WINDOW_PX, self._field_affine, self._native_affine, self._image.shape[2:]
@@ -407,12 +395,14 @@ class Correction:
         distance_mm = self._distance_mm(newest, present.shape)
         known_mm = distance_mm[present[:, :, newest.k] == newest.label]
         most_mm = reach.widths * known_mm.min(initial=np.inf) + reach.border_mm
-        within = distance_mm <= min(reach.slice_mm, most_mm)
-        mended = self._change(present, clicks, [newest.k], window, within, distance_mm <= TOUCH_MM)
+        added = added_by_click(present[:, :, newest.k], newest, self._spacing_mm)
+        within = (distance_mm <= min(reach.slice_mm, most_mm)) | (added == CERTAIN)
+        mended = self._change(present, clicks, [newest.k], window, added, within, distance_mm == 0)
         beside = [z for z in (newest.k - 1, newest.k + 1) if 0 <= z < present.shape[2]]
         if beside and reach.neighbour_mm > 0 and not one_slice:
+            added = np.full_like(added, -NEIGHBOUR_INERTIA)
             within = distance_mm <= min(reach.neighbour_mm, most_mm)
-            self._change(present, clicks, beside, window, within, mended)
+            self._change(present, clicks, beside, window, added, within, mended)
         for click in clicks:
             present[click.index] = click.label
 
@@ -422,22 +412,30 @@ class Correction:
         clicks: Sequence[Click],
         slices: Sequence[int],
         window: Window,
+        added: Scores,
         within: Region,
         beginning: Region,
     ) -> Region:
         """Change slices within a region, as far as it is connected with another; where that was."""
+        newest = clicks[-1]
         inputs = torch.cat([self._inputs(present, clicks, z, window) for z in slices])
         scores = self._corrector.member.logits(inputs).log_softmax(dim=1).cpu()
         native, box = to_native_box(
             scores, window.affine(self._field_affine), self._native_affine, present.shape
         )
+        distance_mm = self._distance_mm(newest, present.shape)
         touched = np.zeros(present.shape[:2], dtype=bool)
         for index, z in enumerate(slices):
-            old = present[:, :, z][box]
-            ahead = KEEP if z == clicks[-1].k else NEIGHBOUR_INERTIA
-            new = self._labels(native[..., index].numpy(), old, box, [c for c in clicks if c.k == z], ahead)
-            changed = connected((new != old) & within[box], beginning[box])
-            present[:, :, z][box] = np.where(changed, new, old)
+            found, old = native[..., index].numpy(), present[:, :, z]
+            ahead = found[newest.label] - np.take_along_axis(found, old[box][None], 0)[0] + added[box]
+            if z == newest.k:
+                impose_click(ahead, distance_mm[box])
+            free = within & (old != newest.label)
+            for click in clicks[:-1]:  # what an earlier click has settled is kept on its side of the newest
+                if click.k == z:
+                    free &= (old != click.label) | (distance_mm < self._distance_mm(click, present.shape))
+            changed = connected((ahead > 0) & free[box], beginning[box])
+            old[box][changed] = newest.label
             touched[box] |= changed
         return touched
 
@@ -459,36 +457,8 @@ class Correction:
                     newest[0, 0] = mark
         return input_channels(self._image[z : z + 1][:, :, *window.box], masks[None], here, beside, newest)
 
-    def _labels(
-        self,
-        scores: npt.NDArray[np.float32],
-        present: Mask,
-        box: tuple[slice, slice],
-        clicks: Sequence[Click],
-        ahead: float,
-    ) -> Mask:
-        """`(x, y)` labels of log-probabilities `(4, x, y)`, in which every click of the slice has its way."""
-        shape = (box[0].stop, box[1].stop)
-        scores = scores.copy()
-        keep(scores, present, ahead)
-        inside = [
-            (click.label, self._distance_mm(click, shape)[box].astype(np.float32))
-            for click in clicks
-            if _is_in(click, box)
-        ]
-        for kind, distance_mm in inside:
-            pull(scores, present, kind, distance_mm)
-        for kind, distance_mm in inside:
-            impose_click(scores, kind, distance_mm)
-        labels: Mask = scores.argmax(axis=0).astype(np.uint8)
-        return labels
-
     def _distance_mm(self, click: Click, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
         rows = (np.arange(shape[0]) - click.i)[:, None] * self._spacing_mm[0]
         columns = (np.arange(shape[1]) - click.j)[None, :] * self._spacing_mm[1]
         distance: npt.NDArray[np.float64] = np.hypot(rows, columns)
         return distance
-
-
-def _is_in(click: Click, box: tuple[slice, slice]) -> bool:
-    return box[0].start <= click.i < box[0].stop and box[1].start <= click.j < box[1].stop

@@ -3,23 +3,22 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from pipelines.core.errors import ConfigError, DataError
 from pipelines.core.records import AcdcLabel
 from pipelines.core.volume import Volume
 from pipelines.interaction.clicks import Click, Mask
 from pipelines.interaction.corrector import (
-    KEEP,
-    MAX_PULL,
-    PULL,
-    PULL_PER_MM,
+    AT_BORDER,
+    CERTAIN,
+    PER_DEPTH,
     Corrector,
     Reach,
     Window,
+    added_by_click,
     connected,
     impose_click,
-    keep,
-    pull,
 )
 from pipelines.models.bundle import ACDC_BUNDLE
 from pipelines.models.heart import field_affine
@@ -66,63 +65,58 @@ def test_beyond_the_volume_is_background() -> None:
     assert masks[:, AcdcLabel.BACKGROUND].min() == 1
 
 
-CLICK_PULL = (20, 20)
+def stripes(*bands: tuple[int, int, AcdcLabel]) -> Mask:
+    """`(41, 41)` background with bands of rows, each from and up to."""
+    mask = np.zeros((41, 41), dtype=np.uint8)
+    for first, end, kind in bands:
+        mask[first:end] = kind
+    return mask
 
 
-def distance_mm() -> np.ndarray:
-    rows, columns = np.ogrid[:41, :41]
-    return np.hypot(rows - CLICK_PULL[0], columns - CLICK_PULL[1]).astype(np.float32)
+def test_a_click_means_a_fault_twice_as_wide_as_it_is_deep() -> None:
+    mask = stripes((0, 20, AcdcLabel.RV))
+    # the last row of the structure is 2 mm away from the click, that is four rows of 0.5 mm
+    added = added_by_click(mask, Click(23, 5, 0, AcdcLabel.RV), (0.5, 3.0))
+    near, far = PER_DEPTH
+    assert added[[19, 23, 27], 30].tolist() == [AT_BORDER, AT_BORDER - near, AT_BORDER - near - far]
+    assert added[23, 5] > 0 > added[27, 5]
+    assert (added == added[:, :1]).all()
 
 
-def scores() -> np.ndarray:
-    return np.zeros((4, 41, 41), dtype=np.float32)
+def test_the_size_of_a_structure_that_a_slice_lacks_is_left_to_the_network() -> None:
+    assert not added_by_click(stripes(), Click(20, 20, 0, AcdcLabel.LV), (1.5, 1.5)).any()
 
 
-def disc(radius: float) -> np.ndarray:
-    """A structure around the click, background beyond it."""
-    return np.where(distance_mm() <= radius, AcdcLabel.RV, AcdcLabel.BACKGROUND).astype(np.uint8)
+def island(size: int) -> Mask:
+    mask = stripes((0, 8, AcdcLabel.RV))
+    mask[20 : 20 + size, 20 : 20 + size] = AcdcLabel.RV
+    return mask
 
 
-def test_a_click_in_a_wide_fault_pulls_harder_and_farther_than_one_in_a_narrow_fault() -> None:
-    wide, narrow = scores(), scores()
-    pull(wide, disc(9.9), AcdcLabel.BACKGROUND, distance_mm())
-    pull(narrow, disc(1.5), AcdcLabel.BACKGROUND, distance_mm())
-    # the nearest background is 10 mm (2 mm) away: 6 and 8 to 10, 1 and 1 to 2
-    assert wide[0][CLICK_PULL] == pytest.approx(PULL + PULL_PER_MM * 10, rel=1e-5)
-    assert narrow[0][CLICK_PULL] == pytest.approx(PULL + PULL_PER_MM * 2, rel=1e-5)
-    assert wide[0, 20, 28] > 0.7 * wide[0][CLICK_PULL]
-    assert narrow[0, 20, 28] < 0.01 * narrow[0][CLICK_PULL]
-    assert not wide[1:].any()
+def test_a_click_in_the_middle_of_an_island_means_all_of_it() -> None:
+    mask = island(9)
+    added = added_by_click(mask, Click(24, 24, 0, AcdcLabel.BACKGROUND), (1.0, 1.0))
+    assert (added[20:29, 20:29] == CERTAIN).all()
+    assert (added == CERTAIN).sum() == 81
+    beside = added_by_click(mask, Click(21, 21, 0, AcdcLabel.BACKGROUND), (1.0, 1.0))
+    assert not (beside == CERTAIN).any()
 
 
-def test_a_structure_pulls_less_than_background_since_it_must_not_spread() -> None:
-    everywhere, nowhere = scores(), scores()
-    pull(everywhere, np.full((41, 41), 1, np.uint8), AcdcLabel.BACKGROUND, distance_mm())
-    pull(nowhere, np.zeros((41, 41), np.uint8), AcdcLabel.LV, distance_mm())
-    assert everywhere[0][CLICK_PULL] == pytest.approx(MAX_PULL[True])
-    assert nowhere[3][CLICK_PULL] == pytest.approx(MAX_PULL[False])
+def test_a_cavity_within_its_wall_is_no_island() -> None:
+    mask = stripes((5, 35, AcdcLabel.MYO))
+    mask[16:25, 16:25] = AcdcLabel.LV
+    assert not (added_by_click(mask, Click(20, 20, 0, AcdcLabel.MYO), (1.0, 1.0)) == CERTAIN).any()
 
 
 def test_a_click_that_is_ignored_has_its_way_where_it_lies_and_fades() -> None:
-    against = scores()
-    against[2] += 6
-    impose_click(against, AcdcLabel.LV, distance_mm())
-    labels = against.argmax(axis=0)
-    assert labels[CLICK_PULL] == AcdcLabel.LV
-    assert labels[20, 26] == AcdcLabel.MYO
-    before = against.copy()
-    impose_click(against, AcdcLabel.LV, distance_mm())
-    assert np.array_equal(against, before)
-
-
-def test_a_pixel_keeps_its_label_unless_another_is_clearly_better() -> None:
-    present = disc(5)
-    little, much = scores(), scores()
-    for held, ahead in ((little, 0.5 * KEEP), (much, 2 * KEEP)):
-        held[3] += ahead
-        keep(held, present, KEEP)
-    assert np.array_equal(little.argmax(axis=0), present)
-    assert (much.argmax(axis=0) == 3).all()
+    rows, columns = np.ogrid[:41, :41]
+    distance_mm = np.hypot(rows - 20, columns - 20)
+    ahead = np.full((41, 41), -6, dtype=np.float32)
+    impose_click(ahead, distance_mm)
+    assert ahead[20, 20] > 0 > ahead[20, 26]
+    before = ahead.copy()
+    impose_click(ahead, distance_mm)
+    assert np.array_equal(ahead, before)
 
 
 def test_only_what_is_connected_with_a_region_is_left() -> None:
@@ -141,7 +135,7 @@ AXIS_ORDERS = [
     for order in itertools.permutations(range(3))
     for signs in itertools.product((1, -1), repeat=3)
 ]
-CLICKS = (Click(30, 46, 1, AcdcLabel.RV), Click(34, 20, 2, AcdcLabel.BACKGROUND))
+CLICKS = (Click(36, 38, 1, AcdcLabel.RV), Click(34, 20, 2, AcdcLabel.BACKGROUND))
 
 
 def turned(volume: Volume, order: tuple[int, ...], signs: tuple[int, ...]) -> Volume:
@@ -171,7 +165,7 @@ def test_a_clicked_voxel_has_its_label_in_the_end_and_of_two_clicks_on_it_the_la
     volume, truth = heart
     clicks = [*CLICKS, replace(CLICKS[0], label=AcdcLabel.MYO)]
     found = corrector.correct(volume, truth, clicks)
-    assert found[30, 46, 1] == AcdcLabel.MYO
+    assert found[36, 38, 1] == AcdcLabel.MYO
     assert found[34, 20, 2] == AcdcLabel.BACKGROUND
 
 
@@ -227,6 +221,75 @@ def test_nothing_changes_beyond_the_reach_of_a_click(
     assert distance_mm[changed[:, :, 1]].max() <= 9.0
     assert all(distance_mm[changed[:, :, z]].max(initial=0) <= 6.0 for z in (0, 2))
     assert not changed[:, :, 3].any()
+
+
+class Certain:
+    """Stands for a network that is sure of one label in a square of its window, of background elsewhere."""
+
+    def __init__(self, corrector: Corrector, label: AcdcLabel, half_px: int) -> None:
+        self.prepare = corrector.member.prepare
+        self.label, self.half_px = label, half_px
+
+    def logits(self, slices: torch.Tensor) -> torch.Tensor:
+        found = torch.zeros(len(slices), 4, *slices.shape[2:])
+        found[:, AcdcLabel.BACKGROUND] = 8
+        square = slice(32 - self.half_px, 32 + self.half_px)
+        found[:, self.label, square, square] = 16
+        return found
+
+
+def test_a_structure_new_to_a_slice_is_as_large_as_the_network_finds_it(
+    corrector: Corrector, heart: tuple[Volume, Mask]
+) -> None:
+    volume, truth = heart
+    sure = Corrector(Certain(corrector, AcdcLabel.LV, half_px=3))  # type: ignore[arg-type]
+    found = sure.correct(volume, np.zeros_like(truth), [Click(36, 28, 3, AcdcLabel.LV)], one_slice=True)
+    assert 25 <= (found == AcdcLabel.LV).sum() <= 49
+
+
+def test_a_later_click_keeps_what_an_earlier_one_has_settled(
+    corrector: Corrector, heart: tuple[Volume, Mask]
+) -> None:
+    volume, truth = heart
+    nothing = Corrector(Certain(corrector, AcdcLabel.BACKGROUND, half_px=32))  # type: ignore[arg-type]
+    # Two clicks in the RV of the first slice; all of it is nearer to the one or to the other.
+    settled, removed = Click(36, 52, 0, AcdcLabel.RV), Click(30, 46, 0, AcdcLabel.BACKGROUND)
+    found = nothing.correct(volume, truth, [removed], settled=[settled], one_slice=True)[:, :, 0]
+    before = truth[:, :, 0] == AcdcLabel.RV
+    rows, columns = np.nonzero(before & (found != AcdcLabel.RV))
+    assert len(rows)
+    to_removed = np.hypot(rows - removed.i, columns - removed.j)
+    assert (to_removed < np.hypot(rows - settled.i, columns - settled.j)).all()
+    alone = nothing.correct(volume, truth, [removed], one_slice=True)[:, :, 0]
+    assert ((alone != AcdcLabel.RV) & before).sum() > len(rows)
+
+
+def test_a_click_takes_an_island_away_at_once_whatever_the_network_finds(
+    corrector: Corrector, heart: tuple[Volume, Mask]
+) -> None:
+    volume, truth = heart
+    sure = Corrector(Certain(corrector, AcdcLabel.RV, half_px=32))  # type: ignore[arg-type]
+    mask = truth.copy()
+    mask[:, :, 0] = 0
+    mask[26:47, 35:54, 0] = AcdcLabel.RV
+    found = sure.correct(volume, mask, [Click(36, 44, 0, AcdcLabel.BACKGROUND)], one_slice=True)
+    assert not found[:, :, 0].any()
+    assert np.array_equal(found[:, :, 1:], mask[:, :, 1:])
+
+
+def test_a_click_changes_nothing_but_to_its_own_label(
+    corrector: Corrector, heart: tuple[Volume, Mask]
+) -> None:
+    volume, truth = heart
+    found = corrector.correct(volume, truth, CLICKS[:1])
+    changed = found != truth
+    assert changed.any()
+    assert (found[changed] == CLICKS[0].label).all()
+
+
+def test_a_click_on_what_is_right_changes_nothing(corrector: Corrector, heart: tuple[Volume, Mask]) -> None:
+    volume, truth = heart
+    assert np.array_equal(corrector.correct(volume, truth, [Click(36, 28, 1, AcdcLabel.LV)]), truth)
 
 
 def test_one_slice_mode_changes_the_slice_of_the_click_only(

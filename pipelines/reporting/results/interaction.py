@@ -22,8 +22,14 @@ MIN_GAIN_AFTER_3: Final = 0.015
 MIN_DICE_AFTER_10: Final = 0.945
 """Least mean Dice after ten clicks on a volume that is good."""
 
-MAX_LOWERED: Final = 5.0
+MAX_LOWERED: Final = 3.0
 """Largest share of volumes whose mean Dice a click lowers that is good, percent."""
+
+MIN_SLICE_DICE_AFTER_3: Final = 0.92
+"""Least mean Dice of a slice by itself after three clicks that is good."""
+
+MAX_LOWERED_SLICES: Final = 5.0
+"""Largest share of slices by themselves whose mean Dice a click lowers that is good, percent."""
 
 MAX_CLICK_S: Final = 0.6
 """Longest time of a click that is good, s."""
@@ -67,6 +73,14 @@ def interaction_values(content: Content) -> Iterator[Measured]:
     if volume["lowered_of_all_clicks"] is not None:
         share = 100 * volume["lowered_of_all_clicks"]
         yield Measured("clicks that lower the mean Dice of their volume", share, " %", 1)
+    for after_3 in one_slice["dice"]["mean"][3:4]:
+        words = "one slice: mean Dice after 3 clicks"
+        yield Measured(words, after_3, "", 3, least=MIN_SLICE_DICE_AFTER_3)
+    words, worst = (
+        "one slice: slices that a click lowers, worst of the clicks",
+        100 * max(one_slice["lowered"]),
+    )
+    yield Measured(words, worst, " %", 1, most=MAX_LOWERED_SLICES)
     for curve, words in ((volume, "a click"), (one_slice, "a click on one slice")):
         for name, how in (("median", "median"), ("p95", "95th percentile")):
             if curve["seconds"][name] is not None:
