@@ -16,8 +16,9 @@ from pipelines.cli.main import app
 from pipelines.core.errors import DataError
 from pipelines.datasets.phantom.xray import phantom_xray
 from pipelines.exploration.xray import survey_xrays
-from pipelines.reporting.document import Format
+from pipelines.reporting.document import Format, read_language
 from pipelines.reporting.report import write_report
+from pipelines.reporting.results.exploration import LABEL_WORDS, NO_SPLIT_WORDS, SHIFT_WORDS
 
 FOLDERS = {f"patient{number:03d}": part for number, part in enumerate((0, 0, 0, 1, 1, 1, 2, 2, 2), start=1)}
 
@@ -262,3 +263,8 @@ def test_nothing_readable_is_an_error(tmp_path: Path) -> None:
         path.write_text("text", encoding="utf-8")
     with pytest.raises(DataError, match="expected a readable radiograph below"):
         survey_xrays(tmp_path)
+
+
+@pytest.mark.parametrize("words", [NO_SPLIT_WORDS, SHIFT_WORDS, LABEL_WORDS])
+def test_notes_of_the_page_are_there_in_persian(words: str) -> None:
+    assert not re.search("[a-z]+ [a-z]+ [a-z]+", read_language("fa").translated(words))
