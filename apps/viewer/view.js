@@ -97,7 +97,7 @@ export class View {
       rulerColor: RULER_COLOUR,
       rulerWidth: 2,
       measureLineColor: RULER_COLOUR,
-      measureTextColor: RULER_COLOUR,
+      measureTextColor: [1, 1, 1, 1], // on grey, which NiiVue lays under it
     });
     /** @type {(mm: number) => void} */
     this.onMeasure = () => {}; // called with a distance that was measured
