@@ -374,9 +374,9 @@ def make_study(sources: Sequence[Source], words: Language, pictures: Path, *, ti
         )
     sections.append(Section(words("chapter.versions"), tables=[versions], is_detail=True))
     if words.code == DEFAULT:  # a changelog is written in one language
-        intro = [words("changes.lead", version=pipelines.__version__)]
+        opening = [words("changes.lead", version=pipelines.__version__)]
         tables = [_bundle_changes(words)]
-        sections.append(Section(words("chapter.changes"), intro, changes(), tables, is_detail=True))
+        sections.append(Section(words("chapter.changes"), opening, changes(), tables, is_detail=True))
     folders = ", ".join(dict.fromkeys(source.name for source in sources))
     kind_of_title = "title" if is_of_hearts else "title_xrays" if is_of_xrays else "title_other"
     title = title or words(f"report.{kind_of_title}")

@@ -92,7 +92,7 @@ def test_values_outside_of_their_range_are_marked(result: StudyResult, tmp_path:
         anonymous=True,
         moving=False,
     )
-    assert bare.sections[1].tables[0].header == ["figure", "value"]
+    assert bare.sections[1].tables[0].header == ["measure", "value"]
     assert {"ranges", "slices", "cine", "curve"} <= result.pictures.keys()
 
 
