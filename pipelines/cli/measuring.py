@@ -158,7 +158,7 @@ def evaluate(
         say(f"skipped {problem['patient']}: {problem['reason']}")
     if note := seen_note(metrics["seen_patients"], unseen_only=unseen_only):
         say(note)
-    say(f"figures and pictures in {output}")
+    say(f"values and pictures in {output}")
 
 
 @keeps_results
@@ -316,7 +316,7 @@ def cross_validate(
         say(f"folds in {output}; the process that does the last missing one writes {CONTENT_NAME}")
         return
     console.print(render(accuracy_table(content)))
-    say(f"figures over all folds in {output / CONTENT_NAME}")
+    say(f"values over all folds in {output / CONTENT_NAME}")
 
 
 def compare(
@@ -553,4 +553,4 @@ def disease(
     console.print(render(accuracy_table(content)))
     for problem in content["problems"]:
         say(f"skipped {problem['patient']} ({problem['source']}): {problem['reason']}")
-    say(f"figures in {output / CONTENT_NAME}; for research, not for diagnosis")
+    say(f"values in {output / CONTENT_NAME}; for research, not for diagnosis")

@@ -139,7 +139,7 @@ def cohort_benchmark(
 
     content = run_cohort_bench(output, CohortBench(volumes, frames, cines), console=console)
     console.print(render(targets_table(cohort_values(content))))
-    say(f"figures in {output}")
+    say(f"values in {output}")
 
 
 def simulate_scale(
@@ -236,4 +236,4 @@ def interact_benchmark(
     outputs = [benchmark.CONTENT_NAME, "clicks.csv", plot.name]
     write_manifest(output, network=network, section=section, outputs=outputs)
     console.print(render(interaction_table(content)))
-    say(f"figures and plot in {output}")
+    say(f"values and plot in {output}")

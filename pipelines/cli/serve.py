@@ -114,7 +114,7 @@ def active_learning_benchmark(
     write_manifest(output, fold=fold, outputs=outputs)
     console.print(render(rounds_table(content)))
     say(verdict(content))
-    say(f"figures and plot in {output}")
+    say(f"values and plot in {output}")
 
 
 def fine_tune(

@@ -275,4 +275,4 @@ def quantize(
             network, data, output, weights=weights, section=section, rounds=rounds
         )
     console.print(render(runtimes_table(content)))
-    say(f"model in {model}, figures in {output}")
+    say(f"model in {model}, values in {output}")

@@ -174,4 +174,4 @@ def check_training(
         say("a smoke test: that all steps ran is what it shows, their values mean nothing")
     if not content["finished"]:
         say("ended at the step that failed; put right what it says, or continue with --keep-going")
-    say(f"figures and findings in {page}")
+    say(f"values and findings in {page}")

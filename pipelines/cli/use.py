@@ -226,7 +226,7 @@ def explain_radiographs(
         report = explain_images(inputs, output, classifier, method=method)
     for problem in report.problems:
         say(f"skipped {problem.path}: {problem.reason}")
-    say(f"{len(report.overlays)} overlays in {output}, figures in {report.table}")
+    say(f"{len(report.overlays)} overlays in {output}, values in {report.table}")
 
 
 def evaluate_radiographs(
@@ -274,7 +274,7 @@ def evaluate_radiographs(
         say(note)
     if leaks:
         say("The split of this datalist leaks patients between training and test.")
-    say(f"figures and pictures in {output}")
+    say(f"values and pictures in {output}")
 
 
 def study_explanations(
@@ -287,7 +287,7 @@ def study_explanations(
     classifier = Classifier.load(network, weights=weights, device="cpu")
     with progress_bar("Explaining", console):
         content = study_explanations(evaluation, output, classifier, of_each=of_each, seed=seed)
-    say(f"{len(content['cases'])} overlays in {output}, figures in {output / STUDY_NAME}")
+    say(f"{len(content['cases'])} overlays in {output}, values in {output / STUDY_NAME}")
 
 
 def analyse_radiographs(evaluation: Path, output: Path) -> None:

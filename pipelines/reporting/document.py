@@ -102,21 +102,23 @@ SEPARATORS: Final = ((r"(?<=\.) ", " "), ("; ", "؛ "), (", ", "، "), (": ", ":
 
 @functools.cache
 def _patterns(code: str) -> list[tuple[re.Pattern[str], str]]:
-    """Phrases with places for values, those with most words of their own first."""
+    """Phrases with places for values, those with most words of their own first.
+
+    A place holds a part of one sentence; at an end and after a colon it may hold a list.
+    """
     phrases = [item for item in read_language(code).phrases.items() if "{" in item[0]]
     phrases.sort(key=lambda item: -len(re.sub(r"\{n?\}", "", item[0])))
-    within = r"((?:(?!\. [A-Z]).)+?)"  # of one sentence, unless the phrase has several
-    return [
-        (
-            re.compile(
-                re.escape(source)
-                .replace(r"\{\}", "(.+?)" if ". " in source else within)
-                .replace(r"\{n\}", r"([+-]?[\d.,]+%?)")
-            ),
-            phrase.replace("{n}", "{}"),
-        )
-        for source, phrase in phrases
-    ]
+    patterns = []
+    for source, phrase in phrases:
+        pieces = re.split(r"(\{n?\})", source)
+        for index in range(1, len(pieces), 2):
+            is_list = pieces[index - 1].endswith(": ") or "".join(pieces[index + 1 :]) in ("", ".")
+            is_loose = is_list or "; " in source or ". " in source
+            number, text = r"([+-]?[\d.,]+%?)", "(.+?)" if is_loose else r"((?:(?!\. [A-Z]|; ).)+?)"
+            pieces[index] = number if pieces[index] == "{n}" else text
+        pieces[::2] = map(re.escape, pieces[::2])
+        patterns.append((re.compile("".join(pieces)), phrase.replace("{n}", "{}")))
+    return patterns
 
 
 def known_languages() -> list[str]:

@@ -136,7 +136,7 @@ def writing(where: str) -> "Iterator[None]":
         yield
     except library_errors() as error:
         raise OutputError(
-            f"cannot write {where}: {error}; see that you may write there, and push again: it goes on"
+            f"cannot write {where}: {error}; see that you may write there, and push again: it resumes"
         ) from error
 
 

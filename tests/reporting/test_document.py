@@ -43,6 +43,23 @@ def test_a_sentence_is_translated_with_its_values_and_unknown_text_stays() -> No
     assert ENGLISH.translated(sentence) == sentence
 
 
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "ED and ES are implausible in 2 patients: a: RV EF of 4% is outside 5 to 90%, check ED and ES; "
+        "b: RV EF of 2% is outside 5 to 90%, check ED and ES.",
+        "Labels of 3 of 130 volumes are odd somewhere, mostly: RV is empty (3); "
+        "LV and myocardium enclose background in a slice (2).",
+        "MYO cut short in slices 2, 10 (base and apex), 25.8 mL; LV missed in slice 2 (base), 8.4 mL; "
+        "and 2 more.",
+        "Dice goes with: LV with contrast (rho +0.70); RV with heart size (rho -0.10), p below 0.05 after "
+        "correction.",
+    ],
+)
+def test_no_word_is_left_in_a_sentence_with_a_list(sentence: str) -> None:
+    assert re.findall(r"\b[a-z]{2,} [a-z]{2,}", PERSIAN.translated(sentence)) == []
+
+
 WRITERS = (
     "exploration/findings.py", "training/checks/recipe.py", "training/checks/rates.py",
     "training/checks/sanity.py", "evaluation/xray_errors.py", "figures/xray_figures.py",

@@ -147,7 +147,7 @@ def test_a_push_that_did_not_end_is_no_bundle_and_goes_on_when_repeated(
         original(self, source, target, **more)
 
     monkeypatch.setattr(type(files), "put_file", fail_at_the_third)
-    with pytest.raises(OutputError, match="cannot write memory://.*no more network.*it goes on"):
+    with pytest.raises(OutputError, match="cannot write memory://.*no more network.*it resumes"):
         push_bundle(bundle, "memory://kept")
     with pytest.raises(DataError, match="the push did not end"):
         pull_bundle("memory://kept", NAME, tmp_path / "out")
