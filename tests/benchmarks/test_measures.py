@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from pipelines.benchmarks.measures import (
     CONTENT_NAME,
@@ -19,8 +20,9 @@ from pipelines.benchmarks.measures import (
     sliced_volumes_ml,
     surface_volumes_ml,
 )
+from pipelines.cli.main import app
 from pipelines.core.cardiac import HALF_WIDTH, structure_volumes_ml
-from pipelines.core.errors import DataError
+from pipelines.core.errors import ConfigError, DataError
 from pipelines.core.files import write_manifest
 from pipelines.core.records import AcdcLabel, Phase
 from pipelines.core.volume import Volume, write_label
@@ -149,6 +151,19 @@ def test_label_maps_that_lack_a_slice_at_ed_have_its_volume_as_error(tmp_path: P
     assert errors["myo_mass_ed_g"] == pytest.approx([-1.05 * lost[AcdcLabel.MYO]])
     with pytest.raises(DataError, match="expected label maps of ED and ES"):
         mask_errors(patients[1:], tmp_path / "masks")
+
+
+@pytest.mark.parametrize(
+    ("option", "needed"),
+    [("--unseen-masks", "a prepared folder"), ("--test-masks", "--unseen-masks")],
+)
+def test_masks_that_would_do_nothing_are_refused(tmp_path: Path, option: str, needed: str) -> None:
+    (tmp_path / "readme.txt").write_text("no split")
+    words = ["benchmark", "measures", str(tmp_path), "-o", str(tmp_path / "out"), option, str(tmp_path)]
+    found = CliRunner().invoke(app, words)
+    assert isinstance(found.exception, ConfigError)
+    assert f"expected {option} with " in str(found.exception)
+    assert needed in str(found.exception)
 
 
 def test_a_folder_without_labels_is_refused(tmp_path: Path) -> None:

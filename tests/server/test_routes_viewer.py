@@ -450,6 +450,7 @@ def test_the_report_of_a_study_is_a_table_of_both_saved_labels(
     (row,) = csv.DictReader(StringIO(answer.content.decode("utf-8-sig")))
     assert float(row["lv_ef_percent"]) == pytest.approx(100 * (1 - lv_ml(3.0) / lv_ml(4.0)), abs=0.01)
     assert (row["patient"], row["frame_ed"], row["frame_es"], row["path"]) == ("wide", "1", "3", "")
+    assert row["lv_edv_ml_plus_minus"] == ""  # a person drew it
     bundle = json.loads(report_of(client, ed, "fhir").content)
     assert (bundle["resourceType"], bundle["entry"][0]["resource"]["subject"]["display"]) == (
         "Bundle",
