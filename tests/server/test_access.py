@@ -5,12 +5,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from fastapi import Request
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
 from pipelines.server import users as users_module
 from pipelines.server.access import ACCESS, PUBLIC
 from pipelines.server.api import make_api
+from pipelines.server.gate import MAX_FORM_BYTES
 from pipelines.server.launch import import_module
 from pipelines.server.users import Role
 
@@ -165,3 +167,16 @@ def test_an_offered_image_can_be_fetched_without_the_token_and_no_other(
 def test_a_body_is_not_read_before_the_token_was_looked_at(secure: Callable[..., TestClient]) -> None:
     bodies = [secure(role).post("/activelearning/first", content=b"no json") for role in (None, Role.USER)]
     assert [answer.status_code for answer in bodies] == [401, 422]
+
+
+@pytest.mark.parametrize("path", ["/activelearning/first", "/train/unet"])
+def test_a_form_with_a_file_is_not_read_into_memory_by_a_route_that_takes_none(
+    path: str, secure: Callable[..., TestClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def read(_: Request) -> bytes:
+        raise AssertionError("the body was read")
+
+    admin = secure(Role.ADMIN)
+    monkeypatch.setattr(Request, "body", read)
+    form = {"content-type": "multipart/form-data; boundary=x"}
+    assert admin.post(path, content=b"x" * (MAX_FORM_BYTES + 1), headers=form).status_code == 413
