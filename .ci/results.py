@@ -41,7 +41,7 @@ def _evaluated(bundle: str, title: str, **networks: str) -> Page:
 
 
 PAGES: Final = {
-    "acdc-unet": _evaluated(
+    "acdc-shipped": _evaluated(
         ACDC, "The shipped networks on ACDC", unet="UNet", attention_unet="AttentionUnet", vnet="VNet"
     ),
     "chest-xray-lite0": _evaluated(

@@ -113,9 +113,9 @@ def _patterns(code: str) -> list[tuple[re.Pattern[str], str]]:
         pieces = re.split(r"(\{n?\})", source)
         for index in range(1, len(pieces), 2):
             is_list = pieces[index - 1].endswith(": ") or "".join(pieces[index + 1 :]) in ("", ".")
-            is_loose = is_list or "; " in source or ". " in source
-            number, text = r"([+-]?[\d.,]+%?)", "(.+?)" if is_loose else r"((?:(?!\. [A-Z]|; ).)+?)"
-            pieces[index] = number if pieces[index] == "{n}" else text
+            stop = r"\. [A-Z]" if is_list or "; " in source else r"\. [A-Z]|; "
+            text = "(.+?)" if ". " in source else f"((?:(?!{stop}).)+?)"
+            pieces[index] = r"([+-]?[\d.,]+%?)" if pieces[index] == "{n}" else text
         pieces[::2] = map(re.escape, pieces[::2])
         patterns.append((re.compile("".join(pieces)), phrase.replace("{n}", "{}")))
     return patterns

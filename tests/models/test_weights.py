@@ -166,7 +166,7 @@ def test_a_run_that_was_over_stays_as_it_is(tmp_path: Path) -> None:
 def test_a_folder_that_holds_a_run_is_not_overwritten(tmp_path: Path) -> None:
     Run(tmp_path, [0.5]).run(epochs=1)
     with pytest.raises(
-        ConfigError, match=r"expected an empty run folder, found .*last\.pt; go on with it by --resume"
+        ConfigError, match=r"expected an empty run folder, found .*last\.pt; resume it with --resume"
     ):
         Run(tmp_path, [0.5])
 

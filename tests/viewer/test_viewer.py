@@ -39,7 +39,7 @@ def colours(picture: bytes) -> np.ndarray:
 def tinted(picture: bytes) -> int:
     """Pixels that are neither grey nor the yellow of the cross."""
     red, green, blue = np.moveaxis(colours(picture), 2, 0)
-    return int(((np.abs(red - green) > 40) & (np.abs(green - blue) > 10) & (np.abs(red - blue) > 10)).sum())
+    return int(((np.abs(red - green) > 60) & (np.abs(green - blue) > 10) & (np.abs(red - blue) > 10)).sum())
 
 
 def mask_of(path: Path) -> np.ndarray:
