@@ -185,7 +185,7 @@ def build_site(workspace: Workspace, command: Command) -> None:
     """What make would run, into another folder."""
     line = expansion(workspace, command)
     site = workspace.folder / "site"
-    workspace.run(Command(".", line), "-q", "-f", str(ROOT / "mkdocs.yml"), "-d", str(site))
+    workspace.run(Command(".", line), "-f", str(ROOT / "mkdocs.yml"), "-d", str(site))
     assert "Get started" in (site / "get-started" / "index.html").read_text(encoding="utf-8")
 
 
