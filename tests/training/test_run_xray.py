@@ -107,6 +107,15 @@ def test_a_resumed_run_goes_on_to_the_same_weights(prepared: Path, tmp_path: Pat
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
+def test_the_clock_ends_a_run_at_a_rate_of_nothing(prepared: Path, tmp_path: Path) -> None:
+    train_network("resnet18", prepared, tmp_path / "run", overlays=["timed"], minutes=0.02, **SMALL)
+    with (tmp_path / "run" / "history.csv").open(newline="") as stream:
+        last = list(csv.DictReader(stream))[-1]
+    assert int(last["epoch"]) < 1000
+    assert float(last["learning_rate"]) == 0
+    assert float(last["val_auroc"]) >= 0
+
+
 def test_training_images_are_the_resized_files(prepared: Path) -> None:
     items = select(load_or_prepare(prepared, prepared), "validation")
     get = load_config("resnet18", size_px=[48, 40]).get_parsed_content
