@@ -294,7 +294,7 @@ def _doubts(result: StudyResult, words: Language, anonymous: bool) -> Iterator[s
         yield words("study.dice", value=number(result.quality[MEAN], 2))
     found = [one for one in (*result.warnings, result.reason, result.wall.reason) if one]
     for warning in found[:MAX_WARNINGS]:
-        yield _without_names(warning, result) if anonymous else warning
+        yield words.translated(_without_names(warning, result) if anonymous else warning)
     if len(found) > MAX_WARNINGS:
         yield words("study.more", count=len(found) - MAX_WARNINGS)
     if not found:

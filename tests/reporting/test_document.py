@@ -63,6 +63,7 @@ def test_no_word_is_left_in_a_sentence_with_a_list(sentence: str) -> None:
 WRITERS = (
     "exploration/findings.py", "training/checks/recipe.py", "training/checks/rates.py",
     "training/checks/sanity.py", "evaluation/xray_errors.py", "figures/xray_figures.py",
+    "core/plausibility.py", "core/wall.py",
     *(f"reporting/results/{name}.py" for name in (
         "classification", "comparison", "errors", "evaluation", "exploration", "recipe", "training",
     )),

@@ -46,7 +46,9 @@ def test_a_page_has_warnings_figures_and_a_moving_cine_and_is_one_sheet(
 ) -> None:
     page, pdf = write_study_page(result, tmp_path, read_language(language), model="unet", anonymous=False)
     text = page.read_text(encoding="utf-8")
-    assert text.index("LV is missing in slice 4") < text.index("<table>")
+    warning = {"en": "LV is missing in slice 4", "fa": " نیست"}[language]
+    assert text.index(warning) < text.index("<table>")
+    assert ("missing" in text) == (language == "en")
     assert all(one in text for one in ("anna", "2024-05-06", "unet", 'class="sheet"'))
     assert ("Not a medical device" in text) == (language == "en")
     with Image.open(result.pictures["cine"]) as cine:
