@@ -90,6 +90,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     shutil.copytree(
         ROOT / "bundles", folder / "bundles", ignore=shutil.ignore_patterns("runs", "__pycache__")
     )
+    shutil.copytree(ROOT / ".ci" / "node", folder / ".ci" / "node")
     for name in ("Makefile", ".pre-commit-config.yaml"):
         shutil.copy(ROOT / name, folder)
     write_phantom_cohort(folder / "acdc", patients=5, frames=3, cine=False)

@@ -70,7 +70,7 @@ def test_without_npm_the_check_of_the_types_is_left_out_and_says_so(tmp_path: Pa
     run = subprocess.run(command, capture_output=True, text=True, env={"PATH": str(tmp_path)})
     assert (run.returncode, run.stdout) == (
         0,
-        "no npm on this machine: the types of the page were not checked\n",
+        "no npm, or no packages of it, on this machine: the types of the page were not checked\n",
     )
 
 
