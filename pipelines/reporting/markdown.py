@@ -30,11 +30,11 @@ def write_page(path: Path, document: Document) -> None:
         OutputError: If a file cannot be written.
     """
     sections = [section.without_patients() for section in document.sections]
-    names = {
-        picture.path: f"{path.stem}-{picture.path.stem}.png"
-        for section in sections
-        for picture in section.pictures
-    }
+    names: dict[Path, str] = {}
+    for picture in (picture for section in sections for picture in section.pictures):
+        # Two folders may have a picture of one name.
+        same = sum(one.stem == picture.path.stem for one in names if one != picture.path)
+        names.setdefault(picture.path, f"{path.stem}-{picture.path.stem}{same or ''}.png")
 
     def placed(picture: Picture) -> str:
         return names[picture.path]

@@ -92,6 +92,16 @@ def test_a_markdown_page_takes_its_plots_along_and_no_picture_of_a_patient(tmp_p
     assert "| MYO |  |" in text
 
 
+def test_pictures_of_one_name_from_two_folders_are_two_on_a_page(tmp_path: Path) -> None:
+    sections = []
+    for name in ("one", "two"):
+        sections += document(tmp_path / name).sections
+        (tmp_path / name / "plot.png").write_bytes(PNG + name.encode())
+    text = as_markdown(tmp_path / "docs", Document("A result", "A lead.", sections))
+    found = re.findall(r"!\[.+\]\((.+)\)", text)
+    assert [(tmp_path / "docs" / name).read_bytes()[-3:] for name in found] == [b"one", b"two"]
+
+
 def test_words_written_by_hand_stay_and_marked_lines_are_replaced(tmp_path: Path) -> None:
     start, end = block_marks("accuracy")
     other = "\n".join(block_marks("errors"))
