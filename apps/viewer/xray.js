@@ -12,7 +12,8 @@ let shown = null;
 
 /** Classify a picture and show it; `file` is a JPEG, PNG or DICOM file. */
 export async function classify(file, name = file.name) {
-  const found = await asked(file, name, element("heat-method").value);
+  const method = element("heat-method").value;
+  const found = await asked(file, name, method);
   const said = await readings(found.film);
   element("picture").src = `data:image/png;base64,${found.picture}`;
   element("xray-name").textContent = name;
@@ -28,7 +29,7 @@ export async function classify(file, name = file.name) {
   element("decision").textContent = decision;
   element("probability-text").textContent = text;
   element("xray-warnings").textContent = found.warnings.map((warning) => `Doubtful: ${warning}.`).join(" ");
-  shown = { file, name, film: found.film, method: element("heat-method").value };
+  shown = { file, name, film: found.film, method };
   element("film-text").textContent = `${name}: ${decision}` + (isFilm ? `, ${percent(found.probability)}` : "");
   element("reading").reset();
   element("readings").replaceChildren(...said.map((one) => made("li", inWords(one))));

@@ -32,7 +32,7 @@ from pipelines.core.files import output_folder, write_json
 from pipelines.core.plausibility import crop_to_heart
 from pipelines.core.progress import show_progress
 from pipelines.core.records import FOREGROUND, AcdcLabel, PatientRecord, Phase
-from pipelines.core.volume import Volume, read_label, slices_last
+from pipelines.core.volume import Volume, check_same_grid, read_label, slices_last
 from pipelines.core.wall import Wall, find_rings, measure_wall
 from pipelines.datasets.loading import load_label
 from pipelines.datasets.nifti_releases import info_facts
@@ -188,7 +188,9 @@ def mask_errors(patients: Sequence[PatientRecord], folder: Path) -> dict[str, li
         files = {one.phase: folder / one.image.name for one in patient.volumes}
         if true.keys() != set(Phase) or not all(path.is_file() for path in files.values()):
             continue
-        found = {phase: replace(true[phase], array=read_label(path).array) for phase, path in files.items()}
+        found = {phase: read_label(path) for phase, path in files.items()}
+        for phase, one in found.items():
+            check_same_grid(true[phase], one)
         measured, truth = (_measured(one[Phase.ED], one[Phase.ES]) for one in (found, true))
         for name, of_name in errors.items():
             if (value := measured[name]) is not None and (other := truth[name]) is not None:

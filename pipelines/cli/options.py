@@ -3,6 +3,7 @@
 import difflib
 import functools
 import inspect
+import shlex
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -179,7 +180,9 @@ class CheckedCommand(TyperCommand):
         if step and ctx.params.get("network") != "corrector":
             first = "unet" if ctx.params.get("name") == "acdc" else "efficientnet_lite0"
             images = next(iter(ctx.params.get("inputs") or []), "")
-            say(f"next: thorax {step.format(**{'first': first, 'images': images} | ctx.params)}")
+            values = {"first": first, "images": images} | ctx.params
+            quoted = {name: shlex.quote(str(one)) for name, one in values.items()}
+            say(f"next: thorax {step.format(**quoted)}")
 
 
 def keeps_results(

@@ -139,14 +139,13 @@ def verify(
 @contextmanager
 def _bar_from_first_file(title: str) -> Iterator[None]:
     """A progress bar that comes with the first file, since the terms are asked about before."""
-    with ExitStack() as stack:
 
-        def begin(done: int, total: int, text: str) -> None:
-            stack.enter_context(progress_bar(title, console))
-            show_progress(done, total, text)
+    def begin(done: int, total: int, text: str) -> None:
+        stack.enter_context(progress_bar(title, console))
+        show_progress(done, total, text)
 
-        with progress_to(begin):
-            yield
+    with progress_to(begin), ExitStack() as stack:
+        yield
 
 
 def _accept(accepted: bool) -> Callable[[Mapping[str, str]], bool]:

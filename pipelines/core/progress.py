@@ -64,7 +64,7 @@ def progress_of(part: str, place: tuple[int, int] | None = None) -> Iterator[Non
         if outer:
             outer(*(place or (done, total)), part + text)
 
-    with progress_to(named):
+    with progress_to(named if outer else None):
         yield
 
 

@@ -78,7 +78,8 @@ def _observation(result: StudyResult, name: str, value: float, shared: dict[str,
     if name in OF_HEART_RATE and result.rate_source is not None:
         found["method"] = {"text": f"heart rate: {result.rate_source}"}
     if (half := result.half_widths.get(name)) is not None:
-        found["note"] = [{"text": f"90% interval: ± {half:.3g} {unit.meaning}"}]
+        of = "percentage points" if unit.value == "%" else unit.meaning
+        found["note"] = [{"text": f"90% interval: ± {half:.3g} {of}"}]
     if (normal := result.normal.get(name)) is not None:
         ends = {"low": _quantity(normal.low, unit), "high": _quantity(normal.high, unit)}
         found["referenceRange"] = [ends | {"text": "Petersen 2017, doi:10.1186/s12968-017-0327-9"}]

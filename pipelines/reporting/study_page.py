@@ -99,7 +99,7 @@ class StudyPages:
         *,
         fhir: bool = False,
     ) -> list[Path]:
-        """Write the page of a study whose label maps are there already, by a network or by hand.
+        """Write the page of a study whose label maps are there already, of a network.
 
         Args:
             study: Its images.

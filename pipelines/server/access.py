@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from fastapi import Request, Response
-from fastapi.params import Form
+from fastapi.params import File
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException  # of FastAPI's too, which parses bodies
 
@@ -186,8 +186,8 @@ def guarded_route(access: Access, audit: AuditLog) -> type[APIRoute]:
                 access.check(request, self.path)
                 if int(request.headers.get("content-length") or 0) <= MAX_FORM_BYTES:
                     return await answer(request)
-                # A form is spooled to disk; any other body would be read into memory.
-                if not isinstance(getattr(self.body_field, "field_info", None), Form):
+                # A file is spooled to disk; any other body would be read into memory.
+                if not isinstance(getattr(self.body_field, "field_info", None), File):
                     raise HTTPException(413, f"expected at most {MAX_FORM_BYTES} bytes without a file")
                 # Received before a route sees it: nobody may fill the disk or the connections alone.
                 who = caller.name if (caller := request.state.caller) else ""

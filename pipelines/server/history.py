@@ -284,7 +284,7 @@ class LabelStore:
         return [_record(path) for path in self._records(image_id)]
 
     def _records(self, image_id: str) -> list[Path]:
-        return sorted((self.folder / "history" / image_id).glob("*.json"))
+        return sorted((self.folder / "history" / image_id).glob("[0-9]*.json"))
 
     def _facts(self, path: Path, mask: npt.NDArray[np.uint8], image: Volume) -> dict[str, Any]:
         volumes_ml = structure_volumes_ml(mask, image.spacing_mm)

@@ -97,6 +97,7 @@ class XrayReader:
         }
         pictures = ("picture", "heat_map", "film")
         self._found[verdict["film"]] = {name: verdict[name] for name in verdict if name not in pictures}
+        self._found.move_to_end(verdict["film"])
         while len(self._found) > KEPT_FILMS:
             self._found.popitem(last=False)
         return (
@@ -112,9 +113,9 @@ class XrayReader:
         Raises:
             DataError: If it was not read since the start.
         """
-        if film not in self._found:
+        if (result := self._found.get(film)) is None:
             raise DataError("expected a film that was opened since the server's start; open it again")
-        return self._found[film]
+        return result
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +167,7 @@ class FilmReadings:
             OutputError: If it cannot be written.
         """
         with self._lock:
-            number = len(self.history(film)) + 1
+            number = max((one["number"] for one in self.history(film)), default=0) + 1
             time = datetime.now(UTC).isoformat(timespec="seconds")
             reading = FilmReading(number=number, time=time, film=film, **said)
             write_json(self.folder / film / f"{number:04d}.json", asdict(reading))
@@ -174,7 +175,7 @@ class FilmReadings:
 
     def history(self, film: str) -> list[dict[str, Any]]:
         """All readings of a film, oldest first; see `FilmReading`."""
-        files = sorted((self.folder / film).glob("*.json"))
+        files = sorted((self.folder / film).glob("[0-9]*.json"))
         return [json.loads(path.read_text(encoding="utf-8")) for path in files]
 
 

@@ -148,7 +148,7 @@ def push_files(
     if kept is not None and not replace:
         raise ConfigError(
             f"expected nothing else at {place.describe(name)}, found {kept.fingerprint[:12]}, and not "
-            f"{sums.fingerprint[:12]}; choose another --name, or --replace it"
+            f"{sums.fingerprint[:12]}; choose another --name, or replace it by --overwrite"
         )
     place.put(name, files, sums)
 

@@ -9,7 +9,9 @@ from typer.testing import CliRunner
 
 from pipelines.cli.main import app
 from pipelines.cli.options import NEXT
+from pipelines.cli.share import _bar_from_first_file
 from pipelines.core.errors import ConfigError, OutputError, ThoraxError
+from pipelines.core.progress import is_watched, progress_of, show_progress
 
 RENAMED = {
     "active-learning-benchmark": "benchmark active-learning",
@@ -185,3 +187,14 @@ def test_an_analysis_of_radiographs_needs_their_evaluation(tmp_path: Path) -> No
     (tmp_path / "image.png").touch()
     words = ["analyse", str(tmp_path), "-o", str(tmp_path / "out"), "--network", "resnet18"]
     assert "thorax evaluate" in str(CliRunner().invoke(app, words).exception)
+
+
+def test_a_bar_that_comes_with_the_first_file_is_gone_after_the_block() -> None:
+    with _bar_from_first_file("Pulling"):
+        show_progress(1, 2, "a file")
+    assert not is_watched()
+
+
+def test_a_part_is_reported_to_those_who_listen_only() -> None:
+    with progress_of("fold 1, "):
+        assert not is_watched()

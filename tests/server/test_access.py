@@ -169,9 +169,17 @@ def test_a_body_is_not_read_before_the_token_was_looked_at(secure: Callable[...,
     assert [answer.status_code for answer in bodies] == [401, 422]
 
 
-@pytest.mark.parametrize("path", ["/activelearning/first", "/train/unet"])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/activelearning/first"),
+        ("POST", "/train/unet"),
+        ("PUT", f"/viewer/data/reading?image={'0' * 64}"),
+        ("POST", "/viewer/data/indices"),
+    ],
+)
 def test_a_form_with_a_file_is_not_read_into_memory_by_a_route_that_takes_none(
-    path: str, secure: Callable[..., TestClient], monkeypatch: pytest.MonkeyPatch
+    method: str, path: str, secure: Callable[..., TestClient], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def read(_: Request) -> bytes:
         raise AssertionError("the body was read")
@@ -179,4 +187,5 @@ def test_a_form_with_a_file_is_not_read_into_memory_by_a_route_that_takes_none(
     admin = secure(Role.ADMIN)
     monkeypatch.setattr(Request, "body", read)
     form = {"content-type": "multipart/form-data; boundary=x"}
-    assert admin.post(path, content=b"x" * (MAX_FORM_BYTES + 1), headers=form).status_code == 413
+    sent = b"x" * (MAX_FORM_BYTES + 1)
+    assert admin.request(method, path, content=sent, headers=form).status_code == 413

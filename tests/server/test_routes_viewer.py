@@ -279,6 +279,8 @@ def test_a_reading_of_a_film_is_saved_with_author_model_and_time_and_none_is_rep
     assert "picture" not in saved["result"]
     assert abs(datetime.fromisoformat(saved["time"]) - datetime.now(UTC)) < timedelta(minutes=5)
     # A later reading stands beside the first, and both are there after a restart.
+    kept_in = Path(app.datastore().root) / "labels" / "films" / film
+    (kept_in / ".part-1-0002.json").touch()  # of a server that was killed
     secure(Role.REVIEWER).put(url, data=said | {"word": "normal"})
     assert [one["word"] for one in annotator.get(url).json()] == ["unsure", "normal"]
     assert secure(Role.USER).get(url).json() == FilmReadings(Path(app.datastore().root)).history(film)
