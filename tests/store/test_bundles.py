@@ -188,7 +188,7 @@ def test_something_else_is_replaced_only_when_asked_for(store: str, bundle: Path
     assert push_bundle(bundle, store) == first
     (bundle / "LICENSE").unlink()
     (bundle / "LICENSE.txt").write_text("other\n", encoding="utf-8")
-    with pytest.raises(ConfigError, match=f"found {first.fingerprint[:12]}.*--replace"):
+    with pytest.raises(ConfigError, match=f"found {first.fingerprint[:12]}.*--overwrite"):
         push_bundle(bundle, store)
     second = push_bundle(bundle, store, replace=True)
     pulled = pull_bundle(store, NAME, tmp_path / "out")
