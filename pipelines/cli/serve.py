@@ -1,7 +1,6 @@
 """The commands of `thorax` around the labelling server and learning from its labels."""
 
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -35,12 +34,9 @@ def serve(
     """Serve studies to 3D Slicer's MONAI Label module, on this machine only by default."""
     # Importing what a server needs takes some seconds.
     say(f"starting the server for {studies}")
-    from pipelines.reporting.document import read_language
-    from pipelines.reporting.study_page import write_study_page
+    from pipelines.reporting.study_page import StudyPages
     from pipelines.server.launch import serve as serve_studies
 
-    model = f"Thorax {__version__} (accepted labels)"
-    write_page = partial(write_study_page, words=read_language("en"), model=model, anonymous=False)
     address = f"http://{host}:{port}"
     serve_studies(
         studies,
@@ -50,7 +46,7 @@ def serve(
         allow_hosts=tuple(allow_host or ()),
         device=device,
         audit_names=audit_names,
-        write_page=write_page,
+        write_page=StudyPages(f"Thorax {__version__} (accepted labels)"),
         on_ready=lambda: say(
             f"serving {studies} at {address}, its page at {address}/viewer/ (end with Ctrl+C)"
         ),

@@ -75,6 +75,7 @@ def segment(
     from pipelines.inference.inputs import require_images
 
     require_images(inputs)
+    from pipelines.figures.overlay import texts_by
     from pipelines.inference.fhir import write_fhir
     from pipelines.inference.segment import StudyOptions
     from pipelines.inference.segment import segment as segment_studies
@@ -85,13 +86,13 @@ def segment(
     from pipelines.reporting.terminal import study_tables, warning_lines
 
     facts = PatientFacts(height, weight, Sex(sex) if sex else None, age, heart_rate)
-    read_language(language)
+    texts = texts_by(read_language(language).translated)
     if page or follow_up:
         require_pdf()
     bundle = known_bundle(bundle, trust)
     estimator = quality_estimator(network, weights, device, thorough=quality, bundle=bundle)
     predictor = Predictor.load(network, weights=weights, engine=engine, device=device, bundle=bundle)
-    with progress_bar("Segmenting", console):
+    with progress_bar("Segmenting", console), texts:
         options = StudyOptions(facts, surface, page)
         report = segment_studies(inputs, output, predictor, estimator=estimator, options=options)
     pages = StudyPages(model_words(predictor.networks), language, anonymous)
@@ -365,6 +366,7 @@ def watch(
     from functools import partial
 
     from pipelines.inference.fhir import write_fhir
+    from pipelines.reporting.document import read_language
     from pipelines.reporting.study_page import StudyPages, model_words
     from pipelines.watching.dicomweb import DicomWeb
     from pipelines.watching.processing import ProcessorSettings, StudyProcessor
@@ -373,12 +375,11 @@ def watch(
     from pipelines.watching.units import Waits
     from pipelines.watching.worker import Limits
 
+    words = read_language(language)
     pages = None
     if page:
-        from pipelines.reporting.document import read_language
         from pipelines.reporting.html import require_pdf
 
-        read_language(language)
         require_pdf()
         pages = StudyPages(model_words([network]), language, anonymous)
     processor = ProcessorSettings(
@@ -389,6 +390,7 @@ def watch(
         quality=quality,
         seg=seg or send_to is not None,
         pages=pages,
+        translate=words.translated,
         fhir=partial(write_fhir, model=model_words([network]), anonymous=anonymous) if fhir else None,
         engine=engine,
         device=device,

@@ -1,11 +1,13 @@
 """Figures that computing code writes: one place for size, resolution and style, and overlays of masks."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from unicodedata import bidirectional
 
 import numpy as np
 import numpy.typing as npt
@@ -58,6 +60,16 @@ TRANSLATE: Final[ContextVar[Callable[[str], str] | None]] = ContextVar("TRANSLAT
 """Gives the texts of figures in another language, where one is set."""
 
 
+@contextmanager
+def texts_by(translate: Callable[[str], str]) -> Iterator[None]:
+    """Draw the texts of figures as a function gives them, e.g. in another language."""
+    token = TRANSLATE.set(translate)
+    try:
+        yield
+    finally:
+        TRANSLATE.reset(token)
+
+
 def save_png(figure: Figure, path: Path) -> Path:
     """Write a figure as PNG, whole or not at all, its texts as `TRANSLATE` gives them; returns its path.
 
@@ -71,7 +83,9 @@ def save_png(figure: Figure, path: Path) -> Path:
             if isinstance(axis.get_major_locator(), FixedLocator) and "".join(names).strip("0123456789.−"):
                 axis.set_ticks(axis.get_ticklocs(), [translate(one) for one in names])
         for text in figure.findobj(Text):
-            text.set_text(translate(text.get_text()))
+            shown = translate(text.get_text())
+            is_rtl = any(bidirectional(letter) in ("R", "AL") for letter in shown)
+            text.set_text(f"\u200f{shown}" if is_rtl else shown)  # else a first Latin word turns the line
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=DPI)
     return path

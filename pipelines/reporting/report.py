@@ -1,6 +1,5 @@
 """Reports on folders of runs: as a study with chapters, or as a page of results alone."""
 
-import contextlib
 import functools
 import hashlib
 import json
@@ -16,7 +15,7 @@ from typing import Any, Final, Literal
 import pipelines
 from pipelines.core.errors import ConfigError
 from pipelines.core.files import PACKAGES, output_folder, write_manifest
-from pipelines.figures.overlay import TRANSLATE
+from pipelines.figures.overlay import texts_by
 from pipelines.models.bundle import ACDC_BUNDLE, BUNDLES, NETWORKS
 from pipelines.models.weights import BEST_NAME
 from pipelines.reporting.document import (
@@ -167,7 +166,7 @@ def write_report(
     if Format.PPTX in targets:
         require_slides()
     sources = read_sources(KINDS, folders, figures_only, labels)
-    with tempfile.TemporaryDirectory() as pictures, texts_in(words):
+    with tempfile.TemporaryDirectory() as pictures, texts_by(words.translated):
         if any(form is not Format.MD for form in targets):
             study = make_study(sources, words, Path(pictures), title=title)
         if Format.MD in targets or cards:
@@ -187,16 +186,6 @@ def write_report(
             outputs=[path.name for path in targets.values()],
         )
     return [*targets.values(), *cards]
-
-
-@contextlib.contextmanager
-def texts_in(words: Language) -> Iterator[None]:
-    """Draw the texts of figures in a language."""
-    token = TRANSLATE.set(words.translated if words.phrases else None)
-    try:
-        yield
-    finally:
-        TRANSLATE.reset(token)
 
 
 def _targets(output: Path, formats: Sequence[Format]) -> dict[Format, Path]:

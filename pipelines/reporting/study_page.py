@@ -20,6 +20,7 @@ from pipelines.core.records import FOREGROUND, LABEL_NAMES, PatientRecord, Phase
 from pipelines.core.volume import Volume
 from pipelines.datasets.loading import load_label
 from pipelines.evaluation.segmentation import MEAN
+from pipelines.figures.overlay import texts_by
 from pipelines.figures.study import draw_two_curves
 from pipelines.inference.fhir import write_fhir
 from pipelines.inference.inputs import Study
@@ -86,9 +87,29 @@ class StudyPages:
     anonymous: bool = False
 
     def __call__(self, result: StudyResult, folder: Path) -> list[Path]:
-        """Write the page of a study that was segmented with pictures for it; see `write_study_page`."""
+        """Write the page of a study as `NAME_report.html` and `NAME_report.pdf`.
+
+        Args:
+            result: A study that was segmented with pictures for a page; they stay in the language they have.
+            folder: Existing folder.
+
+        Returns:
+            The two files.
+
+        Raises:
+            ConfigError: If WeasyPrint is not there.
+            DataError: If a picture is missing.
+            OutputError: If a file cannot be written.
+        """
         words = read_language(self.language)
-        return write_study_page(result, folder, words, model=self.model, anonymous=self.anonymous)
+        page, pdf = (folder / f"{result.study}_report.{ending}" for ending in ("html", "pdf"))
+        moving, still = (
+            study_document(result, words, model=self.model, anonymous=self.anonymous, moving=is_moving)
+            for is_moving in (True, False)
+        )
+        write_html(page, moving, words)
+        write_pdf(pdf, html_text(still, words))
+        return [page, pdf]
 
     def of_masks(
         self,
@@ -115,7 +136,8 @@ class StudyPages:
         """
         require_pdf()
         options = StudyOptions(facts or PatientFacts(), page=True)
-        result, faults = segment_study(study, folder, Tools(KeptMasks(masks), options=options))
+        with texts_by(read_language(self.language).translated):
+            result, faults = segment_study(study, folder, Tools(KeptMasks(masks), options=options))
         result.warnings += [fault.reason for fault in faults]
         pages = self(result, folder)
         if fhir:
@@ -136,7 +158,8 @@ class StudyPages:
         """
         words = read_language(self.language)
         stem = folder / f"{second.study}_compared"
-        document = comparison_document(first, second, words, self, stem.with_suffix(".png"))
+        with texts_by(words.translated):
+            document = comparison_document(first, second, words, self, stem.with_suffix(".png"))
         page, pdf = (stem.with_suffix(ending) for ending in (".html", ".pdf"))
         write_html(page, document, words)
         write_pdf(pdf, html_text(document, words))
@@ -202,36 +225,6 @@ def comparison_document(
 def model_words(networks: Sequence[str]) -> str:
     """What segmented a study, for the reader: version and networks."""
     return f"Thorax {pipelines.__version__} ({', '.join(networks)})"
-
-
-def write_study_page(
-    result: StudyResult, folder: Path, words: Language, *, model: str, anonymous: bool
-) -> list[Path]:
-    """Write the page of a study as `NAME_report.html` and `NAME_report.pdf`.
-
-    Args:
-        result: A study that was segmented with pictures for a page.
-        folder: Existing folder.
-        words: Language of the page; warnings and pictures stay English.
-        model: What segmented the study, for the reader.
-        anonymous: Leave out who and when.
-
-    Returns:
-        The two files.
-
-    Raises:
-        ConfigError: If WeasyPrint is not there.
-        DataError: If a picture is missing.
-        OutputError: If a file cannot be written.
-    """
-    page, pdf = (folder / f"{result.study}_report.{ending}" for ending in ("html", "pdf"))
-    moving, still = (
-        study_document(result, words, model=model, anonymous=anonymous, moving=is_moving)
-        for is_moving in (True, False)
-    )
-    write_html(page, moving, words)
-    write_pdf(pdf, html_text(still, words))
-    return [page, pdf]
 
 
 def study_document(
@@ -331,9 +324,9 @@ def _volumes(result: StudyResult, words: Language) -> Table:
     values = result.values()
     rows: list[list[Cell]] = []
     for name, indexed in VOLUMES.items():
-        value = number(values[name], 0 if name.endswith("_percent") else 1)
-        row: list[Cell] = [words(f"study.{name}"), value, _half_width(name, result)]
-        row.append(_range(result.normal.get(name), words))
+        digits = 0 if name.endswith("_percent") else 1
+        shown = (number(one, digits) for one in (values[name], result.half_widths.get(name)))
+        row: list[Cell] = [words(f"study.{name}"), *shown, _range(result.normal.get(name), words)]
         row += [number(values.get(indexed), 1), _range(result.normal.get(indexed), words)]
         ranges = [result.normal[one] for one in (name, indexed) if one in result.normal]
         z = next((f"{one.z:+.1f}" for one in ranges if one.z is not None), None)
@@ -348,10 +341,6 @@ def _without_empty(caption: str, header: Sequence[str], rows: Sequence[Sequence[
     shown = [column for column in range(len(header)) if any(row[column] for row in rows)]
     cells: list[list[Cell]] = [[row[column] or "" for column in shown] for row in rows]
     return Table(caption, [header[column] for column in shown], cells)
-
-
-def _half_width(name: str, result: StudyResult) -> str | None:
-    return number(result.half_widths.get(name), 0 if name.endswith("_percent") else 1)
 
 
 def _range(normal: Normal | None, words: Language) -> str:
@@ -514,15 +503,12 @@ def write_demo_report(
         for measured, truth in (comparison.pair("lv_ef_percent") for comparison in findings.comparisons)
         if measured is not None and truth is not None
     ]
-    ef_text = (
-        f" LV EF is off by {statistics.mean(ef_errors):.1f} percentage points on average."
-        if ef_errors
-        else ""
-    )
     lead = (
         f"A UNet was trained on {whose} and measured on {summary['patients']} that it had not seen: "
-        f"mean Dice {number(summary['dice']['mean'], 3)}.{ef_text}"
+        f"mean Dice {number(summary['dice']['mean'], 3)}."
     )
+    if ef_errors:
+        lead += f" LV EF is off by {statistics.mean(ef_errors):.1f} percentage points on average."
     if findings.is_phantom:
         lead += " Phantom figures show that the software works and say nothing about real hearts."
     curves = run / "curves.png"

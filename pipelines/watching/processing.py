@@ -38,6 +38,7 @@ class ProcessorSettings:
         quality: Judge masks by a second network too.
         seg: Write DICOM segmentations of DICOM series.
         pages: Writes the page of a heart as HTML and PDF into a folder, None for none; it can be pickled.
+        translate: Gives the texts of a heart's pictures in the language of its page; it can be pickled.
         fhir: Writes the figures of a heart for other programs into a folder, likewise.
         engine: What runs the network for hearts.
         device: `"auto"` or a torch device.
@@ -50,6 +51,7 @@ class ProcessorSettings:
     quality: bool = False
     seg: bool = False
     pages: Callable[[StudyResult, Path], list[Path]] | None = None
+    translate: Callable[[str], str] = str
     fhir: Callable[[StudyResult, Path], Path] | None = None
     engine: "Engine" = "pytorch"
     device: str = "auto"
@@ -76,6 +78,7 @@ class StudyProcessor:
         return self._heart(job) if job.kind is Kind.HEART else self._xray(job)
 
     def _heart(self, job: Job) -> dict[str, Any]:
+        from pipelines.figures.overlay import texts_by
         from pipelines.inference.segment import segment_study
 
         if self._settings.seg:
@@ -88,7 +91,8 @@ class StudyProcessor:
             )
         (study,) = studies
         tools = self._tools
-        result, faults = segment_study(study, job.folder, tools)
+        with texts_by(self._settings.translate):
+            result, faults = segment_study(study, job.folder, tools)
         if self._settings.seg and study.kind is StudyKind.DICOM:
             self._write_dicom(study, result, job.folder)
         if self._settings.pages is not None:

@@ -4,9 +4,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from intensity_hearts import IntensityPredictor, heart, save
 
 from pipelines.cli.main import main
+from pipelines.models.heart import Predictor
+from pipelines.quality.model import QualityEstimator
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
@@ -76,6 +80,20 @@ def test_one_missing_file_of_several_does_not_stop_the_others(
     (tmp_path / "there").mkdir()
     assert run(monkeypatch, "segment", tmp_path / "there", tmp_path / "gone", "-o", tmp_path / "out") == 1
     assert "found nothing there" not in capsys.readouterr().err  # the folder that is there was looked into
+
+
+def test_pictures_of_a_segmentation_are_in_the_language_of_its_page(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    predictor = IntensityPredictor()
+    predictor.networks = ("unet",)
+    monkeypatch.setattr(Predictor, "load", lambda *_, **__: predictor)
+    monkeypatch.setattr(QualityEstimator, "load", lambda *_, **__: None)
+    cine = save(tmp_path / "anna.nii.gz", np.stack([heart(radius) for radius in (8, 6)], axis=3))
+    for language in ("en", "fa"):
+        assert run(monkeypatch, "segment", cine, "-o", tmp_path / language, "--lang", language) == 0
+    english, persian = (tmp_path / language / "anna_curve.png" for language in ("en", "fa"))
+    assert english.read_bytes() != persian.read_bytes()
 
 
 def test_brackets_in_a_path_are_shown_as_they_are(

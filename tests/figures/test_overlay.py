@@ -8,7 +8,7 @@ from skimage.io import imread
 from pipelines.core.errors import OutputError
 from pipelines.core.records import FOREGROUND, LABEL_COLORS, AcdcLabel
 from pipelines.figures import overlay
-from pipelines.figures.overlay import TRANSLATE, curve_figure, overlay_figure, panels, save_png
+from pipelines.figures.overlay import curve_figure, overlay_figure, panels, save_png, texts_by
 
 
 def heart(slices: int = 3) -> tuple[np.ndarray, np.ndarray]:
@@ -90,11 +90,16 @@ def test_every_text_of_a_figure_is_translated_and_numbers_stay(tmp_path: Path) -
     axes.set_xticks([0, 1], ["base", "apex"])
     axes.set_title("curve")
     axes.legend()
-    token = TRANSLATE.set(str.upper)
-    try:
+    with texts_by(str.upper):
         save_png(figure, tmp_path / "curve.png")
-    finally:
-        TRANSLATE.reset(token)
     assert [one.get_text() for one in axes.get_xticklabels()] == ["BASE", "APEX"]
     assert (axes.get_title(), axes.get_legend().texts[0].get_text()) == ("CURVE", "LOSS")
     assert axes.get_yticklabels()[0].get_text().strip("−0.123456789") == ""
+
+
+def test_a_text_that_runs_from_right_to_left_does_so_after_a_latin_word(tmp_path: Path) -> None:
+    figure, (axes,) = panels()
+    axes.set(title="LV EF, %", xlabel="ED")
+    with texts_by(lambda text: text.replace("%", "درصد")):
+        save_png(figure, tmp_path / "curve.png")
+    assert (axes.get_title(), axes.get_xlabel()) == ("\u200fLV EF, درصد", "ED")

@@ -13,6 +13,9 @@ from PIL import Image
 
 from pipelines.core.cardiac import CardiacFigures, PatientFacts, RateSource, Sex, compare_with_normal
 from pipelines.core.errors import DataError
+from pipelines.core.files import output_folder
+from pipelines.figures.overlay import texts_by
+from pipelines.figures.study import draw_two_curves
 from pipelines.inference.inputs import find_studies
 from pipelines.inference.segment import StudyOptions, StudyResult, segment
 from pipelines.reporting.document import read_language
@@ -21,7 +24,6 @@ from pipelines.reporting.study_page import (
     StudyPages,
     comparison_document,
     study_document,
-    write_study_page,
 )
 
 FACTS = PatientFacts(180, 80, Sex.MALE, 60, 50, "2024-05-06")
@@ -44,7 +46,7 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> StudyResult:
 def test_a_page_has_warnings_figures_and_a_moving_cine_and_is_one_sheet(
     result: StudyResult, tmp_path: Path, language: str
 ) -> None:
-    page, pdf = write_study_page(result, tmp_path, read_language(language), model="unet", anonymous=False)
+    page, pdf = StudyPages("unet", language)(result, tmp_path)
     text = page.read_text(encoding="utf-8")
     warning = {"en": "LV is missing in slice 4", "fa": " نیست"}[language]
     assert text.index(warning) < text.index("<table>")
@@ -58,7 +60,7 @@ def test_a_page_has_warnings_figures_and_a_moving_cine_and_is_one_sheet(
 
 def test_an_anonymous_page_tells_neither_who_nor_when(result: StudyResult, tmp_path: Path) -> None:
     copied = replace(result, warnings=["a copy of anna.nii.gz is left out"])
-    page, _ = write_study_page(copied, tmp_path, read_language("en"), model="unet", anonymous=True)
+    page, _ = StudyPages("unet", anonymous=True)(copied, tmp_path)
     text = re.sub('base64,[^"]*', "", page.read_text(encoding="utf-8"))
     assert "anna" not in text
     assert "2024" not in text
@@ -82,7 +84,7 @@ def test_the_source_of_the_heart_rate_is_named_at_the_rate_and_at_the_output(
 
 
 def test_values_outside_of_their_range_are_marked(result: StudyResult, tmp_path: Path) -> None:
-    page, _ = write_study_page(result, tmp_path, read_language("en"), model="unet", anonymous=False)
+    page, _ = StudyPages("unet")(result, tmp_path)
     assert result.normal["lv_edv_ml"].is_outside
     text = page.read_text(encoding="utf-8")
     assert f"{result.normal['lv_edv_ml'].z:+.1f}</td>" in text
@@ -164,3 +166,34 @@ def test_strain_over_the_beat_is_zero_at_ed_and_shortens_most_at_es(result: Stud
     strain = [one.endo_percent for one in result.strain_curve]
     assert strain[result.frame_ed - 1] == pytest.approx(0.0)
     assert min(strain) == strain[result.frame_es - 1]
+
+
+def test_the_pictures_of_a_persian_page_have_no_english_words(result: StudyResult, tmp_path: Path) -> None:
+    words, drawn = read_language("fa"), []
+
+    def translate(text: str) -> str:
+        drawn.append(words.translated(text))
+        return drawn[-1]
+
+    options, image = StudyOptions(FACTS, page=True), result.files[0].parent.parent / "anna.nii.gz"
+    with texts_by(translate):
+        (again,) = segment([image], tmp_path, IntensityPredictor(), options=options).results
+        draw_two_curves([(name, again.curves_ml) for name in "12"], tmp_path / "two.png")
+    assert "فریم" in drawn
+    left = {text for text in drawn if re.search("[a-z]{2}|mL", text)}
+    assert left == {"anna ED", "anna ES"}
+
+
+def test_pages_of_label_maps_and_of_two_dates_have_pictures_in_their_language(
+    result: StudyResult, tmp_path: Path
+) -> None:
+    folder = result.files[0].parent
+    ((study,), _) = find_studies([folder.parent / "anna.nii.gz"])
+    pages = StudyPages("by hand", "fa")
+    pages.of_masks(study, [folder / "anna_seg.nii.gz"], tmp_path, FACTS)
+    for name in ("anna_curve.png", "anna_page_wall.png"):
+        assert (tmp_path / name).read_bytes() != (folder / name).read_bytes()
+    for one in (pages, StudyPages("by hand")):
+        one.compared(result, result, output_folder(tmp_path / one.language))
+    two = [(tmp_path / code / "anna_compared.png").read_bytes() for code in ("fa", "en")]
+    assert two[0] != two[1]

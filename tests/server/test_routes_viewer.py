@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
-from functools import partial
 from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,7 @@ from PIL import Image
 from pipelines.core.volume import Volume, read_volume
 from pipelines.datasets.phantom.xray import phantom_xray
 from pipelines.models.bundle import XRAY_NETWORKS
-from pipelines.reporting.document import read_language
-from pipelines.reporting.study_page import write_study_page
+from pipelines.reporting.study_page import StudyPages
 from pipelines.server.admission import check_picture
 from pipelines.server.api import make_server
 from pipelines.server.history import Automatic
@@ -468,7 +466,7 @@ def test_the_report_of_a_study_is_a_page_too(app: Any, beating: tuple[str, str])
     ed, es = beating
     accept(app, ed, 4.0, CINE_MM)
     accept(app, es, 3.0, CINE_MM)
-    write_page = partial(write_study_page, words=read_language("en"), model="tested", anonymous=False)
+    write_page = StudyPages("tested")
     with_page = TestClient(make_server(app, write_page=write_page), base_url="http://127.0.0.1:8000")
     answer = report_of(with_page, ed, "pdf")
     assert answer.headers["content-type"] == "application/pdf"

@@ -101,13 +101,20 @@ def page_of_nothing(result: StudyResult, folder: Path) -> list[Path]:
 def test_a_page_is_written_where_wanted_and_goes_to_the_archive_as_encapsulated_pdf(
     work: Path, tmp_path: Path
 ) -> None:
-    fhir = partial(write_fhir, model="tested")
-    processor = StudyProcessor(ProcessorSettings(seg=True, pages=page_of_nothing, fhir=fhir))
+    fhir, drawn = partial(write_fhir, model="tested"), []
+
+    def translate(text: str) -> str:
+        drawn.append(text)
+        return text
+
+    settings = ProcessorSettings(seg=True, pages=page_of_nothing, translate=translate, fhir=fhir)
+    processor = StudyProcessor(settings)
     options = StudyOptions(page=True)
     processor.__dict__["_tools"] = Tools(IntensityPredictor(), options=options)
     files = dicom_cine(tmp_path / "anna", [6, 8, 5])
     processor(Job(Kind.HEART, files, work))
     assert b"'slices'" in (work / "anna_report.html").read_bytes()
+    assert {"frame", "thickening (%)"} <= set(drawn)
     found = pydicom.dcmread(work / "anna_report.dcm")
     content = (work / "anna_report.pdf").read_bytes()
     assert found.EncapsulatedDocument[: found.EncapsulatedDocumentLength] == content
