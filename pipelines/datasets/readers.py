@@ -80,7 +80,7 @@ READERS: Final = {
             content="45 patients in four groups, short-axis cine MRI, DICOM and contours as text",
             labels=(
                 "inner contour: LV with papillary muscles; between inner and outer contour: MYO, at ED; "
-                "RV is not labelled; slices without contours are left out of every figure"
+                "RV is not labelled; slices without contours are left out of every metric"
             ),
             access="free, https://www.cardiacatlas.org/sunnybrook-cardiac-data/",
             licence="CC0 1.0",
