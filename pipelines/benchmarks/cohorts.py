@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,7 +20,6 @@ from pipelines.cohort.scale import StudyCost
 from pipelines.cohort.worker import (
     PARTS_NAME,
     BundleModel,
-    CohortStudy,
     CohortWorker,
     ModelSource,
     Task,
@@ -41,25 +40,12 @@ HEARTS: Final = 10
 PART: Final = 8
 
 
-@dataclass(frozen=True, slots=True)
-class CohortBench:
-    """How much is measured.
-
-    Attributes:
-        volumes: Studies of one volume each.
-        frames: Frames of the cines whose cost is measured.
-        cines: Number of those cines.
-    """
-
-    volumes: int = 200
-    frames: int = 50
-    cines: int = 3
-
-
 def run_cohort_bench(
     output: Path,
-    asked: CohortBench,
     *,
+    volumes: int = 200,
+    frames: int = 50,
+    cines: int = 3,
     model: ModelSource | None = None,
     console: Console | None = None,
 ) -> dict[str, Any]:
@@ -71,7 +57,9 @@ def run_cohort_bench(
 
     Args:
         output: Folder for the figures; made if it does not exist.
-        asked: How much is measured.
+        volumes: Studies of one volume each.
+        frames: Frames of the cines whose cost is measured.
+        cines: Number of those cines.
         model: What the workers load, by default the UNet of the bundle.
         console: Where progress is shown; by default standard output.
 
@@ -88,28 +76,28 @@ def run_cohort_bench(
     with TemporaryDirectory(dir=output, prefix=".cohort-") as folder:
         work = Path(folder)
         with log.step("Draw hearts") as step:
-            volumes, cines = _draw(work, asked)
-            step.done(f"{asked.volumes} volumes to measure")
+            listed, beating = _draw(work, volumes, frames, cines)
+            step.done(f"{volumes} volumes to measure")
         with log.step("Plain loop") as step:
-            plain = _plain(volumes, work / "plain", model)
+            plain = _plain(listed, work / "plain", model)
             step.done(f"{plain['loop_s']:.1f} s")
         runs = {}
         for workers in (1, 2):
             with log.step(f"Ray, {workers} worker{'s' * (workers > 1)}") as step:
                 with local_cluster(workers) as cluster:
                     runs[str(workers)] = _on_ray(
-                        volumes, work / f"ray{workers}", model, workers, cluster.address
+                        listed, work / f"ray{workers}", model, workers, cluster.address
                     )
                 step.done(f"{runs[str(workers)]['working_s']:.1f} s after the start")
         with log.step("Kill one of two nodes") as step:
-            lost = _with_a_loss(volumes, work / "lost", model)
+            lost = _with_a_loss(listed, work / "lost", model)
             step.done(f"{lost['lost']} of {lost['studies']} studies lost")
-        with log.step(f"Cines of {asked.frames} frames") as step:
-            cine = _plain(cines, work / "cines", model)
-            packed = _shape_and_raw_read(cines, work / "unpacked")
+        with log.step(f"Cines of {frames} frames") as step:
+            cine = _plain(beating, work / "cines", model)
+            packed = _shape_and_raw_read(beating, work / "unpacked")
             step.done(f"{cine['study_s']:.1f} s a cine")
     content: dict[str, Any] = {
-        "asked": asdict(asked),
+        "asked": {"volumes": volumes, "frames": frames, "cines": cines},
         "threads": 1,
         "torch_threads_available": torch.get_num_threads(),
         "model": dict(model.record()),
@@ -148,17 +136,14 @@ def local_cluster(nodes: int) -> Iterator[Any]:
         cluster.shutdown()
 
 
-def _draw(work: Path, asked: CohortBench) -> tuple[Path, Path]:
+def _draw(work: Path, volumes: int, frames: int, cines: int) -> tuple[Path, Path]:
     """Manifests of the volumes and of the cines."""
     write_phantom_cohort(work / "hearts", patients=HEARTS, cine=False)
     images = sorted((work / "hearts").rglob("*_frame??.nii.gz"))
-    rows = [(f"study{number:05d}", images[number % len(images)]) for number in range(asked.volumes)]
-    write_phantom_cohort(work / "beating", patients=asked.cines, seed=1, frames=asked.frames)
-    cines = sorted((work / "beating").rglob("*_4d.nii.gz"))
-    return (
-        _manifest(work / "volumes.csv", rows),
-        _manifest(work / "cines.csv", [(path.parent.name, path) for path in cines]),
-    )
+    rows = [(f"study{number:05d}", images[number % len(images)]) for number in range(volumes)]
+    write_phantom_cohort(work / "beating", patients=cines, seed=1, frames=frames)
+    beating = [(path.parent.name, path) for path in sorted((work / "beating").rglob("*_4d.nii.gz"))]
+    return _manifest(work / "volumes.csv", rows), _manifest(work / "cines.csv", beating)
 
 
 def _manifest(path: Path, rows: Sequence[tuple[str, Path]]) -> Path:
@@ -230,20 +215,18 @@ def _with_a_loss(manifest: Path, output: Path, model: ModelSource) -> dict[str, 
 def _shape_and_raw_read(manifest: Path, folder: Path) -> dict[str, Any]:
     """Size of the cines, and what reading them takes when they are not packed."""
     studies, _ = list_studies(manifest)
-    shape = nib.load(studies[0].paths[0]).shape
     folder.mkdir()
-    raw = []
-    for study in studies:
-        path = folder / f"{study.name}.nii"
+    unpacked = [folder / f"{study.name}.nii" for study in studies]
+    for study, path in zip(studies, unpacked, strict=True):
         nib.save(nib.load(study.paths[0]), path)
-        raw.append(CohortStudy(study.name, study.patient, (str(path),)))
     found = []
-    for study in raw:
+    for path in unpacked:
         start = time.perf_counter()
-        nib.load(study.paths[0]).get_fdata(dtype="float32")
+        nib.load(path).get_fdata(dtype="float32")
         found.append(time.perf_counter() - start)
-    size = statistics.mean(Path(study.paths[0]).stat().st_size for study in raw)
-    return {"shape": list(shape), "unpacked_read_s": statistics.median(found), "unpacked_bytes": size}
+    size = statistics.mean(path.stat().st_size for path in unpacked)
+    shape = list(nib.load(unpacked[0]).shape)
+    return {"shape": shape, "unpacked_read_s": statistics.median(found), "unpacked_bytes": size}
 
 
 def _cost(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

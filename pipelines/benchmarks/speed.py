@@ -1,6 +1,8 @@
-"""Speed of prediction, training steps and the server, as ratios within one run."""
+"""Speed of prediction, its engines, training steps and the server, as ratios within one run."""
 
 import copy
+import itertools
+import logging
 import shutil
 import socket
 import statistics
@@ -10,64 +12,205 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
+import nibabel as nib
+import numpy as np
+import numpy.typing as npt
 import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from pipelines.benchmarks.engines import (
-    engines_of,
-    export_sizes,
-    time_engines,
-    time_segmentation,
-    usable_weights,
-)
 from pipelines.core.errors import ConfigError
 from pipelines.core.files import output_folder, write_json, write_manifest
 from pipelines.core.progress import StepLog, show_progress
-from pipelines.core.volume import read_volume
+from pipelines.core.volume import Volume, read_volume, slices_last, write_label
 from pipelines.datasets.phantom.cohort import write_phantom_cohort
 from pipelines.datasets.phantom.xray import write_phantom_xrays
 from pipelines.datasets.prepare import prepare_acdc, read_datalist, select
 from pipelines.datasets.prepare_xray import prepare_chest_xray
 from pipelines.evaluation.memory import peak_memory_of
-from pipelines.models.bundle import NETWORKS, XRAY_NETWORKS, load_config
-from pipelines.models.heart import Predictor
+from pipelines.export.formats import FORMATS, INT8, Source
+from pipelines.inference.segment import segment
+from pipelines.models.bundle import NETWORKS, XRAY_NETWORKS, bundle_of, device_settings, load_config
+from pipelines.models.engines import INT8_NAME, Engine
+from pipelines.models.heart import Member, Predictor
+from pipelines.models.weights import save_weights
 from pipelines.training.launch import train_network
 from pipelines.training.optimisation import AutocastInferer
+
+logger = logging.getLogger(__name__)
+
+SHAPE: Final = (256, 216, 10)
+"""Voxels of the volume that is segmented."""
+
+SPACING_MM: Final = (1.5625, 1.5625, 10.0)
+
+
+def usable_weights(folder: Path, network: str = NETWORKS[0]) -> tuple[Path, bool]:
+    """The bundle's weights and True, or random ones written to `folder` and False."""
+    committed = bundle_of(network) / "models" / network / "model.pt"
+    if committed.is_file():
+        return committed, True
+    path = folder / f"{network}_random.pt"
+    save_weights(load_config(network).get_parsed_content("network"), path)
+    return path, False
+
+
+def time_segmentation(image: Path, weights: Path, work_dir: Path, *, rounds: int = 9) -> dict[str, Any]:
+    """Median seconds to read, segment and write a 256 x 216 x 10 volume with a loaded model.
+
+    Args:
+        image: Existing short-axis volume (NIfTI), cropped or padded to that size.
+        weights: Existing weights of the network.
+        work_dir: Folder for the files that are read and written.
+        rounds: Number of counted rounds; a first one is not counted.
+
+    Returns:
+        `read_s` from a gzipped file, `segment_s`, `write_s` of the label map, and `stages_s`, which add up
+        to `segment_s`: `preprocess`, `network` and `postprocess`.
+    """
+    path = work_dir / "volume.nii.gz"
+    array = _resize(slices_last(read_volume(image))[0])
+    nib.save(nib.Nifti1Image(array, np.diag([*SPACING_MM, 1.0])), path)
+    predictor = Predictor.load(weights=weights)
+    rows: list[dict[str, float]] = []
+    for done in range(rounds + 1):
+        start = time.perf_counter()
+        volume = read_volume(path)
+        read = time.perf_counter()
+        prediction = predictor.predict(volume)
+        segmented = time.perf_counter()
+        write_label(work_dir / "volume_seg.nii.gz", prediction.mask, volume.affine)
+        written = time.perf_counter()
+        times = {"read": read - start, "segment": segmented - read, "write": written - segmented}
+        rows.append(times | prediction.seconds)
+        show_progress(done + 1, rounds + 1, f"round {done + 1}")
+    medians = {name: statistics.median(row[name] for row in rows[1:]) for name in rows[0]}
+    return {
+        **{f"{name}_s": medians[name] for name in ("segment", "read", "write")},
+        "stages_s": {name: medians[name] for name in ("preprocess", "network", "postprocess")},
+    }
+
+
+def _resize(volume: Volume) -> npt.NDArray[np.int16]:
+    """The middle of the volume on the wanted number of voxels, padded with its border."""
+    array = volume.array
+    for axis, length in enumerate(SHAPE):
+        first = (array.shape[axis] - length) // 2
+        indices = np.clip(np.arange(first, first + length), 0, array.shape[axis] - 1)
+        array = np.take(array, indices, axis=axis)
+    return array.astype(np.int16)
+
+
+BASE: Final = "PyTorch fp32"
+"""The way that all are compared with."""
+
+WAYS: Final[dict[str, tuple[Engine, str]]] = {
+    BASE: ("pytorch", "fp32"),
+    "PyTorch bf16": ("pytorch", "bf16"),
+    "OpenVINO fp32": ("openvino", "fp32"),
+    "OpenVINO bf16": ("openvino", "bf16"),
+    "OpenVINO int8": ("int8", "bf16"),
+}
+"""Engine and precision of each way that `thorax segment` has."""
+
+
+def engines_of(network: str, weights: Path, volume: Volume) -> dict[str, Predictor]:
+    """All ways to run a heart network that work here; one that does not is logged and left out.
+
+    Args:
+        network: Network of the ACDC bundle.
+        weights: Existing weights, with the int8 model beside them if it is to be measured.
+        volume: `(X, Y, Z)` image to try them on.
+    """
+    ways: dict[str, Predictor] = {}
+    for way, (engine, precision) in WAYS.items():
+        settings = device_settings("cpu", precision)
+        try:
+            member = Member.load(
+                network, bundle=bundle_of(network), weights=weights, engine=engine, **settings
+            )
+            predictor = Predictor({network: member})
+            predictor.predict(volume)
+            ways[way] = predictor
+        except Exception as error:  # a package that is missing or does not know the CPU fails in many ways
+            logger.warning("%s is left out: %s", way, str(error).partition("\n")[0])
+    return ways
+
+
+def time_engines(
+    ways: Mapping[str, Predictor], volume: Volume, cine: Volume, *, rounds: int = 9
+) -> dict[str, dict[str, float]]:
+    """Times of all ways, which take turns volume by volume and frame by frame.
+
+    Args:
+        ways: As from `engines_of`.
+        volume: `(X, Y, Z)` image.
+        cine: `(X, Y, Z, T)` image, segmented frame by frame.
+        rounds: Counted rounds on the volume; a first one is not counted.
+
+    Returns:
+        By way: how many times faster than `BASE` it segments a volume, `volume_ratio`, and the frames of a
+        cine, `cine_ratio`, and its network alone is, `network_ratio`; the seconds of these frames, `cine_s`.
+    """
+    frames = cine.array.shape[3]
+    images = [volume] * (rounds + 1) + [cine.frame(index) for index in range(frames)]
+    whole: dict[str, list[float]] = {way: [] for way in ways}
+    inner: dict[str, list[float]] = {way: [] for way in ways}
+    for done, image in enumerate(images, start=1):
+        for way, predictor in ways.items():
+            start = time.perf_counter()
+            prediction = predictor.predict(image)
+            whole[way].append(time.perf_counter() - start)
+            inner[way].append(prediction.seconds["network"])
+        show_progress(done, len(images), f"round {done}")
+    counted = slice(1, rounds + 1)
+    return {
+        way: {
+            "volume_ratio": float(np.median(np.divide(whole[BASE][counted], whole[way][counted]))),
+            "network_ratio": float(np.median(np.divide(inner[BASE][counted], inner[way][counted]))),
+            "cine_ratio": sum(whole[BASE][-frames:]) / sum(whole[way][-frames:]),
+            "cine_s": sum(whole[way][-frames:]),
+        }
+        for way in ways
+    }
+
+
+def export_sizes(network: str, *, weights: Path | None = None) -> dict[str, int]:
+    """Bytes of a network in each format; a format that cannot be written here is logged and left out.
+
+    Args:
+        network: Network of one of the bundles.
+        weights: File to use instead of the bundle's own; its int8 model is the one beside it.
+    """
+    source = Source.load(network, weights=weights)
+    sizes = {"weights": source.weights.stat().st_size}
+    for name, wanted in FORMATS.items():
+        if name == INT8:
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                wanted.write(source, Path(folder), ())
+            except ConfigError as error:
+                logger.warning("%s is left out: %s", name, error)
+                continue
+            sizes[name] = sum(path.stat().st_size for path in Path(folder).iterdir())
+    int8 = source.weights.with_name(INT8_NAME)
+    if int8.is_file():
+        sizes[INT8] = int8.stat().st_size + int8.with_suffix(".bin").stat().st_size
+    return sizes
+
 
 START_TIMEOUT_S: Final = 180.0
 """Longest wait for a server's first answer, s."""
 
 REST_S: Final = 0.3
 """Pause before each measurement, s: the threads of the process that was just busy still spin for a while."""
-
-
-@dataclass(frozen=True, slots=True)
-class ServingTimes:
-    """Seconds of a request over loopback beside those of the bare inference.
-
-    Attributes:
-        request_s: Median from the request of a label map to its last byte.
-        request_p95_s: 95th percentile of the same.
-        bare_s: Median to read the same file and segment it in this process.
-        start_s: From the command to the first answer.
-    """
-
-    request_s: float
-    request_p95_s: float
-    bare_s: float
-    start_s: float
-
-    @property
-    def request_over_bare(self) -> float:
-        """Median of the request by that of the bare inference."""
-        return self.request_s / self.bare_s
 
 
 @contextmanager
@@ -105,13 +248,18 @@ def running_server(studies: Path, *options: str) -> Iterator[str]:
         process.wait()
 
 
-def time_serving(image: Path, work_dir: Path, *, rounds: int = 9) -> ServingTimes:
+def time_serving(image: Path, work_dir: Path, *, rounds: int = 9) -> dict[str, float]:
     """Times of requests for automatic contours, in turns with bare inferences of the same file.
 
     Args:
         image: Existing short-axis volume (NIfTI).
         work_dir: Existing folder for a studies folder.
         rounds: Number of counted rounds; a first one is not counted.
+
+    Returns:
+        Medians in s from the request of a label map to its last byte, `request_s`, and to read the same file
+        and segment it in this process, `bare_s`; their ratio, `request_over_bare`; the 95th percentile of
+        requests, `request_p95_s`; and from the command to the first answer, `start_s`.
 
     Raises:
         ConfigError: If the bundle has no weights, or the server does not start.
@@ -138,7 +286,14 @@ def time_serving(image: Path, work_dir: Path, *, rounds: int = 9) -> ServingTime
                 requests.append(time.perf_counter() - mark)
                 show_progress(done + 1, rounds + 1, f"round {done + 1}")
     slow = statistics.quantiles(requests[1:], n=20, method="inclusive")[-1] if rounds > 1 else requests[1]
-    return ServingTimes(statistics.median(requests[1:]), slow, statistics.median(bare[1:]), start_s)
+    request_s, bare_s = statistics.median(requests[1:]), statistics.median(bare[1:])
+    return {
+        "request_s": request_s,
+        "request_p95_s": slow,
+        "bare_s": bare_s,
+        "start_s": start_s,
+        "request_over_bare": request_s / bare_s,
+    }
 
 
 def _answers(address: str) -> bool:
@@ -153,44 +308,10 @@ TRAINING_MINUTES: Final = 0.25
 """Minutes of training steps, after which memory no longer grows."""
 
 
-@dataclass(frozen=True, slots=True)
-class StepTimes:
-    """Median times of one training step in ms.
-
-    Attributes:
-        pipeline_ms: With loading and augmentation of a new batch.
-        in_memory_ms: On one batch that is in memory and on the device.
-        bf16_ms: On that batch in bfloat16.
-        fp32_ms: On that batch in float32.
-        plain_ms: On that batch as a plain PyTorch loop does it: float32, default memory format, AdamW.
-    """
-
-    pipeline_ms: float
-    in_memory_ms: float
-    bf16_ms: float
-    fp32_ms: float
-    plain_ms: float
-
-    @property
-    def pipeline_over_in_memory(self) -> float:
-        """Time with the data pipeline over time without; 1 if data cost nothing."""
-        return self.pipeline_ms / self.in_memory_ms
-
-    @property
-    def bf16_over_fp32(self) -> float:
-        """Time in bfloat16 over time in float32; below 1 where bfloat16 is faster."""
-        return self.bf16_ms / self.fp32_ms
-
-    @property
-    def throughput_over_plain(self) -> float:
-        """Images a second with the data pipeline over those of plain PyTorch on a batch in memory."""
-        return self.plain_ms / self.pipeline_ms
-
-
 def time_training_steps(
     network: str, dataset_dir: Path, work_dir: Path, *, rounds: int = 9, **settings: Any
-) -> StepTimes:
-    """Median times of training steps built from the bundle's own configuration.
+) -> dict[str, float]:
+    """Median times in ms of training steps built from the bundle's own configuration.
 
     Each round does one step of each kind, so that a change in the machine's load
     meets all kinds; a first round is not counted.
@@ -201,73 +322,65 @@ def time_training_steps(
         work_dir: Folder for caches.
         rounds: Number of counted rounds.
         **settings: Values that replace those of the configuration.
+
+    Returns:
+        `pipeline_ms`, with loading and augmentation of a new batch; on one batch that is in memory and on the
+        device, `in_memory_ms`, `bf16_ms`, `fp32_ms`, and `plain_ms` as a plain PyTorch loop does it (float32,
+        default memory format, AdamW); and `pipeline_over_in_memory`, 1 if data cost nothing,
+        `bf16_over_fp32`, and `throughput_over_plain`: images a second with the data pipeline over those of
+        plain PyTorch.
     """
-    bench = _Bench(network, dataset_dir, work_dir, settings)
-    batch = bench.prepare(next(bench.batches))
+    config = load_config(
+        network, ["train"], dataset_dir=str(dataset_dir), output_dir=str(work_dir / network), **settings
+    )
+    get = config.get_parsed_content
+    device: torch.device = get("device")
+    module, averaged, loss = get("network").train(), get("averaged"), get("train#loss")
+    inferer, optimizer, max_norm = get("train#trainer#inferer"), get("train#optimizer"), get("max_norm")
+    plain = copy.deepcopy(module).to(memory_format=torch.contiguous_format)
+    plain_optimizer = torch.optim.AdamW(plain.parameters())
+    loader, prepare_batch = get("train#dataloader"), get("train#trainer#prepare_batch")
+    batches = (prepare_batch(batch, device) for _ in itertools.count() for batch in loader)
+    image, label = next(batches)
+
+    def step(image: Tensor, label: Tensor, inferer: AutocastInferer = inferer) -> None:
+        """As MONAI's trainer does it."""
+        optimizer.zero_grad()
+        loss(inferer(image, module), label).backward()
+        nn.utils.clip_grad_norm_(module.parameters(), max_norm)
+        optimizer.step()
+        averaged.update_parameters(module)
+
+    def plain_step() -> None:
+        plain_optimizer.zero_grad()
+        loss(plain(image.contiguous()), label).backward()
+        plain_optimizer.step()
+
     kinds: dict[str, Callable[[], None]] = {
-        "pipeline_ms": lambda: bench.step(bench.prepare(next(bench.batches)), bench.inferer),
-        "in_memory_ms": lambda: bench.step(batch, bench.inferer),
-        "bf16_ms": lambda: bench.step(batch, AutocastInferer(torch.bfloat16)),
-        "fp32_ms": lambda: bench.step(batch, AutocastInferer(None)),
-        "plain_ms": lambda: bench.plain_step(batch),
+        "pipeline_ms": lambda: step(*next(batches)),
+        "in_memory_ms": lambda: step(image, label),
+        "bf16_ms": lambda: step(image, label, AutocastInferer(torch.bfloat16)),
+        "fp32_ms": lambda: step(image, label, AutocastInferer(None)),
+        "plain_ms": plain_step,
     }
     times: dict[str, list[float]] = {kind: [] for kind in kinds}
     for done in range(rounds + 1):
-        for kind, step in kinds.items():
-            elapsed_ms = 1000 * _seconds(step, bench.device)
+        for kind, work in kinds.items():
+            elapsed_ms = 1000 * _seconds(work, device)
             if done > 0:
                 times[kind].append(elapsed_ms)
         show_progress(done + 1, rounds + 1, f"round {done + 1}")
-    return StepTimes(**{kind: statistics.median(found) for kind, found in times.items()})
+    found = {kind: statistics.median(of_kind) for kind, of_kind in times.items()}
+    return found | {
+        "pipeline_over_in_memory": found["pipeline_ms"] / found["in_memory_ms"],
+        "bf16_over_fp32": found["bf16_ms"] / found["fp32_ms"],
+        "throughput_over_plain": found["plain_ms"] / found["pipeline_ms"],
+    }
 
 
-class _Bench:
-    """The parts of a training, and one step of it as MONAI's trainer does it."""
-
-    def __init__(self, network: str, dataset_dir: Path, work_dir: Path, settings: dict[str, Any]) -> None:
-        config = load_config(
-            network, ["train"], dataset_dir=str(dataset_dir), output_dir=str(work_dir / network), **settings
-        )
-        get = config.get_parsed_content
-        self.device: torch.device = get("device")
-        self.network: nn.Module = get("network").train()
-        self.averaged: Any = get("averaged")
-        self.optimizer: torch.optim.Optimizer = get("train#optimizer")
-        self.loss: nn.Module = get("train#loss")
-        self.inferer: AutocastInferer = get("train#trainer#inferer")
-        self.max_norm: float = get("max_norm")
-        self.plain = copy.deepcopy(self.network).to(memory_format=torch.contiguous_format)
-        self.plain_optimizer = torch.optim.AdamW(self.plain.parameters())
-        self._prepare_batch = get("train#trainer#prepare_batch")
-        self.batches = _endless(get("train#dataloader"))
-
-    def prepare(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        image, label = self._prepare_batch(batch, self.device)
-        return image, label
-
-    def step(self, batch: tuple[Tensor, Tensor], inferer: AutocastInferer) -> None:
-        image, label = batch
-        self.optimizer.zero_grad()
-        self.loss(inferer(image, self.network), label).backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), self.max_norm)
-        self.optimizer.step()
-        self.averaged.update_parameters(self.network)
-
-    def plain_step(self, batch: tuple[Tensor, Tensor]) -> None:
-        image, label = batch
-        self.plain_optimizer.zero_grad()
-        self.loss(self.plain(image.contiguous()), label).backward()
-        self.plain_optimizer.step()
-
-
-def _endless(loader: Any) -> Iterator[dict[str, Tensor]]:
-    while True:
-        yield from loader
-
-
-def _seconds(step: Callable[[], None], device: torch.device) -> float:
+def _seconds(work: Callable[[], None], device: torch.device) -> float:
     start = time.perf_counter()
-    step()
+    work()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter() - start
@@ -276,6 +389,11 @@ def _seconds(step: Callable[[], None], device: torch.device) -> float:
 def train_a_little(network: str, dataset_dir: str, run_dir: str) -> None:
     """Some steps and a validation with the batches and all the data of a real training."""
     train_network(network, Path(dataset_dir), Path(run_dir), overlays=["timed"], minutes=TRAINING_MINUTES)
+
+
+def segment_cine(weights: str, cine: str, output: str) -> None:
+    """All frames of a cine, as `thorax segment` does it."""
+    segment([Path(cine)], Path(output), Predictor.load(weights=Path(weights)))
 
 
 BENCH_NAME: Final = "bench.json"
@@ -366,7 +484,7 @@ def bench_values(content: Mapping[str, Any]) -> Iterator[Measured]:
 
 
 TRAIN: Final = "pipelines.benchmarks.speed:train_a_little"
-SEGMENT: Final = "pipelines.benchmarks.engines:segment_cine"
+SEGMENT: Final = "pipelines.benchmarks.speed:segment_cine"
 """Jobs whose memory is measured."""
 
 XRAY_NETWORK: Final = "resnet18"
@@ -410,8 +528,12 @@ def run_bench(
     with tempfile.TemporaryDirectory(dir=output, prefix=".bench-") as folder:
         work = Path(folder)
         image, cine, slices = _make_data(log, work, data, frames)
+        get = load_config(NETWORKS[0]).get_parsed_content
+        dtype = get("autocast_dtype")
         content: dict[str, Any] = {
-            **_machine(),
+            "device": str(get("device")),
+            "threads": torch.get_num_threads(),
+            "precision": "fp32" if dtype is None else str(dtype).removeprefix("torch."),
             "data": str(data or "phantom"),
             "training_volumes": slices,
             "rounds": rounds,
@@ -423,42 +545,40 @@ def run_bench(
                 run = work / "runs" / network
                 peak_mb = peak_memory_of(TRAIN, network, work / "prepared", run, result=work / "memory.json")
                 step.done(f"{peak_mb:.0f} MB at most")
-            content["training"][network] = {
-                **asdict(times),
-                "pipeline_over_in_memory": times.pipeline_over_in_memory,
-                "bf16_over_fp32": times.bf16_over_fp32,
-                "peak_mb": peak_mb,
-            }
+            content["training"][network] = times | {"peak_mb": peak_mb}
         write_phantom_xrays(work / "xrays", patients=XRAYS, images=1)
         prepare_chest_xray(work / "xrays", work / "prepared_xrays")
-        times = _time_steps(log, XRAY_NETWORK, work / "prepared_xrays", work / "steps", rounds)
-        content["radiographs"] = {**asdict(times), "throughput_over_plain": times.throughput_over_plain}
+        prepared_xrays = work / "prepared_xrays"
+        content["radiographs"] = _time_steps(log, XRAY_NETWORK, prepared_xrays, work / "steps", rounds)
         weights, is_trained = usable_weights(work)
         with log.step("Time the segmentation of a volume") as step:
             volume = time_segmentation(image, weights, work, rounds=rounds)
-            step.done(f"{volume.segment_s:.2f} s")
+            step.done(f"{volume['segment_s']:.2f} s")
         with log.step("Time requests to the labelling server") as step:
-            serving = time_serving(image, work, rounds=rounds)
-            step.done(f"{serving.request_s:.2f} s")
+            content["serving"] = time_serving(image, work, rounds=rounds)
+            step.done(f"{content['serving']['request_s']:.2f} s")
         with log.step(f"Memory of segmenting {frames} frames") as step:
             cine_mb = peak_memory_of(SEGMENT, weights, cine, work / "segmented", result=work / "memory.json")
             step.done(f"{cine_mb:.0f} MB at most")
-        content["engines"] = _time_engines(log, networks, image, cine, work, rounds)
-        content["exports"] = {}
+        content |= {"engines": {}, "exports": {}}
+        for network in networks:
+            with log.step(f"Time the engines of {network}") as step:
+                one = read_volume(image)
+                ways = engines_of(network, usable_weights(work, network)[0], one)
+                content["engines"][network] = time_engines(ways, one, read_volume(cine), rounds=rounds)
+                step.done(f"{len(ways)} ways")
         for network in (*networks, XRAY_NETWORKS[0]):
             with log.step(f"Sizes of the exports of {network}") as step:
                 trained, _ = usable_weights(work, network)
                 content["exports"][network] = export_sizes(network, weights=trained)
                 step.done(f"{len(content['exports'][network])} formats")
         content["segmentation"] = {
-            **asdict(volume),
+            **volume,
             "weights": "trained" if is_trained else "random",
             "cine_frames": frames,
             "cine_peak_mb": cine_mb,
         }
-    content["serving"] = {**asdict(serving), "request_over_bare": serving.request_over_bare}
-    content["most"] = dict(MAX_VALUES)
-    content["least"] = dict(MIN_VALUES)
+    content |= {"most": dict(MAX_VALUES), "least": dict(MIN_VALUES)}
     content["missed"] = [one.words for one in bench_values(content) if one.is_kept is False]
     write_json(output / BENCH_NAME, content)
     write_manifest(output, outputs=[BENCH_NAME])
@@ -479,32 +599,8 @@ def _make_data(log: StepLog, work: Path, data: Path | None, frames: int) -> tupl
     return patient / "patient001_frame01.nii.gz", patient / "patient001_4d.nii.gz", volumes
 
 
-def _time_steps(log: StepLog, network: str, prepared: Path, work: Path, rounds: int) -> StepTimes:
+def _time_steps(log: StepLog, network: str, prepared: Path, work: Path, rounds: int) -> dict[str, float]:
     with log.step(f"Time training steps of {network}") as step:
         times = time_training_steps(network, prepared, work, rounds=rounds)
-        step.done(f"{times.pipeline_ms:.0f} ms with the data pipeline")
+        step.done(f"{times['pipeline_ms']:.0f} ms with the data pipeline")
     return times
-
-
-def _time_engines(
-    log: StepLog, networks: Sequence[str], image: Path, cine: Path, work: Path, rounds: int
-) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for network in networks:
-        with log.step(f"Time the engines of {network}") as step:
-            volume = read_volume(image)
-            ways = engines_of(network, usable_weights(work, network)[0], volume)
-            times = time_engines(ways, volume, read_volume(cine), rounds=rounds)
-            found[network] = {way: asdict(figures) for way, figures in times.items()}
-            step.done(f"{len(times)} ways")
-    return found
-
-
-def _machine() -> dict[str, Any]:
-    get = load_config(NETWORKS[0]).get_parsed_content
-    dtype = get("autocast_dtype")
-    return {
-        "device": str(get("device")),
-        "threads": torch.get_num_threads(),
-        "precision": "fp32" if dtype is None else str(dtype).removeprefix("torch."),
-    }

@@ -11,7 +11,7 @@ from report_folders import page_of
 from rich.console import Console
 
 from pipelines.benchmarks import cohorts
-from pipelines.benchmarks.cohorts import CohortBench, _cost, _plain, _working_s, run_cohort_bench
+from pipelines.benchmarks.cohorts import _cost, _plain, _working_s, run_cohort_bench
 from pipelines.core.errors import ConfigError
 from pipelines.reporting.results.scale import cohort_values
 from pipelines.reporting.results.speed import targets_table
@@ -71,7 +71,9 @@ def test_figures_of_a_benchmark_fill_the_page(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(cohorts, "_with_a_loss", lambda *_: bench_content()["lost_node"])
     content = run_cohort_bench(
         tmp_path / "bench",
-        CohortBench(volumes=4, frames=3, cines=1),
+        volumes=4,
+        frames=3,
+        cines=1,
         model=StandInModel(),
         console=Console(quiet=True),
     )
