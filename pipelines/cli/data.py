@@ -3,36 +3,23 @@
 import shutil
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
-from pipelines.cli.options import (
-    Fold,
-    LabelMeaning,
-    Output,
-    Overwrite,
-    PhantomContrast,
-    console,
-    keeps_results,
-    refuse,
-    refuse_results,
-    say,
-)
-from pipelines.cli.use import explore_chest_xray
+from pipelines.cli import options as opt
+from pipelines.cli.options import bar, console, keeps_results, refuse, refuse_results, say, write_results
 from pipelines.core.errors import ConfigError
-from pipelines.core.progress import progress_bar
-
-if TYPE_CHECKING:
-    from pipelines.core.records import Dataset
+from pipelines.core.records import Dataset, Problem
+from pipelines.datasets.readers import READERS, find_reader
 
 
 def phantom(
-    output: Output,
+    output: opt.Output,
     patients: Annotated[int, typer.Option(help="Number of patients, dealt over five groups.")] = 10,
     seed: Annotated[int, typer.Option(help="Same seed, same hearts.")] = 0,
-    contrast: PhantomContrast = "cine",
-    overwrite: Overwrite = False,
+    contrast: opt.PhantomContrast = "cine",
+    overwrite: opt.Overwrite = False,
 ) -> None:
     """Write a cohort of generated beating hearts with known volumes, in ACDC's layout."""
     from pipelines.datasets.phantom.cohort import write_phantom_cohort
@@ -53,7 +40,6 @@ def datasets(
     ] = None,
 ) -> None:
     """List the datasets that can be read; with a name, its labels, licence and layout."""
-    from pipelines.datasets.readers import READERS, find_reader
     from pipelines.reporting.terminal import datasets_table, fill_readers_page, reader_lines
 
     if page is not None:
@@ -78,43 +64,42 @@ def explore(
     root: Annotated[
         Path, typer.Argument(help="Folder in the dataset's layout, or a datalist of 'thorax prepare'.")
     ],
-    output: Output,
+    output: opt.Output,
     data: Annotated[
         Path | None,
         typer.Option(
             help="Folder of 'thorax prepare': compares its splits, and leaves labels of the test set alone."
         ),
     ] = None,
-    fold: Fold = 0,
+    fold: opt.Fold = 0,
     seed: Annotated[int, typer.Option(help="Seed of the sample images.")] = 0,
 ) -> None:
     """Explore a dataset before training on it: an HTML page, a table, TensorBoard."""
-    if name != "chest-xray":
-        _explore(name, root, output, data, fold, seed)
-    elif data or fold:
-        raise ConfigError("expected --data and --fold for hearts only, found chest-xray; leave them out")
-    else:
-        explore_chest_xray(root, output, seed)
+    if name == "chest-xray":
+        if data or fold:
+            raise ConfigError("expected --data and --fold for hearts only, found chest-xray; leave them out")
+        from pipelines.exploration.files import CONTENT_NAME, explore_xrays
 
-
-def _explore(name: str, root: Path, output: Path, data: Path | None, fold: int, seed: int) -> None:
-    from pipelines.core.files import write_manifest
-    from pipelines.datasets.prepare import DATALIST_NAME, read_datalist
-    from pipelines.datasets.readers import find_reader
+        with bar("Measuring"):
+            survey = explore_xrays(root, output, seed=seed)
+        (page,) = write_results(output, ["eda.html"], [CONTENT_NAME], seed=seed)
+        say(
+            f"{len(survey.images)} images of {len(survey.images_per_patient())} patients, "
+            f"{len(survey.copies)} exact copies, {len(survey.near)} further near duplicates"
+        )
+        say(f"page in {page}; tensorboard --logdir {output / 'tensorboard'}")
+        return
+    from pipelines.datasets.prepare import is_datalist, read_datalist
     from pipelines.exploration.files import CONTENT_NAME, TABLE_NAME, explore_hearts
     from pipelines.exploration.findings import sections_of
-    from pipelines.reporting.report import write_result_page
 
-    is_datalist = root.name == DATALIST_NAME or (root / DATALIST_NAME).is_file()
-    split = data or (root if is_datalist else None)
+    split = data or (root if is_datalist(root) else None)
     sections = sections_of(read_datalist(split), fold) if split else None
-    dataset = _listed(read_datalist(root)) if is_datalist else find_reader(name).read(root)
-    with progress_bar("Measuring", console):
+    dataset = _listed(read_datalist(root)) if is_datalist(root) else find_reader(name).read(root)
+    with bar("Measuring"):
         found = explore_hearts(dataset, output, name=find_reader(name).title, sections=sections, seed=seed)
-    page = output / "eda.html"
-    outputs = [page.name, TABLE_NAME, CONTENT_NAME]
-    write_manifest(output, seed=seed, fold=fold if split else None, outputs=outputs)
-    write_result_page(output, page)
+    outputs = [TABLE_NAME, CONTENT_NAME]
+    (page,) = write_results(output, ["eda.html"], outputs, seed=seed, fold=fold if split else None)
     say(
         f"{len(found.frame)} volumes of {found.frame.patient.nunique()} patients, "
         f"{len(found.findings)} findings that need a decision"
@@ -126,9 +111,8 @@ def _explore(name: str, root: Path, output: Path, data: Path | None, fold: int, 
     say(f"page in {page}; tensorboard --logdir {output / 'tensorboard'}")
 
 
-def _listed(datalist: dict[str, Any]) -> "Dataset":
+def _listed(datalist: dict[str, Any]) -> Dataset:
     """The volumes of a datalist, and what was skipped when it was made."""
-    from pipelines.core.records import Dataset, Problem
     from pipelines.datasets.prepare import patient_records
 
     aside = [
@@ -145,11 +129,11 @@ def prepare(
     root: Annotated[
         Path, typer.Argument(help="Folder in ACDC's layout, or with NORMAL and PNEUMONIA at any depth.")
     ],
-    output: Output,
+    output: opt.Output,
     test_patients: Annotated[
         Path | None, typer.Option(help="Of acdc: text file with the test patients, one a line.")
     ] = None,
-    label_values: LabelMeaning = None,
+    label_values: opt.LabelMeaning = None,
     split: Annotated[
         Literal["patient", "image"],
         typer.Option(help="Of chest-xray: 'image' is the plain random split, which leaks patients."),
@@ -159,34 +143,24 @@ def prepare(
     """Check every image, list what is skipped, and write the datalist with its split by patient."""
     if name == "acdc":
         refuse("chest-xray, found acdc", split=split != "patient")
-        _prepare_acdc(root, output, test_patients, label_values, seed)
-    else:
-        refuse("acdc, found chest-xray", test_patients=test_patients, label_values=label_values)
-        _prepare_chest_xray(root, output, split, seed)
+        from pipelines.datasets.loading import parse_values
+        from pipelines.datasets.prepare import prepare_acdc, read_test_patients
 
-
-def _prepare_acdc(
-    root: Path, output: Path, test_patients: Path | None, label_values: str | None, seed: int
-) -> None:
-    from pipelines.datasets.loading import parse_values
-    from pipelines.datasets.prepare import prepare_acdc, read_test_patients
-
-    values = parse_values(label_values) if label_values else None
-    names = read_test_patients(test_patients) if test_patients else None
-    with progress_bar("Checking", console):
-        result = prepare_acdc(root, output, seed=seed, test_patients=names, label_values=values)
-    for problem in result.problems:
-        say(f"skipped {problem.patient}: {problem.reason}")
-    say(f"{result.patients} patients, {result.volumes} volumes in {result.datalist}")
-
-
-def _prepare_chest_xray(root: Path, output: Path, split: Literal["patient", "image"], seed: int) -> None:
+        values = parse_values(label_values) if label_values else None
+        names = read_test_patients(test_patients) if test_patients else None
+        with bar("Checking"):
+            hearts = prepare_acdc(root, output, seed=seed, test_patients=names, label_values=values)
+        for problem in hearts.problems:
+            say(f"skipped {problem.patient}: {problem.reason}")
+        say(f"{hearts.patients} patients, {hearts.volumes} volumes in {hearts.datalist}")
+        return
+    refuse("acdc, found chest-xray", test_patients=test_patients, label_values=label_values)
     from pipelines.datasets.prepare_xray import prepare_chest_xray
 
-    with progress_bar("Checking", console):
-        result = prepare_chest_xray(root, output, split=split, seed=seed)
-    for problem in result.problems:
+    with bar("Checking"):
+        films = prepare_chest_xray(root, output, split=split, seed=seed)
+    for problem in films.problems:
         say(f"{problem.path.name}: {problem.reason}")
-    say(f"{result.patients} patients, {result.images} images in {result.datalist}")
+    say(f"{films.patients} patients, {films.images} images in {films.datalist}")
     if split == "image":
         say("This split leaks patients: some have images in training and in test. Report it as such.")

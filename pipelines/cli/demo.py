@@ -103,7 +103,12 @@ def run_demo(
     console = console or Console()
     log = StepLog(console)
     _clear(output)
-    root = data or _write_cohort(log, output, 5 if smoke else patients, seed)
+    root = data or output / "cohort"
+    if data is None:
+        with log.step("Write a phantom cohort") as step:
+            number = 5 if smoke else patients
+            write_phantom_cohort(root, patients=number, seed=seed, cine=False)
+            step.done(f"{number} beating hearts with known volumes, in {root}")
     with log.step("Check and split") as step:
         preparation = prepare_acdc(root, output / "prepared", seed=seed)
         datalist = read_datalist(preparation.datalist)
@@ -168,14 +173,6 @@ def _clear(output: Path) -> None:
             raise OutputError(
                 f"cannot replace {output / name}: {error.strerror}; choose another folder"
             ) from error
-
-
-def _write_cohort(log: StepLog, output: Path, patients: int, seed: int) -> Path:
-    root = output / "cohort"
-    with log.step("Write a phantom cohort") as step:
-        write_phantom_cohort(root, patients=patients, seed=seed, cine=False)
-        step.done(f"{patients} beating hearts with known volumes, in {root}")
-    return root
 
 
 def _train(log: StepLog, output: Path, minutes: float, seed: int, *, smoke: bool) -> Path:

@@ -3,7 +3,6 @@
 import logging
 import sys
 import warnings
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,15 +12,8 @@ from rich.markup import escape
 from typer.core import TyperGroup
 
 import pipelines
-from pipelines.cli import data as data_commands
-from pipelines.cli import measuring as measuring_commands
-from pipelines.cli import report as report_commands
-from pipelines.cli import scale as scale_commands
-from pipelines.cli import serve as serve_commands
-from pipelines.cli import share as share_commands
-from pipelines.cli import training as training_commands
-from pipelines.cli import use as use_commands
-from pipelines.cli.options import App, Output, RunByDefault, console, keeps_results, say, with_default
+from pipelines.cli import data, measuring, report, scale, serve, share, training, use
+from pipelines.cli.options import App, RunByDefault, console, say, with_default
 from pipelines.core.errors import ThoraxError
 from pipelines.core.tasks import HEART, XRAY
 
@@ -76,119 +68,85 @@ def version(
         raise typer.Exit
 
 
-app.command(rich_help_panel=DATA)(data_commands.prepare)
-app.command(rich_help_panel=DATA)(data_commands.explore)
-app.command(rich_help_panel=DATA)(data_commands.datasets)
-app.command(rich_help_panel=DATA)(data_commands.phantom)
+app.command(rich_help_panel=DATA)(data.prepare)
+app.command(rich_help_panel=DATA)(data.explore)
+app.command(rich_help_panel=DATA)(data.datasets)
+app.command(rich_help_panel=DATA)(data.phantom)
 
-app.command(rich_help_panel=TRAIN)(training_commands.train)
-app.command(rich_help_panel=TRAIN)(training_commands.tune)
-app.command(rich_help_panel=TRAIN)(measuring_commands.cross_validate)
-app.command(rich_help_panel=TRAIN)(training_commands.check_training)
+app.command(rich_help_panel=TRAIN)(training.train)
+app.command(rich_help_panel=TRAIN)(training.tune)
+app.command(rich_help_panel=TRAIN)(measuring.cross_validate)
+app.command(rich_help_panel=TRAIN)(training.check_training)
 
-app.command(rich_help_panel=USE)(use_commands.segment)
-app.command(rich_help_panel=USE)(use_commands.classify)
+app.command(rich_help_panel=USE)(use.segment)
+app.command(rich_help_panel=USE)(use.classify)
+app.command(rich_help_panel=USE)(use.demo)
 watch_app = group("watch", USE, "Process what arrives in a folder, each study once.", RunByDefault)
-watch_app.command("run")(use_commands.watch)
-watch_app.command("status")(use_commands.watch_status)
+watch_app.command("run")(use.watch)
+watch_app.command("status")(use.watch_status)
 
-app.command(rich_help_panel=JUDGE)(measuring_commands.evaluate)
-app.command(rich_help_panel=JUDGE)(measuring_commands.analyse)
-app.command(rich_help_panel=JUDGE)(measuring_commands.compare)
-app.command(rich_help_panel=JUDGE)(measuring_commands.explain)
+app.command(rich_help_panel=JUDGE)(measuring.evaluate)
+app.command(rich_help_panel=JUDGE)(measuring.analyse)
+app.command(rich_help_panel=JUDGE)(measuring.compare)
+app.command(rich_help_panel=JUDGE)(measuring.explain)
 quality_app = group("quality", JUDGE, "Predict how good a mask is, without a label.")
-quality_app.command("fit")(measuring_commands.fit_quality)
-quality_app.command("evaluate")(measuring_commands.evaluate_quality)
-app.command(rich_help_panel=JUDGE)(measuring_commands.disease)
-app.command(rich_help_panel=JUDGE)(report_commands.report)
+quality_app.command("fit")(measuring.fit_quality)
+quality_app.command("evaluate")(measuring.evaluate_quality)
+app.command(rich_help_panel=JUDGE)(measuring.disease)
+app.command(rich_help_panel=JUDGE)(report.report)
 
-app.command(rich_help_panel=SHARE)(share_commands.export)
-app.command(rich_help_panel=SHARE)(share_commands.publish)
+app.command(rich_help_panel=SHARE)(share.export)
+app.command(rich_help_panel=SHARE)(share.publish)
 store_app = group("store", SHARE, "Keep bundles and datasets in a folder, a hub or an object store.")
-store_app.command("push")(share_commands.push)
-store_app.command("pull")(share_commands.pull)
-store_app.command("verify")(share_commands.verify)
-store_app.command("trust")(share_commands.trust)
+store_app.command("push")(share.push)
+store_app.command("pull")(share.pull)
+store_app.command("verify")(share.verify)
+store_app.command("trust")(share.trust)
 
-app.command(rich_help_panel=SERVE)(serve_commands.serve)
+app.command(rich_help_panel=SERVE)(serve.serve)
 server_app = group("server", SERVE, "Users and models of the labelling server.")
-server_app.command("add-user")(serve_commands.add_user)
-server_app.command("fine-tune")(serve_commands.fine_tune)
-server_app.command("restore")(serve_commands.restore_model)
+server_app.command("add-user")(serve.add_user)
+server_app.command("fine-tune")(serve.fine_tune)
+server_app.command("restore")(serve.restore_model)
 
 cohort_app = group("cohort", SCALE, "Segment and measure cohorts on a Ray cluster.", RunByDefault)
-cohort_app.command("run")(scale_commands.cohort)
-cohort_app.command("benchmark")(scale_commands.cohort_benchmark)
-cohort_app.command("simulate")(scale_commands.simulate_scale)
+cohort_app.command("run")(scale.cohort)
+cohort_app.command("benchmark")(scale.cohort_benchmark)
+cohort_app.command("simulate")(scale.simulate_scale)
 benchmark_app = group("benchmark", SCALE, "Measure speed, clicks and learning from few labels.")
-benchmark_app.old("int8", "export --format int8 --rounds", share_commands.quantize)
-benchmark_app.command("clicks")(scale_commands.interact_benchmark)
-benchmark_app.command("active-learning")(serve_commands.active_learning_benchmark)
-benchmark_app.command("measures")(scale_commands.measures)
-benchmark_app.old("unseen-masks", "cross-validate --unseen-masks", measuring_commands.unseen_masks)
+benchmark_app.old("int8", "export --format int8 --rounds", share.quantize)
+benchmark_app.command("clicks")(scale.interact_benchmark)
+benchmark_app.command("active-learning")(scale.active_learning_benchmark)
+benchmark_app.command("measures")(scale.measures)
+benchmark_app.old("unseen-masks", "cross-validate --unseen-masks", measuring.unseen_masks)
+benchmark_app.command("speed")(scale.bench)
 
 
-@app.command(rich_help_panel=USE)
-def demo(
-    output: Output = Path("runs/demo"),
-    data: Annotated[
-        Path | None, typer.Option(help="Folder in ACDC's layout; a generated cohort without it.")
-    ] = None,
-    minutes: Annotated[float, typer.Option(help="Time for the training.")] = 4.0,
-    seed: Annotated[int, typer.Option(help="Seed of cohort, split and training.")] = 0,
-    smoke: Annotated[bool, typer.Option("--smoke", help="Seconds, to see that all works.")] = False,
-) -> None:
-    """Do the whole job: data, training, evaluation, a new cine, a report."""
-    from pipelines.cli.demo import run_demo
-
-    run_demo(output, data=data, minutes=minutes, seed=seed, smoke=smoke, console=console)
-
-
-@benchmark_app.command("speed")
-@keeps_results
-def bench(
-    output: Output = Path("runs/bench"),
-    data: Annotated[
-        Path | None, typer.Option(help="Folder in ACDC's layout; a generated cohort without it.")
-    ] = None,
-) -> None:
-    """Measure speed and memory as ratios within one run."""
-    from pipelines.benchmarks.speed import run_bench
-    from pipelines.reporting.results.speed import bench_table
-    from pipelines.reporting.terminal import render
-
-    console.print(render(bench_table(run_bench(output, data=data, console=console))))
-
-
-app.command("results", hidden=True, context_settings=report_commands.ANY_WORDS)(report_commands.results)
-app.old("evaluate-xray", "evaluate", with_default(measuring_commands.evaluate, network=XRAY.networks[0]))
-app.old("analyse-errors", "analyse", measuring_commands.analyse)
-app.old("errors", "analyse", measuring_commands.analyse)
-app.old("study-explanations", "explain", measuring_commands.explain)
-app.old("show-features", "explain", with_default(measuring_commands.explain, network=HEART.networks[0]))
-app.old("quantize", "export --format int8 --rounds", share_commands.quantize)
-app.old("cross-evaluate", "compare --dataset", measuring_commands.cross_evaluate)
+app.command("results", hidden=True, context_settings=report.ANY_WORDS)(report.results)
+app.old("evaluate-xray", "evaluate", with_default(measuring.evaluate, network=XRAY.networks[0]))
+app.old("analyse-errors", "analyse", measuring.analyse)
+app.old("errors", "analyse", measuring.analyse)
+app.old("study-explanations", "explain", measuring.explain)
+app.old("show-features", "explain", with_default(measuring.explain, network=HEART.networks[0]))
+app.old("quantize", "export --format int8 --rounds", share.quantize)
+app.old("cross-evaluate", "compare --dataset", measuring.cross_evaluate)
 old_data = group("data", None, "")
 for each in (app, old_data):
-    each.old("push", "store push", share_commands.push)
-    each.old("pull", "store pull", share_commands.pull)
-old_data.old("verify", "store verify", share_commands.verify)
-app.old("trust", "store trust", share_commands.trust)
-app.old("eda", "explore", data_commands.explore)
-group("recipe", None, "").old("acdc", "check-training", training_commands.check_training)
-app.old("bench", "benchmark speed", bench)
-app.old("interact-benchmark", "benchmark clicks", scale_commands.interact_benchmark)
-app.old(
-    "active-learning-benchmark",
-    "benchmark active-learning",
-    serve_commands.active_learning_benchmark,
-)
-app.old("unseen-masks", "cross-validate --unseen-masks", measuring_commands.unseen_masks)
-app.old("cohort-benchmark", "cohort benchmark", scale_commands.cohort_benchmark)
-app.old("simulate-scale", "cohort simulate", scale_commands.simulate_scale)
-app.old("watch-status", "watch status", use_commands.watch_status)
-app.old("add-user", "server add-user", serve_commands.add_user)
-app.old("fine-tune", "server fine-tune", serve_commands.fine_tune)
-app.old("restore-model", "server restore", serve_commands.restore_model)
-app.old("fit-quality", "quality fit", measuring_commands.fit_quality)
-app.old("evaluate-quality", "quality evaluate", measuring_commands.evaluate_quality)
+    each.old("push", "store push", share.push)
+    each.old("pull", "store pull", share.pull)
+old_data.old("verify", "store verify", share.verify)
+app.old("trust", "store trust", share.trust)
+app.old("eda", "explore", data.explore)
+group("recipe", None, "").old("acdc", "check-training", training.check_training)
+app.old("bench", "benchmark speed", scale.bench)
+app.old("interact-benchmark", "benchmark clicks", scale.interact_benchmark)
+app.old("active-learning-benchmark", "benchmark active-learning", scale.active_learning_benchmark)
+app.old("unseen-masks", "cross-validate --unseen-masks", measuring.unseen_masks)
+app.old("cohort-benchmark", "cohort benchmark", scale.cohort_benchmark)
+app.old("simulate-scale", "cohort simulate", scale.simulate_scale)
+app.old("watch-status", "watch status", use.watch_status)
+app.old("add-user", "server add-user", serve.add_user)
+app.old("fine-tune", "server fine-tune", serve.fine_tune)
+app.old("restore-model", "server restore", serve.restore_model)
+app.old("fit-quality", "quality fit", measuring.fit_quality)
+app.old("evaluate-quality", "quality evaluate", measuring.evaluate_quality)

@@ -3,70 +3,17 @@
 import inspect
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
-from pipelines.cli.options import (
-    AcdcNetwork,
-    BundleFolder,
-    Data,
-    Device,
-    Engine,
-    Fold,
-    HeartNetwork,
-    ImageNetwork,
-    Labelled,
-    LabelMeaning,
-    Output,
-    Prepared,
-    ReaderName,
-    Resume,
-    Smoke,
-    SplitPart,
-    TrustBundle,
-    UnseenOnly,
-    Weights,
-    console,
-    keeps_results,
-    refuse,
-    say,
-    with_default,
-)
-from pipelines.cli.training import Setting
-from pipelines.cli.use import (
-    Method,
-    Threshold,
-    analyse_radiographs,
-    evaluate_radiographs,
-    explain_radiographs,
-    known_bundle,
-    study_explanations,
-)
+from pipelines.cli import options as opt
+from pipelines.cli.options import bar, keeps_results, refuse, say, show, write_results
 from pipelines.core.errors import ConfigError
-from pipelines.core.files import MANIFEST_NAME
-from pipelines.core.progress import progress_bar
+from pipelines.core.files import MANIFEST_NAME, output_folder, write_manifest
 from pipelines.core.tasks import HEART, XRAY, task_of
-
-
-def show_features(
-    image: Path,
-    output: Path,
-    network: str,
-    weights: Path | None,
-    layer: list[str] | None,
-    slice_number: int | None,
-    device: str,
-) -> None:
-    """Draw what layers of a network answer to a slice, and its attention gates."""
-    from pipelines.models.heart import Predictor
-    from pipelines.reporting.results.explanation import show_features as draw_features
-
-    predictor = Predictor.load(network, weights=weights, device=device)
-    written = draw_features(image, output, predictor, layers=layer, slice_number=slice_number)
-    for path in written:
-        say(str(path))
-
+from pipelines.datasets.readers import find_reader
+from pipelines.models.bundle import NETWORKS, XRAY_BUNDLE
 
 EVALUATION_MARK = "metrics.json"
 """File that tells the folder of an evaluation from one with images."""
@@ -74,29 +21,32 @@ EVALUATION_MARK = "metrics.json"
 
 @keeps_results
 def evaluate(
-    data: Labelled,
-    output: Output,
-    network: ImageNetwork = "unet",
-    weights: Weights = None,
-    section: SplitPart = "test",
-    fold: Fold = 0,
-    reader: ReaderName = "acdc",
-    label_values: LabelMeaning = None,
-    engine: Engine = "pytorch",
+    data: opt.Labelled,
+    output: opt.Output,
+    network: opt.ImageNetwork = "unet",
+    weights: opt.Weights = None,
+    section: opt.SplitPart = "test",
+    fold: opt.Fold = 0,
+    reader: opt.ReaderName = "acdc",
+    label_values: opt.LabelMeaning = None,
+    engine: opt.Engine = "pytorch",
     precision: Annotated[
         Literal["auto", "bf16", "fp32"], typer.Option(help="auto is bf16 where the machine has it.")
     ] = "auto",
-    threshold: Threshold = None,
-    unseen_only: UnseenOnly = False,
+    threshold: opt.Threshold = None,
+    unseen_only: opt.UnseenOnly = False,
     keep_masks: Annotated[
         Path | None, typer.Option(help="Folder that takes the label map of each volume, named as its image.")
     ] = None,
-    device: Device = "auto",
-    bundle: BundleFolder = None,
-    trust: TrustBundle = False,
+    device: opt.Device = "auto",
+    bundle: opt.BundleFolder = None,
+    trust: opt.TrustBundle = False,
 ) -> None:
     """Measure a network: Dice, volumes and EF of hearts, accuracy, AUROC and calibration of radiographs."""
-    if task_of(network) is XRAY:
+    task = task_of(network)
+    if task is HEART:
+        refuse(f"a network of radiographs, found {network}", threshold=threshold)
+    else:
         refuse(
             f"a network of hearts, found {network}",
             fold=fold,
@@ -108,56 +58,45 @@ def evaluate(
             bundle=bundle,
             trust=trust,
         )
-        evaluate_radiographs(
-            data, output, network, weights, threshold, section, unseen_only=unseen_only, device=device
-        )
-        return
-    refuse(f"a network of radiographs, found {network}", threshold=threshold)
-    from pipelines.core.files import write_manifest
     from pipelines.datasets.loading import parse_values
-    from pipelines.datasets.prepare import section_records
-    from pipelines.datasets.readers import find_reader
 
-    records = section_records(data, section, fold)
-    if records is None:
+    records = task.find("records")(data, section, fold)
+    if task is HEART and records is None:
         find_reader(reader).read(data)  # a wrong folder is told of before the network is loaded
+    from pipelines.datasets.prepare import read_datalist
     from pipelines.evaluation.comparison import described_weights
-    from pipelines.evaluation.segmentation import evaluate as evaluate_volumes
-    from pipelines.models.heart import Predictor
     from pipelines.models.weights import seen_note
+    from pipelines.reporting.results.classification import scores_table
     from pipelines.reporting.results.evaluation import accuracy_table, agreement_table
-    from pipelines.reporting.terminal import render
 
-    values = parse_values(label_values) if label_values else None
-    bundle = known_bundle(bundle, trust)
-    predictor = Predictor.load(
-        network, weights=weights, engine=engine, precision=precision, device=device, bundle=bundle
-    )
-    with progress_bar("Evaluating", console):
-        metrics = evaluate_volumes(
-            data,
-            output,
-            predictor,
-            records=records,
-            reader=reader,
-            label_values=values,
-            masks=keep_masks,
-            seen=predictor.seen,
-            unseen_only=unseen_only,
-        )
-    write_manifest(
-        output,
-        **described_weights(predictor.networks, weights, bundle),
-        engine=engine,
-        precision=precision,
-        outputs=["metrics.json", "metrics.csv", "overlays"],
-    )
-    for table in (accuracy_table(metrics), agreement_table(metrics)):
-        console.print(render(table))
+    details: dict[str, Any]
+    how: dict[str, Any] = {"unseen_only": unseen_only}
+    if task is HEART:
+        bundle = opt.known_bundle(bundle, trust)
+        details = {"engine": engine, "precision": precision}
+        given = details | {"bundle": bundle}
+        values = parse_values(label_values) if label_values else None
+        how |= {"reader": reader, "label_values": values, "masks": keep_masks}
+        tables, pictures = [accuracy_table, agreement_table], "overlays"
+    else:
+        bundle, given = XRAY_BUNDLE, {"threshold": threshold}
+        details = {
+            "leaks_patients": records is not None and read_datalist(data, kind="images")["leaks_patients"]
+        }
+        tables, pictures = [scores_table], "tensorboard"
+    model = task.find("model").load(network, weights=weights, device=device, **given)
+    with bar("Evaluating"):
+        metrics = task.find("evaluate")(data, output, model, records=records, seen=model.seen, **how)
+    outputs = ["metrics.json", "metrics.csv", pictures]
+    write_manifest(output, **described_weights([network], weights, bundle), **details, outputs=outputs)
+    show(*(table(metrics) for table in tables))
     for problem in metrics["problems"]:
-        say(f"skipped {problem['patient']}: {problem['reason']}")
+        name = f"skipped {problem['patient']}" if task is HEART else problem["path"].name
+        say(f"{name}: {problem['reason']}")
     if note := seen_note(metrics["seen_patients"], unseen_only=unseen_only):
         say(note)
+    if details.get("leaks_patients"):
+        say("The split of this datalist leaks patients between training and test.")
     say(f"values and pictures in {output}")
 
 
@@ -171,48 +110,49 @@ def analyse(
             "radiographs: folder of 'thorax evaluate'.",
         ),
     ],
-    output: Output,
-    network: ImageNetwork = "unet",
-    weights: Weights = None,
-    section: SplitPart = "test",
-    fold: Fold = 0,
-    reader: ReaderName = "acdc",
+    output: opt.Output,
+    network: opt.ImageNetwork = "unet",
+    weights: opt.Weights = None,
+    section: opt.SplitPart = "test",
+    fold: opt.Fold = 0,
+    reader: opt.ReaderName = "acdc",
     worst: Annotated[int, typer.Option(help="Volumes in the gallery of failures.", min=1)] = 5,
-    device: Device = "auto",
+    device: opt.Device = "auto",
 ) -> None:
     """Show where a network fails: slices, factors, uncertainty of hearts, or misclassified radiographs."""
     if (data / EVALUATION_MARK).is_file():
         what = "a labelled folder, found an evaluation"
         refuse(what, weights=weights, fold=fold, reader=reader != "acdc")
-        analyse_radiographs(data, output)
+        from pipelines.evaluation.error_files import CASES_NAME, ERRORS_NAME, PICTURES, explore_xray_errors
+
+        with bar("Measuring"):
+            found = explore_xray_errors(data, output)
+        (page,) = write_results(output, ["errors.html"], [ERRORS_NAME, CASES_NAME, PICTURES])
+        say(f"{len(found.wrong)} of {len(found.cases)} images misclassified, see {page}")
         return
     if task_of(network) is XRAY:
         raise ConfigError(
             f"expected a folder of 'thorax evaluate' on radiographs, found no {EVALUATION_MARK} in {data}"
         )
-    from pipelines.core.files import write_manifest
     from pipelines.datasets.prepare import section_records
-    from pipelines.datasets.readers import find_reader
 
     records = section_records(data, section, fold)
     if records is None:
         find_reader(reader).read(data)  # a wrong folder is told of before the network is loaded
     from pipelines.evaluation.error_files import ERRORS_NAME, PICTURES, SLICES_NAME, explore_heart_errors
     from pipelines.models.heart import Predictor
-    from pipelines.reporting.report import write_result_page
     from pipelines.reporting.results.errors import findings
 
-    page = output / "errors.html"
     predictor = Predictor.load(network, weights=weights, device=device)
-    with progress_bar("Analysing", console):
+    with bar("Analysing"):
         content = explore_heart_errors(data, output, predictor, records=records, reader=reader, count=worst)
-    write_manifest(
+    (page,) = write_results(
         output,
+        ["errors.html"],
+        [ERRORS_NAME, SLICES_NAME, PICTURES],
         networks=predictor.networks,
         section=section if records is not None else None,
-        outputs=[page.name, ERRORS_NAME, SLICES_NAME, PICTURES],
     )
-    write_result_page(output, page)
     for sentence in findings(content):
         say(sentence)
     for problem in content["problems"]:
@@ -229,11 +169,11 @@ def explain(
             "'thorax evaluate'; or, with a network of hearts, a NIfTI file of one frame."
         ),
     ],
-    output: Output,
-    method: Annotated[Method, typer.Option(help="Attribution method.")] = "integrated_gradients",
-    network: ImageNetwork = "efficientnet_lite0",
-    weights: Weights = None,
-    threshold: Threshold = None,
+    output: opt.Output,
+    method: Annotated[opt.Method, typer.Option(help="Attribution method.")] = "integrated_gradients",
+    network: opt.ImageNetwork = "efficientnet_lite0",
+    weights: opt.Weights = None,
+    threshold: opt.Threshold = None,
     of_each: Annotated[int, typer.Option(help="Of an evaluation: wrong images, and right ones.", min=1)] = 5,
     seed: Annotated[int, typer.Option(help="Of an evaluation: seed of the right images drawn.")] = 0,
     layer: Annotated[
@@ -244,7 +184,7 @@ def explain(
         int | None,
         typer.Option("--slice", help="Of hearts: slice to show, counted from 1; by default the middle one."),
     ] = None,
-    device: Device = "auto",
+    device: opt.Device = "auto",
 ) -> None:
     """Show which pixels count for pneumonia; wrong and right images of an evaluation; layers of a network."""
     of_hearts = task_of(network) is HEART
@@ -254,17 +194,39 @@ def explain(
     if not of_hearts:
         refuse(f"a network of hearts, found {network}", layer=layer, slice=slice_number)
     if of_hearts:
-        show_features(inputs[0], output, network, weights, layer, slice_number, device)
-    elif is_evaluation:
-        study_explanations(inputs[0], output, network, weights, of_each, seed)
-    else:
-        explain_radiographs(inputs, output, method, network, weights, threshold, device)
+        from pipelines.models.heart import Predictor
+        from pipelines.reporting.results.explanation import show_features
+
+        predictor = Predictor.load(network, weights=weights, device=device)
+        for path in show_features(inputs[0], output, predictor, layers=layer, slice_number=slice_number):
+            say(str(path))
+        return
+    from pipelines.inference.classify import find_xrays
+
+    if not is_evaluation:
+        find_xrays(inputs)
+    from pipelines.explanation.explain import explain as explain_images
+    from pipelines.explanation.study import STUDY_NAME, study_explanations
+    from pipelines.models.xray import Classifier
+
+    if is_evaluation:
+        classifier = Classifier.load(network, weights=weights, device="cpu")
+        with bar("Explaining"):
+            content = study_explanations(inputs[0], output, classifier, of_each=of_each, seed=seed)
+        say(f"{len(content['cases'])} overlays in {output}, values in {output / STUDY_NAME}")
+        return
+    classifier = Classifier.load(network, weights=weights, threshold=threshold, device=device)
+    with bar("Explaining"):
+        report = explain_images(inputs, output, classifier, method=method)
+    for problem in report.problems:
+        say(f"skipped {problem.path}: {problem.reason}")
+    say(f"{len(report.overlays)} overlays in {output}, values in {report.table}")
 
 
 def cross_validate(
-    network: Annotated[AcdcNetwork, typer.Argument(help="Network of the ACDC bundle.")],
-    data: Data,
-    output: Output,
+    network: Annotated[opt.AcdcNetwork, typer.Argument(help="Network of the ACDC bundle.")],
+    data: opt.Data,
+    output: opt.Output,
     folds: Annotated[
         str | None, typer.Option(help="Folds to do, e.g. 0,3; all without it. Processes may share the work.")
     ] = None,
@@ -274,10 +236,10 @@ def cross_validate(
             "--best", help="Measure the best validation, which those measured chose, not the end of the run."
         ),
     ] = False,
-    resume: Resume = False,
-    smoke: Smoke = False,
+    resume: opt.Resume = False,
+    smoke: opt.Smoke = False,
     settings: Annotated[Path | None, typer.Option(help="YAML file of settings; --set overrides it.")] = None,
-    setting: Setting = None,
+    setting: opt.Setting = None,
     halves: Annotated[
         bool,
         typer.Option(
@@ -295,13 +257,12 @@ def cross_validate(
         return
     refuse("--unseen-masks", fold=fold)
     from pipelines.reporting.results.evaluation import accuracy_table
-    from pipelines.reporting.terminal import render
     from pipelines.training.cross_validation import CONTENT_NAME, parse_folds
     from pipelines.training.cross_validation import cross_validate as run_cross_validation
     from pipelines.training.launch import parse_settings, read_settings
 
     values = (read_settings(settings) if settings else {}) | parse_settings(setting or [])
-    with progress_bar("Cross-validating", console):
+    with bar("Cross-validating"):
         content = run_cross_validation(
             network,
             data,
@@ -315,12 +276,12 @@ def cross_validate(
     if content is None:
         say(f"folds in {output}; the process that does the last missing one writes {CONTENT_NAME}")
         return
-    console.print(render(accuracy_table(content)))
+    show(accuracy_table(content))
     say(f"values over all folds in {output / CONTENT_NAME}")
 
 
 def compare(
-    output: Output,
+    output: opt.Output,
     evaluations: Annotated[
         list[Path] | None,
         typer.Argument(
@@ -336,8 +297,8 @@ def compare(
     data: Annotated[
         Path | None, typer.Option(help="Folder of 'thorax prepare', to measure models on.")
     ] = None,
-    section: SplitPart = "test",
-    fold: Fold = 0,
+    section: opt.SplitPart = "test",
+    fold: opt.Fold = 0,
     trials: Annotated[
         Path | None, typer.Option(help="Folder of 'thorax tune' or of training runs: effect of settings.")
     ] = None,
@@ -351,7 +312,7 @@ def compare(
     phantoms: Annotated[
         int, typer.Option(help="Patients of the phantom in each contrast, as further datasets.", min=0)
     ] = 0,
-    device: Device = "auto",
+    device: opt.Device = "auto",
 ) -> None:
     """Compare models on the same patients, by paired tests, ranks and cost; or across datasets."""
     if dataset or phantoms:
@@ -365,15 +326,13 @@ def compare(
         )
         cross_evaluate(output, dataset, model, phantoms, device)
         return
-    from pipelines.core.files import write_manifest
     from pipelines.evaluation.comparison import Model, write_comparison
     from pipelines.evaluation.comparison import compare as compare_all
-    from pipelines.reporting.report import write_result_page
     from pipelines.reporting.results.comparison import findings
     from pipelines.training.search import read_scored_settings
 
     models = [Model.parse(text) for text in model or []]
-    with progress_bar("Evaluating", console):
+    with bar("Evaluating"):
         content = compare_all(
             evaluations or [],
             models,
@@ -385,47 +344,41 @@ def compare(
             device=device,
         )
     outputs = write_comparison(content, output)
-    pages = [output / "comparison.md", output / "comparison.html"]
-    write_manifest(
+    pages = write_results(
         output,
+        ["comparison.md", "comparison.html"],
+        outputs,
         models=list(content["models"]),
         section=section,
         fold=fold,
-        outputs=[*outputs, *(page.name for page in pages)],
     )
-    for page in pages:
-        write_result_page(output, page)
     for sentence in findings(content):
         say(sentence)
     say(f"values, tests and pictures in {pages[0]}")
 
 
 def cross_evaluate(
-    output: Output,
+    output: opt.Output,
     datasets: Annotated[list[str] | None, typer.Argument(help="READER=ROOT or NAME:READER=ROOT.")] = None,
     model: Annotated[list[str] | None, typer.Option(help="As of 'thorax compare'.")] = None,
     phantoms: Annotated[int, typer.Option(help="Patients of the phantom in each contrast.", min=0)] = 10,
-    device: Device = "auto",
+    device: opt.Device = "auto",
 ) -> None:
     """Measure every model on every dataset and on the phantom at several contrasts; resumable."""
-    from pipelines.core.files import write_manifest
     from pipelines.evaluation import cross_dataset as cross
     from pipelines.evaluation.comparison import Model
-    from pipelines.models.bundle import NETWORKS
     from pipelines.reporting.document import DEFAULT, read_language
-    from pipelines.reporting.report import write_result_page
     from pipelines.reporting.results.cross_dataset import dice_table
-    from pipelines.reporting.terminal import render
 
     models = [Model.parse(text) for text in model or [f"bundle={NETWORKS[0]}"]]
     targets = [cross.parse_target(text) for text in datasets or []]
     if phantoms:
         targets += cross.phantom_targets(output / "phantom", patients=phantoms)
-    with progress_bar("Evaluating", console):
+    with bar("Evaluating"):
         content = cross.cross_evaluate(models, targets, output, lambda one: one.predictor(device=device))
-    write_manifest(output, outputs=[cross.CONTENT_NAME, cross.TABLE_NAME, "cells"])
-    page = write_result_page(output, output / "cross-dataset.md")
-    console.print(render(dice_table(content, read_language(DEFAULT))))
+    outputs = [cross.CONTENT_NAME, cross.TABLE_NAME, "cells"]
+    (page,) = write_results(output, ["cross-dataset.md"], outputs)
+    show(dice_table(content, read_language(DEFAULT)))
     for cell in content["cells"]:
         if cell["error"]:
             say(f"failed {cell['model']} on {cell['dataset']}: {cell['error']}")
@@ -433,21 +386,20 @@ def cross_evaluate(
 
 
 def unseen_masks(
-    network: Annotated[AcdcNetwork, typer.Argument(help="Network of the ACDC bundle.")],
-    data: Data,
-    output: Output,
+    network: Annotated[opt.AcdcNetwork, typer.Argument(help="Network of the ACDC bundle.")],
+    data: opt.Data,
+    output: opt.Output,
     fold: Annotated[int, typer.Option(help="Fold that is left out, as the corrector validates on it.")] = 0,
-    resume: Resume = False,
-    smoke: Smoke = False,
-    setting: Setting = None,
+    resume: opt.Resume = False,
+    smoke: opt.Smoke = False,
+    setting: opt.Setting = None,
 ) -> None:
     """Segment each half of the training patients with a network trained on the other."""
-    from pipelines.core.files import write_manifest
     from pipelines.interaction.simulation import write_unseen_masks
     from pipelines.training.launch import parse_settings
 
     values = parse_settings(setting or [])
-    with progress_bar("Training", console):
+    with bar("Training"):
         masks = write_unseen_masks(
             network, data, output, fold=fold, resume=resume, overlays=("smoke",) if smoke else (), **values
         )
@@ -458,17 +410,17 @@ def unseen_masks(
 
 @keeps_results
 def quality(
-    data: Prepared,
-    output: Output,
+    data: opt.Prepared,
+    output: opt.Output,
     quality: Annotated[Path | None, typer.Argument(help="The quality.json to measure.")] = None,
-    network: HeartNetwork = "unet",
-    weights: Weights = None,
+    network: opt.HeartNetwork = "unet",
+    weights: opt.Weights = None,
     partner: Annotated[
-        AcdcNetwork | None, typer.Option(help="Second network, whose agreement counts too.")
+        opt.AcdcNetwork | None, typer.Option(help="Second network, whose agreement counts too.")
     ] = None,
     partner_weights: Annotated[Path | None, typer.Option(help="Weights of the second network.")] = None,
-    section: SplitPart = "validation",
-    fold: Fold = 0,
+    section: opt.SplitPart = "validation",
+    fold: opt.Fold = 0,
     faults: Annotated[
         int, typer.Option(help="Images with a fault put in that are made of each volume.", min=0)
     ] = 2,
@@ -476,30 +428,28 @@ def quality(
     images: Annotated[
         Path | None, typer.Option(help="images.csv of an earlier run: measure none again.")
     ] = None,
-    device: Device = "auto",
+    device: opt.Device = "auto",
 ) -> None:
     """Fit the score that predicts Dice without a label, or measure one on unseen patients."""
-    from pipelines.core.files import output_folder, write_manifest
     from pipelines.datasets.prepare import read_datalist, select
     from pipelines.models.heart import Predictor
     from pipelines.quality.measure import measure_images, read_measured
     from pipelines.quality.model import read_quality
     from pipelines.quality.study import EVALUATION_NAME, FIT_NAME, MASKS_NAME, evaluate_study, fit_study
     from pipelines.reporting.results.quality import quality_table
-    from pipelines.reporting.terminal import render
 
     models = read_quality(quality) if quality else None
     content = read_datalist(data)
     items = select(content, section, fold)
-    split_hash = content["split_hash"]
-    details = {"section": section, "fold": fold, "split_hash": split_hash, "faults": faults, "seed": seed}
+    details = {"section": section, "fold": fold, "split_hash": content["split_hash"]}
+    details |= {"faults": faults, "seed": seed}
     if images is not None:
         found = read_measured(images)
     else:
         predictor = Predictor.load(network, weights=weights, device=device)
         second = Predictor.load(partner, weights=partner_weights, device=device) if partner else None
         masks = output_folder(output / MASKS_NAME)
-        with progress_bar("Segmenting", console):
+        with bar("Segmenting"):
             found = measure_images(items, predictor, second, faults=faults, seed=seed, masks=masks)
     name = EVALUATION_NAME if models else FIT_NAME
     if models:
@@ -507,16 +457,16 @@ def quality(
     else:
         content = fit_study(found, output, network=network, partner=partner or "", details=details)
     write_manifest(output, split_hash=content["split_hash"], outputs=[name, "images.csv"])
-    console.print(render(quality_table(content)))
+    show(quality_table(content))
     say(f"values in {output / name}")
     if not quality:
         say(f"put {output / 'quality.json'} next to the weights of {network} to use it")
 
 
-fit_quality = with_default(
+fit_quality = opt.with_default(
     quality, "Fit the score that predicts Dice without a label; write quality.json.", without="quality"
 )
-evaluate_quality = with_default(
+evaluate_quality = opt.with_default(
     quality,
     "Measure a quality score: predicted against true Dice on unseen patients.",
     quality=inspect.Parameter.empty,
@@ -526,8 +476,8 @@ evaluate_quality = with_default(
 
 @keeps_results
 def disease(
-    data: Prepared,
-    output: Output,
+    data: opt.Prepared,
+    output: opt.Output,
     masks: Annotated[
         Path | None,
         typer.Option(help="Folder of predicted masks, by networks that had not seen the patients."),
@@ -539,18 +489,15 @@ def disease(
     seed: Annotated[int, typer.Option(help="Seed of folds and forests.")] = 0,
 ) -> None:
     """Disease group from the segmentation: how often it is right. For research, no diagnosis."""
-    from pipelines.core.files import write_manifest
     from pipelines.datasets.prepare import read_datalist
     from pipelines.disease.study import CONTENT_NAME, study_disease
     from pipelines.reporting.results.disease import accuracy_table
-    from pipelines.reporting.terminal import render
 
-    with progress_bar("Measuring", console):
+    with bar("Measuring"):
         content = study_disease(read_datalist(data), output, masks=masks, hold_out=hold_out, seed=seed)
-    write_manifest(
-        output, seed=seed, split_hash=content["split_hash"], outputs=[CONTENT_NAME, "features.csv"]
-    )
-    console.print(render(accuracy_table(content)))
+    outputs = [CONTENT_NAME, "features.csv"]
+    write_manifest(output, seed=seed, split_hash=content["split_hash"], outputs=outputs)
+    show(accuracy_table(content))
     for problem in content["problems"]:
         say(f"skipped {problem['patient']} ({problem['source']}): {problem['reason']}")
     say(f"values in {output / CONTENT_NAME}; for research, not for diagnosis")

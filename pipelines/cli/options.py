@@ -4,16 +4,22 @@ import difflib
 import functools
 import inspect
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 from rich.console import Console
 from typer.core import TyperCommand, TyperGroup
 
 from pipelines.core.errors import ConfigError, DataError, OutputError
-from pipelines.core.files import MANIFEST_NAME
+from pipelines.core.files import MANIFEST_NAME, write_manifest
+from pipelines.core.progress import progress_bar
+from pipelines.models import bundle as bundles
+
+if TYPE_CHECKING:
+    from pipelines.reporting.document import Table
 
 console = Console()
 
@@ -29,6 +35,9 @@ Labelled = Annotated[
 Prepared = Annotated[Path, typer.Argument(metavar="DATA", help="Folder of 'thorax prepare'.")]
 Data = Annotated[
     Path, typer.Option("--data", help="Folder of 'thorax prepare'; to train, the dataset's own works too.")
+]
+OwnCohort = Annotated[
+    Path | None, typer.Option(help="Folder in ACDC's layout; a generated cohort without it.")
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Resume what is in the output folder.")]
 Smoke = Annotated[bool, typer.Option("--smoke", help="Take seconds, to see that all works.")]
@@ -84,6 +93,15 @@ TrustBundle = Annotated[
     bool,
     typer.Option("--trust", help="Vouch for the bundle's configs, which can run code; remembered."),
 ]
+Setting = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="A setting of train.yaml, e.g. max_epochs=10; may be repeated."),
+]
+Method = Literal["integrated_gradients", "grad_cam", "occlusion"]
+Threshold = Annotated[
+    float | None,
+    typer.Option(help="Probability from which pneumonia is decided; by default the one next to the weights."),
+]
 Engine = Annotated[
     Literal["pytorch", "openvino", "int8"],
     typer.Option(help="What runs the network: openvino and int8 are faster, and for CPUs only."),
@@ -104,6 +122,36 @@ Device = Annotated[str, typer.Option(help="auto, cpu or cuda:0.")]
 def say(text: str) -> None:
     """Print as it is: paths and messages may hold brackets, and must not be broken into lines."""
     console.print(text, soft_wrap=True, highlight=False, markup=False)
+
+
+def bar(title: str) -> AbstractContextManager[None]:
+    """Show the progress of the block as a bar."""
+    return progress_bar(title, console)
+
+
+def show(*tables: "Table") -> None:
+    """Print tables of a document."""
+    from pipelines.reporting.terminal import render
+
+    for table in tables:
+        console.print(render(table))
+
+
+def write_results(output: Path, pages: Sequence[str], outputs: Sequence[str], **details: Any) -> list[Path]:
+    """Write the manifest of results and their pages; the paths of these."""
+    from pipelines.reporting.report import write_result_page
+
+    write_manifest(output, **details, outputs=[*pages, *outputs])
+    return [write_result_page(output, output / page) for page in pages]
+
+
+def known_bundle(bundle: Path | None, trusted: bool) -> Path:
+    """The bundle that a command was given, vouched for if it says so; the package's own without one."""
+    if bundle is None:
+        return bundles.ACDC_BUNDLE
+    if trusted:
+        bundles.trust(bundle)
+    return bundle
 
 
 WRITTEN = {"output", "page", "users", "keep_masks"}

@@ -5,8 +5,10 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from pipelines.cli.options import Anonymous, Fhir, console, refuse, say
+from pipelines.cli import options as opt
+from pipelines.cli.options import console, refuse, say
 from pipelines.core.errors import ConfigError
+from pipelines.core.files import output_folder
 from pipelines.reporting.document import DEFAULT, Format
 
 ANY_WORDS: Final[dict[str, Any]] = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -72,18 +74,26 @@ def report(
     study: Annotated[
         str | None, typer.Option(help="Of a cohort: the page of one study, from its label maps.")
     ] = None,
-    anonymous: Anonymous = False,
-    fhir: Fhir = False,
+    anonymous: opt.Anonymous = False,
+    fhir: opt.Fhir = False,
 ) -> None:
     """Report on runs, or on one study of a cohort: HTML, PDF, slides or a page for a site."""
-    from pipelines.reporting.report import write_report
-
     if study is not None:
         given = {"title": title, "format": formats, "figures_only": figures_only, "card": card}
         refuse("results, found a study", **given)
-        _report_study(runs, study, output, language, anonymous=anonymous, fhir=fhir)
+        if len(runs) != 1:
+            raise ConfigError(f"expected one folder of 'thorax cohort run' with --study, found {len(runs)}")
+        from pipelines.cohort.worker import finished_study
+        from pipelines.reporting.study_page import StudyPages, model_words
+
+        found, masks, networks = finished_study(Path(runs[0]), study)
+        pages = StudyPages(model_words(networks), language, anonymous)
+        for path in pages.of_masks(found, masks, output_folder(output), fhir=fhir):
+            say(str(path))
         return
     refuse("--study", anonymous=anonymous, fhir=fhir)
+    from pipelines.reporting.report import write_report
+
     labels = {}
     folders = []
     for text in runs:
@@ -105,21 +115,6 @@ def report(
             cards=card or (),
         )
     for path in written:
-        say(str(path))
-
-
-def _report_study(
-    runs: list[str], study: str, output: Path, language: str, *, anonymous: bool, fhir: bool
-) -> None:
-    from pipelines.cohort.worker import finished_study
-    from pipelines.core.files import output_folder
-    from pipelines.reporting.study_page import StudyPages, model_words
-
-    if len(runs) != 1:
-        raise ConfigError(f"expected one folder of 'thorax cohort run' with --study, found {len(runs)}")
-    found, masks, networks = finished_study(Path(runs[0]), study)
-    pages = StudyPages(model_words(networks), language, anonymous)
-    for path in pages.of_masks(found, masks, output_folder(output), fhir=fhir):
         say(str(path))
 
 

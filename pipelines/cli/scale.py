@@ -5,25 +5,10 @@ from typing import Annotated, Literal
 
 import typer
 
-from pipelines.cli.options import (
-    Address,
-    Device,
-    Engine,
-    Fold,
-    HeartNetwork,
-    Labelled,
-    Output,
-    ReaderName,
-    Resume,
-    SplitPart,
-    Threads,
-    Weights,
-    console,
-    keeps_results,
-    refuse,
-    say,
-)
-from pipelines.core.progress import progress_bar
+from pipelines.cli import options as opt
+from pipelines.cli.options import bar, console, keeps_results, refuse, say, show, write_results
+from pipelines.core.errors import ConfigError
+from pipelines.core.files import write_manifest
 
 SHOWN_FAILURES = 10
 
@@ -33,16 +18,16 @@ def cohort(
         Path,
         typer.Argument(metavar="INPUT", help="CSV or Parquet with a row a study, or a folder of studies."),
     ],
-    output: Output,
-    address: Address = None,
+    output: opt.Output,
+    address: opt.Address = None,
     workers: Annotated[int, typer.Option(help="Processes with a model each; 0: as many as fit.", min=0)] = 0,
-    threads: Threads = 1,
+    threads: opt.Threads = 1,
     gpus: Annotated[float, typer.Option(help="GPUs of each worker, e.g. 1 or 0.5.", min=0.0)] = 0.0,
-    network: HeartNetwork = "unet",
-    weights: Weights = None,
-    engine: Engine = "pytorch",
-    device: Device = "auto",
-    resume: Resume = False,
+    network: opt.HeartNetwork = "unet",
+    weights: opt.Weights = None,
+    engine: opt.Engine = "pytorch",
+    device: opt.Device = "auto",
+    resume: opt.Resume = False,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="With --resume: try studies again that failed.")
     ] = False,
@@ -55,16 +40,11 @@ def cohort(
     from pipelines.cohort.run import CohortOptions, run_cohort
     from pipelines.cohort.worker import BundleModel
 
-    model = BundleModel(
-        (network,),
-        weights and weights.resolve(),
-        device=device,
-        engine=engine,
-    )
+    model = BundleModel((network,), weights and weights.resolve(), device=device, engine=engine)
     options = CohortOptions(
         address=address, workers=workers, threads=threads, gpus=gpus, retry_failed=retry_failed
     )
-    with progress_bar("Studies", console):
+    with bar("Studies"):
         report = run_cohort(source, output, model, options, resume=resume)
     for problem in report.problems:
         say(f"skipped {problem.path}: {problem.reason}")
@@ -78,13 +58,13 @@ def cohort(
 
 @keeps_results
 def measures(
-    data: Labelled,
-    output: Output,
+    data: opt.Labelled,
+    output: opt.Output,
     section: Annotated[
         Literal["training", "test"],
         typer.Option("--split", help="Of a prepared folder: the test set, or all patients outside it."),
     ] = "training",
-    reader: ReaderName = "acdc",
+    reader: opt.ReaderName = "acdc",
     phantoms: Annotated[int, typer.Option(help="Number of generated hearts.", min=2)] = 50,
     seed: Annotated[int, typer.Option(help="Seed of these.")] = 0,
     unseen_masks: Annotated[
@@ -98,9 +78,7 @@ def measures(
 ) -> None:
     """Measure what slices and labels leave open: repeatability, partial volume, disease groups, intervals."""
     from pipelines.benchmarks.measures import CONTENT_NAME, PICTURE_NAME, measure_measures
-    from pipelines.core.files import write_manifest
     from pipelines.datasets.prepare import section_records
-    from pipelines.reporting.report import write_result_page
 
     records = section_records(data, section, fold=None)
     if records is None or section == "test":
@@ -108,7 +86,7 @@ def measures(
     if unseen_masks is None:
         refuse("--unseen-masks", test_masks=test_masks)
     test = (section_records(data, "test", fold=None) or [], test_masks) if test_masks is not None else None
-    with progress_bar("Measuring", console):
+    with bar("Measuring"):
         measure_measures(
             data,
             output,
@@ -119,26 +97,23 @@ def measures(
             unseen_masks=unseen_masks,
             test=test,
         )
-    page = output / "measures.md"
-    write_manifest(output, outputs=[CONTENT_NAME, PICTURE_NAME, page.name])
-    write_result_page(output, page)
+    (page,) = write_results(output, ["measures.md"], [CONTENT_NAME, PICTURE_NAME])
     say(f"page in {page}")
 
 
 def cohort_benchmark(
-    output: Output = Path("runs/cohort-bench"),
+    output: opt.Output = Path("runs/cohort-bench"),
     volumes: Annotated[int, typer.Option(help="Studies of one volume each.", min=4)] = 200,
     frames: Annotated[int, typer.Option(help="Frames of the cines whose cost is measured.", min=3)] = 50,
     cines: Annotated[int, typer.Option(help="Number of those cines.", min=1)] = 3,
 ) -> None:
     """Measure cohorts on local clusters of one and two nodes against a plain loop."""
-    from pipelines.benchmarks.cohorts import CohortBench, run_cohort_bench
+    from pipelines.benchmarks.cohorts import run_cohort_bench
     from pipelines.reporting.results.scale import cohort_values
     from pipelines.reporting.results.speed import targets_table
-    from pipelines.reporting.terminal import render
 
-    content = run_cohort_bench(output, CohortBench(volumes, frames, cines), console=console)
-    console.print(render(targets_table(cohort_values(content))))
+    content = run_cohort_bench(output, volumes=volumes, frames=frames, cines=cines, console=console)
+    show(targets_table(cohort_values(content)))
     say(f"values in {output}")
 
 
@@ -159,10 +134,8 @@ def simulate_scale(
 ) -> None:
     """Simulate a cohort on many machines from what was measured on this one."""
     from pipelines.cohort.scale import machine_type, on_machines
-    from pipelines.core.errors import ConfigError
     from pipelines.reporting.results.scale import KIND, outcome_table
     from pipelines.reporting.source import from_content, read_sources
-    from pipelines.reporting.terminal import render
 
     chosen = machine_type(machine)
     try:
@@ -188,39 +161,37 @@ def simulate_scale(
             speed=speed,
         ),
     )
-    console.print(render(outcome_table(chosen, outcomes, price)))
+    show(outcome_table(chosen, outcomes, price))
 
 
 @keeps_results
 def interact_benchmark(
-    data: Labelled,
-    output: Output,
-    network: HeartNetwork = "unet",
-    weights: Weights = None,
+    data: opt.Labelled,
+    output: opt.Output,
+    network: opt.HeartNetwork = "unet",
+    weights: opt.Weights = None,
     corrector_weights: Annotated[
         Path | None, typer.Option(help="Weights of the corrector to use instead of the bundle's own.")
     ] = None,
-    section: SplitPart = "test",
-    fold: Fold = 0,
+    section: opt.SplitPart = "test",
+    fold: opt.Fold = 0,
     clicks: Annotated[int, typer.Option(help="Most clicks on a volume.", min=1)] = 10,
     slice_clicks: Annotated[int, typer.Option(help="Most clicks on a slice by itself.", min=1)] = 5,
-    device: Device = "auto",
+    device: opt.Device = "auto",
 ) -> None:
     """Simulate a user who corrects automatic masks; write Dice against clicks."""
-    from pipelines.core.files import write_manifest
     from pipelines.datasets.nifti_releases import read_acdc
     from pipelines.datasets.prepare import section_records
     from pipelines.interaction import benchmark
     from pipelines.interaction.corrector import Corrector
     from pipelines.models.heart import Predictor
     from pipelines.reporting.results.interaction import interaction_table, write_plot
-    from pipelines.reporting.terminal import render
 
     chosen = section_records(data, section, fold)
     records = list(read_acdc(data).patients) if chosen is None else chosen
     corrector = Corrector.load(weights=corrector_weights, device=device)
     automatic = Predictor.load(network, weights=weights, device=device)
-    with progress_bar("Clicking", console):
+    with bar("Clicking"):
         content = benchmark.interact_benchmark(
             output,
             corrector,
@@ -235,5 +206,44 @@ def interact_benchmark(
     plot = write_plot(content, output / "interaction.png")
     outputs = [benchmark.CONTENT_NAME, "clicks.csv", plot.name]
     write_manifest(output, network=network, section=section, outputs=outputs)
-    console.print(render(interaction_table(content)))
+    show(interaction_table(content))
     say(f"values and plot in {output}")
+
+
+@keeps_results
+def active_learning_benchmark(
+    data: opt.Labelled,
+    output: opt.Output,
+    fold: Annotated[int, typer.Option(help="Fold to measure on; the others can be labelled.")] = 0,
+    start: Annotated[int, typer.Option(help="Patients labelled at first, at random.", min=1)] = 4,
+    add: Annotated[int, typer.Option(help="Patients that a round adds.", min=1)] = 4,
+    most: Annotated[int, typer.Option(help="Patients of the last round, at most.", min=2)] = 20,
+    seeds: Annotated[int, typer.Option(help="Repetitions, each with another start.", min=1)] = 3,
+    first_steps: Annotated[int, typer.Option(help="Batches of the first round.", min=1)] = 500,
+    steps: Annotated[int, typer.Option(help="Batches of each later round.", min=1)] = 150,
+) -> None:
+    """Train on more and more patients, chosen at random or by uncertainty; write the learning curves."""
+    from pipelines.interaction import active_learning as benchmark
+    from pipelines.reporting.results.active_learning import rounds_table, verdict, write_plot
+
+    plan = benchmark.Plan(fold, start, add, most, seeds, first_steps, steps)
+    with bar("Labelling"):
+        content = benchmark.active_learning_benchmark(data, output, plan)
+    plot = write_plot(content, output / "active-learning.png")
+    outputs = [benchmark.CONTENT_NAME, benchmark.TABLE_NAME, plot.name]
+    write_manifest(output, fold=fold, outputs=outputs)
+    show(rounds_table(content))
+    say(verdict(content))
+    say(f"values and plot in {output}")
+
+
+@keeps_results
+def bench(
+    output: opt.Output = Path("runs/bench"),
+    data: opt.OwnCohort = None,
+) -> None:
+    """Measure speed and memory as ratios within one run."""
+    from pipelines.benchmarks.speed import run_bench
+    from pipelines.reporting.results.speed import bench_table
+
+    show(bench_table(run_bench(output, data=data, console=console)))

@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 import typer
 
 from pipelines import __version__
-from pipelines.cli.options import AcdcNetwork, Device, Labelled, Output, console, keeps_results, say
-from pipelines.core.progress import progress_bar
+from pipelines.cli import options as opt
+from pipelines.cli.options import bar, say
+from pipelines.core.errors import DataError
 
 
 def serve(
@@ -29,7 +30,7 @@ def serve(
     audit_names: Annotated[
         bool, typer.Option(help="Write names of images, often those of patients, into the audit log.")
     ] = False,
-    device: Device = "auto",
+    device: opt.Device = "auto",
 ) -> None:
     """Serve studies to 3D Slicer's MONAI Label module, on this machine only by default."""
     # Importing what a server needs takes some seconds.
@@ -76,54 +77,17 @@ def add_user(
     say(f"{name} is {role} in {users}")
 
 
-@keeps_results
-def active_learning_benchmark(
-    data: Labelled,
-    output: Output,
-    fold: Annotated[int, typer.Option(help="Fold to measure on; the others can be labelled.")] = 0,
-    start: Annotated[int, typer.Option(help="Patients labelled at first, at random.", min=1)] = 4,
-    add: Annotated[int, typer.Option(help="Patients that a round adds.", min=1)] = 4,
-    most: Annotated[int, typer.Option(help="Patients of the last round, at most.", min=2)] = 20,
-    seeds: Annotated[int, typer.Option(help="Repetitions, each with another start.", min=1)] = 3,
-    first_steps: Annotated[int, typer.Option(help="Batches of the first round.", min=1)] = 500,
-    steps: Annotated[int, typer.Option(help="Batches of each later round.", min=1)] = 150,
-) -> None:
-    """Train on more and more patients, chosen at random or by uncertainty; write the learning curves."""
-    from pipelines.core.files import write_manifest
-    from pipelines.interaction import active_learning as benchmark
-    from pipelines.reporting.results.active_learning import rounds_table, verdict, write_plot
-    from pipelines.reporting.terminal import render
-
-    plan = benchmark.Plan(
-        fold=fold,
-        start=start,
-        add=add,
-        most=most,
-        seeds=seeds,
-        first_steps=first_steps,
-        steps=steps,
-    )
-    with progress_bar("Labelling", console):
-        content = benchmark.active_learning_benchmark(data, output, plan)
-    plot = write_plot(content, output / "active-learning.png")
-    outputs = [benchmark.CONTENT_NAME, benchmark.TABLE_NAME, plot.name]
-    write_manifest(output, fold=fold, outputs=outputs)
-    console.print(render(rounds_table(content)))
-    say(verdict(content))
-    say(f"values and plot in {output}")
-
-
 def fine_tune(
     studies: Annotated[Path, typer.Argument(help="Studies folder of 'thorax serve', with accepted labels.")],
-    network: Annotated[AcdcNetwork, typer.Argument(help="Network of the ACDC bundle.")] = "unet",
+    network: Annotated[opt.AcdcNetwork, typer.Argument(help="Network of the ACDC bundle.")] = "unet",
     epochs: Annotated[int, typer.Option(help="How often each slice is shown.", min=1, max=200)] = 20,
     batch_size: Annotated[int, typer.Option(help="Slices at a time.", min=1, max=32)] = 6,
-    device: Device = "auto",
+    device: opt.Device = "auto",
 ) -> None:
     """Train on the accepted labels; serve the new weights if they are better."""
     from pipelines.server.learning import fine_tune as train_on
 
-    with progress_bar("Training", console):
+    with bar("Training"):
         found = train_on(studies, network, epochs=epochs, batch_size=batch_size, device=device)
     names = ", ".join(
         f"{name} {found.before[name] or 0:.3f} to {found.after[name] or 0:.3f}" for name in found.after
@@ -137,13 +101,12 @@ def fine_tune(
 
 def restore_model(
     studies: Annotated[Path, typer.Argument(help="Studies folder of 'thorax serve'.")],
-    network: Annotated[AcdcNetwork, typer.Argument(help="Network of the ACDC bundle.")],
+    network: Annotated[opt.AcdcNetwork, typer.Argument(help="Network of the ACDC bundle.")],
     version: Annotated[
         int | None, typer.Option(help="Version to serve; 0: the bundle's own; the one before without it.")
     ] = None,
 ) -> None:
     """Serve other weights of a network that were kept; a running server takes them at once."""
-    from pipelines.core.errors import DataError
     from pipelines.server.predictors import PublishedWeights
 
     if not studies.is_dir():

@@ -8,24 +8,13 @@ from typing import Annotated, Literal
 
 import typer
 
-from pipelines.cli.options import (
-    Data,
-    Network,
-    Output,
-    Overwrite,
-    SplitPart,
-    TrustBundle,
-    Weights,
-    console,
-    keeps_results,
-    refuse,
-    refuse_results,
-    say,
-)
+from pipelines.cli import options as opt
+from pipelines.cli.options import bar, console, keeps_results, refuse, refuse_results, say, show
 from pipelines.core.errors import ConfigError, DataError
 from pipelines.core.files import MANIFEST_NAME
-from pipelines.core.progress import progress_bar, progress_to, show_progress
+from pipelines.core.progress import progress_to, show_progress
 from pipelines.core.tasks import XRAY, task_of
+from pipelines.models import bundle as bundles
 
 Store = Annotated[
     str, typer.Argument(help="A folder, hf://OWNER for a Hugging Face hub, or e.g. s3://BUCKET/PREFIX.")
@@ -78,12 +67,12 @@ def push(
 def pull(
     store: Store,
     name: KeptName,
-    output: Output,
+    output: opt.Output,
     fingerprint: Annotated[
         str | None,
         typer.Option(help="Of a bundle: as 'thorax store push' printed it; vouches for the configs."),
     ] = None,
-    trust: TrustBundle = False,
+    trust: opt.TrustBundle = False,
     accept_licence: AcceptLicence = False,
 ) -> None:
     """Fetch a bundle, of which nothing is run, or a dataset after its terms; check each file."""
@@ -110,12 +99,9 @@ def trust(
     ] = False,
 ) -> None:
     """Vouch for the configs and scripts of a bundle, which can run code."""
-    from pipelines.models.bundle import trust as trust_bundle
-    from pipelines.models.bundle import trusted_file
-
-    for file in trust_bundle(bundle, always=always):
+    for file in bundles.trust(bundle, always=always):
         say(f"trusted {file}")
-    say(f"{bundle} is known now, in {trusted_file()}")
+    say(f"{bundle} is known now, in {bundles.trusted_file()}")
 
 
 def verify(
@@ -141,7 +127,7 @@ def _bar_from_first_file(title: str) -> Iterator[None]:
     """A progress bar that comes with the first file, since the terms are asked about before."""
 
     def begin(done: int, total: int, text: str) -> None:
-        stack.enter_context(progress_bar(title, console))
+        stack.enter_context(bar(title))
         show_progress(done, total, text)
 
     with progress_to(begin), ExitStack() as stack:
@@ -168,7 +154,7 @@ def export(
     source: Annotated[
         str, typer.Argument(metavar="BUNDLE_OR_NETWORK", help="A network, or a bundle's name or folder.")
     ],
-    output: Output,
+    output: opt.Output,
     network: Annotated[
         str | None, typer.Option(help="Network of the bundle; by default its first one.")
     ] = None,
@@ -184,7 +170,7 @@ def export(
         Path | None,
         typer.Option(help="Prepared folder or images to check the export on; generated ones without it."),
     ] = None,
-    weights: Weights = None,
+    weights: opt.Weights = None,
     rounds: Annotated[
         int,
         typer.Option(
@@ -193,8 +179,8 @@ def export(
             min=0,
         ),
     ] = 0,
-    section: SplitPart = "test",
-    overwrite: Overwrite = False,
+    section: opt.SplitPart = "test",
+    overwrite: opt.Overwrite = False,
 ) -> None:
     """Write a network in another format, and check it against its source at once."""
     from pipelines.export.command import export_network
@@ -232,7 +218,7 @@ def export(
 
 
 def publish(
-    network: Annotated[Network, typer.Argument(help="Network that the run trained.")],
+    network: Annotated[opt.Network, typer.Argument(help="Network that the run trained.")],
     run: Annotated[
         list[Path],
         typer.Option(
@@ -258,20 +244,19 @@ def publish(
 @keeps_results
 def quantize(
     network: Annotated[str, typer.Argument(help="Network of the chest X-ray bundle.")],
-    data: Data,
-    output: Output,
-    weights: Weights = None,
-    section: SplitPart = "test",
+    data: opt.Data,
+    output: opt.Output,
+    weights: opt.Weights = None,
+    section: opt.SplitPart = "test",
     rounds: Annotated[int, typer.Option(help="Rounds of the time measurement.", min=1)] = 60,
 ) -> None:
     """Make the int8 model of a network and measure it against the float one."""
     from pipelines.export.quantize import quantize_and_compare
     from pipelines.reporting.results.speed import runtimes_table
-    from pipelines.reporting.terminal import render
 
-    with progress_bar("Measuring", console):
+    with bar("Measuring"):
         model, content = quantize_and_compare(
             network, data, output, weights=weights, section=section, rounds=rounds
         )
-    console.print(render(runtimes_table(content)))
+    show(runtimes_table(content))
     say(f"model in {model}, values in {output}")

@@ -5,44 +5,20 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.options import (
-    Address,
-    BatchSize,
-    Data,
-    Epochs,
-    HeartNetwork,
-    ImageNetworkName,
-    Labelled,
-    LearningRate,
-    Minutes,
-    Network,
-    Output,
-    Resume,
-    Smoke,
-    Threads,
-    TrainingFold,
-    TrainingSeed,
-    Trials,
-    console,
-    say,
-)
+from pipelines.cli import options as opt
+from pipelines.cli.options import bar, console, say
 from pipelines.core.errors import ConfigError
-from pipelines.core.progress import progress_bar
 from pipelines.core.tasks import HEART, task_of
+from pipelines.datasets.readers import find_reader
 from pipelines.models.bundle import bundle_of
-
-Setting = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="A setting of train.yaml, e.g. max_epochs=10; may be repeated."),
-]
 
 
 def train(
-    network: Annotated[Network, typer.Argument(help="Network of one of the bundles.")],
-    data: Data,
-    output: Output,
-    resume: Resume = False,
-    smoke: Smoke = False,
+    network: Annotated[opt.Network, typer.Argument(help="Network of one of the bundles.")],
+    data: opt.Data,
+    output: opt.Output,
+    resume: opt.Resume = False,
+    smoke: opt.Smoke = False,
     settings: Annotated[
         Path | None,
         typer.Option(help="YAML file of settings, e.g. best.yaml of 'thorax tune'; --set overrides it."),
@@ -50,19 +26,18 @@ def train(
     workers: Annotated[
         int, typer.Option(help="Processes on a Ray cluster; 0 trains in this one alone.", min=0)
     ] = 0,
-    threads: Threads = 1,
-    address: Address = None,
-    minutes: Minutes = None,
-    epochs: Epochs = None,
-    fold: TrainingFold = None,
-    batch_size: BatchSize = None,
-    learning_rate: LearningRate = None,
-    seed: TrainingSeed = None,
-    setting: Setting = None,
+    threads: opt.Threads = 1,
+    address: opt.Address = None,
+    minutes: opt.Minutes = None,
+    epochs: opt.Epochs = None,
+    fold: opt.TrainingFold = None,
+    batch_size: opt.BatchSize = None,
+    learning_rate: opt.LearningRate = None,
+    seed: opt.TrainingSeed = None,
+    setting: opt.Setting = None,
 ) -> None:
     """Train a network through the bundle's own workflow."""
     from pipelines.datasets.prepare import is_datalist
-    from pipelines.datasets.readers import find_reader
 
     if task_of(network) is HEART and not is_datalist(data):
         find_reader("acdc").read(data)  # a wrong folder is told of before the network is loaded
@@ -90,27 +65,27 @@ def train(
         say(f"best weights in {best}")
         return
     say(bundle_command(network, data, output, resume=resume, overlays=overlays, **values))
-    with progress_bar("Training", console):
+    with bar("Training"):
         best = train_network(network, data, output, resume=resume, overlays=overlays, **values)
     say(f"best weights in {best}; curves: tensorboard --logdir {output / 'tensorboard'}")
 
 
 def tune(
-    network: Annotated[ImageNetworkName, typer.Argument(help="Network of one of the bundles.")],
-    data: Data,
-    output: Output,
+    network: Annotated[opt.ImageNetworkName, typer.Argument(help="Network of one of the bundles.")],
+    data: opt.Data,
+    output: opt.Output,
     trials: Annotated[int, typer.Option(help="Number of settings to try.", min=1)] = 20,
     epochs: Annotated[int, typer.Option(help="Most epochs of a trial.", min=1)] = 8,
     space: Annotated[
         Path | None,
         typer.Option(help="YAML file with settings and their ranges; the bundle's search.yaml without it."),
     ] = None,
-    workers: Trials = 0,
-    address: Address = None,
+    workers: opt.Trials = 0,
+    address: opt.Address = None,
     seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
-    resume: Resume = False,
-    smoke: Smoke = False,
-    setting: Setting = None,
+    resume: opt.Resume = False,
+    smoke: opt.Smoke = False,
+    setting: opt.Setting = None,
 ) -> None:
     """Search for better settings with Ray Tune; write the best as best.yaml."""
     from pipelines.reporting.terminal import trials_table
@@ -133,18 +108,18 @@ def tune(
 
 
 def check_training(
-    data: Labelled,
-    output: Output,
-    network: HeartNetwork = "unet",
+    data: opt.Labelled,
+    output: opt.Output,
+    network: opt.HeartNetwork = "unet",
     minutes: Annotated[float, typer.Option(help="Time for all steps, about.", min=1)] = 240.0,
     fold: Annotated[int, typer.Option(help="Fold of validation, 0 to 4.", min=0, max=4)] = 0,
-    smoke: Smoke = False,
+    smoke: opt.Smoke = False,
     keep_going: Annotated[
         bool, typer.Option("--keep-going", help="Continue after a step that failed.")
     ] = False,
-    address: Address = None,
-    workers: Trials = 0,
-    setting: Setting = None,
+    address: opt.Address = None,
+    workers: opt.Trials = 0,
+    setting: opt.Setting = None,
 ) -> None:
     """Check and do each step from data to a trained network; the same command resumes."""
     from pipelines.reporting.report import write_result_page
@@ -153,7 +128,7 @@ def check_training(
 
     page = output / "recipe.md"
 
-    with progress_bar("Recipe", console):
+    with bar("Recipe"):
         content = run_recipe(
             data,
             output,

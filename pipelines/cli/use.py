@@ -4,37 +4,13 @@ import json
 import re
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import Annotated, Final, Literal
 
 import typer
 
-from pipelines.cli.options import (
-    Anonymous,
-    BundleFolder,
-    Device,
-    Engine,
-    Fhir,
-    HeartNetwork,
-    LungsNetwork,
-    Output,
-    PageLanguage,
-    Quality,
-    Section,
-    StudyPage,
-    TrustBundle,
-    Weights,
-    console,
-    keeps_results,
-    say,
-)
+from pipelines.cli import options as opt
+from pipelines.cli.options import bar, console, keeps_results, known_bundle, say
 from pipelines.core.errors import ConfigError, DataError
-from pipelines.core.progress import progress_bar
-
-if TYPE_CHECKING:
-    from pipelines.models.xray import XrayModel
-    from pipelines.quality.model import QualityEstimator
-    from pipelines.watching.service import Status
-
 
 DATES: Final = 2
 """Studies that a comparison is of."""
@@ -43,14 +19,14 @@ DATES: Final = 2
 @partial(keeps_results, marks=("indices.csv",))
 def segment(
     inputs: Annotated[list[Path], typer.Argument(help="NIfTI files, DICOM series, or folders of them.")],
-    output: Output,
-    network: HeartNetwork = "unet",
-    weights: Weights = None,
-    quality: Quality = False,
-    engine: Engine = "pytorch",
-    device: Device = "auto",
-    bundle: BundleFolder = None,
-    trust: TrustBundle = False,
+    output: opt.Output,
+    network: opt.HeartNetwork = "unet",
+    weights: opt.Weights = None,
+    quality: opt.Quality = False,
+    engine: opt.Engine = "pytorch",
+    device: opt.Device = "auto",
+    bundle: opt.BundleFolder = None,
+    trust: opt.TrustBundle = False,
     height: Annotated[
         float | None, typer.Option(help="Body height of the one patient in cm, before what the file tells.")
     ] = None,
@@ -61,14 +37,14 @@ def segment(
     surface: Annotated[
         Literal["mosteller", "du-bois"], typer.Option(help="Formula of the body surface.")
     ] = "mosteller",
-    page: StudyPage = False,
-    language: PageLanguage = "en",
-    anonymous: Anonymous = False,
+    page: opt.StudyPage = False,
+    language: opt.PageLanguage = "en",
+    anonymous: opt.Anonymous = False,
     follow_up: Annotated[
         bool,
         typer.Option("--follow-up", help="The two inputs are dates of one patient: compare them on a page."),
     ] = False,
-    fhir: Fhir = False,
+    fhir: opt.Fhir = False,
 ) -> None:
     """Segment volumes and cines; write label maps, indices, overlays and curves."""
     from pipelines.core.cardiac import PatientFacts, Sex
@@ -80,6 +56,7 @@ def segment(
     from pipelines.inference.segment import StudyOptions
     from pipelines.inference.segment import segment as segment_studies
     from pipelines.models.heart import Predictor
+    from pipelines.quality.model import QualityEstimator
     from pipelines.reporting.document import read_language
     from pipelines.reporting.html import require_pdf
     from pipelines.reporting.study_page import StudyPages, model_words
@@ -90,9 +67,11 @@ def segment(
     if page or follow_up:
         require_pdf()
     bundle = known_bundle(bundle, trust)
-    estimator = quality_estimator(network, weights, device, thorough=quality, bundle=bundle)
+    estimator = QualityEstimator.load(
+        network, weights=weights, thorough=quality, device=device, bundle=bundle
+    )
     predictor = Predictor.load(network, weights=weights, engine=engine, device=device, bundle=bundle)
-    with progress_bar("Segmenting", console), texts:
+    with bar("Segmenting"), texts:
         options = StudyOptions(facts, surface, page)
         report = segment_studies(inputs, output, predictor, estimator=estimator, options=options)
     pages = StudyPages(model_words(predictor.networks), language, anonymous)
@@ -121,82 +100,38 @@ def segment(
     say(f"label maps, indices.csv and pictures in {output}")
 
 
-def quality_estimator(
-    network: str, weights: Path | None, device: str, *, thorough: bool, bundle: Path
-) -> "QualityEstimator | None":
-    """What judges the masks of a network, None where nothing can: the score is of a single network.
-
-    Raises:
-        ConfigError: If `thorough` is asked for and cannot be, or a quality model is damaged.
-    """
-    from pipelines.quality.model import QualityEstimator
-
-    return QualityEstimator.load(network, weights=weights, thorough=thorough, device=device, bundle=bundle)
-
-
-def known_bundle(bundle: Path | None, trusted: bool) -> Path:
-    """The bundle that a command was given, vouched for if it says so; the package's own without one."""
-    from pipelines.models.bundle import ACDC_BUNDLE, trust
-
-    if bundle is None:
-        return ACDC_BUNDLE
-    if trusted:
-        trust(bundle)
-    return bundle
-
-
-Method = Literal["integrated_gradients", "grad_cam", "occlusion"]
-Threshold = Annotated[
-    float | None,
-    typer.Option(help="Probability from which pneumonia is decided; by default the one next to the weights."),
-]
-
-
-def explore_chest_xray(root: Path, output: Path, seed: int) -> None:
-    """Explore radiographs: sizes, brightness, counts, samples, duplicates; an HTML page."""
-    from pipelines.core.files import write_manifest
-    from pipelines.exploration.files import CONTENT_NAME, explore_xrays
-    from pipelines.reporting.report import write_result_page
-
-    with progress_bar("Measuring", console):
-        survey = explore_xrays(root, output, seed=seed)
-    page = output / "eda.html"
-    write_manifest(output, seed=seed, outputs=[page.name, CONTENT_NAME])
-    write_result_page(output, page)
-    say(
-        f"{len(survey.images)} images of {len(survey.images_per_patient())} patients, "
-        f"{len(survey.copies)} exact copies, {len(survey.near)} further near duplicates"
-    )
-    say(f"page in {page}; tensorboard --logdir {output / 'tensorboard'}")
-
-
 @partial(keeps_results, marks=("classification.csv",))
 def classify(
     inputs: Annotated[
         list[Path],
         typer.Argument(help="Pictures (JPEG, PNG, TIFF, BMP, WebP) or DICOM files, or folders of them."),
     ],
-    output: Output,
-    network: LungsNetwork = "efficientnet_lite0",
-    weights: Weights = None,
+    output: opt.Output,
+    network: opt.LungsNetwork = "efficientnet_lite0",
+    weights: opt.Weights = None,
     engine: Annotated[
         Literal["pytorch", "int8"], typer.Option(help="int8 is smaller and faster, on CPUs only.")
     ] = "pytorch",
     model: Annotated[Literal["float", "int8"], typer.Option(hidden=True)] = "float",
-    threshold: Threshold = None,
-    device: Device = "auto",
+    threshold: opt.Threshold = None,
+    device: opt.Device = "auto",
 ) -> None:
     """Classify chest X-rays as normal or pneumonia; write a table."""
     from pipelines.inference.classify import classify as classify_images
     from pipelines.inference.classify import find_xrays
 
     find_xrays(inputs)
+    from pipelines.models.xray import Classifier, Int8Classifier
     from pipelines.reporting.terminal import classification_table, warning_lines
 
-    classifier = _xray_model(
-        network, int8="int8" in (engine, model), weights=weights, threshold=threshold, device=device
-    )
-    with progress_bar("Classifying", console):
+    classifier: Classifier | Int8Classifier
+    if "int8" not in (engine, model):
+        classifier = Classifier.load(network, weights=weights, threshold=threshold, device=device)
+    elif device in ("auto", "cpu"):
+        classifier = Int8Classifier.load(network, model=weights, threshold=threshold)
+    else:
+        raise ConfigError(f"expected the CPU for an int8 model, found device {device!r}")
+    with bar("Classifying"):
         report = classify_images(inputs, output, classifier)
     console.print(classification_table(report.results))
     for line in warning_lines((one.image.name, text) for one in report.results for text in one.warnings):
@@ -206,137 +141,26 @@ def classify(
     say(f"table in {report.table}")
 
 
-def explain_radiographs(
-    inputs: list[Path],
-    output: Path,
-    method: Method,
-    network: str,
-    weights: Path | None,
-    threshold: float | None,
-    device: str,
-) -> None:
-    """Show which pixels spoke for pneumonia, and which against it."""
-    from pipelines.inference.classify import find_xrays
-
-    find_xrays(inputs)
-    from pipelines.explanation.explain import explain as explain_images
-    from pipelines.models.xray import Classifier
-
-    classifier = Classifier.load(network, weights=weights, threshold=threshold, device=device)
-    with progress_bar("Explaining", console):
-        report = explain_images(inputs, output, classifier, method=method)
-    for problem in report.problems:
-        say(f"skipped {problem.path}: {problem.reason}")
-    say(f"{len(report.overlays)} overlays in {output}, values in {report.table}")
-
-
-def evaluate_radiographs(
-    root: Path,
-    output: Path,
-    network: str,
-    weights: Path | None,
-    threshold: float | None,
-    section: Section,
-    *,
-    unseen_only: bool,
-    device: str,
-) -> None:
-    """Measure a network on labelled radiographs: accuracy, sensitivity, AUROC, calibration."""
-    from pipelines.core.files import write_manifest
-    from pipelines.datasets.prepare import DATALIST_NAME, read_datalist
-    from pipelines.datasets.prepare_xray import select, xray_records
-    from pipelines.evaluation.classification import evaluate_xray as evaluate_images
-    from pipelines.evaluation.comparison import described_weights
-    from pipelines.models.bundle import XRAY_BUNDLE
-    from pipelines.models.weights import seen_note
-    from pipelines.models.xray import Classifier
-    from pipelines.reporting.results.classification import scores_table
-    from pipelines.reporting.terminal import render
-
-    records, leaks = None, False
-    if root.name == DATALIST_NAME or (root / DATALIST_NAME).is_file():
-        datalist = read_datalist(root, kind="images")
-        records, leaks = xray_records(select(datalist, section)), datalist["leaks_patients"]
-    classifier = Classifier.load(network, weights=weights, threshold=threshold, device=device)
-    with progress_bar("Evaluating", console):
-        metrics = evaluate_images(
-            root, output, classifier, records=records, seen=classifier.seen, unseen_only=unseen_only
-        )
-    write_manifest(
-        output,
-        **described_weights([network], weights, XRAY_BUNDLE),
-        leaks_patients=leaks,
-        outputs=["metrics.json", "metrics.csv", "tensorboard"],
-    )
-    console.print(render(scores_table(metrics)))
-    for problem in metrics["problems"]:
-        say(f"{problem['path'].name}: {problem['reason']}")
-    if note := seen_note(metrics["seen_patients"], unseen_only=unseen_only):
-        say(note)
-    if leaks:
-        say("The split of this datalist leaks patients between training and test.")
-    say(f"values and pictures in {output}")
-
-
-def study_explanations(
-    evaluation: Path, output: Path, network: str, weights: Path | None, of_each: int, seed: int
-) -> None:
-    """Explain wrong and right images of an evaluation, and check that the explanations can be trusted."""
-    from pipelines.explanation.study import STUDY_NAME, study_explanations
-    from pipelines.models.xray import Classifier
-
-    classifier = Classifier.load(network, weights=weights, device="cpu")
-    with progress_bar("Explaining", console):
-        content = study_explanations(evaluation, output, classifier, of_each=of_each, seed=seed)
-    say(f"{len(content['cases'])} overlays in {output}, values in {output / STUDY_NAME}")
-
-
-def analyse_radiographs(evaluation: Path, output: Path) -> None:
-    """Show the misclassified radiographs and what they have in common."""
-    from pipelines.core.files import write_manifest
-    from pipelines.evaluation.error_files import CASES_NAME, ERRORS_NAME, PICTURES, explore_xray_errors
-    from pipelines.reporting.report import write_result_page
-
-    with progress_bar("Measuring", console):
-        found = explore_xray_errors(evaluation, output)
-    page = output / "errors.html"
-    write_manifest(output, outputs=[page.name, ERRORS_NAME, CASES_NAME, PICTURES])
-    write_result_page(output, page)
-    say(f"{len(found.wrong)} of {len(found.cases)} images misclassified, see {page}")
-
-
-def _xray_model(
-    network: str, *, int8: bool, weights: Path | None, threshold: float | None, device: str
-) -> "XrayModel":
-    from pipelines.models.xray import Classifier, Int8Classifier
-
-    if int8:
-        if device not in ("auto", "cpu"):
-            raise ConfigError(f"expected the CPU for an int8 model, found device {device!r}")
-        return Int8Classifier.load(network, model=weights, threshold=threshold)
-    return Classifier.load(network, weights=weights, threshold=threshold, device=device)
-
-
 def watch(
     incoming: Annotated[Path, typer.Argument(help="Folder in which images arrive; only read.")],
     output: Annotated[Path, typer.Argument(help="Folder for the results; made if it does not exist.")],
-    network: HeartNetwork = "unet",
-    weights: Weights = None,
-    xray_network: LungsNetwork = "efficientnet_lite0",
+    network: opt.HeartNetwork = "unet",
+    weights: opt.Weights = None,
+    xray_network: opt.LungsNetwork = "efficientnet_lite0",
     xray_weights: Annotated[
         Path | None, typer.Option(help="Weights for radiographs instead of the bundle's own.")
     ] = None,
-    quality: Quality = False,
+    quality: opt.Quality = False,
     seg: Annotated[
         bool,
         typer.Option(
             "--seg", help="Write DICOM SEG of DICOM series, SR of cines, the page too with --report."
         ),
     ] = False,
-    page: StudyPage = False,
-    language: PageLanguage = "en",
-    anonymous: Anonymous = False,
-    fhir: Fhir = False,
+    page: opt.StudyPage = False,
+    language: opt.PageLanguage = "en",
+    anonymous: opt.Anonymous = False,
+    fhir: opt.Fhir = False,
     series: Annotated[
         str | None, typer.Option(help="Only DICOM series whose description matches, e.g. '(?i)sax'.")
     ] = None,
@@ -359,21 +183,14 @@ def watch(
         float, typer.Option(help="After SIGTERM the study in hand gets so long; then it is left.", min=0)
     ] = 20,
     once: Annotated[bool, typer.Option("--once", help="End when all that is there is done.")] = False,
-    engine: Engine = "pytorch",
-    device: Device = "auto",
+    engine: opt.Engine = "pytorch",
+    device: opt.Device = "auto",
 ) -> None:
     """Process what arrives in a folder, each study once, until stopped."""
-    from functools import partial
-
     from pipelines.inference.fhir import write_fhir
     from pipelines.reporting.document import read_language
     from pipelines.reporting.study_page import StudyPages, model_words
-    from pipelines.watching.dicomweb import DicomWeb
-    from pipelines.watching.processing import ProcessorSettings, StudyProcessor
-    from pipelines.watching.service import WatchSettings
-    from pipelines.watching.service import watch as watch_folder
-    from pipelines.watching.units import Waits
-    from pipelines.watching.worker import Limits
+    from pipelines.watching import dicomweb, processing, service, units, worker
 
     words = read_language(language)
     pages = None
@@ -382,7 +199,7 @@ def watch(
 
         require_pdf()
         pages = StudyPages(model_words([network]), language, anonymous)
-    processor = ProcessorSettings(
+    processor = processing.ProcessorSettings(
         network=network,
         weights=weights,
         xray_network=xray_network,
@@ -395,19 +212,23 @@ def watch(
         engine=engine,
         device=device,
     )
-    settings = WatchSettings(
-        waits=Waits(settle_seconds, max(settle_seconds, quiet_seconds)),
-        limits=Limits(study_s=minutes * 60, memory_mb=memory_mb),
+    try:
+        pattern = None if series is None else re.compile(series)
+    except re.error as error:
+        raise ConfigError(f"expected a regular expression for --series, found {series!r}: {error}") from error
+    settings = service.WatchSettings(
+        waits=units.Waits(settle_seconds, max(settle_seconds, quiet_seconds)),
+        limits=worker.Limits(study_s=minutes * 60, memory_mb=memory_mb),
         poll_s=poll_seconds,
         tries=tries,
         grace_s=grace_seconds,
-        series=_pattern(series),
+        series=pattern,
     )
     exchange = None
     if fetch_from is not None or send_to is not None:
-        exchange = DicomWeb(fetch_from, send_to, days=fetch_days, quiet_s=quiet_seconds)
-    factory = partial(StudyProcessor, processor)
-    watch_folder(incoming, output, factory, settings, once=once, exchange=exchange, say=say)
+        exchange = dicomweb.DicomWeb(fetch_from, send_to, days=fetch_days, quiet_s=quiet_seconds)
+    factory = partial(processing.StudyProcessor, processor)
+    service.watch(incoming, output, factory, settings, once=once, exchange=exchange, say=say)
 
 
 def watch_status(
@@ -424,29 +245,31 @@ def watch_status(
     if as_json:
         say(json.dumps(status.as_json(), indent=2))
     else:
-        _show(status)
+        age = "" if status.beat_age_s is None else f", last sign of life {status.beat_age_s:.0f} s ago"
+        say(f"{'running' if status.is_running else 'not running'}{age}")
+        if status.is_running and status.now.get("in_hand"):
+            say(f"in hand: {status.now['in_hand']}")
+        say(", ".join(f"{number} {name.replace('_', ' ')}" for name, number in status.counts.items()))
+        if status.mean_seconds is not None:
+            say(f"{status.mean_seconds:.1f} s a study lately")
+        if status.now.get("problem"):
+            say(f"DICOMweb: {status.now['problem']}")
+        for row in status.waiting:
+            say(f"to be tried again: {row['folder']}, try {row['tries']}: {row['reason']}")
+        for row in status.quarantined:
+            say(f"in quarantine: {row['folder']}: {row['reason']}")
     if check:
         check_alive(status, output)
 
 
-def _show(status: "Status") -> None:
-    age = "" if status.beat_age_s is None else f", last sign of life {status.beat_age_s:.0f} s ago"
-    say(f"{'running' if status.is_running else 'not running'}{age}")
-    if status.is_running and status.now.get("in_hand"):
-        say(f"in hand: {status.now['in_hand']}")
-    say(", ".join(f"{number} {name.replace('_', ' ')}" for name, number in status.counts.items()))
-    if status.mean_seconds is not None:
-        say(f"{status.mean_seconds:.1f} s a study lately")
-    if status.now.get("problem"):
-        say(f"DICOMweb: {status.now['problem']}")
-    for row in status.waiting:
-        say(f"to be tried again: {row['folder']}, try {row['tries']}: {row['reason']}")
-    for row in status.quarantined:
-        say(f"in quarantine: {row['folder']}: {row['reason']}")
+def demo(
+    output: opt.Output = Path("runs/demo"),
+    data: opt.OwnCohort = None,
+    minutes: Annotated[float, typer.Option(help="Time for the training.")] = 4.0,
+    seed: Annotated[int, typer.Option(help="Seed of cohort, split and training.")] = 0,
+    smoke: Annotated[bool, typer.Option("--smoke", help="Seconds, to see that all works.")] = False,
+) -> None:
+    """Do the whole job: data, training, evaluation, a new cine, a report."""
+    from pipelines.cli.demo import run_demo
 
-
-def _pattern(text: str | None) -> re.Pattern[str] | None:
-    try:
-        return None if text is None else re.compile(text)
-    except re.error as error:
-        raise ConfigError(f"expected a regular expression for --series, found {text!r}: {error}") from error
+    run_demo(output, data=data, minutes=minutes, seed=seed, smoke=smoke, console=console)
