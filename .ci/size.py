@@ -9,8 +9,8 @@ from typing import Final
 
 PACKAGE: Final = Path(__file__).resolve().parents[1] / "pipelines"
 
-MAX_FILES: Final = 191
-MAX_LINES: Final = 33_484
+MAX_FILES: Final = 190
+MAX_LINES: Final = 32_913
 """What the package has come down to; who makes it smaller lowers them. Aimed at: 24,000 lines."""
 
 NO_CODE: Final = {

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
@@ -46,15 +47,13 @@ def recorded(network: nn.Module) -> Iterator[dict[str, Maps]]:
     """
     outputs: dict[str, Maps] = {}
 
-    def keep(name: str) -> Any:
-        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            if isinstance(output, torch.Tensor) and output.ndim == 4:
-                outputs.pop(name, None)
-                outputs[name] = output[0].detach().float().cpu().numpy()
+    def keep(name: str, _module: nn.Module, _inputs: Any, output: Any) -> None:
+        if isinstance(output, torch.Tensor) and output.ndim == 4:
+            outputs.pop(name, None)
+            outputs[name] = output[0].detach().float().cpu().numpy()
 
-        return hook
-
-    handles = [module.register_forward_hook(keep(name)) for name, module in network.named_modules() if name]
+    layers = [(name, module) for name, module in network.named_modules() if name]
+    handles = [module.register_forward_hook(partial(keep, name)) for name, module in layers]
     try:
         yield outputs
     finally:

@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -12,7 +11,6 @@ import torch
 from PIL import Image
 from scipy.integrate import trapezoid
 from scipy.stats import spearmanr
-from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
 from pipelines.core.errors import ConfigError
@@ -38,30 +36,11 @@ CHEST_RADII: Final = (0.40, 0.42)
 FloatArray = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
-class Deletion:
-    """Score while pixels are deleted, relative to that of the whole image.
-
-    Attributes:
-        highlighted: `(len(DELETED),)`, those that speak most for the decision first.
-        random: The same in random order.
-    """
-
-    highlighted: FloatArray
-    random: FloatArray
-
-    @property
-    def gain(self) -> float:
-        """Area between the curves: above 0, the highlighted pixels matter more than others."""
-        return float(trapezoid(self.random - self.highlighted, DELETED))
-
-
 def randomised_likeness(
     images: Sequence[Pixels],
     classifier: Classifier,
     *,
     method: Method = "integrated_gradients",
-    seed: int = 0,
 ) -> dict[str, float]:
     """How alike heat maps stay when the network's stages are made random, from the last one on.
 
@@ -72,7 +51,6 @@ def randomised_likeness(
         images: `(H, W)` grey values, at least one.
         classifier: Network whose explanations are checked; it stays as it is.
         method: As for `heat_map`.
-        seed: Seed of the random weights.
 
     Returns:
         For each stage from the last to the first: mean rank correlation of the sizes of the
@@ -89,19 +67,23 @@ def randomised_likeness(
     changed.module = copy.deepcopy(classifier.module)
     likeness: dict[str, float] = {}
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
+        torch.manual_seed(0)
         for stage, modules in reversed(stages(changed.module).items()):
             for module in modules:
-                _randomise(module)
+                if callable(reset := getattr(module, "reset_parameters", None)):
+                    reset()
             after = [heat_map(image, method, classifier=changed, steps=steps) for image in images]
-            found = [_likeness(first, second) for first, second in zip(before, after, strict=True)]
+            found = [
+                spearmanr(np.abs(first.values), np.abs(second.values), axis=None).statistic
+                for first, second in zip(before, after, strict=True)
+            ]
             likeness[stage] = float(np.mean(found))
     return likeness
 
 
 def deletion(
-    image: Pixels, found: HeatMap, classifier: Classifier, *, baseline: Baseline = "blurred", seed: int = 0
-) -> Deletion:
+    image: Pixels, found: HeatMap, classifier: Classifier, *, baseline: Baseline = "blurred"
+) -> dict[str, Any]:
     """Delete pixels, those that speak most for the decision first, and see the score fall.
 
     Args:
@@ -109,11 +91,15 @@ def deletion(
         found: Its heat map.
         classifier: Network that decided.
         baseline: What a deleted pixel becomes; blurred leaves no edges of its own.
-        seed: Seed of the random order that it is compared with.
+
+    Returns:
+        Score relative to that of the whole image by share of `DELETED`: `highlighted`, those that speak most
+        for the decision first, and `random`, in random order. `gain` is the area between the curves: above
+        0, the highlighted pixels matter more than others.
     """
     sign = 1.0 if found.score > 0 else -1.0
     order = np.argsort(-sign * found.values.ravel(), kind="stable")
-    shuffled = np.random.default_rng(seed).permutation(order.size)
+    shuffled = np.random.default_rng(0).permutation(order.size)
     empty = baseline_of(torch.from_numpy(np.ascontiguousarray(image))[None, None], baseline)[0, 0].numpy()
     curves = []
     for pixels in (order, shuffled):
@@ -126,7 +112,9 @@ def deletion(
         logits = classifier.logits(classifier.batch(copies)).double().numpy()
         scores = sign * (logits[:, 1] - logits[:, 0])
         curves.append(scores / max(abs(float(scores[0])), 1e-6))
-    return Deletion(*curves)
+    highlighted, random = curves
+    gain = float(trapezoid(random - highlighted, DELETED))
+    return {"highlighted": highlighted, "random": random, "gain": gain}
 
 
 def chest_mask(shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
@@ -161,47 +149,12 @@ def attribution_shares(found: HeatMap) -> dict[str, float]:
     }
 
 
-def _randomise(module: nn.Module) -> None:
-    reset = getattr(module, "reset_parameters", None)
-    if callable(reset):
-        reset()
-
-
-def _likeness(first: HeatMap, second: HeatMap) -> float:
-    return float(spearmanr(np.abs(first.values), np.abs(second.values), axis=None).statistic)
-
-
 STUDY_NAME: Final = "explanations.json"
 OF_EACH: Final = 5
 """Wrong and right images that are shown."""
 
 STEPS: Final = (16, 32, 64, 128)
 """Steps of the path at which the completeness error is measured."""
-
-
-@dataclass(frozen=True, slots=True)
-class StudiedCase:
-    """One image of the study.
-
-    Attributes:
-        image: Path.
-        finding: Its label.
-        probability: Of pneumonia.
-        is_correct: Whether the decision is right.
-        overlay: Name of its picture.
-        shares: For each method, as from `attribution_shares`.
-        deletion: For each method, the score while its pixels are deleted, as from `deletion`.
-        completeness: For each baseline and number of steps, the completeness error.
-    """
-
-    image: str
-    finding: str
-    probability: float
-    is_correct: bool
-    overlay: str
-    shares: dict[str, dict[str, float]]
-    deletion: dict[str, dict[str, Any]]
-    completeness: dict[str, dict[str, float]]
 
 
 def study_explanations(
@@ -228,14 +181,14 @@ def study_explanations(
     """
     output_folder(output)
     chosen = choose_cases(read_cases(evaluation), of_each=of_each, seed=seed)
-    studied: list[StudiedCase] = []
+    studied: list[dict[str, Any]] = []
     for number, case in enumerate(chosen, start=1):
         studied.append(_study(case, number, output, classifier))
         show_progress(number, len(chosen) + 1, Path(case["image"]).name)
     images = [read_xray(Path(case["image"])).pixels for case in chosen]
     content = {
         "deleted": DELETED,
-        "cases": [asdict(case) for case in studied],
+        "cases": studied,
         "randomised": {
             method: randomised_likeness(images, classifier, method=method)
             for method in ("integrated_gradients", "grad_cam")
@@ -244,9 +197,9 @@ def study_explanations(
     write_json(output / STUDY_NAME, content)
     with SummaryWriter(str(output / "tensorboard")) as writer:
         for number, one in enumerate(studied, start=1):
-            pixels = np.asarray(Image.open(output / one.overlay).convert("RGB"))
-            writer.add_image(f"explanations/{Path(one.overlay).stem}", pixels, dataformats="HWC")
-            for method, found in one.deletion.items():
+            pixels = np.asarray(Image.open(output / one["overlay"]).convert("RGB"))
+            writer.add_image(f"explanations/{Path(one['overlay']).stem}", pixels, dataformats="HWC")
+            for method, found in one["deletion"].items():
                 writer.add_scalar(f"deletion gain/{method}", found["gain"], number)
     write_manifest(output, evaluation=str(evaluation), outputs=[STUDY_NAME])
     return content
@@ -268,32 +221,26 @@ def choose_cases(cases: Sequence[dict[str, Any]], *, of_each: int, seed: int) ->
     return wrong[:of_each] + right
 
 
-def _study(case: dict[str, Any], number: int, output: Path, classifier: Classifier) -> StudiedCase:
+def _study(case: dict[str, Any], number: int, output: Path, classifier: Classifier) -> dict[str, Any]:
+    """An image of the study: its values by method, and as `completeness` by baseline and number of steps."""
     image = read_xray(Path(case["image"])).pixels
     maps = {method: heat_map(image, method, classifier=classifier) for method in get_args(Method)}
     verdict = "right" if case["is_correct"] else "wrong"
     overlay = output / f"{number:02d}_{verdict}_{Path(case['image']).stem}.png"
     title = f"{Path(case['image']).name}: {case['finding'].lower()}, pneumonia {case['probability']:.2f}"
     overlay_heat_map(image, maps["integrated_gradients"], overlay, title=title)
-    curves = {method: deletion(image, found, classifier) for method, found in maps.items()}
-    return StudiedCase(
-        image=case["image"],
-        finding=case["finding"],
-        probability=case["probability"],
-        is_correct=case["is_correct"],
-        overlay=overlay.name,
-        shares={method: attribution_shares(found) for method, found in maps.items()},
-        deletion={
-            method: {"highlighted": curve.highlighted, "random": curve.random, "gain": curve.gain}
-            for method, curve in curves.items()
-        },
-        completeness={
+    return {
+        **{name: case[name] for name in ("image", "finding", "probability", "is_correct")},
+        "overlay": overlay.name,
+        "shares": {method: attribution_shares(found) for method, found in maps.items()},
+        "deletion": {method: deletion(image, found, classifier) for method, found in maps.items()},
+        "completeness": {
             baseline: {str(steps): _completeness(image, classifier, baseline, steps) for steps in STEPS}
             for baseline in get_args(Baseline)
         },
-    )
+    }
 
 
-def _completeness(image: Any, classifier: Classifier, baseline: Baseline, steps: int) -> float:
+def _completeness(image: Pixels, classifier: Classifier, baseline: Baseline, steps: int) -> float:
     found = heat_map(image, classifier=classifier, baseline=baseline, steps=steps)
     return float(found.completeness_error or 0.0)

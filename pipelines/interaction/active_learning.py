@@ -162,15 +162,6 @@ def run_round(
     return result
 
 
-def finished_round(folder: Path) -> dict[str, Any] | None:
-    """Content of the `round.json` that a folder holds, None if the round is not finished."""
-    path = folder / RESULT_NAME
-    if not path.is_file():
-        return None
-    known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return known
-
-
 def load_predictor(weights: Path) -> Predictor:
     """The network of the benchmark with the weights of a round.
 
@@ -356,10 +347,12 @@ def _curve(
     for size in plan.sizes:
         name = strategy if rounds else "start"
         folder = cohort.folder / "rounds" / f"seed{seed}" / f"{name}{size}"
-        found = finished_round(folder)
         if rounds or strategy == STRATEGIES[0]:
             report(f"seed {seed}, {name}, {size} patients")
-        if found is None:
+        path = folder / RESULT_NAME
+        if path.is_file():
+            found = json.loads(path.read_text(encoding="utf-8"))
+        else:
             known = rounds[-1]["labelled"] if rounds else []
             rest = [patient for patient in order if patient not in known]
             scores: dict[str, float] = {}

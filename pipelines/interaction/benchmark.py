@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from pipelines.core.errors import DataError
 from pipelines.core.files import output_folder, write_csv, write_json
 from pipelines.core.progress import track
-from pipelines.core.records import FOREGROUND, LABEL_NAMES, AcdcLabel, PatientRecord, VolumeRecord
+from pipelines.core.records import FOREGROUND, LABEL_NAMES, AcdcLabel, PatientRecord
 from pipelines.core.volume import Volume, read_label, read_volume, slices_last
 from pipelines.datasets.loading import load_pair
-from pipelines.evaluation.segmentation import VolumePredictor, dice_coefficient
+from pipelines.evaluation.segmentation import MEAN, STRUCTURES, VolumePredictor, dice_coefficient
 from pipelines.interaction.clicks import Click, Mask, largest_error, refine_by_scribbles, rim_scribbles
 from pipelines.interaction.corrector import Correction, Corrector
 from pipelines.models.heart import Member, Predictor, Transform
@@ -147,10 +147,10 @@ Row = dict[str, Any]
 GOALS: Final = {"lv": 0.95, "myo": 0.90}
 """Dice that a structure shall reach, for the number of clicks to it."""
 
+NAMES: Final = (*STRUCTURES, MEAN)
+
 LOWERED: Final = 1e-9
 """Loss of mean Dice that counts as lowered: any but rounding."""
-
-STRUCTURES: Final = (*(LABEL_NAMES[label] for label in FOREGROUND), "mean")
 
 
 def summarise_clicks(rows: Sequence[Mapping[str, Any]], *, clicks: int, slice_clicks: int) -> dict[str, Any]:
@@ -178,7 +178,7 @@ def _curve(rows: Sequence[Mapping[str, Any]], clicks: int) -> dict[str, Any]:
     cases: dict[tuple[Any, ...], list[Mapping[str, Any]]] = defaultdict(list)
     for row in rows:
         cases[row["patient"], row["phase"], row.get("slice")].append(row)
-    dice = {name: _table(list(cases.values()), f"dice_{name}", clicks) for name in STRUCTURES}
+    dice = {name: _table(list(cases.values()), f"dice_{name}", clicks) for name in NAMES}
     steps = np.diff(dice["mean"], axis=1)
     taken = np.array([[len(case) > number for number in range(1, clicks + 1)] for case in cases.values()])
     seconds = [row["seconds"] for row in rows if row.get("seconds") is not None]
@@ -220,7 +220,7 @@ def _clicks_to(table: np.ndarray[Any, Any], goal: float) -> dict[str, Any]:
 
 
 def _single(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    found = {name: np.array([row[f"dice_{name}"] for row in rows], dtype=float) for name in STRUCTURES}
+    found = {name: np.array([row[f"dice_{name}"] for row in rows], dtype=float) for name in NAMES}
     return {
         "dice": {name: _mean(values) for name, values in found.items()},
         "seconds": float(np.median([row["seconds"] for row in rows])),
@@ -240,8 +240,7 @@ COLUMNS: Final = (
     "mode",
     "slice",
     "clicks",
-    *(f"dice_{LABEL_NAMES[label]}" for label in FOREGROUND),
-    "dice_mean",
+    *(f"dice_{name}" for name in NAMES),
     "seconds",
 )
 """Of `clicks.csv`: mode is `volume`, `one_slice` or `scribbles`; slice is empty but for `one_slice`."""
@@ -286,7 +285,8 @@ def interact_benchmark(
     rows: list[Row] = []
     opening: list[float] = []
     for record in track(volumes, lambda one: f"{one.patient} {one.phase}"):
-        image, truth = _read(record)
+        image, label = load_pair(record)
+        truth = label.array
         start = time.perf_counter()
         correction = corrector.open(image)
         opening.append(time.perf_counter() - start)
@@ -306,11 +306,6 @@ def interact_benchmark(
     write_csv(output / "clicks.csv", COLUMNS, rows)
     write_json(output / CONTENT_NAME, content)
     return content
-
-
-def _read(record: VolumeRecord) -> tuple[Volume, Mask]:
-    image, label = load_pair(record)
-    return image, label.array
 
 
 def _on_volume(correction: Correction, mask: Mask, truth: Mask, clicks: int) -> Iterator[Row]:

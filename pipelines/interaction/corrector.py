@@ -53,7 +53,7 @@ def input_channels(
     return stacked.float().contiguous(memory_format=torch.channels_last)
 
 
-def bell(center: Tensor, shape: tuple[int, int]) -> Tensor:
+def bell(center: Tensor, shape: Sequence[int]) -> Tensor:
     """Bells `(B, H, W)` of height 1 at `center` `(B, 2)`, row and column in pixels."""
     rows = torch.arange(shape[0], device=center.device)
     columns = torch.arange(shape[1], device=center.device)
@@ -234,22 +234,18 @@ WINDOW_PX: Final = 64
 """Side of the square around a click that the network sees, pixels of its grid."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reach:
-    """How far from a click a mask may change; what lies beyond stays as it is.
+REACH_MM: Final = 60.0
+"""Farthest pixel of the slice of the click that may change, mm in plane; what lies beyond stays as it is."""
 
-    Attributes:
-        slice_mm: Farthest pixel of the slice of the click that may change, mm in plane.
-        neighbour_mm: The same in the slices before and after it; 0 leaves them alone.
-        widths: Nor may a pixel change that is farther than so many times the distance from the click to
-            where the mask has its label already, since a small fault is mended nearby,
-        border_mm: plus this.
-    """
+NEIGHBOUR_REACH_MM: Final = 30.0
+"""The same in the slices before and after it."""
 
-    slice_mm: float = 60.0
-    neighbour_mm: float = 30.0
-    widths: float = 4.0
-    border_mm: float = 6.0
+REACH_WIDTHS: Final = 4.0
+"""Nor may a pixel change that is farther than so many times the distance from the click to where the mask has
+its label already, since a small fault is mended nearby,"""
+
+REACH_BORDER_MM: Final = 6.0
+"""plus this."""
 
 
 class Corrector:
@@ -257,12 +253,10 @@ class Corrector:
 
     Args:
         member: Network, transforms and device.
-        reach: How far from a click a mask may change.
     """
 
-    def __init__(self, member: Member, *, reach: Reach | None = None) -> None:
+    def __init__(self, member: Member) -> None:
         self.member = member
-        self.reach = reach or Reach()
 
     @classmethod
     def load(
@@ -270,7 +264,6 @@ class Corrector:
         *,
         bundle: Path = ACDC_BUNDLE,
         weights: Path | None = None,
-        reach: Reach | None = None,
         device: str = "auto",
         precision: str = "auto",
     ) -> "Corrector":
@@ -279,7 +272,6 @@ class Corrector:
         Args:
             bundle: Root folder of the bundle.
             weights: File to use instead of the bundle's own.
-            reach: How far from a click a mask may change.
             device: `"auto"`, or a torch device such as `"cpu"` or `"cuda:0"`.
             precision: `"auto"`, `"bf16"` or `"fp32"`.
 
@@ -287,7 +279,7 @@ class Corrector:
             ConfigError: If weights are missing or do not fit.
         """
         settings = device_settings(device, precision)
-        return cls(Member.load(CORRECTOR, bundle=bundle, weights=weights, **settings), reach=reach)
+        return cls(Member.load(CORRECTOR, bundle=bundle, weights=weights, **settings))
 
     def open(self, volume: Volume) -> "Correction":
         """Prepare a volume, so that each click on it takes a fraction of a second.
@@ -299,18 +291,6 @@ class Corrector:
             DataError: If the volume is not 3-D.
         """
         return Correction(self, volume)
-
-    def correct(
-        self,
-        volume: Volume,
-        mask: Mask,
-        clicks: Sequence[Click],
-        *,
-        settled: Sequence[Click] = (),
-        one_slice: bool = False,
-    ) -> Mask:
-        """Corrected label map; see `Correction.correct`, which is faster for more than one call."""
-        return self.open(volume).correct(mask, clicks, settled=settled, one_slice=one_slice)
 
 
 class Correction:
@@ -388,20 +368,20 @@ class Correction:
 
     def _act(self, present: Mask, clicks: Sequence[Click], *, one_slice: bool) -> None:
         """Give more of the mask, slices last, the label of the newest of the clicks."""
-        newest, reach = clicks[-1], self._corrector.reach
+        newest = clicks[-1]
         window = Window.around(
             newest, WINDOW_PX, self._field_affine, self._native_affine, self._image.shape[2:]
         )
         distance_mm = self._distance_mm(newest, present.shape)
         known_mm = distance_mm[present[:, :, newest.k] == newest.label]
-        most_mm = reach.widths * known_mm.min(initial=np.inf) + reach.border_mm
+        most_mm = REACH_WIDTHS * known_mm.min(initial=np.inf) + REACH_BORDER_MM
         added = added_by_click(present[:, :, newest.k], newest, self._spacing_mm)
-        within = (distance_mm <= min(reach.slice_mm, most_mm)) | (added == CERTAIN)
+        within = (distance_mm <= min(REACH_MM, most_mm)) | (added == CERTAIN)
         mended = self._change(present, clicks, [newest.k], window, added, within, distance_mm == 0)
         beside = [z for z in (newest.k - 1, newest.k + 1) if 0 <= z < present.shape[2]]
-        if beside and reach.neighbour_mm > 0 and not one_slice:
+        if beside and not one_slice:
             added = np.full_like(added, -NEIGHBOUR_INERTIA)
-            within = distance_mm <= min(reach.neighbour_mm, most_mm)
+            within = distance_mm <= min(NEIGHBOUR_REACH_MM, most_mm)
             self._change(present, clicks, beside, window, added, within, mended)
         for click in clicks:
             present[click.index] = click.label

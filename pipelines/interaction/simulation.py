@@ -1,7 +1,7 @@
 """Training of the correcting network: masks that fail, and a simulated user who corrects them."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -165,6 +165,7 @@ MENDED: Final = 0.7
 """Share of clicks in a neighbouring slice that have mended the fault there."""
 
 
+@dataclass(eq=False)
 class SimulatedCorrection:
     """Turns a batch of slices with labels into what the network sees while a user corrects it.
 
@@ -197,33 +198,21 @@ class SimulatedCorrection:
         dtype: Type of the network's fast operations, None for float32.
     """
 
-    def __init__(
-        self,
-        network: nn.Module,
-        spatial_size: Sequence[int],
-        *,
-        spatial: SpatialAugmentation,
-        intensity: IntensityAugmentation,
-        faults: ImperfectMasks,
-        variations: ImperfectMasks,
-        varied: float = 0.5,
-        unseen: float = 0.6,
-        exchanged: float = 0.25,
-        earlier_clicks: int = 2,
-        elsewhere: float = 0.3,
-        misplaced: float = 0.4,
-        misplacement_px: float = 1.5,
-        dtype: torch.dtype | None = None,
-    ) -> None:
-        self.network = network
-        self.spatial_size = (int(spatial_size[0]), int(spatial_size[1]))
-        self.spatial, self.intensity = spatial, intensity
-        self.faults, self.variations, self.varied = faults, variations, varied
-        self.unseen, self.exchanged = unseen, exchanged
-        self.earlier_clicks = earlier_clicks
-        self.elsewhere = elsewhere
-        self.misplaced, self.misplacement_px = misplaced, misplacement_px
-        self.dtype = dtype
+    network: nn.Module
+    spatial_size: Sequence[int]
+    _: KW_ONLY
+    spatial: SpatialAugmentation
+    intensity: IntensityAugmentation
+    faults: ImperfectMasks
+    variations: ImperfectMasks
+    varied: float = 0.5
+    unseen: float = 0.6
+    exchanged: float = 0.25
+    earlier_clicks: int = 2
+    elsewhere: float = 0.3
+    misplaced: float = 0.4
+    misplacement_px: float = 1.5
+    dtype: torch.dtype | None = None
 
     def __call__(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """`image` `(B, 21, h, w)` float32 in the order of `LAYOUT`, and `label` `(B, 1, h, w)` int64.
@@ -293,7 +282,7 @@ class SimulatedCorrection:
         centers = torch.tensor(spots) + off * self.misplacement_px * torch.randn(len(where), 2)
         scene.add(bell(centers.to(scene.image.device), self.spatial_size), kinds, where.tolist(), spots)
 
-    def _spot(self, found: SliceError | None, shape: tuple[int, int]) -> tuple[int, int]:
+    def _spot(self, found: SliceError | None, shape: Sequence[int]) -> tuple[int, int]:
         """The middle of a fault, often any pixel of it; anywhere if nothing is wrong."""
         if found is None:
             return int(torch.randint(0, shape[0], ())), int(torch.randint(0, shape[1], ()))
@@ -453,18 +442,17 @@ def with_unseen_masks(items: Sequence[Mapping[str, Any]], folder: str | Path | N
     """
     if folder is None:
         return [dict(item) for item in items]
-    return list(_with_masks(items, Path(folder)))
-
-
-def _with_masks(items: Sequence[Mapping[str, Any]], folder: Path) -> Iterator[dict[str, Any]]:
+    found = []
     for item in items:
-        path = mask_path(folder, item["image"])
+        path = mask_path(Path(folder), item["image"])
         if not path.is_file():
             raise DataError(
                 f"expected a mask of {item['image']} at {path}, found none; make those of the same fold "
                 "with 'thorax cross-validate --unseen-masks'"
             )
-        yield {**item, MASK_KEY: str(path), "fingerprint": item["fingerprint"] + fingerprint(path)}
+        own = {MASK_KEY: str(path), "fingerprint": item["fingerprint"] + fingerprint(path)}
+        found.append({**item, **own})
+    return found
 
 
 def _halves(items: Sequence[Mapping[str, Any]]) -> list[set[str]]:

@@ -3,7 +3,6 @@
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -40,31 +39,6 @@ MASKS_NAME: Final = "masks"
 LOCK_NAME: Final = "running"
 
 Which = Literal["last", "best"]
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """What is the same for all folds."""
-
-    network: str
-    dataset_dir: Path
-    datalist: dict[str, Any]
-    which: Which
-    resume: bool
-    overlays: Sequence[str]
-    bundle: Path
-    settings: Mapping[str, Any]
-
-    @property
-    def common(self) -> dict[str, Any]:
-        return {
-            "network": self.network,
-            "weights": self.which,
-            "overlays": list(self.overlays),
-            "settings": dict(self.settings),
-            "split_hash": self.datalist["split_hash"],
-            "fingerprint": self.datalist["fingerprint"],
-        }
 
 
 logger = logging.getLogger(__name__)
@@ -123,23 +97,49 @@ def cross_validate(
     if strange := [fold for fold in wanted if fold not in known]:
         raise ConfigError(f"expected folds among {known}, found {strange}; see the parts in the datalist")
     output_folder(output)
-    plan = _Plan(network, dataset_dir, datalist, which, resume, overlays, bundle, settings)
-    _check_common(output / SETTINGS_NAME, plan.common)
+    common = {
+        "network": network,
+        "weights": which,
+        "overlays": list(overlays),
+        "settings": settings,
+        "split_hash": datalist["split_hash"],
+        "fingerprint": datalist["fingerprint"],
+    }
+    _check_common(output / SETTINGS_NAME, common)
     for fold in wanted:
         folder = output_folder(output / f"fold{fold}")
         lock = exclusive_lock(folder / LOCK_NAME, f"training of fold {fold}")
         with lock, progress_of(f"fold {fold}: "):
-            _train(plan, fold, folder)
-            _measure(plan, fold, folder)
+            if not (resume and _manifest(folder).get("finished")):
+                begun = resume and (folder / LAST_NAME).is_file()
+                how = {"overlays": overlays, "bundle": bundle, "fold": fold, **settings}
+                train_network(network, dataset_dir, folder, resume=begun, **how)
+            if not _is_measured(folder):
+                weights, predictor = _trained(network, folder, which, bundle, settings)
+                evaluate(
+                    Path(datalist["root"]),
+                    folder / EVALUATION_NAME,
+                    predictor,
+                    records=patient_records(select(datalist, "validation", fold)),
+                    seen=predictor.seen,
+                    masks=output / MASKS_NAME,
+                )
+                write_manifest(
+                    folder / EVALUATION_NAME,
+                    networks=[network],
+                    fold=fold,
+                    weights=weights.name,
+                    outputs=["metrics.json", "metrics.csv", "overlays"],
+                )
     missing = [fold for fold in known if not _is_measured(output / f"fold{fold}")]
     if missing:
         logger.warning("folds %s are still missing; the last one writes the summary", missing)
         return None
-    content = summarise_folds(output, known) | plan.common
+    content = summarise_folds(output, known) | common
     rows = [case.as_row() for case in _cases(output, known)]
     write_csv(output / TABLE_NAME, rows[0], rows)
     write_json(output / CONTENT_NAME, content)
-    write_manifest(output, **plan.common, folds=known, outputs=[CONTENT_NAME, TABLE_NAME])
+    write_manifest(output, **common, folds=known, outputs=[CONTENT_NAME, TABLE_NAME])
     return content
 
 
@@ -245,48 +245,16 @@ def _is_measured(folder: Path) -> bool:
     return (folder / EVALUATION_NAME / MANIFEST_NAME).is_file()
 
 
-def _train(plan: _Plan, fold: int, folder: Path) -> None:
-    if plan.resume and _manifest(folder).get("finished"):
-        return
-    train_network(
-        plan.network,
-        plan.dataset_dir,
-        folder,
-        resume=plan.resume and (folder / LAST_NAME).is_file(),
-        overlays=plan.overlays,
-        bundle=plan.bundle,
-        fold=fold,
-        **plan.settings,
-    )
-
-
-def _measure(plan: _Plan, fold: int, folder: Path) -> None:
-    """Measure with the settings of the training: they may be about spacing, field of view or widths."""
-    if _is_measured(folder):
-        return
-    known = load_config(plan.network, bundle=plan.bundle)
-    settings = {name: value for name, value in plan.settings.items() if name in known}
+def _trained(
+    network: str, folder: Path, which: Which, bundle: Path, settings: Mapping[str, Any]
+) -> tuple[Path, Predictor]:
+    """Weights of a fold and its network, with the settings that both have: spacing, field of view, widths."""
+    known = load_config(network, bundle=bundle)
+    settings = {name: value for name, value in settings.items() if name in known}
     weights = folder / BEST_NAME
-    if plan.which == "last":
-        module = load_config(plan.network, bundle=plan.bundle, **settings).get_parsed_content("network_def")
+    if which == "last":
+        module = load_config(network, bundle=bundle, **settings).get_parsed_content("network_def")
         load_average(module, folder / LAST_NAME)
         weights = folder / FINAL_NAME
         save_weights(module, weights)
-    member = Member.load(plan.network, bundle=plan.bundle, weights=weights, **settings)
-    records = patient_records(select(plan.datalist, "validation", fold))
-    target = folder / EVALUATION_NAME
-    evaluate(
-        Path(plan.datalist["root"]),
-        target,
-        Predictor({plan.network: member}),
-        records=records,
-        seen=member.seen,
-        masks=folder.parent / MASKS_NAME,
-    )
-    write_manifest(
-        target,
-        networks=[plan.network],
-        fold=fold,
-        weights=weights.name,
-        outputs=["metrics.json", "metrics.csv", "overlays"],
-    )
+    return weights, Predictor({network: Member.load(network, bundle=bundle, weights=weights, **settings)})

@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -134,18 +134,6 @@ class WorkerOptions:
     failures: int = 3
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """What each process is told."""
-
-    network: str
-    dataset_dir: Path
-    folder: Path
-    overlays: tuple[str, ...]
-    threads: int
-    settings: Mapping[str, Any] = field(default_factory=dict)
-
-
 def train_by_workers(
     network: str,
     dataset_dir: Path,
@@ -189,15 +177,21 @@ def train_by_workers(
             else f"expected an empty run folder, found {folder / LAST_NAME}; go on with it by --resume, "
             "or choose another folder by --output"
         )
-    job = _Job(network, dataset_dir.resolve(), folder, overlays, options.threads, settings)
+    job = {
+        "network": network,
+        "dataset_dir": dataset_dir.resolve(),
+        "output_dir": folder,
+        "overlays": overlays,
+        **settings,
+    }
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", START_TIMEOUT_S)
     with ray_session(options.address, cpus=options.workers * options.threads, part="ray.train.torch"):
-        _fit(job, options)
+        _fit(job, options, folder / STATE_NAME)
     shutil.rmtree(folder / STATE_NAME, ignore_errors=True)
     return folder / BEST_NAME
 
 
-def _fit(job: _Job, options: WorkerOptions) -> None:
+def _fit(job: Mapping[str, Any], options: WorkerOptions, state: Path) -> None:
     import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchTrainer
@@ -211,15 +205,15 @@ def _fit(job: _Job, options: WorkerOptions) -> None:
         )
     trainer = TorchTrainer(
         _train,
-        train_loop_config={"job": job},
+        train_loop_config={"job": job, "threads": options.threads},
         scaling_config=ScalingConfig(
             num_workers=options.workers,
             use_gpu=resources.get("GPU", 0) >= options.workers,
             resources_per_worker={"CPU": options.threads},
         ),
         run_config=RunConfig(
-            name=f"{job.network}-{os.getpid()}",
-            storage_path=str(job.folder / STATE_NAME),
+            name=f"{job['network']}-{os.getpid()}",
+            storage_path=str(state),
             failure_config=FailureConfig(max_failures=options.failures),
         ),
     )
@@ -239,21 +233,12 @@ def _fit(job: _Job, options: WorkerOptions) -> None:
 def _train(config: Mapping[str, Any]) -> None:
     """What each process runs, and runs again after one of them was lost."""
     import ray.train
-    import torch
 
-    job: _Job = config["job"]
-    torch.set_num_threads(job.threads)
+    torch.set_num_threads(config["threads"])
 
     def report_epoch(epoch: int, metrics: Mapping[str, float]) -> None:
         numbers = {name: float(value) for name, value in metrics.items() if isinstance(value, int | float)}
         ray.train.report({"epoch": epoch} | numbers)
 
-    train_network(
-        job.network,
-        job.dataset_dir,
-        job.folder,
-        resume=(job.folder / LAST_NAME).is_file(),
-        overlays=job.overlays,
-        on_epoch=report_epoch,
-        **job.settings,
-    )
+    resume = (config["job"]["output_dir"] / LAST_NAME).is_file()
+    train_network(**config["job"], resume=resume, on_epoch=report_epoch)

@@ -4,9 +4,10 @@ import csv
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -187,16 +188,6 @@ HISTORY_NAME = "history.csv"
 LOG_NAME = "training.log"
 
 
-class Pictures(Protocol):
-    """Pictures of what a validation showed."""
-
-    def draw(self, writer: SummaryWriter, epoch: int) -> None:
-        """Write what was kept since the last call to TensorBoard, and forget it."""
-
-    def forget(self) -> None:
-        """Forget what was kept."""
-
-
 class TrainingMonitor:
     """Record losses, learning rate, validation scores and pictures of a run.
 
@@ -216,7 +207,7 @@ class TrainingMonitor:
         *,
         evaluator: Engine,
         optimizer: Optimizer,
-        pictures: Pictures | None = None,
+        pictures: VolumePictures | None = None,
     ) -> None:
         self.folder = Path(folder)
         self.optimizer = optimizer
@@ -410,6 +401,7 @@ STEP_PX: Final = 16
 """Patches grow by whole multiples of it, so that networks that halve them four times still fit."""
 
 
+@dataclass(eq=False)
 class PatchGrowth:
     """Train on small patches around the heart first, and on what inference sees at the end.
 
@@ -422,16 +414,12 @@ class PatchGrowth:
         budget: Says how much of the run is over, where the clock ends it and not the number of epochs.
     """
 
-    def __init__(
-        self,
-        augment: RandAugmentBatch,
-        stages: Sequence[Sequence[float]],
-        budget: TimeBudget | None = None,
-    ) -> None:
-        self.augment = augment
-        self.stages = stages
-        self.budget = budget
-        self._size_px = augment.spatial_size
+    augment: RandAugmentBatch
+    stages: Sequence[Sequence[float]]
+    budget: TimeBudget | None = None
+
+    def __post_init__(self) -> None:
+        self._size_px = self.augment.spatial_size
 
     def attach(self, engine: Engine) -> None:
         """Choose the size at the start of each epoch, so that a resumed run has the right one."""

@@ -4,8 +4,7 @@ import csv
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -30,31 +29,8 @@ from pipelines.training.handlers import HISTORY_NAME
 from pipelines.training.launch import check_settings, parse_settings, read_settings, train_network
 from pipelines.training.run_record import read_history
 
-
-@dataclass(frozen=True, slots=True)
-class Range:
-    """Numbers between two bounds.
-
-    Attributes:
-        low: Smallest value.
-        high: Largest value.
-        log: Whether each factor, not each difference, is as likely as another.
-    """
-
-    low: float
-    high: float
-    log: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """One of several values, all as likely."""
-
-    values: list[Any]
-
-
-Space = Mapping[str, Range | Choice]
-"""Values that each setting may take, by the setting's id in the configuration."""
+Space = Mapping[str, Mapping[str, Any]]
+"""What each setting may be, by its id in the configuration: `low`, `high` and `log`, or `choice`."""
 
 
 def read_space(path: Path) -> Space:
@@ -72,21 +48,19 @@ def read_space(path: Path) -> Space:
     content = read_settings(path)
     if not content:
         raise ConfigError(f"expected settings and their ranges in {path}, found none")
-    return {name: _domain(name, entry, path) for name, entry in content.items()}
-
-
-def _domain(name: str, entry: Any, path: Path) -> Range | Choice:
-    match entry:
-        case {"choice": [_, *_] as values, **others} if not others:
-            return Choice(values)
-        case {"low": float() | int() as low, "high": float() | int() as high, **others} if (
-            low < high and set(others) <= {"log"} and (low > 0 or not others.get("log"))
-        ):
-            return Range(float(low), float(high), log=bool(others.get("log", False)))
-    raise ConfigError(
-        f"expected {name} to be {{low: 0.1, high: 0.5}}, with log: true only above 0, or {{choice: [a, b]}}, "
-        f"found {entry!r} in {path}"
-    )
+    for name, entry in content.items():
+        match entry:
+            case {"choice": [_, *_], **others} if not others:
+                continue
+            case {"low": float() | int() as low, "high": float() | int() as high, **others} if (
+                low < high and set(others) <= {"log"} and (low > 0 or not others.get("log"))
+            ):
+                continue
+        raise ConfigError(
+            f"expected {name} to be {{low: 0.1, high: 0.5}}, with log: true only above 0, or "
+            f"{{choice: [a, b]}}, found {entry!r} in {path}"
+        )
+    return content
 
 
 TIME = "epoch"
@@ -221,6 +195,13 @@ OPTIONS_NAME: Final = "options.json"
 POINT: Final = "point"
 """What Ray calls the settings of one trial of a grid."""
 
+RAY_ENVIRONMENT: Final = {
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # it would end as if all trials were done
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints tables at any verbosity
+    "TUNE_GLOBAL_CHECKPOINT_S": "1",  # a killed search loses a second, not a trial
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # each trial has a history of its own
+}
+
 logger = logging.getLogger(__name__)
 
 
@@ -303,8 +284,10 @@ def search(
     if not space and not options.points:
         raise ConfigError("expected a setting to search, found all of them given by --set; leave one out")
     options = _kept_options(output, options, resume=resume)
+    for name, value in RAY_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     try:
-        with _ray(options):
+        with ray_session(options.address, cpus=options.concurrency, part="ray.tune", extra="tune"):
             _run(network, dataset_dir.resolve(), state, space, options, resume=resume)
     except KeyboardInterrupt:
         logger.warning("interrupted; go on with --resume")
@@ -412,23 +395,13 @@ def _trial_lines(score: str) -> Any:
     return TrialLines()
 
 
-@contextmanager
-def _ray(options: SearchOptions) -> Iterator[None]:
-    """Ray, joined or started for the time of the block."""
-    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # it would end as if all trials were done
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the new one prints tables at any verbosity
-    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1")  # a killed search loses a second, not a trial
-    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # each trial has a history of its own
-    with ray_session(options.address, cpus=options.concurrency, part="ray.tune", extra="tune"):
-        yield
-
-
-def _ray_domain(domain: Range | Choice) -> Any:
+def _ray_domain(domain: Mapping[str, Any]) -> Any:
     from ray import tune
 
-    if isinstance(domain, Choice):
-        return tune.choice(domain.values)
-    return (tune.loguniform if domain.log else tune.uniform)(domain.low, domain.high)
+    if "choice" in domain:
+        return tune.choice(domain["choice"])
+    draw = tune.loguniform if domain.get("log") else tune.uniform
+    return draw(float(domain["low"]), float(domain["high"]))
 
 
 SCORES: Final = ("val_mean_dice", "val_auroc")

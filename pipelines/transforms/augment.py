@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import torch
@@ -112,7 +112,7 @@ class SpatialAugmentation:
     elastic_grid: int = 7
     elastic_probability: float = 0.4
 
-    def sampling_grid(self, shape: Sequence[int], center: Tensor, size: tuple[int, int]) -> Tensor:
+    def sampling_grid(self, shape: Sequence[int], center: Tensor, size: Sequence[int]) -> Tensor:
         """Random positions to sample each image of a batch at, as `grid_sample` takes them.
 
         Randomness comes from torch's global generator.
@@ -174,6 +174,7 @@ def _uniform(count: int, device: torch.device, *shape: int) -> Tensor:
     return 2 * torch.rand(count, *shape, device=device) - 1
 
 
+@dataclass(eq=False)
 class RandAugmentBatch:
     """Random crop, geometry and contrast for a batch of slices and labels.
 
@@ -191,18 +192,11 @@ class RandAugmentBatch:
         intensity: Ranges of the contrast changes.
     """
 
-    def __init__(
-        self,
-        spatial_size: tuple[int, int] | list[int],
-        *,
-        classes: int = 4,
-        spatial: SpatialAugmentation | None = None,
-        intensity: IntensityAugmentation | None = None,
-    ) -> None:
-        self.spatial_size = (int(spatial_size[0]), int(spatial_size[1]))
-        self.classes = classes
-        self.spatial = spatial or SpatialAugmentation()
-        self.intensity = intensity or IntensityAugmentation()
+    spatial_size: Sequence[int]
+    _: KW_ONLY
+    classes: int = 4
+    spatial: SpatialAugmentation = SpatialAugmentation()
+    intensity: IntensityAugmentation = IntensityAugmentation()
 
     def __call__(self, image: Tensor, label: Tensor, center: Tensor) -> tuple[Tensor, Tensor]:
         """Augmented batch.
@@ -242,6 +236,7 @@ class RandAugmentBatchd:
         return {**rest, "image": image, "label": label}
 
 
+@dataclass(eq=False)
 class RandAugmentXray:
     """Random geometry and contrast for a batch of radiographs.
 
@@ -261,18 +256,11 @@ class RandAugmentXray:
         unchanged: Share of the images that stay as they are.
     """
 
-    def __init__(
-        self,
-        spatial: SpatialAugmentation,
-        intensity: IntensityAugmentation,
-        *,
-        size: Sequence[int] | None = None,
-        unchanged: float = 0.0,
-    ) -> None:
-        self.spatial = spatial
-        self.intensity = intensity
-        self.size = size
-        self.unchanged = unchanged
+    spatial: SpatialAugmentation
+    intensity: IntensityAugmentation
+    _: KW_ONLY
+    size: Sequence[int] | None = None
+    unchanged: float = 0.0
 
     def __call__(self, image: Tensor) -> Tensor:
         """Augmented batch `(B, 1, h, w)` float32 of `(B, 1, H, W)` float, 0 black to 1 white."""

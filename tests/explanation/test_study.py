@@ -64,9 +64,9 @@ def test_deleting_what_matters_lets_the_score_fall_first(image: np.ndarray) -> N
     classifier = SpotClassifier()
     found = heat_map(image, classifier=classifier)
     curves = deletion(image, found, classifier, baseline="mean")
-    assert curves.highlighted.shape == curves.random.shape == (len(DELETED),)
-    assert curves.highlighted[0] == curves.random[0] == pytest.approx(1)
-    assert curves.highlighted[-1] == pytest.approx(curves.random[-1])
+    assert curves["highlighted"].shape == curves["random"].shape == (len(DELETED),)
+    assert curves["highlighted"][0] == curves["random"][0] == pytest.approx(1)
+    assert curves["highlighted"][-1] == pytest.approx(curves["random"][-1])
 
 
 def test_of_a_bright_spot_the_deletion_gains(image: np.ndarray) -> None:
@@ -75,11 +75,11 @@ def test_of_a_bright_spot_the_deletion_gains(image: np.ndarray) -> None:
     spotted[4:12, 4:12] = 1.0
     before = spotted.copy()
     curves = deletion(spotted, heat_map(spotted, classifier=classifier), classifier, baseline="mean")
-    assert curves.gain > 0.2
-    assert curves.highlighted[4] < 0.5 * curves.random[4]
+    assert curves["gain"] > 0.2
+    assert curves["highlighted"][4] < 0.5 * curves["random"][4]
     assert np.array_equal(spotted, before)
     upside_down = HeatMap(-heat_map(spotted, classifier=classifier).values, score=1.0)
-    assert deletion(spotted, upside_down, classifier, baseline="mean").gain < curves.gain
+    assert deletion(spotted, upside_down, classifier, baseline="mean")["gain"] < curves["gain"]
 
 
 def test_random_weights_change_the_map_and_leave_the_network(image: np.ndarray) -> None:

@@ -14,7 +14,6 @@ from pipelines.interaction.corrector import (
     CERTAIN,
     PER_DEPTH,
     Corrector,
-    Reach,
     Window,
     added_by_click,
     connected,
@@ -164,20 +163,25 @@ def test_a_clicked_voxel_has_its_label_in_the_end_and_of_two_clicks_on_it_the_la
 ) -> None:
     volume, truth = heart
     clicks = [*CLICKS, replace(CLICKS[0], label=AcdcLabel.MYO)]
-    found = corrector.correct(volume, truth, clicks)
+    found = corrector.open(volume).correct(truth, clicks)
     assert found[36, 38, 1] == AcdcLabel.MYO
     assert found[34, 20, 2] == AcdcLabel.BACKGROUND
 
 
 @pytest.mark.parametrize(("order", "signs"), AXIS_ORDERS)
 def test_the_click_lands_on_its_voxel_and_the_mask_stays_on_its_grid_in_every_order_of_axes(
-    order: tuple[int, ...], signs: tuple[int, ...], corrector: Corrector, heart: tuple[Volume, Mask]
+    order: tuple[int, ...],
+    signs: tuple[int, ...],
+    corrector: Corrector,
+    heart: tuple[Volume, Mask],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     volume, truth = heart
-    near = Corrector(corrector.member, reach=Reach(slice_mm=9.0, neighbour_mm=6.0))
+    monkeypatch.setattr("pipelines.interaction.corrector.REACH_MM", 9.0)
+    monkeypatch.setattr("pipelines.interaction.corrector.NEIGHBOUR_REACH_MM", 6.0)
     image, mask = (turned(replace(volume, array=array), order, signs) for array in (volume.array, truth))
     clicks = [turned_click(click, truth.shape, order, signs) for click in CLICKS]
-    found = near.correct(image, mask.array, clicks)
+    found = corrector.open(image).correct(mask.array, clicks)
     assert [found[click.index] for click in clicks] == [click.label for click in clicks]
     flipped = np.flip(found, [axis for axis, sign in enumerate(signs) if sign < 0])
     changed = flipped.transpose(np.argsort(order)) != truth
@@ -205,17 +209,18 @@ def test_an_oblique_volume_gives_what_the_same_voxels_give_upright(
         [-np.sin(angle), 0, np.cos(angle)],
     ]
     oblique = replace(volume, affine=rotation @ volume.affine)
-    upright = corrector.correct(volume, truth, CLICKS)
-    assert (corrector.correct(oblique, truth, CLICKS) != upright).mean() < 0.001
+    upright = corrector.open(volume).correct(truth, CLICKS)
+    assert (corrector.open(oblique).correct(truth, CLICKS) != upright).mean() < 0.001
 
 
 def test_nothing_changes_beyond_the_reach_of_a_click(
-    corrector: Corrector, heart: tuple[Volume, Mask]
+    corrector: Corrector, heart: tuple[Volume, Mask], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     volume, truth = heart
-    near = Corrector(corrector.member, reach=Reach(slice_mm=9.0, neighbour_mm=6.0))
+    monkeypatch.setattr("pipelines.interaction.corrector.REACH_MM", 9.0)
+    monkeypatch.setattr("pipelines.interaction.corrector.NEIGHBOUR_REACH_MM", 6.0)
     click = Click(36, 40, 1, AcdcLabel.LV)
-    changed = near.correct(volume, truth, [click]) != truth
+    changed = corrector.open(volume).correct(truth, [click]) != truth
     distance_mm = 1.5 * np.hypot(*np.ogrid[-36:36, -40:24])
     assert changed[:, :, 1].any()
     assert distance_mm[changed[:, :, 1]].max() <= 9.0
@@ -243,7 +248,7 @@ def test_a_structure_new_to_a_slice_is_as_large_as_the_network_finds_it(
 ) -> None:
     volume, truth = heart
     sure = Corrector(Certain(corrector, AcdcLabel.LV, half_px=3))  # type: ignore[arg-type]
-    found = sure.correct(volume, np.zeros_like(truth), [Click(36, 28, 3, AcdcLabel.LV)], one_slice=True)
+    found = sure.open(volume).correct(np.zeros_like(truth), [Click(36, 28, 3, AcdcLabel.LV)], one_slice=True)
     assert 25 <= (found == AcdcLabel.LV).sum() <= 49
 
 
@@ -254,13 +259,13 @@ def test_a_later_click_keeps_what_an_earlier_one_has_settled(
     nothing = Corrector(Certain(corrector, AcdcLabel.BACKGROUND, half_px=32))  # type: ignore[arg-type]
     # Two clicks in the RV of the first slice; all of it is nearer to the one or to the other.
     settled, removed = Click(36, 52, 0, AcdcLabel.RV), Click(30, 46, 0, AcdcLabel.BACKGROUND)
-    found = nothing.correct(volume, truth, [removed], settled=[settled], one_slice=True)[:, :, 0]
+    found = nothing.open(volume).correct(truth, [removed], settled=[settled], one_slice=True)[:, :, 0]
     before = truth[:, :, 0] == AcdcLabel.RV
     rows, columns = np.nonzero(before & (found != AcdcLabel.RV))
     assert len(rows)
     to_removed = np.hypot(rows - removed.i, columns - removed.j)
     assert (to_removed < np.hypot(rows - settled.i, columns - settled.j)).all()
-    alone = nothing.correct(volume, truth, [removed], one_slice=True)[:, :, 0]
+    alone = nothing.open(volume).correct(truth, [removed], one_slice=True)[:, :, 0]
     assert ((alone != AcdcLabel.RV) & before).sum() > len(rows)
 
 
@@ -272,7 +277,7 @@ def test_a_click_takes_an_island_away_at_once_whatever_the_network_finds(
     mask = truth.copy()
     mask[:, :, 0] = 0
     mask[26:47, 35:54, 0] = AcdcLabel.RV
-    found = sure.correct(volume, mask, [Click(36, 44, 0, AcdcLabel.BACKGROUND)], one_slice=True)
+    found = sure.open(volume).correct(mask, [Click(36, 44, 0, AcdcLabel.BACKGROUND)], one_slice=True)
     assert not found[:, :, 0].any()
     assert np.array_equal(found[:, :, 1:], mask[:, :, 1:])
 
@@ -281,7 +286,7 @@ def test_a_click_changes_nothing_but_to_its_own_label(
     corrector: Corrector, heart: tuple[Volume, Mask]
 ) -> None:
     volume, truth = heart
-    found = corrector.correct(volume, truth, CLICKS[:1])
+    found = corrector.open(volume).correct(truth, CLICKS[:1])
     changed = found != truth
     assert changed.any()
     assert (found[changed] == CLICKS[0].label).all()
@@ -289,14 +294,14 @@ def test_a_click_changes_nothing_but_to_its_own_label(
 
 def test_a_click_on_what_is_right_changes_nothing(corrector: Corrector, heart: tuple[Volume, Mask]) -> None:
     volume, truth = heart
-    assert np.array_equal(corrector.correct(volume, truth, [Click(36, 28, 1, AcdcLabel.LV)]), truth)
+    assert np.array_equal(corrector.open(volume).correct(truth, [Click(36, 28, 1, AcdcLabel.LV)]), truth)
 
 
 def test_one_slice_mode_changes_the_slice_of_the_click_only(
     corrector: Corrector, heart: tuple[Volume, Mask]
 ) -> None:
     volume, truth = heart
-    changed = corrector.correct(volume, truth, [CLICKS[0]], one_slice=True) != truth
+    changed = corrector.open(volume).correct(truth, [CLICKS[0]], one_slice=True) != truth
     assert changed[:, :, 1].any()
     assert not changed[:, :, [0, 2, 3]].any()
 
@@ -305,7 +310,7 @@ def test_click_by_click_gives_the_same_as_all_at_once(
     corrector: Corrector, heart: tuple[Volume, Mask]
 ) -> None:
     volume, truth = heart
-    at_once = corrector.correct(volume, truth, CLICKS)
+    at_once = corrector.open(volume).correct(truth, CLICKS)
     opened = corrector.open(volume)
     first = opened.correct(truth, CLICKS[:1])
     assert np.array_equal(opened.correct(first, CLICKS[1:], settled=CLICKS[:1]), at_once)
@@ -316,8 +321,8 @@ def test_no_click_changes_nothing_and_the_given_mask_is_never_written_to(
 ) -> None:
     volume, truth = heart
     before = truth.copy()
-    assert np.array_equal(corrector.correct(volume, truth, []), truth)
-    corrector.correct(volume, truth, CLICKS)
+    assert np.array_equal(corrector.open(volume).correct(truth, []), truth)
+    corrector.open(volume).correct(truth, CLICKS)
     assert np.array_equal(truth, before)
 
 
@@ -325,17 +330,17 @@ def test_a_click_in_the_corner_of_a_volume_wider_than_the_field_is_honoured(corr
     array = np.random.default_rng(0).normal(100, 20, (260, 260, 2)).astype(np.float32)
     volume = Volume(array, np.diag([1.5, 1.5, 8.0, 1.0]), (1.5, 1.5, 8.0))
     mask = np.zeros(array.shape, dtype=np.uint8)
-    found = corrector.correct(volume, mask, [Click(0, 259, 1, AcdcLabel.LV)])
+    found = corrector.open(volume).correct(mask, [Click(0, 259, 1, AcdcLabel.LV)])
     assert found[0, 259, 1] == AcdcLabel.LV
 
 
 def test_what_does_not_fit_the_volume_is_refused(corrector: Corrector, heart: tuple[Volume, Mask]) -> None:
     volume, truth = heart
     with pytest.raises(DataError, match=r"expected a mask on the volume's grid \(72, 64, 4\)"):
-        corrector.correct(volume, truth[:-1], CLICKS)
+        corrector.open(volume).correct(truth[:-1], CLICKS)
     for click in (Click(72, 0, 0, AcdcLabel.LV), Click(0, 0, -1, AcdcLabel.LV)):
         with pytest.raises(DataError, match="expected a click within"):
-            corrector.correct(volume, truth, [click])
+            corrector.open(volume).correct(truth, [click])
     cine = replace(volume, array=np.stack([volume.array] * 2, axis=-1))
     with pytest.raises(DataError, match="give the frames one by one"):
         corrector.open(cine)

@@ -20,7 +20,7 @@ from pipelines.datasets.prepare import prepare_acdc
 from pipelines.datasets.prepare_xray import prepare_chest_xray
 from pipelines.models.bundle import bundle_of, load_config
 from pipelines.training.launch import read_settings
-from pipelines.training.search import Choice, Range, SearchOptions, read_space, read_trials, run_trial, search
+from pipelines.training.search import SearchOptions, read_space, read_trials, run_trial, search
 
 
 def write(folder: Path, text: str) -> Path:
@@ -34,9 +34,9 @@ def test_ranges_and_choices_are_read(tmp_path: Path) -> None:
         tmp_path, "a: {low: 1, high: 2.5}\nb: {low: 1.0e-4, high: 0.1, log: true}\nc: {choice: [[], [8]]}"
     )
     assert read_space(path) == {
-        "a": Range(1.0, 2.5),
-        "b": Range(1e-4, 0.1, log=True),
-        "c": Choice([[], [8]]),
+        "a": {"low": 1, "high": 2.5},
+        "b": {"low": 1e-4, "high": 0.1, "log": True},
+        "c": {"choice": [[], [8]]},
     }
 
 
@@ -79,7 +79,7 @@ def test_the_space_of_the_bundle_holds_settings_that_training_has(network: str) 
     assert "learning_rate" in space
 
 
-SPACE = {"learning_rate": Range(1e-4, 1e-2, log=True)}
+SPACE = {"learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}}
 SMALL = {"size_px": [32, 32], "batch_size": 8, "precision": "fp32", "head": [], "warmup": 2}
 
 
@@ -147,7 +147,7 @@ def test_a_folder_that_does_not_fit_resume_is_refused(prepared: Path, tmp_path: 
 
 def test_a_mistyped_setting_stops_before_ray_starts(prepared: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"expected settings of configs/train\.yaml, found learningrate"):
-        search("resnet18", prepared, tmp_path / "a", {"learningrate": Range(0, 1)}, SearchOptions())
+        search("resnet18", prepared, tmp_path / "a", {"learningrate": {"low": 0, "high": 1}}, SearchOptions())
     with pytest.raises(ConfigError, match="found heads"):
         search("resnet18", prepared, tmp_path / "b", SPACE, SearchOptions(settings={"heads": [8]}))
 

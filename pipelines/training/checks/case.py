@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -24,6 +24,7 @@ from pipelines.models.weights import BEST_NAME, LAST_NAME
 from pipelines.training.handlers import HISTORY_NAME
 from pipelines.training.launch import train_network
 from pipelines.training.optimisation import flushed_denormals
+from pipelines.transforms.augment import SpatialAugmentation
 
 RECIPE_NAME: Final = "recipe.json"
 
@@ -130,15 +131,10 @@ class Record:
 FIXED: Final = ("EpochSeeder", "GradientClipper")
 """Handlers of the bundle's trainer that short trainings keep; the others save, validate or decay the rate."""
 
-NO_AUGMENTATION: Final = {
-    **{
-        f"train::augment::spatial::{name}": 0.0
-        for name in (
-            *("rotation_deg", "scale", "anisotropy", "shift"),
-            *("anywhere", "flip", "elastic", "elastic_probability"),
-        )
-    },
-    "train::augment::intensity::share": 0.0,
+NO_AUGMENTATION: Final = {"train::augment::intensity::share": 0.0} | {
+    f"train::augment::spatial::{one.name}": 0.0
+    for one in fields(SpatialAugmentation)
+    if one.name != "elastic_grid"
 }
 """Settings that leave the crop around the heart and nothing else of the augmentation."""
 
@@ -194,14 +190,14 @@ class Case:
             output_dir=str(self.output.resolve()),
             **values | ({} if augment else NO_AUGMENTATION) | self.shared() | settings,
         )
-        handlers = [entry for entry in parser["train::handlers"] if _is_fixed(entry)]
+        handlers = [
+            entry
+            for entry in parser["train::handlers"]
+            if isinstance(entry, dict) and str(entry.get("_target_")).rpartition(".")[2] in FIXED
+        ]
         parser.update({"train::handlers": handlers, "train::trainer::max_epochs": 1})
         parser.get_parsed_content("initialize")
         return parser
-
-
-def _is_fixed(handler: Any) -> bool:
-    return isinstance(handler, dict) and str(handler.get("_target_")).rpartition(".")[2] in FIXED
 
 
 @dataclass(frozen=True, slots=True)

@@ -202,21 +202,20 @@ BATCH_FACTORS: Final = (1.0, 0.5)
 SETTINGS: Final = ("learning_rate", "weight_decay", "momentum", "batch_size")
 
 
-def grid_points(learning_rate: float, batch_size: int, count: int, *, seed: int = 0) -> list[dict[str, Any]]:
+def grid_points(learning_rate: float, batch_size: int, count: int) -> list[dict[str, Any]]:
     """Points of the grid around a rate; the middle one is always the first.
 
     Args:
         learning_rate: Middle of the rates.
         batch_size: Largest number of slices in a batch.
         count: Points at most; fewer than the whole grid are drawn from it without repetition.
-        seed: Seed of the draw.
     """
     sizes = dict.fromkeys(max(1, round(batch_size * factor)) for factor in BATCH_FACTORS)
     rates = [float(f"{learning_rate * factor:.3g}") for factor in RATE_FACTORS]
     grid = itertools.product(rates, WEIGHT_DECAYS, MOMENTA, sizes)
     middle, *others = [dict(zip(SETTINGS, point, strict=True)) for point in grid]
     if count <= len(others):
-        others = random.Random(seed).sample(others, count - 1)
+        others = random.Random(0).sample(others, count - 1)
     return [middle, *others]
 
 
@@ -270,9 +269,8 @@ def search_grid(
     rows = [{**trial.settings, **trial.scores, "epochs": trial.epochs} for trial in trials]
     middle = next((row for row in rows if all(row[name] == points[0][name] for name in SETTINGS)), None)
     failed = len(points) - len(trials)
-    finding = (
-        f"{_words(best.settings)} is best with Dice {best.score:.3f}, the worst reached {worst.score:.3f}"
-    )
+    words = ", ".join(f"{name} {best.settings[name]:g}" for name in SETTINGS)
+    finding = f"{words} is best with Dice {best.score:.3f}, the worst reached {worst.score:.3f}"
     if middle is not None:
         finding += f", the middle of the grid {middle['mean_dice']:.3f}"
     whole = len(grid_points(start["learning_rate"], start["batch_size"], 10**6))
@@ -287,7 +285,3 @@ def search_grid(
         finding,
         {"trials": rows, "best": {**best.settings, "optimizer": start["optimizer"]}, "failed": failed},
     )
-
-
-def _words(settings: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {settings[name]:g}" for name in SETTINGS)

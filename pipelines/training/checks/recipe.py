@@ -1,7 +1,7 @@
 """The training recipe: its steps, the last of which is the long run."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -174,7 +174,21 @@ def run_long(
                 reason = "stopped early: no rate lowers the loss any further"
                 break
             current["learning_rate"] = again.details["learning_rate"]
-    return _verdict(rounds, best, baseline, reason, weights, current, case)
+    sought = sum("sweep" in entry for entry in rounds)
+    finding = f"rounds done: {len(rounds)}; {reason}"
+    if sought:
+        finding += f"; the rate was sought again {sought} times, where the loss had stopped falling"
+    if best <= baseline:
+        finding += "; it is no better than the early evaluation: look at the rates, or give more time"
+    found_weights = None if weights is None else str(weights.relative_to(case.output))
+    return Verdict(
+        best > baseline,
+        best,
+        "largest mean Dice on validation volumes",
+        f"above {baseline:.3f}, that of the early evaluation",
+        finding,
+        {"rounds": rounds, "weights": found_weights, "settings": current},
+    )
 
 
 def _round(
@@ -215,39 +229,19 @@ def stops_falling(losses: Sequence[float]) -> bool:
     return last > (1 - STALLED) * before
 
 
-def _verdict(
-    rounds: list[dict[str, Any]],
-    best: float,
-    baseline: float,
-    reason: str,
-    weights: Path | None,
-    current: Mapping[str, Any],
-    case: Case,
-) -> Verdict:
-    sought = sum("sweep" in entry for entry in rounds)
-    finding = f"rounds done: {len(rounds)}; {reason}"
-    finding += (
-        f"; the rate was sought again {sought} times, where the loss had stopped falling" if sought else ""
-    )
-    if best <= baseline:
-        finding += "; it is no better than the early evaluation: look at the rates, or give more time"
-    details = {
-        "rounds": rounds,
-        "weights": None if weights is None else str(weights.relative_to(case.output)),
-        "settings": dict(current),
-    }
-    return Verdict(
-        best > baseline,
-        best,
-        "largest mean Dice on validation volumes",
-        f"above {baseline:.3f}, that of the early evaluation",
-        finding,
-        details,
-    )
-
-
 CHECK_VOLUMES: Final = 12
 """Volumes that the data and the initial loss are checked on."""
+
+TITLES: Final = {
+    "data": "The data",
+    "initial_loss": "Loss of the untrained network",
+    "overfit": "Overfit a small batch",
+    "sweep": "Sweep of learning rates",
+    "grid": "Grid around the best rate",
+    "early": "Early evaluation",
+    "long": "The long run",
+}
+"""Headings of the steps."""
 
 SMOKE_SETTINGS: Final = {"batch_size": 4, "patch_px": [64, 64]}
 
@@ -303,12 +297,11 @@ def run_recipe(
     head |= {"settings": given}
     record = Record(output, head)
     case = Case(network, prepared, output, given, fold)
-    recipe = _Steps(case, record, None if smoke else minutes, address, concurrency)
     write_manifest(output, **head, finished=False)
-    steps = recipe.in_order()
-    for done, (title, perform) in enumerate(steps.items()):
-        show_progress(done, len(steps), title)
-        entry = perform(title)
+    steps = _steps(case, record, None if smoke else minutes, address, concurrency)
+    for done, (name, key, perform) in enumerate(steps):
+        show_progress(done, len(TITLES), TITLES[name])
+        entry = record.step(name, TITLES[name], key, perform)
         if on_step is not None:
             on_step()
         if not (entry["passed"] or smoke or keep_going):
@@ -322,96 +315,31 @@ def run_recipe(
     return record.content
 
 
-@dataclass(frozen=True)
-class _Steps:
-    """The steps, each with the settings on which its finding depends."""
-
-    case: Case
-    record: Record
-    minutes: float | None
-    address: str | None
-    concurrency: int
-
-    def in_order(self) -> dict[str, Callable[[str], dict[str, Any]]]:
-        """What performs each step, by its heading."""
-        return {
-            "The data": self._data,
-            "Loss of the untrained network": self._initial_loss,
-            "Overfit a small batch": self._overfit,
-            "Sweep of learning rates": self._sweep,
-            "Grid around the best rate": self._grid,
-            "Early evaluation": self._early,
-            "The long run": self._long,
-        }
-
-    def _found(self, name: str) -> dict[str, Any]:
-        details: dict[str, Any] = self.record.content["steps"][name]["details"]
-        return details
-
-    @property
-    def _sizes(self) -> Sizes:
-        if self.minutes is None:
-            return SMOKE
-        return sizes_for(self.minutes, self._found("initial_loss")["seconds_per_step"])
-
-    @property
-    def _checked(self) -> int:
-        return CHECK_VOLUMES if self.minutes is not None else SMOKE.volumes
-
-    def _data(self, title: str) -> dict[str, Any]:
-        key = {"volumes": self._checked}
-        return self.record.step("data", title, key, lambda: check_data(self.case, self._checked))
-
-    def _initial_loss(self, title: str) -> dict[str, Any]:
-        key = {"volumes": self._checked, "tolerance": TOLERANCE}
-        return self.record.step(
-            "initial_loss", title, key, lambda: check_initial_loss(self.case, self._checked)
-        )
-
-    def _overfit(self, title: str) -> dict[str, Any]:
-        sizes = self._sizes
-        return self.record.step(
-            "overfit",
-            title,
-            {"steps": sizes.overfit_steps},
-            lambda: check_overfit(self.case, sizes.overfit_steps),
-        )
-
-    def _sweep(self, title: str) -> dict[str, Any]:
-        sizes = self._sizes
-        key = {"volumes": sizes.volumes, "steps": sizes.sweep_steps}
-        return self.record.step(
-            "sweep", title, key, lambda: sweep(self.case, self.record, sizes.volumes, sizes.sweep_steps)
-        )
-
-    def _grid(self, title: str) -> dict[str, Any]:
-        sizes, found = self._sizes, self._found("sweep")
-        config = load_config(self.case.network, ("train",), **self.case.settings)
-        start = {
-            # If each rate made the loss rise, the configured one is as good a middle as any.
-            "optimizer": found["optimizer"] or config["optimizer"],
-            "learning_rate": found["learning_rate"] or config["learning_rate"],
-            "batch_size": config["batch_size"],
-        }
-        return self.record.step(
-            "grid",
-            title,
-            {**asdict(sizes), **start},
-            lambda: search_grid(self.case, sizes, start, address=self.address, concurrency=self.concurrency),
-        )
-
-    def _early(self, title: str) -> dict[str, Any]:
-        sizes, best = self._sizes, self._found("grid")["best"]
-        return self.record.step(
-            "early", title, {**asdict(sizes), **best}, lambda: check_early(self.case, sizes, best)
-        )
-
-    def _long(self, title: str) -> dict[str, Any]:
-        sizes, best = self._sizes, self._found("grid")["best"]
-        baseline = self.record.content["steps"]["early"]["figure"]
-        return self.record.step(
-            "long",
-            title,
-            {**asdict(sizes), **best, "baseline": baseline},
-            lambda: run_long(self.case, self.record, sizes, best, baseline),
-        )
+def _steps(
+    case: Case, record: Record, minutes: float | None, address: str | None, concurrency: int
+) -> Iterator[tuple[str, Mapping[str, Any], Callable[[], Verdict]]]:
+    """Name of each step, the settings on which its finding depends, and what performs it."""
+    found: dict[str, Any] = record.content["steps"]
+    checked = CHECK_VOLUMES if minutes is not None else SMOKE.volumes
+    yield "data", {"volumes": checked}, lambda: check_data(case, checked)
+    key: dict[str, Any] = {"volumes": checked, "tolerance": TOLERANCE}
+    yield "initial_loss", key, lambda: check_initial_loss(case, checked)
+    seconds_per_step = found["initial_loss"]["details"]["seconds_per_step"]
+    sizes = SMOKE if minutes is None else sizes_for(minutes, seconds_per_step)
+    yield "overfit", {"steps": sizes.overfit_steps}, lambda: check_overfit(case, sizes.overfit_steps)
+    key = {"volumes": sizes.volumes, "steps": sizes.sweep_steps}
+    yield "sweep", key, lambda: sweep(case, record, sizes.volumes, sizes.sweep_steps)
+    swept, config = found["sweep"]["details"], load_config(case.network, ("train",), **case.settings)
+    start = {
+        # If each rate made the loss rise, the configured one is as good a middle as any.
+        "optimizer": swept["optimizer"] or config["optimizer"],
+        "learning_rate": swept["learning_rate"] or config["learning_rate"],
+        "batch_size": config["batch_size"],
+    }
+    key = asdict(sizes) | start
+    yield "grid", key, lambda: search_grid(case, sizes, start, address=address, concurrency=concurrency)
+    best = found["grid"]["details"]["best"]
+    key = asdict(sizes) | best
+    yield "early", key, lambda: check_early(case, sizes, best)
+    baseline = found["early"]["figure"]
+    yield "long", key | {"baseline": baseline}, lambda: run_long(case, record, sizes, best, baseline)

@@ -55,7 +55,41 @@ def check_data(case: Case, volumes: int) -> Verdict:
         [labels[index] for index in complete],
         [patients[index] for index in complete],
     )
-    return _verdict(constant, rank, len(complete))
+    details = {
+        "constant_share": constant,
+        "own_label_rank": rank,
+        "slices_with_all_structures": len(complete),
+    }
+    expectation = (
+        f"at least {MIN_RANK}: halfway between shuffled labels (0.5) and labels that always fit their own "
+        f"image best (1); and at most {MAX_CONSTANT:.0%} of slices without contrast"
+    )
+    if constant > MAX_CONSTANT:
+        finding = (
+            f"images are constant: {constant:.0%} of the slices have one intensity throughout, so that "
+            "there is nothing to learn from; look at how they were written and at clip_percentiles"
+        )
+    elif rank is None:
+        finding = (
+            "too few slices with all structures to tell whether labels belong to their images; look at them"
+        )
+    elif rank < MIN_RANK:
+        finding = (
+            "labels seem shuffled: they fit their own images hardly better than those of other patients "
+            f"({rank:.2f}, chance is 0.5); check that each label file belongs to its image and has its "
+            "orientation"
+        )
+    else:
+        finding = "images have contrast, and labels belong to their images"
+    passed = constant <= MAX_CONSTANT and rank is not None and rank >= MIN_RANK
+    return Verdict(
+        passed,
+        rank,
+        "share of other patients' labels that fit worse than the own",
+        expectation,
+        finding,
+        details,
+    )
 
 
 def own_label_rank(
@@ -104,40 +138,6 @@ def explained_variance(image: npt.NDArray[np.float32], label: npt.NDArray[np.int
     means = sums[counts > 0] / counts[counts > 0]
     between = np.average((means - values.mean()) ** 2, weights=counts[counts > 0])
     return float(between / total)
-
-
-def _verdict(constant: float, rank: float | None, slices: int) -> Verdict:
-    details = {"constant_share": constant, "own_label_rank": rank, "slices_with_all_structures": slices}
-    expectation = (
-        f"at least {MIN_RANK}: halfway between shuffled labels (0.5) and labels that always fit their own "
-        f"image best (1); and at most {MAX_CONSTANT:.0%} of slices without contrast"
-    )
-    if constant > MAX_CONSTANT:
-        finding = (
-            f"images are constant: {constant:.0%} of the slices have one intensity throughout, so that "
-            "there is nothing to learn from; look at how they were written and at clip_percentiles"
-        )
-    elif rank is None:
-        finding = (
-            "too few slices with all structures to tell whether labels belong to their images; look at them"
-        )
-    elif rank < MIN_RANK:
-        finding = (
-            "labels seem shuffled: they fit their own images hardly better than those of other patients "
-            f"({rank:.2f}, chance is 0.5); check that each label file belongs to its image and has its "
-            "orientation"
-        )
-    else:
-        finding = "images have contrast, and labels belong to their images"
-    passed = constant <= MAX_CONSTANT and rank is not None and rank >= MIN_RANK
-    return Verdict(
-        passed,
-        rank,
-        "share of other patients' labels that fit worse than the own",
-        expectation,
-        finding,
-        details,
-    )
 
 
 TOLERANCE: Final = 0.35
