@@ -375,6 +375,7 @@ function listen() {
     pause(); // which puts the slider back to the frame that is shown
     heart.turnTo(index);
   }, "input");
+  on("live", () => xray.live(act.openXray).catch(({ message }) => complain(message)));
   for (const id of ["file", "camera"]) {
     on(id, ({ target }) => {
       const file = target.files[0];

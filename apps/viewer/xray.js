@@ -4,6 +4,10 @@ import { ask, form } from "./api.js";
 import { chosen, element, made, press } from "./page.js";
 
 const LONGEST_PHOTO_PX = 2048;
+const LIVE_NAME = "camera.jpg";
+const LIVE_MS = 3000;
+/** The camera, while its pictures are looked at. */
+let camera = /** @type {MediaStream | null} */ (null);
 /**
  * The file that is looked at, its SHA-256, and how its heat map was made.
  * @type {{file: Blob, name: string, film: string, method: string} | null}
@@ -124,6 +128,30 @@ export function prepareXray() {
 function showHeat(/** @type {number} */ percents) {
   element("heat-strength").value = `${percents}`;
   element("heat").style.opacity = `${percents / 100}`;
+}
+
+/** Give `look` a picture of the camera every few seconds, until called again, a reading is begun or another film is opened. */
+export async function live(look) {
+  if (camera) return stopCamera();
+  const devices = navigator.mediaDevices;
+  if (!devices) throw new Error("Expected https, or a server on this machine: browsers give no camera to other pages.");
+  camera = await devices.getUserMedia({ video: { facingMode: "environment" } }).catch(() => {
+    throw new Error("Expected a camera and leave to use it, found none.");
+  });
+  press(element("live"), true);
+  const video = Object.assign(document.createElement("video"), { srcObject: camera, muted: true, playsInline: true });
+  await video.play();
+  do {
+    await look(photograph(video), LIVE_NAME);
+    await new Promise((done) => setTimeout(done, LIVE_MS));
+  } while (camera && shown?.name === LIVE_NAME && !element("xray").hidden && !hasUnsaved());
+  stopCamera();
+}
+
+function stopCamera() {
+  for (const track of camera?.getTracks() ?? []) track.stop();
+  camera = null;
+  press(element("live"), false);
 }
 
 /** A photograph as the camera saw it, upright and not larger than needed. */

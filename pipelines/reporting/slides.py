@@ -52,7 +52,7 @@ TITLE_PT, LONG_TITLE_PT, BULLET_PT, SMALL_PT = 28, 22, 18, 12
 LONG_TITLE: Final = 55
 """Letters of a title that stand in one line of `TITLE_PT`."""
 
-TABLE_PTS: Final = (16, 14, 12, 11, 10)
+TABLE_PTS: Final = (16, 14, 12)
 """Sizes of letters in tables, the largest that lets a table stand on its slide is taken."""
 
 LETTER: Final = 0.56
@@ -86,14 +86,12 @@ class Slide:
         topic: Title of the section, empty if that is the message.
         points: Short sentences.
         shown: A picture or table, None for a slide of points alone.
-        left_out: Rows of the table, or points, that only the report has.
     """
 
     title: str
     topic: str
     points: Sequence[str]
     shown: Picture | Table | None
-    left_out: int = 0
 
 
 def require_slides() -> Any:
@@ -161,23 +159,17 @@ def slides_of(section: Section) -> list[Slide]:
 
     A short first point is the message of a slide that shows something.
     """
-    texts = [*(section.points or section.paragraphs)]
-    texts += [f"{reference.text} {reference.url}" for reference in section.references]
-    points = [_cut(text, LONGEST_POINT) for text in texts]
+    references = [f"{reference.text} {reference.url}" for reference in section.references]
+    points = [_cut(text, LONGEST_POINT) for text in [*(section.points or section.paragraphs), *references]]
     shown: list[Picture | Table] = [*section.pictures, *section.tables]
     if not shown:
-        left_out = max(0, len(points) - MAX_POINTS)
-        return [Slide(section.title, "", points[:MAX_POINTS], None, left_out)] if points else []
+        return [Slide(section.title, "", points, None)] if points else []
     title, topic = section.title, ""
     if section.points and len(section.points[0]) <= LONGEST_TITLE:
         title, topic, points = section.points[0], section.title, points[1:]
     first, *others = shown
-    slides = [Slide(title, topic, points[:MAX_POINTS], first, _rows_left_out(first))]
-    return slides + [Slide(section.title, "", (), one, _rows_left_out(one)) for one in others]
-
-
-def _rows_left_out(shown: Picture | Table) -> int:
-    return max(0, len(shown.rows) - MAX_ROWS) if isinstance(shown, Table) else 0
+    slides = [Slide(title, topic, points[:MAX_POINTS], first)]
+    return slides + [Slide(section.title, "", (), one) for one in others]
 
 
 class _Deck:
@@ -207,13 +199,17 @@ class _Deck:
         if isinstance(content.shown, Picture):
             self._add_picture(slide, content.shown, content.points)
             return
-        points, height = _fitting(content.points, ROOM_X, 2.0 if content.shown else ROOM_Y, BULLET_PT)
+        room = 2.0 if content.shown else ROOM_Y
+        points, height = _fitting(content.points[:MAX_POINTS], ROOM_X, room, BULLET_PT)
+        left_out = len(content.points) - len(points)
         if points:
             self._text(slide, points, (LEFT, TOP, ROOM_X, height), BULLET_PT, bullets=True)
         if content.shown:
             height += GAP if points else 0.0
-            height += self._add_table(slide, content.shown, TOP + height, ROOM_Y - height)
-        if left_out := content.left_out + (0 if content.shown else len(content.points) - len(points)):
+            below, rows = self._add_table(slide, content.shown, TOP + height, ROOM_Y - height)
+            height += below
+            left_out = len(content.shown.rows) - rows
+        if left_out:
             place = (LEFT, min(TOP + height + 0.05, TOP + ROOM_Y), ROOM_X, CAPTION)
             self._text(slide, [self.words("slides.more", count=left_out)], place, SMALL_PT, color=MUTED)
 
@@ -270,8 +266,8 @@ class _Deck:
         shape = slide.shapes.add_picture(io.BytesIO(content), *(Inches(value) for value in place))
         _describe(shape, picture.alt)
 
-    def _add_table(self, slide: Any, table: Table, top: float, room: float) -> float:
-        """A table with its caption; its height in inches."""
+    def _add_table(self, slide: Any, table: Table, top: float, room: float) -> tuple[float, int]:
+        """A table with its caption; its height in inches, and its rows without the header."""
         from pptx.util import Inches
 
         size, rows, widths, heights = table_layout(table, room)
@@ -291,7 +287,7 @@ class _Deck:
                 _fill(cell, INK if number == 0 else "F3F4F6" if number % 2 else WHITE)
                 color = WHITE if number == 0 else INK
                 self._write(cell.text_frame.paragraphs[0], text, size, bold=number == 0, color=color)
-        return CAPTION + sum(heights)
+        return CAPTION + sum(heights), len(rows) - 1
 
     def _text(
         self,
@@ -406,7 +402,7 @@ def table_layout(table: Table, room: float) -> tuple[int, list[list[str]], list[
     """Size of letters in points, texts, share of each column, and height of each row in inches.
 
     Args:
-        table: Its header and first `MAX_ROWS` rows are taken.
+        table: Its header and first `MAX_ROWS` rows are taken, fewer where they do not fit.
         room: Height for it and its caption, in inches.
     """
     rows = [
@@ -418,6 +414,8 @@ def table_layout(table: Table, room: float) -> tuple[int, list[list[str]], list[
         heights = [_row_height(row, widths, size) for row in rows]
         if CAPTION + sum(heights) <= room:
             break
+    while len(rows) > 2 and CAPTION + sum(heights) > room:
+        del rows[-1], heights[-1]
     return size, rows, widths, heights
 
 

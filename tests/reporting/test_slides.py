@@ -1,18 +1,22 @@
 from pathlib import Path
 
+import pptx
 import pytest
 
-from pipelines.reporting.document import Document, Picture, Section, Table
+from pipelines.reporting.document import Document, Picture, Section, Table, read_language
 from pipelines.reporting.slides import (
+    CAPTION,
     LONGEST_TITLE,
     MAX_POINTS,
     MAX_ROWS,
     MAX_SLIDES,
     ROOM_X,
     ROOM_Y,
+    TABLE_PTS,
     chosen_slides,
     slides_of,
     table_layout,
+    write_slides,
 )
 
 TABLE = Table("c", ["a", "b"], [["x", 1]])
@@ -33,10 +37,17 @@ def test_a_long_first_point_stays_a_point() -> None:
     assert slide.points[0].endswith(" …")
 
 
-def test_points_alone_are_a_list_that_says_how_many_are_left_out() -> None:
-    (slide,) = slides_of(Section("s", points=[f"point {index}" for index in range(MAX_POINTS + 3)]))
-    assert (slide.title, slide.shown, slide.left_out) == ("s", None, 3)
-    assert len(slide.points) == MAX_POINTS
+def shown_texts(section: Section, path: Path) -> list[str]:
+    """Texts on the slide of a section."""
+    write_slides(path, Document("t", "l", [section]), read_language("en"))
+    return [one.text_frame.text for one in pptx.Presentation(path).slides[1].shapes if one.has_text_frame]
+
+
+def test_points_alone_are_a_list_that_counts_those_left_out(tmp_path: Path) -> None:
+    section = Section("s", points=[f"point {index}" for index in range(MAX_POINTS + 3)])
+    (slide,) = slides_of(section)
+    assert (slide.title, slide.shown) == ("s", None)
+    assert "3 more in the report." in shown_texts(section, tmp_path / "s.pptx")
     assert slides_of(Section("nothing")) == []
 
 
@@ -56,12 +67,24 @@ def test_the_deck_has_the_first_slide_of_each_chapter_and_then_more_of_the_later
 
 def test_a_table_has_at_most_eight_rows_and_fits() -> None:
     table = Table("c", ["a", "b"], [[f"row {index}", "text " * 12] for index in range(100)])
-    (slide,) = slides_of(Section("s", tables=[table]))
-    assert slide.left_out == 100 - MAX_ROWS
     _, rows, _, heights = table_layout(table, ROOM_Y)
     assert rows[0] == ["a", "b"]
     assert [row[0] for row in rows[1:]] == [f"row {index}" for index in range(MAX_ROWS)]
     assert sum(heights) <= ROOM_Y
+
+
+def test_a_table_of_long_texts_loses_rows_rather_than_letters_and_counts_them(tmp_path: Path) -> None:
+    table = Table(
+        "c", ["found", "to decide"], [[f"{row} " + "text " * 40, "text " * 40] for row in range(10)]
+    )
+    size, rows, _, heights = table_layout(table, 3.0)
+    assert size == TABLE_PTS[-1]
+    assert 1 < len(rows) < 1 + MAX_ROWS
+    assert CAPTION + sum(heights) <= 3.0
+    section = Section("s", points=["A point. " * 20] * 2, tables=[table])
+    texts = shown_texts(section, tmp_path / "s.pptx")
+    (counted,) = [int(text.split()[0]) for text in texts if text.endswith("more in the report.")]
+    assert 10 - MAX_ROWS < counted < 10
 
 
 def test_a_column_is_as_wide_as_its_longest_word() -> None:

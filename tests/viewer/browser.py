@@ -13,6 +13,9 @@ from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 CHROMIUM = shutil.which("chromium")
 WITHOUT_GPU = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-sandbox"]
+WITH_CAMERA = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+"""A camera that shows a moving pattern, allowed without asking."""
+
 LONGEST_MS = 180_000
 """A machine without graphics, under load, takes this long for a step at most, ms."""
 
@@ -115,7 +118,7 @@ class Opened:
 def opened(address: str, *, width: int = 1000, height: int = 560) -> Iterator[Opened]:
     """The page of a server in a browser that ends with the block."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=WITHOUT_GPU)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=WITHOUT_GPU + WITH_CAMERA)
         page = browser.new_page(viewport={"width": width, "height": height})
         page.set_default_timeout(LONGEST_MS)
         found = Opened(page, address)

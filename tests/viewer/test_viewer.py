@@ -548,6 +548,18 @@ def test_a_photograph_of_a_radiograph_is_made_smaller_and_classified(viewer: Ope
     viewer.study("ED")
 
 
+def test_the_camera_is_looked_at_again_and_again_until_it_is_stopped(viewer: Opened) -> None:
+    live = viewer.page.get_by_role("button", name="Live camera")
+    with viewer.page.expect_response("**/viewer/data/xray*"):
+        live.click()
+    with viewer.page.expect_response("**/viewer/data/xray*"):
+        expect(live).to_have_attribute("aria-pressed", "true")
+    expect(viewer.page.locator("#decision")).to_have_text("No verdict")
+    live.click()
+    expect(live).to_have_attribute("aria-pressed", "false")
+    viewer.study("ED")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [
