@@ -232,7 +232,7 @@ def write_disease(folder: Path) -> Path:
     figures = {"patients": 3, "right": 2, "accuracy": 2 / 3, "interval": [0.2, 0.9]}
     figures |= {"groups": ["DCM", "NOR"], "confusion": [[1, 1], [0, 1]]}
     importance = [{"feature": "lv_ef_percent", "mean": 0.1, "std": 0.02}]
-    inner = {"truth": figures, "masks": None, "importance": importance, "chosen": ["forest", "forest"]}
+    inner = {"truth": figures, "masks": None, "importance": importance}
     _write(folder / "disease.json", {"cross_validation": inner, "hold_out": None, "problems": []})
     return folder
 

@@ -60,3 +60,13 @@ def test_a_page_is_out_of_date_where_the_weights_it_was_measured_with_are_others
     assert results["stale"](record) == {}
     record["errors"]["unet/model.pt"] = "0" * 16
     assert results["stale"](record) == {"errors": ["unet/model.pt"]}
+
+
+def test_the_page_of_targets_has_the_values_of_the_other_pages() -> None:
+    results = runpy.run_path(str(ROOT / ".ci" / "results.py"))
+    text = "|  | A | B |\n| --- | --- | --- |\n| x | 1 | 0.93 (0.9 to 1) |\n"
+    assert results["cell_of"](text, "x", "B") == "0.93 (0.9 to 1)"
+    with pytest.raises(ValueError, match="row 'y' with a column 'B'"):
+        results["cell_of"](text, "y", "B")
+    page = (ROOT / "docs" / "results" / "targets.md").read_text(encoding="utf-8")
+    assert page == results["targets_page"](), "run 'make stale', which writes it"

@@ -1,6 +1,5 @@
-"""How well the disease group follows from the segmentation: classifiers by nested cross-validation."""
+"""How well the disease group follows from the segmentation: a classifier by cross-validation."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import binomtest
 from sklearn.ensemble import RandomForestClassifier, VotingClassifier
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.inspection import permutation_importance
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, StratifiedKFold
-from sklearn.pipeline import Pipeline
+from sklearn.model_selection import StratifiedKFold
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from pipelines.core.errors import DataError
@@ -31,31 +29,8 @@ FOLDS: Final = 5
 REPEATS: Final = 10
 """Times that each feature is shuffled for its importance."""
 
-MIN_OF_A_GROUP: Final = 3
-"""Patients of a group: one to measure on, one to choose on and one to fit on."""
-
-
-def search(*, folds: int = FOLDS, seed: int = 0) -> GridSearchCV:
-    """Search over the classifiers, to be fitted on features and groups.
-
-    Logistic regression of three strengths, random forests of two sizes of leaf, and the mean of the
-    probabilities of the two.
-
-    Args:
-        folds: Inner folds, stratified by group.
-        seed: Seed of the forests and of the folds.
-    """
-    logistic = LogisticRegression(max_iter=2000)
-    forest = RandomForestClassifier(TREES, random_state=seed)
-    both = VotingClassifier([("logistic", logistic), ("forest", forest)], voting="soft")
-    grid: list[dict[str, list[Any]]] = [
-        {"classifier": [logistic], "classifier__C": [0.1, 1.0, 10.0]},
-        {"classifier": [forest], "classifier__min_samples_leaf": [1, 3]},
-        {"classifier": [both]},
-    ]
-    steps = Pipeline([("scale", StandardScaler()), ("classifier", logistic)])
-    inner = StratifiedKFold(folds, shuffle=True, random_state=seed)
-    return GridSearchCV(steps, grid, cv=inner, scoring="accuracy")
+MIN_OF_A_GROUP: Final = 2
+"""Patients of a group: one to measure on and one to fit on."""
 
 
 def shared_features(*cohorts: Sequence[MeasuredHeart]) -> list[str]:
@@ -76,78 +51,78 @@ def matrix(hearts: Sequence[MeasuredHeart], names: Sequence[str]) -> tuple[Float
     return np.array(values, dtype=np.float64).reshape(-1, len(names)), np.array([h.group for h in hearts])
 
 
-def fit_search(values: FloatArray, groups: Groups, *, seed: int = 0) -> GridSearchCV:
-    """The best classifier of the search, fitted on all that is given; fewer folds for small groups.
+def fit(
+    values: FloatArray, groups: Groups, masks: FloatArray | None = None, *, seed: int = 0
+) -> VotingClassifier:
+    """Mean of the probabilities of a logistic regression and a random forest.
+
+    Args:
+        values: `(N, F)` features of true label maps.
+        groups: `(N,)` groups.
+        masks: `(N, F)` features of predicted masks of the same patients to fit on too, NaN where there are
+            none: the classifier then learns what a network's errors look like.
+        seed: Seed of the forest.
 
     Raises:
-        DataError: If there are fewer than two groups, or a group has a single patient.
+        DataError: If there are fewer than two groups.
     """
-    names, counts = np.unique(groups, return_counts=True)
-    if len(names) < 2 or counts.min() < 2:
-        words = ", ".join(f"{name} {count}" for name, count in zip(names, counts, strict=True))
-        raise DataError(f"expected two groups or more of at least 2 patients each, found {words}; give more")
-    found = search(folds=min(FOLDS, int(counts.min())), seed=seed)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return found.fit(values, groups)
+    if len(found := np.unique(groups)) < 2:
+        raise DataError(f"expected patients of two groups or more, found {', '.join(found)}; give more")
+    if masks is not None:
+        known = ~np.isnan(masks).any(axis=1)
+        values, groups = np.concatenate([values, masks[known]]), np.concatenate([groups, groups[known]])
+    logistic = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+    forest = RandomForestClassifier(TREES, random_state=seed)
+    both = VotingClassifier([("logistic", logistic), ("forest", forest)], voting="soft")
+    return both.fit(values, groups)
 
 
 @dataclass(frozen=True, slots=True)
-class Nested:
-    """Outcome of a nested cross-validation.
+class CrossValidated:
+    """Outcome of a cross-validation.
 
     Attributes:
-        predicted: `(N,)` group of each patient by a classifier chosen and fitted without that patient.
-        predicted_other: The same from the other features, None if there are none.
-        chosen: What each outer fold chose, in words.
+        predicted: `(N,)` group of each patient by a classifier fitted without that patient.
+        predicted_masks: `(N,)` the same from features of predicted masks, empty where there are none.
         importance: Loss of accuracy on the unseen fold when a feature is shuffled, the largest first:
             `feature`, `mean` and `std` over folds and shuffles.
     """
 
     predicted: Groups
-    predicted_other: Groups | None
-    chosen: list[str]
+    predicted_masks: Groups
     importance: list[dict[str, Any]]
 
 
-def nested(
-    values: FloatArray,
-    groups: Groups,
-    names: Sequence[str],
-    other: FloatArray | None = None,
-    *,
-    seed: int = 0,
-) -> Nested:
-    """Cross-validation over patients with the choice of the classifier inside each fold.
+def cross_validate(
+    values: FloatArray, groups: Groups, names: Sequence[str], masks: FloatArray, *, seed: int = 0
+) -> CrossValidated:
+    """Cross-validation over patients, stratified by group.
 
     Args:
-        values: `(N, F)` features to fit on.
+        values: `(N, F)` features of true label maps.
         groups: `(N,)` true groups.
         names: Names of the features.
-        other: `(N, F)` features of the same patients to predict from too, such as those of masks that
-            a network found.
+        masks: `(N, F)` features of predicted masks of the same patients, NaN where there are none.
         seed: Seed of folds and forests.
 
     Raises:
-        DataError: If there are too few patients of a group: each needs at least 3.
+        DataError: If there are too few patients of a group: each needs at least 2.
     """
     _, counts = np.unique(groups, return_counts=True)
     folds = min(FOLDS, int(counts.min()))
     if folds < MIN_OF_A_GROUP:
         raise DataError(
-            f"expected at least {MIN_OF_A_GROUP} patients of each group for nested cross-validation, "
+            f"expected at least {MIN_OF_A_GROUP} patients of each group for cross-validation, "
             f"found {int(counts.min())}; give more"
         )
-    outer = StratifiedKFold(folds, shuffle=True, random_state=seed)
-    predicted = groups.copy()
-    predicted_other = None if other is None else groups.copy()
-    choices, losses = [], []
-    for train, test in outer.split(values, groups):
-        found = fit_search(values[train], groups[train], seed=seed)
+    predicted, predicted_masks = np.full_like(groups, ""), np.full_like(groups, "")
+    known = ~np.isnan(masks).any(axis=1)
+    losses = []
+    for train, test in StratifiedKFold(folds, shuffle=True, random_state=seed).split(values, groups):
+        found = fit(values[train], groups[train], masks[train], seed=seed)
         predicted[test] = found.predict(values[test])
-        if other is not None and predicted_other is not None:
-            predicted_other[test] = found.predict(other[test])
-        choices.append(chosen(found))
+        if len(those := test[known[test]]):
+            predicted_masks[those] = found.predict(masks[those])
         shuffled = permutation_importance(
             found, values[test], groups[test], n_repeats=REPEATS, random_state=seed
         )
@@ -157,22 +132,8 @@ def nested(
         {"feature": name, "mean": float(values.mean()), "std": float(values.std())}
         for name, values in zip(names, loss, strict=True)
     ]
-    return Nested(
-        predicted, predicted_other, choices, sorted(rows, key=lambda row: row["mean"], reverse=True)
-    )
-
-
-def chosen(found: GridSearchCV) -> str:
-    """What a search chose, in words."""
-    best = dict(found.best_params_)
-    classifier = best.pop("classifier")
-    name = {
-        "LogisticRegression": "logistic regression",
-        "RandomForestClassifier": "random forest",
-        "VotingClassifier": "mean of logistic regression and random forest",
-    }[type(classifier).__name__]
-    words = ", ".join(f"{key.removeprefix('classifier__')} {value}" for key, value in best.items())
-    return f"{name} ({words})" if words else name
+    rows.sort(key=lambda row: row["mean"], reverse=True)
+    return CrossValidated(predicted, predicted_masks, rows)
 
 
 CONTENT_NAME: Final = "disease.json"
@@ -191,10 +152,10 @@ def study_disease(
 ) -> dict[str, Any]:
     """Accuracy of the disease group, written to `disease.json`, and the features to `features.csv`.
 
-    Classifiers are chosen and fitted on features of true label maps. `cross_validation` measures on
-    patients outside the test set; `hold_out` measures once, with the classifier of all these patients.
-    Each has `truth`, from true label maps, and `masks`, from the masks given, of the patients that have
-    them: it is for the caller to see that the network had not seen these patients.
+    The classifier is fitted on features of true label maps and of the masks given. `cross_validation`
+    measures on patients outside the test set; `hold_out` measures once, with the classifier of all these
+    patients. Each has `truth`, from true label maps, and `masks`, from the masks given, of the patients that
+    have them: it is for the caller to see that the network had not seen these patients.
 
     Args:
         datalist: As from `read_datalist`, with disease groups.
@@ -220,7 +181,7 @@ def study_disease(
     kept = {item["patient"]: item["part"] != HOLD_OUT for item in items}
     inside = [heart for heart in hearts if kept[heart.patient]]
     names = shared_features(hearts, found)
-    show_progress(2, STEPS, "nested cross-validation")
+    show_progress(2, STEPS, "cross-validation")
     content: dict[str, Any] = {
         "features": names,
         "seed": seed,
@@ -232,8 +193,8 @@ def study_disease(
     }
     if hold_out:
         show_progress(3, STEPS, "test set")
-        outside = [[heart for heart in cohort if not kept[heart.patient]] for cohort in (hearts, found)]
-        content["hold_out"] = _hold_out(inside, outside[0], outside[1], names, seed)
+        outside = [heart for heart in hearts if not kept[heart.patient]]
+        content["hold_out"] = _hold_out(inside, outside, found, names, seed)
     sources = (("truth", hearts), ("masks", found))
     rows = [_row(heart, source, names) for source, cohort in sources for heart in cohort]
     write_csv(output / TABLE_NAME, rows[0], rows)
@@ -276,27 +237,29 @@ def accuracy_figures(truth: Groups, predicted: Groups, patients: Sequence[str]) 
     }
 
 
+def _masks_beside(
+    hearts: Sequence[MeasuredHeart], found: Sequence[MeasuredHeart], names: Sequence[str]
+) -> FloatArray:
+    """Features of the predicted masks of the patients in `hearts`, NaN where there are none."""
+    by_name = {heart.patient: heart.features for heart in found}
+    rows = [[by_name.get(heart.patient, {}).get(name, np.nan) for name in names] for heart in hearts]
+    return np.array(rows, dtype=np.float64).reshape(-1, len(names))
+
+
 def _cross_validation(
     inside: Sequence[MeasuredHeart], found: Sequence[MeasuredHeart], names: Sequence[str], seed: int
 ) -> dict[str, Any]:
     values, groups = matrix(inside, names)
-    patients = [heart.patient for heart in inside]
-    by_name = {heart.patient: heart for heart in found}
-    has_mask = np.array([patient in by_name for patient in patients])
-    other = None
-    if has_mask.any():
-        other, _ = matrix([by_name.get(heart.patient, heart) for heart in inside], names)
-    result = nested(values, groups, names, other, seed=seed)
-    content: dict[str, Any] = {
-        "truth": accuracy_figures(groups, result.predicted, patients),
-        "chosen": result.chosen,
+    result = cross_validate(values, groups, names, _masks_beside(inside, found, names), seed=seed)
+    patients = np.array([heart.patient for heart in inside])
+    known = result.predicted_masks != ""
+    return {
+        "truth": accuracy_figures(groups, result.predicted, patients.tolist()),
         "importance": result.importance,
-        "masks": None,
+        "masks": accuracy_figures(groups[known], result.predicted_masks[known], patients[known].tolist())
+        if known.any()
+        else None,
     }
-    if result.predicted_other is not None:
-        those = [patient for patient in patients if patient in by_name]
-        content["masks"] = accuracy_figures(groups[has_mask], result.predicted_other[has_mask], those)
-    return content
 
 
 def _hold_out(
@@ -306,15 +269,16 @@ def _hold_out(
     names: Sequence[str],
     seed: int,
 ) -> dict[str, Any]:
-    best = fit_search(*matrix(inside, names), seed=seed)
+    of_all = fit(*matrix(inside, names), _masks_beside(inside, found, names), seed=seed)
 
     def figures(hearts: Sequence[MeasuredHeart]) -> dict[str, Any] | None:
         if not hearts:
             return None
         values, groups = matrix(hearts, names)
-        return accuracy_figures(groups, best.predict(values), [heart.patient for heart in hearts])
+        return accuracy_figures(groups, of_all.predict(values), [heart.patient for heart in hearts])
 
-    return {"truth": figures(outside), "masks": figures(found), "chosen": chosen(best)}
+    own = {heart.patient for heart in outside}
+    return {"truth": figures(outside), "masks": figures([one for one in found if one.patient in own])}
 
 
 def _problem_json(problem: Problem, source: str) -> dict[str, str]:

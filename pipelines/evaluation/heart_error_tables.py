@@ -29,6 +29,10 @@ MIN_PATIENTS: Final = 5
 LEVELS: Final = ("low", "middle", "high")
 """Names of the thirds of a continuous factor."""
 
+LARGE_ML: Final = 1.0
+GROSS_DICE: Final = 0.5
+"""A slice with more of a structure than the first is grossly wrong where its Dice is below the second."""
+
 
 @dataclass(frozen=True, slots=True)
 class Observation:
@@ -417,6 +421,7 @@ def _one_sided(slices: Sequence[SliceError]) -> list[dict[str, Any]]:
         for place in Position:
             counts = {kind: kinds[label, place, kind] for kind in ("missed", "invented", "")}
             parts = [part for part in slices if (part.structure, part.position) == (label, place)]
+            large = [part.dice or 0.0 for part in parts if part.true_pixels * part.pixel_ml > LARGE_ML]
             if parts:
                 rows.append(
                     {
@@ -425,6 +430,8 @@ def _one_sided(slices: Sequence[SliceError]) -> list[dict[str, Any]]:
                         "slices": len(parts),
                         "missed": counts["missed"],
                         "invented": counts["invented"],
+                        "large": len(large),
+                        "gross": sum(dice < GROSS_DICE for dice in large),
                         "error_ml": sum(part.error_ml for part in parts),
                     }
                 )

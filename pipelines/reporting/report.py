@@ -52,7 +52,6 @@ from pipelines.reporting.results import (
     quality,
     recipe,
     scale,
-    search,
     speed,
     training,
 )
@@ -64,7 +63,7 @@ KINDS: Final = (
     exploration.KIND,
     exploration.XRAY_KIND,
     recipe.KIND,
-    search.KIND,
+    recipe.SEARCH_KIND,
     training.KIND,
     evaluation.KIND,
     classification.KIND,

@@ -12,7 +12,7 @@ from pipelines.core.errors import DataError
 from pipelines.datasets.prepare import read_datalist
 from pipelines.disease import study
 from pipelines.disease.measure import mask_of, measure_hearts
-from pipelines.disease.study import accuracy_figures, fit_search, nested, study_disease
+from pipelines.disease.study import accuracy_figures, cross_validate, fit, study_disease
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -33,26 +33,38 @@ def blobs(patients: int = 24) -> tuple[np.ndarray, np.ndarray]:
     return values, groups
 
 
+NONE = np.full((24, 2), np.nan)
+
+
 def test_groups_that_differ_are_distinguished_by_the_feature_that_differs() -> None:
     values, groups = blobs()
-    found = nested(values, groups, ["size", "noise"])
+    found = cross_validate(values, groups, ["size", "noise"], NONE)
     assert (found.predicted == groups).mean() > 0.9
     assert found.importance[0]["feature"] == "size"
-    assert found.predicted_other is None
-    assert len(found.chosen) == 3
+    assert (found.predicted_masks == "").all()
 
 
-def test_other_features_are_classified_by_who_has_not_seen_the_patient() -> None:
+def test_masks_are_classified_by_who_has_not_seen_the_patient() -> None:
     values, groups = blobs()
-    found = nested(values, groups, ["size", "noise"], values[:, ::-1].copy())
-    assert found.predicted_other is not None
-    assert (found.predicted_other == groups).mean() < 0.8
+    masks = np.random.default_rng(2).normal(size=values.shape)
+    masks[:4] = np.nan
+    found = cross_validate(values, groups, ["size", "noise"], masks)
+    assert (found.predicted_masks[:4] == "").all()
+    assert 0.2 < (found.predicted_masks[4:] == groups[4:]).mean() < 0.8
+
+
+def test_what_masks_measure_otherwise_is_learned_from_those_of_other_patients() -> None:
+    values, groups = blobs()
+    masks = values - [20, 0]  # a network that finds both groups far too small
+    found = cross_validate(values, groups, ["size", "noise"], masks)
+    without = fit(values, groups).predict(masks)
+    assert (found.predicted_masks == groups).mean() > (without == groups).mean() + 0.2
 
 
 def test_random_groups_are_not_distinguished() -> None:
     rng = np.random.default_rng(1)
     groups = np.array(["DCM", "NOR"] * 15)
-    found = nested(rng.normal(size=(30, 3)), groups, list("abc"))
+    found = cross_validate(rng.normal(size=(30, 3)), groups, list("abc"), np.full((30, 3), np.nan))
     assert 0.2 < (found.predicted == groups).mean() < 0.8
 
 
@@ -60,10 +72,10 @@ def test_too_few_patients_of_a_group_are_refused() -> None:
     values, groups = blobs(6)
     groups[:5] = "NOR"
     groups[5] = "DCM"
-    with pytest.raises(DataError, match="at least 3 patients of each group.*found 1"):
-        nested(values, groups, ["size", "noise"])
-    with pytest.raises(DataError, match="found DCM 1, NOR 5"):
-        fit_search(values, groups)
+    with pytest.raises(DataError, match="at least 2 patients of each group.*found 1"):
+        cross_validate(values, groups, ["size", "noise"], NONE[:6])
+    with pytest.raises(DataError, match="two groups or more, found NOR"):
+        fit(values[:5], groups[:5])
 
 
 def test_accuracy_has_wilsons_interval_and_a_confusion_matrix() -> None:

@@ -40,6 +40,9 @@ SCORES: Final = {
 DECISIVE: Final = ("accuracy", "auroc")
 """Scores in which a recipe must be better to be called so."""
 
+MAX_PICTURED: Final = 4
+"""Evaluations up to which a page shows their curves: of more, such as a curve of labels, it is the table."""
+
 
 def document(sources: Sequence[Source], context: Context) -> Document:
     """Document of evaluations of radiographs.
@@ -51,7 +54,7 @@ def document(sources: Sequence[Source], context: Context) -> Document:
         context: Language and folder for pictures.
     """
     pictures = []
-    for index, source in enumerate(sources):
+    for index, source in enumerate(sources if len(sources) <= MAX_PICTURED else ()):
         folder = source.folder
         if context.words.phrases:  # the command drew them in English
             folder = output_folder(context.pictures / str(index))

@@ -12,6 +12,8 @@ from pipelines.core.records import FOREGROUND, LABEL_COLORS, LABEL_NAMES
 from pipelines.evaluation.error_files import ERRORS_NAME, PICTURES
 from pipelines.evaluation.heart_error_tables import (
     CONTINUOUS,
+    GROSS_DICE,
+    LARGE_ML,
     MEAN,
     MIN_PATIENTS,
     Statistic,
@@ -227,13 +229,15 @@ def findings(content: Content) -> list[str]:
         for row in rows:
             places[row["position"]] = places.get(row["position"], 0.0) + row["error_ml"]
         shares = [f"{100 * ml / total:.0f}% {place}" for place, ml in places.items() if ml >= total / 200]
-        missed, invented, slices = (
-            sum(row[kind] for row in rows) for kind in ("missed", "invented", "slices")
+        missed, invented, slices, large, gross = (
+            sum(row[kind] for row in rows) for kind in ("missed", "invented", "slices", "large", "gross")
         )
         sentences += [
             f"Volume in only one of the two masks, by position: {', '.join(shares)}.",
             f"Of {slices} slices with a structure, counted for each, {missed} are missed altogether "
             f"and {invented} are false positives.",
+            f"Of {large} slices with more than {LARGE_ML:.0f} mL of a structure, {gross} have a Dice below "
+            f"{GROSS_DICE}.",
         ]
     certain = [row for row in content["correlations"] if _is_clear(row)]
     named = "; ".join(

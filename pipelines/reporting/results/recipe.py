@@ -1,11 +1,14 @@
-"""A training recipe: each step with its value, what was expected and the finding."""
+"""A training recipe, each step with its value and finding; and searches for settings, the best trials."""
 
+import csv
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from pipelines.core.errors import DataError, cause
 from pipelines.reporting.document import Cell, Document, Language, Section, Table, duration, number
 from pipelines.reporting.source import Context, Kind, Source
 from pipelines.training.checks.case import RECIPE_NAME
+from pipelines.training.search import TABLE_NAME
 
 
 def document(sources: Sequence[Source], context: Context) -> Document:
@@ -123,3 +126,49 @@ def _rounds(details: Mapping[str, Any]) -> Table:
     ]
     header = ["round", "rate", "loss at first", "at last", "stopped falling", "Dice"]
     return Table("Rounds", header, rows)
+
+
+MAX_TRIALS: Final = 10
+
+
+def search_document(sources: Sequence[Source], context: Context) -> Document:
+    """Document of searches.
+
+    Args:
+        sources: Folders of `thorax tune`.
+        context: Not used: the table is in English.
+
+    Raises:
+        DataError: If a table of trials cannot be read.
+    """
+    del context
+    title = f"Search {', '.join(source.name for source in sources)}"
+    return Document(title, "", [_search(source) for source in sources])
+
+
+SEARCH_KIND: Final = Kind("search", TABLE_NAME, "thorax tune", "recipe", search_document)
+
+
+def _search(source: Source) -> Section:
+    path = source.folder / TABLE_NAME
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+        header = list(rows[0])
+    except (OSError, IndexError) as error:
+        raise DataError(
+            f"expected a search of 'thorax tune' in {source.folder}, found {cause(error)}"
+        ) from error
+    cells = [[_short(row[name]) for name in header] for row in rows[:MAX_TRIALS]]
+    measure = "mean Dice" if "mean_dice" in header else "AUROC"
+    caption = f"The {len(cells)} best of {len(rows)} trials, by {measure} on validation"
+    table = Table(caption, [name.replace("_", " ") for name in header], cells)
+    return Section(f"Search {source.name}", tables=[table], block="search")
+
+
+def _short(text: str) -> str:
+    try:
+        value = float(text)
+    except ValueError:
+        return text
+    return text if value.is_integer() and "." not in text else f"{value:.4g}"

@@ -140,3 +140,11 @@ def test_a_report_on_radiographs_has_their_problem_method_and_curves(language: s
     assert words("training.curves_alt") in text
     assert text.count("data:image/png;base64,") == 1 + len(PICTURES)
     assert ("test: accuracy 0.950, AUROC 0.900 on 12 patients." in text) == (language == "en")
+
+
+def test_of_many_evaluations_a_page_shows_the_table_without_curves(tmp_path: Path) -> None:
+    folders = [write_evaluation(tmp_path / f"share{index}", accuracy=0.9 + index / 100) for index in range(5)]
+    assert page_of(tmp_path / "four", *folders[:4]).count("![") == 4 * len(PICTURES)
+    text = page_of(tmp_path / "five", *folders)
+    assert "![" not in text
+    assert "|  | share0 | share1 | share2 | share3 | share4 |" in text

@@ -99,6 +99,7 @@ def test_slices_are_counted_and_listed(explored: Explored) -> None:
         row for row in explored.content["one_sided"] if (row["structure"], row["position"]) == ("rv", "base")
     ]
     assert (base["slices"], base["missed"], base["invented"]) == (12, 6, 0)
+    assert (base["large"], base["gross"]) == (12, 6)  # 50 pixels of 1.5 x 1.5 x 10 mm are 1.125 mL
     with (explored.output / "slices.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 6 * 6 * 3
@@ -128,6 +129,9 @@ def test_the_page_tells_what_is_wrong_and_shows_it(explored: Explored) -> None:
     assert names[2] == "uncertainty.png"
     assert len(names) == 3
     assert "6 are missed altogether and 0 are false positives" in findings(explored.content)[1]
+    assert (
+        "slices with more than 1 mL of a structure, 6 have a Dice below 0.5" in findings(explored.content)[2]
+    )
     assert json.loads((explored.output / "errors.json").read_text(encoding="utf-8")) == explored.content
 
 
