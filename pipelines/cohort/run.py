@@ -14,6 +14,7 @@ import pyarrow as pa
 from pipelines.cohort.worker import (
     BEGUN_NAME,
     MASKS_NAME,
+    RESULTS_NAME,
     CohortStudy,
     CohortWorker,
     ModelSource,
@@ -22,7 +23,7 @@ from pipelines.cohort.worker import (
     forget_failed,
     list_studies,
     read_results,
-    write_results,
+    write_table,
 )
 from pipelines.core.errors import ConfigError, OutputError, cause
 from pipelines.core.files import exclusive_lock, output_folder, write_csv, write_json, write_manifest
@@ -85,8 +86,8 @@ class CohortReport:
     @property
     def failures(self) -> list[tuple[str, str]]:
         """Name and reason of each study that failed."""
-        names, errors = (self.table.column(name).to_pylist() for name in ("study", "error"))
-        return [(name, error) for name, error in zip(names, errors, strict=True) if error]
+        rows = self.table.select(["study", "error"]).to_pylist()
+        return [(row["study"], row["error"]) for row in rows if row["error"]]
 
 
 def run_cohort(
@@ -117,7 +118,8 @@ def run_cohort(
     output = output_folder(output).resolve()
     with exclusive_lock(output / ".lock", "cohort"):
         _begin(output, source, record, resume=resume)
-        _remove_halves(output / MASKS_NAME)
+        for half in (output / MASKS_NAME).glob("*/.part-*"):  # what killed workers left
+            half.unlink(missing_ok=True)
         write_csv(output / PROBLEMS_NAME, ("patient", "path", "reason"), [asdict(one) for one in problems])
         if options.retry_failed:
             forget_failed(output)
@@ -131,7 +133,7 @@ def run_cohort(
                 logger.warning("interrupted; go on with --resume")
                 raise
         table = read_results(output, [study.name for study in studies])
-        write_results(output, table)
+        write_table(output / RESULTS_NAME, table)
         report = CohortReport(output, table, len(pending), problems)
         write_manifest(
             output,
@@ -140,7 +142,7 @@ def run_cohort(
             options=asdict(options),
             studies=len(studies),
             failed=len(report.failures),
-            outputs=["results.parquet", MASKS_NAME],
+            outputs=[RESULTS_NAME, MASKS_NAME],
         )
     return report
 
@@ -179,8 +181,8 @@ def _finished(output: Path, studies: Sequence[CohortStudy]) -> set[str]:
     table = read_results(output)
     wanted = {study.name: list(study.paths) for study in studies}
     names = set()
-    columns = (table.column(name).to_pylist() for name in ("study", "paths"))
-    for name, paths in zip(*columns, strict=True):
+    for row in table.select(["study", "paths"]).to_pylist():
+        name, paths = row["study"], row["paths"]
         if name in wanted and wanted[name] != paths:
             raise ConfigError(
                 f"expected {name} at {'; '.join(paths[:2])} as before, found it at "
@@ -188,12 +190,6 @@ def _finished(output: Path, studies: Sequence[CohortStudy]) -> set[str]:
             )
         names.add(name)
     return names
-
-
-def _remove_halves(masks: Path) -> None:
-    """Remove what killed workers left under temporary names."""
-    for path in masks.glob("*/.part-*"):
-        path.unlink(missing_ok=True)
 
 
 @contextmanager

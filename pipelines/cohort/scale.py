@@ -2,7 +2,7 @@
 
 import heapq
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from pipelines.core.errors import ConfigError
@@ -35,13 +35,7 @@ class StudyCost:
 
     def for_size(self, voxels: float) -> "StudyCost":
         """The cost of a study with so many times the voxels; everything grows with them."""
-        return StudyCost(
-            bytes_read=self.bytes_read * voxels,
-            read_s=self.read_s * voxels,
-            compute_s=self.compute_s * voxels,
-            other_s=self.other_s * voxels,
-            bytes_written=self.bytes_written * voxels,
-        )
+        return StudyCost(**{name: value * voxels for name, value in asdict(self).items()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +139,7 @@ def crossing(cost: StudyCost, fleet: Fleet) -> int | None:
     if not fleet.storage_mb_s:
         return None
     moved_mb = (cost.bytes_read + cost.bytes_written) / MB
-    one = replace(fleet, machines=1)
-    return int(fleet.storage_mb_s / moved_mb * cost.core_s * one.slower / fleet.cores) + 1
+    return int(fleet.storage_mb_s / moved_mb * cost.core_s * fleet.slower / fleet.cores) + 1
 
 
 MB_A_GBIT: Final = 125.0
@@ -297,20 +290,7 @@ def on_machines(
     """
     start_s = max(content["ray"]["1"]["total_s"] - content["ray"]["1"]["working_s"], 0.0)
     cost = study_cost(content, frames, slices)
-    cost = replace(
-        cost,
-        read_s=cost.read_s / speed,
-        compute_s=cost.compute_s / speed,
-        other_s=cost.other_s / speed,
-    )
-    found = []
-    for count in counts:
-        fleet = Fleet(
-            count,
-            machine.cores,
-            network_mb_s=machine.network_gbit * MB_A_GBIT,
-            storage_mb_s=storage_mb_s,
-            start_s=start_s,
-        )
-        found.append((count, simulate(cost, fleet, studies)))
-    return found
+    faster = {name: getattr(cost, name) / speed for name in ("read_s", "compute_s", "other_s")}
+    network_mb_s = machine.network_gbit * MB_A_GBIT
+    fleets = [Fleet(count, machine.cores, network_mb_s, storage_mb_s, start_s) for count in counts]
+    return [(fleet.machines, simulate(replace(cost, **faster), fleet, studies)) for fleet in fleets]

@@ -57,16 +57,6 @@ class CohortStudy:
     patient: str
     paths: tuple[str, ...]
 
-    def as_json(self) -> str:
-        """The study as text, to be sent to another process."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> "CohortStudy":
-        """The study that `as_json` wrote."""
-        content = json.loads(text)
-        return cls(content["name"], content["patient"], tuple(content["paths"]))
-
 
 def list_studies(source: Path) -> tuple[list[CohortStudy], list[Problem]]:
     """Studies of a manifest, or those below a folder.
@@ -135,7 +125,8 @@ def _listed(manifest: Path) -> list[CohortStudy]:
             raise DataError(f"expected each study once in {manifest}, found {wanted} again in row {number}")
         if wanted:
             given.add(wanted)
-        name = names.unique(wanted or _stem(paths[0]))
+        stem = Path(paths[0]).name.removesuffix(".gz").removesuffix(".nii").removesuffix(".dcm")
+        name = names.unique(wanted or stem)
         if wanted and name != wanted:
             raise DataError(
                 f"expected study names of letters, digits, dots and dashes that differ not only in case in "
@@ -168,11 +159,6 @@ def _paths(cell: Any) -> list[str]:
 
 def _text(cell: Any) -> str:
     return "" if cell is None or cell != cell else str(cell)  # NaN is not itself
-
-
-def _stem(path: str) -> str:
-    name = Path(path).name
-    return name.removesuffix(".gz").removesuffix(".nii").removesuffix(".dcm")
 
 
 class ModelSource(Protocol):
@@ -212,13 +198,8 @@ class BundleModel:
         """
         from pipelines.models.heart import Predictor
 
-        return Predictor.load(
-            self.networks,
-            weights=self.weights,
-            device=self.device,
-            precision=self.precision,
-            engine=self.engine,
-        )
+        settings = {name: value for name, value in asdict(self).items() if name != "networks"}
+        return Predictor.load(self.networks, **settings)
 
     def record(self) -> dict[str, str]:
         """Names, checksums of the weight files in that order, and what else changes a mask.
@@ -264,12 +245,11 @@ def measure_study(study: CohortStudy, predictor: MaskPredictor, masks: Path) -> 
         ConfigError: If the model does not fit, which is no study's fault.
         OutputError: If a mask cannot be written.
     """
-    spent = _Spent()
-    start = time.perf_counter()
+    spent, start = _Spent(), time.perf_counter()
     row: dict[str, Any] = {"study": study.name, "patient": study.patient, "paths": list(study.paths)}
     try:
         opened, problems = _open(study, spent)
-        folder = masks / shard(study.name)
+        folder = masks / f"{crc32(study.name.encode()) & 0xFF:02x}"
         folder.mkdir(parents=True, exist_ok=True)
         result, faults = segment_study(opened, folder, Tools(_Timed(predictor, spent), pictures=False))
     except (ConfigError, OutputError):
@@ -279,7 +259,13 @@ def measure_study(study: CohortStudy, predictor: MaskPredictor, masks: Path) -> 
     except Exception as error:  # one study that nobody foresaw must not cost the whole cohort
         row |= {"error": f"unexpected {type(error).__name__}: {error}", "error_type": type(error).__name__}
     else:
-        row |= _measured(result, [*problems, *faults], masks.parent)
+        row |= result.as_row() | {
+            "masks": [path.relative_to(masks.parent).as_posix() for path in result.files],
+            "bytes_written": sum(path.stat().st_size for path in result.files),
+            "warnings": result.warnings,
+            "plausible": not result.warnings,
+            "problems": [f"{one.path}: {one.reason}" for one in (*problems, *faults)],
+        }
     return row | {
         "seconds": time.perf_counter() - start,
         "read_s": spent.read_s,
@@ -309,11 +295,6 @@ def finished_study(folder: Path, name: str) -> tuple[Study, list[Path], list[str
     return study, [folder / path for path in row["masks"]], row["networks"].split()
 
 
-def shard(name: str) -> str:
-    """Folder of a study's masks, two hexadecimal digits that its name decides."""
-    return f"{crc32(name.encode()) & 0xFF:02x}"
-
-
 @dataclass(slots=True)
 class _Spent:
     """Time and memory of one study.
@@ -329,11 +310,12 @@ class _Spent:
     decoded: int = 0
 
 
+@dataclass(frozen=True, slots=True)
 class _Timed:
     """A predictor whose time is counted."""
 
-    def __init__(self, predictor: MaskPredictor, spent: _Spent) -> None:
-        self.predictor, self.spent = predictor, spent
+    predictor: MaskPredictor
+    spent: _Spent
 
     def predict(self, volume: Volume, /) -> MaskPrediction:
         start = time.perf_counter()
@@ -376,16 +358,6 @@ def _counting(image: StudyImage, spent: _Spent) -> Callable[[], tuple[Volume, li
     return load
 
 
-def _measured(result: StudyResult, problems: list[Problem], output: Path) -> dict[str, Any]:
-    return result.as_row() | {
-        "masks": [path.relative_to(output).as_posix() for path in result.files],
-        "bytes_written": sum(path.stat().st_size for path in result.files),
-        "warnings": result.warnings,
-        "plausible": not result.warnings,
-        "problems": [f"{problem.path}: {problem.reason}" for problem in problems],
-    }
-
-
 def _size(path: Path) -> int:
     """Bytes of a file or of all files below a folder, 0 if there is none."""
     try:
@@ -418,12 +390,13 @@ class Task:
 
     def as_row(self) -> dict[str, Any]:
         """The task as a row of a Ray dataset."""
-        return {"part": self.part, "studies": json.dumps([study.as_json() for study in self.studies])}
+        return {"part": self.part, "studies": json.dumps([asdict(study) for study in self.studies])}
 
     @classmethod
     def from_row(cls, part: str, studies: str) -> "Task":
         """The task that `as_row` made."""
-        return cls(part, tuple(CohortStudy.from_json(text) for text in json.loads(studies)))
+        found = json.loads(studies)
+        return cls(part, tuple(CohortStudy(**one | {"paths": tuple(one["paths"])}) for one in found))
 
 
 class CohortWorker:
@@ -491,7 +464,9 @@ class CohortWorker:
         return sum(bool(row.get("error")) for row in rows)
 
     def _row(self, study: CohortStudy, predictor: MaskPredictor) -> dict[str, Any]:
-        attempts = self._begin(study)
+        begun = self._begun(study)
+        attempts = attempts_of(begun) + 1
+        write_text(begun, str(attempts))
         if attempts > MAX_ATTEMPTS:
             measured: dict[str, Any] = {
                 "study": study.name,
@@ -505,13 +480,6 @@ class CohortWorker:
             measured = measure_study(study, predictor, self.output / MASKS_NAME)
         stamp = datetime.now(UTC).isoformat(timespec="microseconds")
         return measured | self._constants | {"attempts": min(attempts, MAX_ATTEMPTS), "finished": stamp}
-
-    def _begin(self, study: CohortStudy) -> int:
-        """Note that the study is begun; how often that was."""
-        path = self._begun(study)
-        attempts = attempts_of(path) + 1
-        write_text(path, str(attempts))
-        return attempts
 
     def _begun(self, study: CohortStudy) -> Path:
         return self.output / BEGUN_NAME / study.name
@@ -569,16 +537,11 @@ _OWN: Final = {
 }
 
 
-def _schema() -> pa.Schema:
-    fields = [
-        (name, pa.string() if name in _WORDS else pa.int32() if name in _FRAMES else pa.float64())
-        for name in StudyResult("", "").as_row()
-        if name not in _OWN
-    ]
-    return pa.schema([*fields, *_OWN.items()])
+_KINDS: Final = dict.fromkeys(_WORDS, pa.string()) | dict.fromkeys(_FRAMES, pa.int32())
 
-
-SCHEMA: Final = _schema()
+SCHEMA: Final = pa.schema(
+    {name: _KINDS.get(name, pa.float64()) for name in StudyResult("", "").as_row() if name not in _OWN} | _OWN
+)
 """Columns of the results: those of `indices.csv`, and what a run over many machines adds.
 
 `masks` are relative to the cohort's folder. `plausible` is null where `error` has a text. `packages`
@@ -598,7 +561,7 @@ def write_part(folder: Path, name: str, rows: Sequence[Mapping[str, Any]]) -> Pa
         OutputError: If it cannot be written.
     """
     path = folder / PARTS_NAME / f"{name}.parquet"
-    _write(path, pa.Table.from_pylist(list(rows), schema=SCHEMA))
+    write_table(path, pa.Table.from_pylist(list(rows), schema=SCHEMA))
     return path
 
 
@@ -641,21 +604,15 @@ def forget_failed(folder: Path) -> None:
         if not good.num_rows:
             path.unlink()
         elif good.num_rows < table.num_rows:
-            _write(path, good)
+            write_table(path, good)
 
 
-def write_results(folder: Path, table: pa.Table) -> Path:
-    """Write `results.parquet`, whole or not at all.
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write a Parquet file, whole or not at all.
 
     Raises:
         OutputError: If it cannot be written.
     """
-    path = folder / RESULTS_NAME
-    _write(path, table)
-    return path
-
-
-def _write(path: Path, table: pa.Table) -> None:
     with atomic_path(path) as temporary:
         pq.write_table(table, temporary)
 

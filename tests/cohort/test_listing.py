@@ -6,7 +6,7 @@ import pytest
 from dicom_files import write_dicom_series
 from intensity_hearts import acdc_patient, heart, save
 
-from pipelines.cohort.worker import CohortStudy, list_studies
+from pipelines.cohort.worker import CohortStudy, Task, list_studies
 from pipelines.core.errors import DataError
 
 
@@ -84,4 +84,5 @@ def test_series_that_shares_its_folder_is_named_file_by_file(tmp_path: Path) -> 
 
 def test_study_survives_the_way_to_another_process() -> None:
     study = CohortStudy("a", "Änna", ("x", "y"))
-    assert CohortStudy.from_json(study.as_json()) == study
+    task = Task("part", (study,))
+    assert Task.from_row(**task.as_row()) == task
