@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal
@@ -163,11 +163,7 @@ def files_below(folder: Path, *, without: Sequence[str] = ()) -> dict[str, Path]
 def difference(expected: Mapping[str, FileSum], found: Mapping[str, FileSum]) -> Difference:
     """How checksums that were found differ from the expected ones."""
     return Difference(
-        missing=_ordered(expected.keys() - found.keys()),
-        changed=_ordered(name for name in expected.keys() & found.keys() if expected[name] != found[name]),
-        additional=_ordered(found.keys() - expected.keys()),
+        missing=tuple(sorted(expected.keys() - found.keys())),
+        changed=tuple(name for name in sorted(expected) if name in found and expected[name] != found[name]),
+        additional=tuple(sorted(found.keys() - expected.keys())),
     )
-
-
-def _ordered(names: Iterable[str]) -> tuple[str, ...]:
-    return tuple(sorted(names))

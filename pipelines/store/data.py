@@ -56,7 +56,8 @@ def find_licence(
         known = find_reader(reader)
         found = {"dataset": known.title, "access": known.access, "reference": known.reference}
         found["terms"] = known.licence
-    own = [file] if file is not None else [path for folder in folders for path in _records(folder)]
+    beside = (path for folder in folders for path in sorted(folder.iterdir()) if path.is_file())
+    own = [file] if file is not None else [path for path in beside if _is_record(path)]
     if own:
         found["terms"] = "\n\n".join(_terms_text(path) for path in own)
     if not found:
@@ -80,14 +81,8 @@ def require_accepted(licence: Mapping[str, str], accept: Accept) -> None:
         )
 
 
-def _records(folder: Path) -> list[Path]:
-    return [
-        path
-        for path in sorted(folder.iterdir())
-        if path.is_file()
-        and path.stem.lower() in LICENCE_STEMS
-        and path.suffix.lower() in ("", ".txt", ".md")
-    ]
+def _is_record(path: Path) -> bool:
+    return path.stem.lower() in LICENCE_STEMS and path.suffix.lower() in ("", ".txt", ".md")
 
 
 def _terms_text(path: Path) -> str:

@@ -4,7 +4,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -144,10 +144,8 @@ def library_errors() -> tuple[type[BaseException], ...]:
     """What the libraries of the stores raise where something is missing, refused or out of reach."""
     found: list[type[BaseException]] = [OSError, ValueError]
     for module, name in (("huggingface_hub.errors", "HfHubHTTPError"), ("obstore.exceptions", "BaseError")):
-        try:
+        with suppress(ModuleNotFoundError):
             found.append(getattr(import_module(module), name))
-        except ModuleNotFoundError:
-            continue
     return tuple(found)
 
 
@@ -267,9 +265,6 @@ class FilesPlace:
         return f"{self._root}/{name}"
 
 
-REPO_TYPES: dict[Kind, str] = {"bundle": "model", "data": "dataset"}
-
-
 class HubPlace:
     """The repositories of a user or organisation; a bundle is a model there, data are a dataset.
 
@@ -291,7 +286,7 @@ class HubPlace:
         self._hub = import_extra("huggingface_hub", "store")
         self._api = self._hub.HfApi()
         self._kind = kind
-        self._type = REPO_TYPES[kind]
+        self._type = "model" if kind == "bundle" else "dataset"
         self._revisions: dict[str, str] = {}
 
     def describe(self, name: str) -> str:
@@ -364,21 +359,13 @@ class HubPlace:
             self._api.create_commit(repo, operations, commit_message=message, repo_type=self._type)
 
     def _listed(self, name: str) -> set[str]:
-        return set(
-            self._api.list_repo_files(
-                self._repo(name), revision=self._revisions.get(name), repo_type=self._type
-            )
-        )
+        revision = self._revisions.get(name)
+        return set(self._api.list_repo_files(self._repo(name), revision=revision, repo_type=self._type))
 
     def _download(self, name: str, file: str, target: Path) -> None:
         with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-            found = self._api.hf_hub_download(
-                self._repo(name),
-                file,
-                repo_type=self._type,
-                revision=self._revisions.get(name),
-                local_dir=folder,
-            )
+            version = {"repo_type": self._type, "revision": self._revisions.get(name)}
+            found = self._api.hf_hub_download(self._repo(name), file, local_dir=folder, **version)
             shutil.move(found, target)
 
     def _repo(self, name: str) -> str:
