@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from pipelines.datasets.phantom.cohort import MIN_FRAMES, write_phantom_cohort
 from pipelines.datasets.phantom.xray import write_phantom_xrays
 from pipelines.datasets.xray_image import read_xray
 from pipelines.evaluation.segmentation import MEAN, structure_dice
-from pipelines.export.formats import FORMATS, INT8, Format, Model, Name, Source
+from pipelines.export.formats import FORMATS, INT8, Model, Name, Source
 from pipelines.export.quantize import calibration_images, calibration_slices, spread
 from pipelines.inference.classify import find_xrays
 from pipelines.inference.inputs import find_studies
@@ -218,7 +218,13 @@ def export_network(
         files = sorted(path.name for path in temporary.iterdir())
         size = sum(path.stat().st_size for path in temporary.iterdir())
         fidelity = _compare(original, wanted.load(original, temporary), data)
-        _check(fidelity, wanted, f"{network} as {name}")
+        if fidelity.agreement < wanted.least_agreement or fidelity.difference > wanted.most_difference:
+            raise ConfigError(
+                f"expected {network} as {name} to agree with its source by {wanted.least_agreement} at least "
+                f"and to differ in no probability by more than {wanted.most_difference}, found "
+                f"{fidelity.agreement:.4f} and {fidelity.difference:.4f} on {fidelity.images} images; "
+                "nothing was written"
+            )
         write_manifest(
             temporary,
             network=network,
@@ -235,11 +241,10 @@ def export_network(
 
 
 def _original(source: Source) -> Model:
-    network, bundle, weights = source.network, source.bundle, source.weights
+    files: dict[str, Any] = {"bundle": source.bundle, "weights": source.weights}
     if source.is_heart:
-        settings = device_settings("cpu", "fp32")
-        return Member.load(network, bundle=bundle, weights=weights, **settings)
-    return Classifier.load(network, bundle=bundle, weights=weights, device="cpu", precision="fp32")
+        return Member.load(source.network, **files, **device_settings("cpu", "fp32"))
+    return Classifier.load(source.network, **files, device="cpu", precision="fp32")
 
 
 def _calibration(original: Model, data: Path | None) -> Sequence[Tensor]:
@@ -259,16 +264,6 @@ def _compare(source: Model, export: Model, data: Path | None) -> Fidelity:
     if isinstance(source, Classifier) and isinstance(export, Classifier):
         return compare_classifiers(source, export, check_radiographs(data))
     raise TypeError(f"expected two models of one kind, found {source} and {export}")
-
-
-def _check(fidelity: Fidelity, wanted: Format, what: str) -> None:
-    if fidelity.agreement >= wanted.least_agreement and fidelity.difference <= wanted.most_difference:
-        return
-    raise ConfigError(
-        f"expected {what} to agree with its source by {wanted.least_agreement} at least and to differ in no "
-        f"probability by more than {wanted.most_difference}, found {fidelity.agreement:.4f} and "
-        f"{fidelity.difference:.4f} on {fidelity.images} images; nothing was written"
-    )
 
 
 Which = Literal["best", "last"]

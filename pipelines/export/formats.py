@@ -78,9 +78,8 @@ class Source:
         if network not in EXPORTED:
             raise ConfigError(f"expected a network among {', '.join(EXPORTED)}, found {network!r}")
         bundle = bundle or bundle_of(network)
-        settings = (
-            read_network(weights.parent, network) if weights and task_of(network).keeps_settings else {}
-        )
+        keeps_settings = weights is not None and task_of(network).keeps_settings
+        settings = read_network(weights.parent, network) if weights and keeps_settings else {}
         get = load_config(network, bundle=bundle, **settings).get_parsed_content
         weights = weights or Path(get("weights"))
         module: torch.nn.Module = get("network_def")
@@ -152,9 +151,8 @@ def network_metadata(network: str, *, bundle: Path | None = None, **settings: An
     if "slice_offsets" in config:
         offsets: list[int] = config.get_parsed_content("slice_offsets")
         image["num_channels"] = len(offsets)
-        image["channel_def"] = {
-            str(channel): f"slice at offset {offset}" for channel, offset in enumerate(offsets)
-        }
+        names = (f"slice at offset {offset}" for offset in offsets)
+        image["channel_def"] = {str(channel): name for channel, name in enumerate(names)}
     return metadata
 
 
@@ -275,15 +273,6 @@ def write_onnx(source: Source, folder: Path) -> None:
         )
 
 
-def load_onnx(folder: Path) -> Run:
-    """The network as it was written, run by OpenVINO in float32.
-
-    Raises:
-        ConfigError: If OpenVINO is not installed or cannot read the file.
-    """
-    return compiled(folder / ONNX_NAME, INFERENCE_PRECISION_HINT="f32")
-
-
 OPENVINO_NAME: Final = "model.xml"
 
 
@@ -299,11 +288,6 @@ def write_openvino(source: Source, folder: Path) -> None:
     """
     model = to_openvino(fused(source.module), source.example)
     save_openvino(model, folder / OPENVINO_NAME, weights=source.fingerprint)
-
-
-def load_float(folder: Path) -> Run:
-    """The network as it was written, in float32."""
-    return compiled(folder / OPENVINO_NAME, INFERENCE_PRECISION_HINT="f32")
 
 
 def write_int8(source: Source, folder: Path, calibration: Sequence[torch.Tensor]) -> None:
@@ -322,9 +306,13 @@ def write_int8(source: Source, folder: Path, calibration: Sequence[torch.Tensor]
     save_openvino(model, folder / INT8_NAME, weights=source.fingerprint)
 
 
-def load_int8(folder: Path) -> Run:
-    """The int8 model as it was written; what is not in integers runs in float32."""
-    return compiled(folder / INT8_NAME, INFERENCE_PRECISION_HINT="f32")
+def load_exact(path: Path) -> Run:
+    """A model of OpenVINO or ONNX as it was written; what is not in integers runs in float32.
+
+    Raises:
+        ConfigError: If OpenVINO is not installed or cannot read the file.
+    """
+    return compiled(path, INFERENCE_PRECISION_HINT="f32")
 
 
 SUMS_NAME: Final = "SHA256SUMS"
@@ -406,13 +394,17 @@ def write_bundle(source: Source, output: Path) -> Path:
         (temporary / "configs" / "metadata.json").write_text(metadata, encoding="utf-8")
         for name in ("LICENSE", "configs/logging.conf", "docs/data_license.txt"):
             shutil.copyfile(bundle / name, temporary / name)
-        card = (bundle / "docs" / "README.md").read_text(encoding="utf-8")
-        (temporary / "docs" / "README.md").write_text(
-            CARD_NOTE.format(network=network) + card, encoding="utf-8"
-        )
+        card = CARD_NOTE.format(network=network) + (bundle / "docs/README.md").read_text(encoding="utf-8")
+        (temporary / "docs" / "README.md").write_text(card, encoding="utf-8")
         save_weights(copy.deepcopy(source.module).half(), temporary / "models" / "model.pt")
         copy_beside(source.weights.parent, temporary / "models")
-        (temporary / SUMS_NAME).write_text(_sums(temporary), encoding="utf-8")
+        files = {path.relative_to(temporary).as_posix(): path for path in sorted(temporary.rglob("*"))}
+        sums = [
+            f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {name}\n"
+            for name, path in files.items()
+            if path.is_file()
+        ]
+        (temporary / SUMS_NAME).write_text("".join(sums), encoding="utf-8")
     return folder
 
 
@@ -460,14 +452,6 @@ def load_bundle(source: Member | Classifier, folder: Path) -> Member | Classifie
         return Member(*parts, preprocessing=get("preprocessing"), to_label_map=get("to_label_map"), **where)
 
 
-def _sums(folder: Path) -> str:
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return "".join(
-        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(folder).as_posix()}\n"
-        for path in files
-    )
-
-
 Name = Literal["bundle", "torchscript", "onnx", "openvino", "openvino-int8"]
 
 Model = Member | Classifier
@@ -511,19 +495,19 @@ FORMATS: Final[dict[Name, Format]] = {
     ),
     "onnx": Format(
         lambda source, folder, _: write_onnx(source, folder),
-        lambda source, folder: source.run_by(load_onnx(folder)),
+        lambda source, folder: source.run_by(load_exact(folder / ONNX_NAME)),
         most_difference=1e-3,
         least_agreement=0.999,
     ),
     "openvino": Format(  # weights in 16 bits after the batch norms were merged into them
         lambda source, folder, _: write_openvino(source, folder),
-        lambda source, folder: source.run_by(load_float(folder)),
+        lambda source, folder: source.run_by(load_exact(folder / OPENVINO_NAME)),
         most_difference=0.02,
         least_agreement=0.998,
     ),
     INT8: Format(  # single voxels at borders change sides
-        lambda source, folder, calibration: write_int8(source, folder, calibration),
-        lambda source, folder: source.run_by(load_int8(folder)),
+        write_int8,
+        lambda source, folder: source.run_by(load_exact(folder / INT8_NAME)),
         most_difference=0.6,
         least_agreement=0.97,
     ),

@@ -4,7 +4,6 @@ import copy
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -97,21 +96,10 @@ BF16: Final = ("PyTorch bf16", "PyTorch bf16, fused", "PyTorch bf16, compiled", 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Runtime:
-    """A way to run the network.
+def runtimes(classifier: Classifier, int8: Path, example: Tensor) -> dict[str, Run]:
+    """All ways that work here, by name; one that does not, such as a compiler that is missing, is logged.
 
-    Attributes:
-        name: What it is called in tables.
-        run: Takes `(B, 3, H, W)` float32, gives `(B, 2)` logits float32.
-    """
-
-    name: str
-    run: Run
-
-
-def runtimes(classifier: Classifier, int8: Path, example: Tensor) -> list[Runtime]:
-    """All ways that work here; one that does not, such as a compiler that is missing, is logged.
+    Each takes `(B, 3, H, W)` float32 and gives `(B, 2)` logits float32.
 
     Args:
         classifier: Network with its weights, on the CPU.
@@ -125,22 +113,23 @@ def runtimes(classifier: Classifier, int8: Path, example: Tensor) -> list[Runtim
     plain = copy.deepcopy(module).to(memory_format=torch.contiguous_format)
     last = copy.deepcopy(module).to(memory_format=torch.channels_last)
     float_model = to_openvino(module, example)
-    found = [
-        Runtime(EAGER, _torch(plain)),
-        Runtime("PyTorch fp32, channels last", _torch(last)),
-        Runtime(BF16[0], _torch(last, torch.bfloat16)),
-        Runtime(BF16[1], _torch(fused(module, torch.bfloat16), torch.bfloat16)),
-        Runtime(SAME_RUNTIME, compiled(float_model, INFERENCE_PRECISION_HINT="f32")),
-        Runtime(BF16[3], compiled(float_model, INFERENCE_PRECISION_HINT="bf16")),
-        Runtime(INT8, compiled(int8)),
-    ]
+    found = {
+        EAGER: _torch(plain),
+        "PyTorch fp32, channels last": _torch(last),
+        BF16[0]: _torch(last, torch.bfloat16),
+        BF16[1]: _torch(fused(module, torch.bfloat16), torch.bfloat16),
+    }
     try:
         run = _torch(torch.compile(fused(module, torch.bfloat16)), torch.bfloat16)  # type: ignore[arg-type]
         run(example)
-        found.insert(4, Runtime(BF16[2], run))
+        found[BF16[2]] = run
     except Exception as error:  # torch wraps what its C++ compiler says in errors of many kinds
         logger.warning("%s is left out: %s", BF16[2], str(error).partition("\n")[0])
-    return found
+    return found | {
+        SAME_RUNTIME: compiled(float_model, INFERENCE_PRECISION_HINT="f32"),
+        BF16[3]: compiled(float_model, INFERENCE_PRECISION_HINT="bf16"),
+        INT8: compiled(int8),
+    }
 
 
 def _torch(module: nn.Module, dtype: torch.dtype | None = None) -> Run:
@@ -197,7 +186,7 @@ def compare(
         "images": len(images),
         "rounds": rounds,
         "sizes": _sizes(classifier, int8, output),
-        "runtimes": {way.name: {} for way in ways},
+        "runtimes": {name: {} for name in ways},
         "ratios": {},
     }
     times = {size: _latencies(ways, torch.cat(list(images[:size])), rounds) for size in BATCHES}
@@ -214,9 +203,9 @@ def compare(
                 content["runtimes"][name][f"{finding.lower()}_ms"] = 1e3 * float(np.median(seconds))
     batches = [torch.cat(list(images[first : first + 16])) for first in range(0, len(images), 16)]
     decisions = {}
-    for way in ways:
-        probability = np.concatenate([positive_probability(way.run(batch)) for batch in batches])
-        decisions[way.name] = probability >= classifier.threshold
+    for name, run in ways.items():
+        probability = np.concatenate([positive_probability(run(batch)) for batch in batches])
+        decisions[name] = probability >= classifier.threshold
     for name, decided in decisions.items():
         content["runtimes"][name] |= _accuracy(truth, decided, decisions[EAGER])
     write_json(output / COMPARISON_NAME, content)
@@ -241,14 +230,14 @@ def _sizes(classifier: Classifier, int8: Path, work: Path) -> dict[str, int]:
         whole.unlink()
 
 
-def _latencies(ways: Sequence[Runtime], batch: Tensor, rounds: int) -> dict[str, npt.NDArray[np.float64]]:
-    seconds: dict[str, list[float]] = {way.name: [] for way in ways}
+def _latencies(ways: Mapping[str, Run], batch: Tensor, rounds: int) -> dict[str, npt.NDArray[np.float64]]:
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
     warm_up = 5
     for done in range(rounds + warm_up):
-        for way in ways:
+        for name, run in ways.items():
             begin = time.perf_counter()
-            way.run(batch)
-            seconds[way.name].append(time.perf_counter() - begin)
+            run(batch)
+            seconds[name].append(time.perf_counter() - begin)
         show_progress(done + 1, rounds + warm_up, f"batch of {len(batch)}")
     return {name: np.array(found[warm_up:]) for name, found in seconds.items()}
 
@@ -256,14 +245,9 @@ def _latencies(ways: Sequence[Runtime], batch: Tensor, rounds: int) -> dict[str,
 def _ratios(seconds: dict[str, npt.NDArray[np.float64]]) -> dict[str, float]:
     """How many times faster int8 classifies one image: medians over rounds."""
     int8 = seconds[INT8]
-    fastest = min(
-        (name for name in BF16 if name in seconds), key=lambda name: float(np.median(seconds[name]))
-    )
-    return {
-        "over_eager_fp32": float(np.median(seconds[EAGER] / int8)),
-        "over_same_runtime_fp32": float(np.median(seconds[SAME_RUNTIME] / int8)),
-        "over_best_bf16": float(np.median(seconds[fastest] / int8)),
-    }
+    fastest = min(seconds.keys() & BF16, key=lambda name: float(np.median(seconds[name])))
+    slower = {"over_eager_fp32": EAGER, "over_same_runtime_fp32": SAME_RUNTIME, "over_best_bf16": fastest}
+    return {ratio: float(np.median(seconds[name] / int8)) for ratio, name in slower.items()}
 
 
 def _accuracy(

@@ -28,9 +28,7 @@ from pipelines.export.formats import (
     Source,
     bundle_name,
     find_network,
-    load_float,
-    load_int8,
-    load_onnx,
+    load_exact,
     load_torchscript,
     network_metadata,
     quantize,
@@ -418,8 +416,8 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Source:
     ("write", "load", "files"),
     [
         (write_torchscript, load_torchscript, {"model.ts"}),
-        (write_onnx, load_onnx, {"model.onnx"}),
-        (write_openvino, load_float, {"model.xml", "model.bin"}),
+        (write_onnx, lambda folder: load_exact(folder / "model.onnx"), {"model.onnx"}),
+        (write_openvino, lambda folder: load_exact(folder / "model.xml"), {"model.xml", "model.bin"}),
     ],
 )
 def test_what_was_written_gives_the_logits_of_the_source(
@@ -453,7 +451,7 @@ def test_int8_is_a_quarter_of_the_size_and_says_its_weights(source: Source, tmp_
     whole = sum(weight.numel() * 4 for weight in source.module.parameters())
     assert (tmp_path / "int8.bin").stat().st_size < whole / 3
     assert weights_of(tmp_path / "int8.xml") == source.fingerprint
-    found = load_int8(tmp_path)(torch.cat(slices))
+    found = load_exact(tmp_path / "int8.xml")(torch.cat(slices))
     assert found.shape == (4, 4, 192, 192)
 
 
