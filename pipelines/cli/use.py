@@ -199,7 +199,8 @@ def watch(
 
         require_pdf()
         pages = StudyPages(model_words([network]), language, anonymous)
-    processor = processing.ProcessorSettings(
+    factory = partial(
+        processing.StudyProcessor,
         network=network,
         weights=weights,
         xray_network=xray_network,
@@ -227,8 +228,7 @@ def watch(
     exchange = None
     if fetch_from is not None or send_to is not None:
         exchange = dicomweb.DicomWeb(fetch_from, send_to, days=fetch_days, quiet_s=quiet_seconds)
-    factory = partial(processing.StudyProcessor, processor)
-    service.watch(incoming, output, factory, settings, once=once, exchange=exchange, say=say)
+    service.watch(incoming, output, factory, settings, once=once, exchange=exchange, report=say)
 
 
 def watch_status(
@@ -239,11 +239,13 @@ def watch_status(
     ] = False,
 ) -> None:
     """Report what 'thorax watch' has done and is doing."""
+    from dataclasses import asdict
+
     from pipelines.watching.service import check_alive, read_status
 
     status = read_status(output)
     if as_json:
-        say(json.dumps(status.as_json(), indent=2))
+        say(json.dumps(asdict(status), indent=2))
     else:
         age = "" if status.beat_age_s is None else f", last sign of life {status.beat_age_s:.0f} s ago"
         say(f"{'running' if status.is_running else 'not running'}{age}")

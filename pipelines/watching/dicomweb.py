@@ -141,18 +141,16 @@ class DicomWeb:
         found = self._search()
         self._since = {uid: seen for uid, seen in self._since.items() if uid in found}
         for uid, counts in found.items():
-            new = {series: number for series, number in counts.items() if _is_new(ledger, series, number)}
+            new = {one: number for one, number in counts.items() if number > ledger.fetched_instances(one)}
             if not new:
                 self._since.pop(uid, None)
                 continue
-            before = self._since.get(uid)
             now = self._clock()
-            since = before[1] if before is not None and before[0] == counts else now
-            self._since[uid] = (counts, since)
-            is_quiet = now - since >= self._quiet_s
-            if stop.is_asked() or not is_quiet or (folders.fetched / uid).exists():
-                left += 1
-            elif self._retrieve(uid, new, folders, stop):
+            known, since = self._since.get(uid, (None, now))
+            self._since[uid] = (counts, since if known == counts else now)
+            is_quiet = now - self._since[uid][1] >= self._quiet_s
+            may_fetch = is_quiet and not stop.is_asked() and not (folders.fetched / uid).exists()
+            if may_fetch and self._retrieve(uid, new, folders, stop):
                 ledger.fetched(new)
             else:
                 left += 1
@@ -162,14 +160,12 @@ class DicomWeb:
         """Number of instances by series by study."""
         first = date.today() - timedelta(days=self._days)
         found: dict[str, dict[str, int]] = defaultdict(dict)
+        client: Any = self._source
+        fields = ["NumberOfSeriesRelatedInstances"]
         for modality in MODALITIES:
             filters = {"Modality": modality, "StudyDate": f"{first:%Y%m%d}-"}
-            client: Any = self._source
             for one in client.search_for_series(
-                search_filters=filters,
-                fields=["NumberOfSeriesRelatedInstances"],
-                limit=PAGE,
-                get_remaining=True,
+                search_filters=filters, fields=fields, limit=PAGE, get_remaining=True
             ):
                 found[_value(one, STUDY_UID)][_value(one, SERIES_UID)] = int(_value(one, INSTANCES))
         return found
@@ -182,14 +178,13 @@ class DicomWeb:
             for uid, expected in series.items():
                 folder = work / uid
                 folder.mkdir()
-                number = 0
-                for image in client.iter_series(study, uid):
+                found = 0
+                for found, image in enumerate(client.iter_series(study, uid), start=1):
                     if stop.is_asked():
                         return False
-                    image.save_as(folder / f"{number:05}.dcm", write_like_original=False)
-                    number += 1
-                if number < expected:
-                    raise ValueError(f"it has {expected} instances of series {uid} and gave {number}")
+                    image.save_as(folder / f"{found - 1:05}.dcm", write_like_original=False)
+                if found < expected:
+                    raise ValueError(f"it has {expected} instances of series {uid} and gave {found}")
             work.rename(folders.fetched / study)
             return True
         except OSError as error:
@@ -212,10 +207,6 @@ def remove_done(ledger: Ledger, fetched: Path) -> None:
         files = stamps(path for path in folder.rglob("*") if path.is_file())
         if all(ledger.knows(path, found) for path, found in files.items()):
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_new(ledger: Ledger, series: str, instances: int) -> bool:
-    return instances > ledger.fetched_instances(series)
 
 
 def _value(found: dict[str, Any], tag: str) -> str:

@@ -48,14 +48,8 @@ class Folders:
     def below(cls, output: Path) -> "Folders":
         """Their paths; nothing is made."""
         private = output / ".watch"
-        return cls(
-            output,
-            output / "studies",
-            output / "quarantine",
-            private,
-            private / "work",
-            private / "fetched",
-        )
+        done, quarantine = output / "studies", output / "quarantine"
+        return cls(output, done, quarantine, private, private / "work", private / "fetched")
 
     def make(self) -> None:
         """Make them.
@@ -65,11 +59,6 @@ class Folders:
         """
         for folder in (self.output, self.done, self.quarantine, self.private, self.work, self.fetched):
             output_folder(folder)
-
-    def clean(self) -> None:
-        """Remove what an earlier run left half-written."""
-        for left in self.work.iterdir():
-            shutil.rmtree(left, ignore_errors=True)
 
     def begin(self, name: str) -> Path:
         """An empty folder to write into.
@@ -116,12 +105,14 @@ def commit(work: Path, final: Path, content: Mapping[str, Any], *, name: str = R
         OutputError: If it cannot be written or renamed.
     """
     try:
+        paths = sorted(work.rglob("*"))
         files = [
             {"name": str(path.relative_to(work)), "bytes": path.stat().st_size, "sha256": file_sha256(path)}
-            for path in _files(work)
+            for path in paths
+            if path.is_file()
         ]
         write_json(work / name, {**content, "files": files})
-        for path in (*_files(work), *_folders(work), work):
+        for path in (work / name, *paths, work):
             sync(path)
         work.rename(final)
         sync(final.parent)
@@ -159,14 +150,6 @@ def copy_inputs(files: tuple[Path, ...], work: Path) -> None:
             raise OutputError(
                 f"cannot copy {path} to {target}: {error.strerror or error}; free some space"
             ) from error
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    yield from (path for path in sorted(folder.rglob("*")) if path.is_file())
-
-
-def _folders(folder: Path) -> Iterator[Path]:
-    yield from (path for path in sorted(folder.rglob("*")) if path.is_dir())
 
 
 SHORT_DIGITS: Final = 16
@@ -240,20 +223,16 @@ class StudyRow:
     Attributes:
         id: SHA-256 of its content.
         folder: Name of its folder in `studies/` or `quarantine/`.
-        kind: `"heart"` or `"xray"`.
-        origin: What stays the same when more of it arrives: a path, or the UID of a DICOM series.
-        state: How far it has come.
         tries: How often work on it was begun and not given back.
         reason: Why the last try failed, `""` if none did.
+        state: How far it has come, a value of `State`.
     """
 
     id: str
     folder: str
-    kind: str
-    origin: str
-    state: State
     tries: int
     reason: str
+    state: str
 
 
 LEDGER_NAME: Final = "ledger.sqlite"
@@ -297,7 +276,7 @@ class Ledger:
             if read_only:
                 self._base = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", timeout=BUSY_S, uri=True)
                 return
-            self._base = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
+            self._base = sqlite3.connect(path, timeout=BUSY_S, isolation_level="IMMEDIATE")
             self._base.execute("PRAGMA synchronous = FULL")
             self._base.executescript(TABLES)
 
@@ -316,7 +295,7 @@ class Ledger:
 
     def folders(self) -> set[str]:
         """Names of the folders of all studies."""
-        return {name for (name,) in self._all("SELECT folder FROM studies")}
+        return {name for (name,) in self._run("SELECT folder FROM studies")}
 
     def earlier(self, origin: str, identity: str, dicom_study: str | None = None) -> list[str]:
         """Folders of the finished studies of the same origin with other content, the oldest first.
@@ -326,39 +305,29 @@ class Ledger:
             identity: SHA-256 of the content.
             dicom_study: UID of the DICOM study, if it is one.
         """
-        rows = self._rows(
-            "WHERE origin = ? AND id != ? AND state = ? AND NOT EXISTS (SELECT 1 FROM sources "
-            "WHERE sources.study = studies.id AND sources.dicom_study IS NOT ?) ORDER BY rowid",
-            origin,
-            identity,
-            State.DONE,
-            dicom_study,
+        rows = self._run(
+            "SELECT folder FROM studies WHERE origin = ? AND id != ? AND state = ? AND NOT EXISTS (SELECT 1 "
+            "FROM sources WHERE sources.study = studies.id AND sources.dicom_study IS NOT ?) ORDER BY rowid",
+            *(origin, identity, State.DONE, dicom_study),
         )
-        return [row.folder for row in rows]
+        return [folder for (folder,) in rows]
 
     def claim(self, identity: str, *, folder: str, kind: str, origin: str) -> int:
         """Begin a study, or begin it again; how often it has been begun now."""
-        with self._transaction():
-            ((tries,),) = self._base.execute(
-                "INSERT INTO studies (id, folder, kind, origin, state, tries) VALUES (?, ?, ?, ?, ?, 1) "
-                "ON CONFLICT (id) DO UPDATE SET state = excluded.state, tries = tries + 1 RETURNING tries",
-                (identity, folder, kind, origin, State.WORKING),
-            ).fetchall()
+        ((tries,),) = self._run(
+            "INSERT INTO studies (id, folder, kind, origin, state, tries) VALUES (?, ?, ?, ?, ?, 1) "
+            "ON CONFLICT (id) DO UPDATE SET state = excluded.state, tries = tries + 1 RETURNING tries",
+            *(identity, folder, kind, origin, State.WORKING),
+        )
         return int(tries)
 
     def give_back(self, identity: str) -> None:
         """The work was stopped through no fault of the study: the try does not count."""
-        with self._transaction():
-            self._base.execute(
-                "UPDATE studies SET state = ?, tries = tries - 1 WHERE id = ?", (State.WAITING, identity)
-            )
+        self._run("UPDATE studies SET state = ?, tries = tries - 1 WHERE id = ?", State.WAITING, identity)
 
     def wait(self, identity: str, reason: str) -> None:
         """The try failed, and another will be made."""
-        with self._transaction():
-            self._base.execute(
-                "UPDATE studies SET state = ?, reason = ? WHERE id = ?", (State.WAITING, reason, identity)
-            )
+        self._run("UPDATE studies SET state = ?, reason = ? WHERE id = ?", State.WAITING, reason, identity)
 
     def end(
         self,
@@ -388,16 +357,15 @@ class Ledger:
                 "WHERE id = ?",
                 (state, reason, seconds, int(to_send), identity),
             )
-            self._insert_sources(sources or {}, dicom_study, identity, "")
+            self._insert_sources(sources or {}, dicom_study, identity)
 
     def adopt(self, identity: str, *, folder: str, kind: str, origin: str, state: State) -> None:
         """Enter a study whose folder is there and that the ledger has lost."""
-        with self._transaction():
-            self._base.execute(
-                "INSERT OR IGNORE INTO studies (id, folder, kind, origin, state, tries, ended) "
-                "VALUES (?, ?, ?, ?, ?, 1, datetime())",
-                (identity, folder, kind, origin, state),
-            )
+        self._run(
+            "INSERT OR IGNORE INTO studies (id, folder, kind, origin, state, tries, ended) "
+            "VALUES (?, ?, ?, ?, ?, 1, datetime())",
+            *(identity, folder, kind, origin, state),
+        )
 
     def forget(self, identity: str) -> None:
         """Strike a study out, so that its files are looked at anew."""
@@ -408,28 +376,27 @@ class Ledger:
     def add_sources(self, files: Mapping[Path, Stamp], identity: str, dicom_study: str | None = None) -> None:
         """Files that belong to a finished study, for instance copies of it."""
         with self._transaction():
-            self._insert_sources(files, dicom_study, identity, "")
+            self._insert_sources(files, dicom_study, identity)
 
     def ignore_files(
         self, files: Mapping[Path, Stamp], reason: str = "", dicom_study: str | None = None
     ) -> None:
         """Files that are no input; with a reason they are shown by `thorax watch status`."""
         with self._transaction():
-            self._insert_sources(files, dicom_study, None, reason)
+            self._insert_sources(files, dicom_study, reason=reason)
 
     def knows(self, path: Path, found: Stamp) -> bool:
         """Whether the file, as it is now, has been dealt with."""
-        row = self._one("SELECT size, modified_ns FROM sources WHERE path = ?", os.fsencode(path))
-        return row == (found.size, found.modified_ns)
+        rows = self._run("SELECT size, modified_ns FROM sources WHERE path = ?", os.fsencode(path))
+        return rows == [(found.size, found.modified_ns)]
 
     def retry_ignored(self, reason: str) -> None:
         """Forget the files that were passed over for a reason that begins so."""
-        with self._transaction():
-            self._base.execute("DELETE FROM sources WHERE substr(reason, 1, ?) = ?", (len(reason), reason))
+        self._run("DELETE FROM sources WHERE substr(reason, 1, ?) = ?", len(reason), reason)
 
     def files_of(self, dicom_study: str) -> list[Path]:
         """Files of a DICOM study that have been dealt with."""
-        rows = self._all("SELECT path FROM sources WHERE dicom_study = ?", dicom_study)
+        rows = self._run("SELECT path FROM sources WHERE dicom_study = ?", dicom_study)
         return [Path(os.fsdecode(path)) for (path,) in rows]
 
     def to_send(self) -> list[StudyRow]:
@@ -438,13 +405,12 @@ class Ledger:
 
     def sent(self, identity: str) -> None:
         """The study's DICOM segmentations have been taken by the server."""
-        with self._transaction():
-            self._base.execute("UPDATE studies SET to_send = 0 WHERE id = ?", (identity,))
+        self._run("UPDATE studies SET to_send = 0 WHERE id = ?", identity)
 
     def fetched_instances(self, series: str) -> int:
         """How many instances the series had when it was fetched, 0 if it was not."""
-        row = self._one("SELECT instances FROM fetched WHERE series = ?", series)
-        return int(row[0]) if row else 0
+        rows = self._run("SELECT instances FROM fetched WHERE series = ?", series)
+        return int(rows[0][0]) if rows else 0
 
     def fetched(self, counts: Mapping[str, int]) -> None:
         """Series that have been fetched, with their number of instances."""
@@ -453,28 +419,30 @@ class Ledger:
 
     def counts(self) -> dict[str, int]:
         """Number of studies in each state, of files passed over with a reason, and of studies to send."""
-        counts = dict.fromkeys(State, 0)
-        counts.update(self._all("SELECT state, COUNT(*) FROM studies GROUP BY state"))
-        passed = self._one("SELECT COUNT(*) FROM sources WHERE reason != ''")
-        unsent = self._one("SELECT COUNT(*) FROM studies WHERE to_send = 1")
-        return {str(state): counts[state] for state in State} | {
-            "passed_over": int(passed[0]) if passed else 0,
-            "to_send": int(unsent[0]) if unsent else 0,
-        }
+        counts = {str(state): 0 for state in State}
+        counts.update(self._run("SELECT state, COUNT(*) FROM studies GROUP BY state"))
+        ((passed_over, to_send),) = self._run(
+            "SELECT (SELECT COUNT(*) FROM sources WHERE reason != ''), "
+            "(SELECT COUNT(*) FROM studies WHERE to_send = 1)"
+        )
+        return counts | {"passed_over": passed_over, "to_send": to_send}
 
     def recent(self, state: State, number: int) -> list[dict[str, Any]]:
         """The last studies that came this far: `folder`, `ended` (UTC), `seconds`, `reason`, `tries`."""
         columns = ("folder", "ended", "seconds", "reason", "tries")
-        rows = self._all(
+        rows = self._run(
             f"SELECT {', '.join(columns)} FROM studies WHERE state = ? "
             "ORDER BY ended DESC, rowid DESC LIMIT ?",
-            state,
-            number,
+            *(state, number),
         )
         return [dict(zip(columns, row, strict=True)) for row in rows]
 
     def _insert_sources(
-        self, files: Mapping[Path, Stamp], dicom_study: str | None, study: str | None, reason: str
+        self,
+        files: Mapping[Path, Stamp],
+        dicom_study: str | None,
+        study: str | None = None,
+        reason: str = "",
     ) -> None:
         self._base.executemany(
             "INSERT OR REPLACE INTO sources VALUES (?, ?, ?, ?, ?, ?)",
@@ -485,32 +453,17 @@ class Ledger:
         )
 
     def _rows(self, condition: str, *values: object) -> list[StudyRow]:
-        rows = self._all(
-            f"SELECT id, folder, kind, origin, state, tries, reason FROM studies {condition}", *values
-        )
-        return [
-            StudyRow(identity, folder, kind, origin, State(state), tries, reason)
-            for identity, folder, kind, origin, state, tries, reason in rows
-        ]
+        rows = self._run(f"SELECT id, folder, tries, reason, state FROM studies {condition}", *values)
+        return [StudyRow(*row) for row in rows]
 
-    def _one(self, query: str, *values: object) -> tuple[Any, ...] | None:
-        found = self._all(query, *values)
-        return found[0] if found else None
-
-    def _all(self, query: str, *values: object) -> list[tuple[Any, ...]]:
-        with self._database_errors():
-            return self._base.execute(query, values).fetchall()
+    def _run(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        with self._transaction():
+            return self._base.execute(statement, values).fetchall()
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        with self._database_errors():
-            self._base.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._base.execute("COMMIT")
-            finally:
-                if self._base.in_transaction:
-                    self._base.execute("ROLLBACK")
+        with self._database_errors(), self._base:  # commits, or rolls back what an error cut short
+            yield
 
     @contextmanager
     def _database_errors(self) -> Iterator[None]:

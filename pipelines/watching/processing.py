@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,20 +26,20 @@ if TYPE_CHECKING:
     from pipelines.models.xray import Classifier
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessorSettings:
-    """With what studies are processed.
+@dataclass(frozen=True)
+class StudyProcessor:
+    """Segments hearts and classifies radiographs; each network is loaded when it is first needed.
 
     Attributes:
         network: Network of the ACDC bundle.
         weights: File used instead of the bundle's own, or None.
         xray_network: Network of the chest X-ray bundle.
         xray_weights: File used instead of the bundle's own, or None.
-        quality: Judge masks by a second network too.
+        quality: Estimate the quality of masks by a second network too.
         seg: Write DICOM segmentations of DICOM series.
         pages: Writes the page of a heart as HTML and PDF into a folder, None for none; it can be pickled.
         translate: Gives the texts of a heart's pictures in the language of its page; it can be pickled.
-        fhir: Writes the figures of a heart for other programs into a folder, likewise.
+        fhir: Writes the measures of a heart for other programs into a folder, likewise.
         engine: What runs the network for hearts.
         device: `"auto"` or a torch device.
     """
@@ -56,17 +56,6 @@ class ProcessorSettings:
     engine: "Engine" = "pytorch"
     device: str = "auto"
 
-
-class StudyProcessor:
-    """Segments hearts and classifies radiographs; each network is loaded when it is first needed.
-
-    Args:
-        settings: With what studies are processed.
-    """
-
-    def __init__(self, settings: ProcessorSettings) -> None:
-        self._settings = settings
-
     def __call__(self, job: Job) -> dict[str, Any]:
         """Write the results of a study; what `result.json` says of them.
 
@@ -81,7 +70,7 @@ class StudyProcessor:
         from pipelines.figures.overlay import texts_by
         from pipelines.inference.segment import segment_study
 
-        if self._settings.seg:
+        if self.seg:
             load_highdicom()  # before the work, not after it
         studies, problems = find_studies(job.files)
         if len(studies) != 1:
@@ -91,27 +80,37 @@ class StudyProcessor:
             )
         (study,) = studies
         tools = self._tools
-        with texts_by(self._settings.translate):
+        with texts_by(self.translate):
             result, faults = segment_study(study, job.folder, tools)
-        if self._settings.seg and study.kind is StudyKind.DICOM:
+        if self.seg and study.kind is StudyKind.DICOM:
             self._write_dicom(study, result, job.folder)
-        if self._settings.pages is not None:
-            _, pdf = self._settings.pages(result, job.folder)
-            if self._settings.seg and study.kind is StudyKind.DICOM:
+        if self.pages is not None:
+            _, pdf = self.pages(result, job.folder)
+            if self.seg and study.kind is StudyKind.DICOM:
                 write_dicom_pdf(pdf, study.images[0].files[0], pdf.with_suffix(".dcm"))
-        if self._settings.fhir is not None:
+        if self.fhir is not None:
             try:
-                self._settings.fhir(result, job.folder)
+                self.fhir(result, job.folder)
             except DataError as error:
                 result.warnings.append(f"no FHIR report: {error}")
-        content = _result_json(result)
-        content["warnings"] += [f"skipped {one.path}: {one.reason}" for one in (*problems, *faults)]
-        return content | {
-            "model": {
-                "network": self._settings.network,
-                "weights": _shown(self._settings.weights),
-                "engine": self._settings.engine,
-            }
+        result.warnings += [f"skipped {one.path}: {one.reason}" for one in (*problems, *faults)]
+        model = {
+            "network": self.network,
+            "weights": self.weights and str(self.weights),
+            "engine": self.engine,
+        }
+        return {
+            "patient": result.patient,
+            "indices": _rounded(result.values(), 2),
+            "plus_minus": _rounded(result.half_widths, 2),
+            "heart_rate_source": result.rate_source and str(result.rate_source),
+            "volumes_ml": _rounded({label.name.lower(): ml for label, ml in result.volumes_ml.items()}, 2),
+            "frame_ed": result.frame_ed,
+            "frame_es": result.frame_es,
+            "reason": result.reason,
+            "predicted_dice": _rounded(result.quality, 3),
+            "warnings": result.warnings,
+            "model": model,
         }
 
     def _write_dicom(self, study: Study, result: StudyResult, folder: Path) -> None:
@@ -122,6 +121,15 @@ class StudyProcessor:
         except DataError as error:
             result.warnings.append(f"no DICOM SEG and SR: {error}")
             return
+
+        def keep(what: str, path: Path, write: Callable[[], object]) -> None:
+            try:
+                write()
+            except DataError as error:
+                result.warnings.append(f"no DICOM {what}: {error}")
+            else:
+                result.files.append(path)
+
         mask = np.asarray(nib.load(folder / f"{image.name}_seg.nii.gz").dataobj, dtype=np.uint8)
         chosen: dict[str, tuple[int, Any]] = {"": (0, mask)} if mask.ndim == 3 else {}
         if mask.ndim == 4:
@@ -132,24 +140,13 @@ class StudyProcessor:
         for number, (phase, (index, one)) in enumerate(chosen.items(), start=1):
             path = folder / "_".join(filter(None, (image.name, phase, "seg.dcm")))
             files = [group[index] for group in slices]
-            try:
-                write_dicom_seg(
-                    one, files, path, number=number, title=phase, algorithm=self._settings.network
-                )
-            except DataError as error:
-                result.warnings.append(f"no DICOM SEG: {error}")
-            else:
-                result.files.append(path)
+            settings: dict[str, Any] = {"number": number, "title": phase, "algorithm": self.network}
+            keep("SEG", path, partial(write_dicom_seg, one, files, path, **settings))
         if result.frame_ed is None or result.frame_es is None:
             return
         path = folder / f"{image.name}_sr.dcm"
         files = [group[frame - 1] for frame in (result.frame_ed, result.frame_es) for group in slices]
-        try:
-            write_dicom_sr(result, files, path, algorithm=self._settings.network)
-        except DataError as error:
-            result.warnings.append(f"no DICOM SR: {error}")
-        else:
-            result.files.append(path)
+        keep("SR", path, partial(write_dicom_sr, result, files, path, algorithm=self.network))
 
     def _xray(self, job: Job) -> dict[str, Any]:
         from pipelines.explanation.explain import heat_map, overlay_heat_map
@@ -168,10 +165,7 @@ class StudyProcessor:
             "threshold": round(self._classifier.threshold, 4),
             "decision": result.decision,
             "warnings": list(result.warnings),
-            "model": {
-                "network": self._settings.xray_network,
-                "weights": _shown(self._settings.xray_weights),
-            },
+            "model": {"network": self.xray_network, "weights": self.xray_weights and str(self.xray_weights)},
         }
 
     @cached_property
@@ -180,41 +174,17 @@ class StudyProcessor:
         from pipelines.models.heart import Predictor
         from pipelines.quality.model import QualityEstimator
 
-        settings = self._settings
-        predictor = Predictor.load(
-            settings.network, weights=settings.weights, device=settings.device, engine=settings.engine
-        )
-        estimator = QualityEstimator.load(
-            settings.network, weights=settings.weights, thorough=settings.quality, device=settings.device
-        )
-        return Tools(predictor, estimator, options=StudyOptions(page=settings.pages is not None))
+        chosen: dict[str, Any] = {"weights": self.weights, "device": self.device}
+        predictor = Predictor.load(self.network, engine=self.engine, **chosen)
+        estimator = QualityEstimator.load(self.network, thorough=self.quality, **chosen)
+        return Tools(predictor, estimator, options=StudyOptions(page=self.pages is not None))
 
     @cached_property
     def _classifier(self) -> "Classifier":
         from pipelines.models.xray import Classifier
 
-        settings = self._settings
-        return Classifier.load(settings.xray_network, weights=settings.xray_weights, device=settings.device)
-
-
-def _result_json(result: StudyResult) -> dict[str, Any]:
-    return {
-        "patient": result.patient,
-        "indices": _rounded(result.values(), 2),
-        "plus_minus": _rounded(result.half_widths, 2),
-        "heart_rate_source": result.rate_source and str(result.rate_source),
-        "volumes_ml": _rounded({label.name.lower(): ml for label, ml in result.volumes_ml.items()}, 2),
-        "frame_ed": result.frame_ed,
-        "frame_es": result.frame_es,
-        "reason": result.reason,
-        "predicted_dice": _rounded(result.quality, 3),
-        "warnings": list(result.warnings),
-    }
+        return Classifier.load(self.xray_network, weights=self.xray_weights, device=self.device)
 
 
 def _rounded(values: Mapping[str, float | None], digits: int) -> dict[str, float | None]:
     return {name: None if value is None else round(value, digits) for name, value in values.items()}
-
-
-def _shown(path: Path | None) -> str | None:
-    return None if path is None else str(path)

@@ -4,39 +4,24 @@ import json
 import logging
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from pipelines.core.errors import ConfigError, DataError
 from pipelines.core.files import exclusive_lock, is_locked
 from pipelines.watching.ledger import LEDGER_NAME, Folders, Ledger, State, check_apart
 from pipelines.watching.studies import HEARTBEAT_NAME, Heartbeat, Studies, recover
 from pipelines.watching.units import UNWANTED_SERIES, Arrivals, Units, Waits
-from pipelines.watching.worker import Limits, ProcessorFactory, Stop, Worker, asked_by_signals
+from pipelines.watching.worker import Limits, ProcessorFactory, Worker, asked_by_signals
+
+if TYPE_CHECKING:
+    from pipelines.watching.dicomweb import DicomWeb
 
 LOCK_NAME: Final = "lock"
 
 logger = logging.getLogger(__name__)
-
-
-class Exchange(Protocol):
-    """A server that studies come from or segmentations go to; see `dicomweb.py`."""
-
-    @property
-    def sends(self) -> bool:
-        """Whether segmentations go to it."""
-
-    @property
-    def problem(self) -> str:
-        """What the server last refused, `""` if all went well."""
-
-    def fetch(self, ledger: Ledger, folders: Folders, stop: Stop, /) -> int:
-        """Fetch what is new; the number of studies that are there and not fetched yet."""
-
-    def send(self, ledger: Ledger, folders: Folders, stop: Stop, /) -> None:
-        """Send what is to be sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +52,8 @@ def watch(
     settings: WatchSettings | None = None,
     *,
     once: bool = False,
-    exchange: Exchange | None = None,
-    say: Callable[[str], None] = logger.info,
+    exchange: "DicomWeb | None" = None,
+    report: Callable[[str], None] = logger.info,
 ) -> None:
     """Work on everything that arrives in a folder, each study once, until SIGTERM or Ctrl+C.
 
@@ -83,7 +68,7 @@ def watch(
         settings: How it is watched.
         once: End when nothing is left to do and nothing is still arriving.
         exchange: Server that studies come from or segmentations go to.
-        say: Told of each study in words.
+        report: Prints or logs a line on each study.
 
     Raises:
         ConfigError: If the folders do not fit, another watcher is running, or the work cannot be set up.
@@ -102,21 +87,14 @@ def watch(
         ledger = Ledger(folders.private / LEDGER_NAME)
         worker = Worker(factory, settings.limits)
         heartbeat = Heartbeat(folders.private / HEARTBEAT_NAME)
+        send = exchange is not None and exchange.sends
         try:
-            recover(ledger, folders, send=exchange is not None and exchange.sends)
+            recover(ledger, folders, send=send)
             ledger.retry_ignored(UNWANTED_SERIES)  # the next start may want another
             arrivals = Arrivals([incoming, folders.fetched], ledger, leave_out=output)
             units = Units(ledger, settings.waits, series=settings.series, whole=folders.fetched)
             studies = Studies(
-                ledger,
-                folders,
-                worker,
-                heartbeat,
-                stop,
-                tries=settings.tries,
-                grace_s=settings.grace_s,
-                send=exchange is not None and exchange.sends,
-                say=say,
+                ledger, folders, worker, heartbeat, stop, settings.tries, settings.grace_s, send, report
             )
             while not stop.is_asked():
                 left = exchange.fetch(ledger, folders, stop) if exchange is not None else 0
@@ -174,10 +152,6 @@ class Status:
     waiting: list[dict[str, Any]]
     quarantined: list[dict[str, Any]]
 
-    def as_json(self) -> dict[str, Any]:
-        """The same as plain values."""
-        return asdict(self)
-
 
 def read_status(output: Path) -> Status:
     """State of the folder that `thorax watch` writes to; changes nothing.
@@ -193,10 +167,14 @@ def read_status(output: Path) -> Status:
     ledger = Ledger(path, read_only=True)
     try:
         seconds = [row["seconds"] for row in ledger.recent(State.DONE, RECENT) if row["seconds"] is not None]
-        now = _read_beat(folders.private / HEARTBEAT_NAME)
+        try:
+            now = json.loads((folders.private / HEARTBEAT_NAME).read_text(encoding="utf-8"))
+        except (FileNotFoundError, json.JSONDecodeError):
+            now = {}
+        beat = datetime.fromisoformat(now["time"]) if "time" in now else None
         return Status(
             is_running=is_locked(folders.private / LOCK_NAME),
-            beat_age_s=_age_s(now.get("time")),
+            beat_age_s=None if beat is None else (datetime.now(UTC) - beat).total_seconds(),
             counts=ledger.counts(),
             now=now,
             mean_seconds=sum(seconds) / len(seconds) if seconds else None,
@@ -220,15 +198,3 @@ def check_alive(status: Status, output: Path) -> None:
             f"expected a sign of life within {OLDEST_BEAT_S:.0f} s from 'thorax watch' on {output}, "
             f"found the last one {status.beat_age_s or 0:.0f} s ago; restart it"
         )
-
-
-def _read_beat(path: Path) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
-        return {}
-    return found
-
-
-def _age_s(time: str | None) -> float | None:
-    return None if time is None else (datetime.now(UTC) - datetime.fromisoformat(time)).total_seconds()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -52,7 +53,7 @@ class Heartbeat:
         self._every_s = every_s
         self._clock = clock
         self._written: float | None = None
-        self._content: dict[str, Any] = {"pid": os.getpid(), "since": _now()}
+        self._content: dict[str, Any] = {"pid": os.getpid(), "since": utc_now()}
 
     def beat(self, *, at_once: bool = False, **changes: Any) -> None:
         """Write what is known, if it is time.
@@ -69,10 +70,11 @@ class Heartbeat:
         if at_once or self._written is None or now - self._written >= self._every_s:
             self._written = now
             memory = {"own_mb": round(resident_mb(os.getpid()), 1)}
-            write_json(self._path, self._content | memory | {"time": _now()})
+            write_json(self._path, self._content | memory | {"time": utc_now()})
 
 
-def _now() -> str:
+def utc_now() -> str:
+    """The time of now in UTC, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
@@ -95,15 +97,16 @@ def recover(ledger: Ledger, folders: Folders, *, send: bool) -> None:
         DataError: If the JSON file of a finished study is damaged.
         OutputError: If the ledger cannot be written.
     """
-    folders.clean()
+    for left in folders.work.iterdir():
+        shutil.rmtree(left, ignore_errors=True)
     for row in (*ledger.in_state(State.WORKING), *ledger.in_state(State.WAITING)):
-        if (folders.done / row.folder).is_dir():
-            to_send = send and has_segmentation(folders.done / row.folder)
-            ledger.end(row.id, State.DONE, to_send=to_send)
+        done = folders.done / row.folder
+        if done.is_dir():
+            ledger.end(row.id, State.DONE, to_send=send and has_segmentation(done))
         elif (folders.quarantine / row.folder).is_dir():
             content = _read(folders.quarantine / row.folder / REASON_NAME)
             ledger.end(row.id, State.QUARANTINED, reason=str(content["reason"]))
-        elif row.state is State.WORKING:
+        elif row.state == State.WORKING:
             ledger.wait(row.id, KILLED)
     for row in ledger.in_state(State.QUARANTINED):
         if not (folders.quarantine / row.folder).is_dir():
@@ -116,13 +119,8 @@ def recover(ledger: Ledger, folders: Folders, *, send: bool) -> None:
         for folder in sorted(parent.iterdir()):
             if folder.name not in known and (folder / name).is_file():
                 content = _read(folder / name)
-                ledger.adopt(
-                    str(content["id"]),
-                    folder=folder.name,
-                    kind=str(content["kind"]),
-                    origin=str(content["origin"]),
-                    state=state,
-                )
+                identity, kind, origin = (str(content[key]) for key in ("id", "kind", "origin"))
+                ledger.adopt(identity, folder=folder.name, kind=kind, origin=origin, state=state)
 
 
 def has_segmentation(folder: Path) -> bool:
@@ -169,15 +167,15 @@ class _Claim:
         """Whether the files are still those that were read."""
         return stamps(self.unit.files) == self.found
 
-    def said(self) -> dict[str, Any]:
-        """What is said of the study whatever came of it."""
+    def record(self) -> dict[str, Any]:
+        """Where the study came from and when it ended, for its JSON file."""
         return {
             "thorax": pipelines.__version__,
             "id": self.identity,
             "kind": str(self.unit.kind),
             "name": self.unit.name,
             "origin": self.unit.origin,
-            "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+            "ended": utc_now(),
             "sources": [
                 {"path": str(path), "bytes": self.found[path].size, "sha256": checksum}
                 for path, checksum in self.checksums.items()
@@ -185,43 +183,31 @@ class _Claim:
         }
 
 
+@dataclass(frozen=True, slots=True)
 class Studies:
     """Works on studies one after the other, each content once.
 
-    Args:
+    Attributes:
         ledger: What has been begun and ended.
         folders: Existing folders below the output.
         worker: Does the work.
-        heartbeat: Told of what is in hand.
+        heartbeat: Written with what is in hand.
         stop: Says when to end.
         tries: Tries after which a study is put into quarantine.
         grace_s: Time that the study in hand gets after the end is asked for, seconds.
         send: Whether DICOM segmentations are to be sent.
-        say: Told of each study in words.
+        report: Prints or logs a line on each study.
     """
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        folders: Folders,
-        worker: Worker,
-        heartbeat: Heartbeat,
-        stop: Stop,
-        *,
-        tries: int,
-        grace_s: float,
-        send: bool,
-        say: Callable[[str], None],
-    ) -> None:
-        self._ledger = ledger
-        self._folders = folders
-        self._worker = worker
-        self._heartbeat = heartbeat
-        self._stop = stop
-        self._tries = tries
-        self._grace_s = grace_s
-        self._send = send
-        self._say = say
+    ledger: Ledger
+    folders: Folders
+    worker: Worker
+    heartbeat: Heartbeat
+    stop: Stop
+    tries: int
+    grace_s: float
+    send: bool
+    report: Callable[[str], None]
 
     def work_on(self, unit: Unit, arrived: Mapping[Path, Stamp]) -> bool:
         """Bring a study to its end, or leave it for another try.
@@ -243,86 +229,86 @@ class Studies:
         try:
             checksums = {path: file_sha256(path) for path in unit.files}
         except OSError as error:
-            self._say(f"cannot read {unit.name} yet: {error.strerror}")
+            self.report(f"cannot read {unit.name} yet: {error.strerror}")
             return False
         if len(found) < len(unit.files) or stamps(unit.files) != found:
             return True  # still being written: the next look will see it
         identity = content_id(checksums.values())
-        row = self._ledger.study(identity)
+        row = self.ledger.study(identity)
         if row is not None and row.state in (State.DONE, State.QUARANTINED):
-            self._ledger.add_sources(found, identity, unit.dicom_study)
-            self._say(f"{unit.name}: the same as {row.folder}")
+            self.ledger.add_sources(found, identity, unit.dicom_study)
+            self.report(f"{unit.name}: the same as {row.folder}")
             return True
         folder = row.folder if row is not None else folder_name(unit.name, identity)
-        tries = self._ledger.claim(identity, folder=folder, kind=unit.kind, origin=unit.origin)
+        tries = self.ledger.claim(identity, folder=folder, kind=unit.kind, origin=unit.origin)
         claim = _Claim(unit, found, checksums, identity, folder, tries)
         if unit.problem:
-            self._put_aside(claim, printable(unit.problem))
-        elif tries > self._tries:
-            self._put_aside(claim, row.reason if row is not None else KILLED)
+            self._quarantine(claim, printable(unit.problem))
+        elif tries > self.tries:
+            self._quarantine(claim, row.reason if row is not None else KILLED)
         else:
             self._try(claim)
         return True
 
     def _try(self, claim: _Claim) -> None:
         started = time.monotonic()
-        self._heartbeat.beat(at_once=True, in_hand=claim.folder, tries=claim.tries)
+        self.heartbeat.beat(at_once=True, in_hand=claim.folder, tries=claim.tries)
         try:
-            work = self._folders.begin(claim.folder)
-            outcome = self._worker.run(
+            work = self.folders.begin(claim.folder)
+            outcome = self.worker.run(
                 Job(claim.unit.kind, claim.unit.files, work),
-                may_go_on=lambda: self._stop.leaves(self._grace_s),
-                tell=lambda memory_mb: self._heartbeat.beat(worker_mb=round(memory_mb, 1)),
+                may_go_on=lambda: self.stop.leaves(self.grace_s),
+                on_memory=lambda memory_mb: self.heartbeat.beat(worker_mb=round(memory_mb, 1)),
             )
-            self._heartbeat.beat(in_hand=None)
+            self.heartbeat.beat(in_hand=None)
             if outcome.ending is Ending.DONE and claim.is_unchanged:
                 self._finish(claim, outcome, work, round(time.monotonic() - started, 3))
             else:
                 self._fail(claim, outcome)
         except (ConfigError, OutputError):
-            self._ledger.give_back(claim.identity)
+            self.ledger.give_back(claim.identity)
             raise
 
     def _finish(self, claim: _Claim, outcome: Outcome, work: Path, seconds: float) -> None:
-        final = self._folders.done / claim.folder
-        replaces = self._ledger.earlier(claim.unit.origin, claim.identity, claim.unit.dicom_study)
-        content = claim.said() | {"replaces": replaces, "seconds": seconds} | (outcome.content or {})
+        final = self.folders.done / claim.folder
+        replaces = self.ledger.earlier(claim.unit.origin, claim.identity, claim.unit.dicom_study)
+        content = claim.record() | {"replaces": replaces, "seconds": seconds} | (outcome.content or {})
         commit(work, final, content)
-        self._ledger.end(
+        self.ledger.end(
             claim.identity,
             State.DONE,
             seconds=seconds,
-            to_send=self._send and has_segmentation(final),
+            to_send=self.send and has_segmentation(final),
             sources=claim.found,
             dicom_study=claim.unit.dicom_study,
         )
-        self._say(f"{claim.unit.name}: done in {seconds:.1f} s, {final}")
+        self.report(f"{claim.unit.name}: done in {seconds:.1f} s, {final}")
 
     def _fail(self, claim: _Claim, outcome: Outcome) -> None:
         if outcome.ending is Ending.STOPPED or not claim.is_unchanged:
             # Stopped, or another file by now: no fault of this content.
-            self._ledger.give_back(claim.identity)
+            self.ledger.give_back(claim.identity)
         elif outcome.ending is Ending.BAD_CONFIG:
             raise ConfigError(outcome.reason)
         elif outcome.ending is Ending.NO_OUTPUT:
             raise OutputError(outcome.reason)
-        elif outcome.ending is Ending.BAD_INPUT or claim.tries >= self._tries:
-            self._put_aside(claim, outcome.reason)
+        elif outcome.ending is Ending.BAD_INPUT or claim.tries >= self.tries:
+            self._quarantine(claim, outcome.reason)
         else:
-            self._ledger.wait(claim.identity, outcome.reason)
-            self._say(f"{claim.unit.name}: {outcome.reason}; try {claim.tries} of {self._tries}")
+            self.ledger.wait(claim.identity, outcome.reason)
+            self.report(f"{claim.unit.name}: {outcome.reason}; try {claim.tries} of {self.tries}")
 
-    def _put_aside(self, claim: _Claim, reason: str) -> None:
-        final = self._folders.quarantine / claim.folder
-        work = self._folders.begin(claim.folder)
+    def _quarantine(self, claim: _Claim, reason: str) -> None:
+        final = self.folders.quarantine / claim.folder
+        work = self.folders.begin(claim.folder)
         copy_inputs(claim.unit.files, work)
-        content = claim.said() | {"reason": reason, "tries": min(claim.tries, self._tries)}
+        content = claim.record() | {"reason": reason, "tries": min(claim.tries, self.tries)}
         commit(work, final, content, name=REASON_NAME)
-        self._ledger.end(
+        self.ledger.end(
             claim.identity,
             State.QUARANTINED,
             reason=reason,
             sources=claim.found,
             dicom_study=claim.unit.dicom_study,
         )
-        self._say(f"{claim.unit.name}: skipped, {reason}; see {final}")
+        self.report(f"{claim.unit.name}: skipped, {reason}; see {final}")

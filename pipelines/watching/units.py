@@ -5,7 +5,7 @@ import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
@@ -64,16 +64,9 @@ def read_tags(path: Path) -> DicomTags:
     except UNREADABLE as error:
         raise DataError(f"expected tags as in the standard in {path}, found others: {error}") from error
     # An anonymiser may take all UIDs away; files of one folder then belong together.
-    folder = printable(str(path.parent))
-    return DicomTags(
-        instance or printable(str(path)),
-        series or folder,
-        study or folder,
-        modality,
-        description,
-        instances,
-        is_image,
-    )
+    file, folder = printable(str(path)), printable(str(path.parent))
+    uids = instance or file, series or folder, study or folder
+    return DicomTags(*uids, modality, description, instances, is_image)
 
 
 UNFINISHED: Final = (".part", ".partial", ".tmp", ".temp", ".crdownload", ".filepart", ".swp")
@@ -95,41 +88,34 @@ class Arrival:
     still_s: float
 
 
+@dataclass(slots=True)
 class Arrivals:
     """Looks at folders again and again, and remembers since when each new file has not changed.
 
     The times of files are not trusted for that, since copies may carry those of the original from the
     beginning: a file has to be seen twice.
 
-    Args:
+    Attributes:
         folders: Existing folders, searched with their sub-folders; hidden files are passed over.
         ledger: Knows the files that have been dealt with.
-        leave_out: Folder that is not searched: that of the results.
+        leave_out: Folder that is not searched, without links in it: that of the results.
         clock: Seconds that never go back.
     """
 
-    def __init__(
-        self,
-        folders: Sequence[Path],
-        ledger: Ledger,
-        *,
-        leave_out: Path,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._folders = folders
-        self._ledger = ledger
-        self._leave_out = leave_out.resolve()
-        self._clock = clock
-        self._since: dict[Path, tuple[Stamp, float]] = {}
+    folders: Sequence[Path]
+    ledger: Ledger
+    leave_out: Path
+    clock: Callable[[], float] = time.monotonic
+    _since: dict[Path, tuple[Stamp, float]] = field(default_factory=dict, init=False)
 
     def look(self) -> list[Arrival]:
         """New files in the order of their paths; only these are held in memory."""
-        now = self._clock()
+        now = self.clock()
         since: dict[Path, tuple[Stamp, float]] = {}
-        for folder in self._folders:
+        for folder in self.folders:
             for path in self._files(folder):
                 found = stamp(path)
-                if found is None or self._ledger.knows(path, found):
+                if found is None or self.ledger.knows(path, found):
                     continue
                 before = self._since.get(path)
                 since[path] = before if before is not None and before[0] == found else (found, now)
@@ -141,7 +127,7 @@ class Arrivals:
             subfolders[:] = [
                 name
                 for name in subfolders
-                if not name.startswith(".") and (Path(folder) / name).resolve() != self._leave_out
+                if not name.startswith(".") and (Path(folder) / name).resolve() != self.leave_out
             ]
             for name in names:
                 if not name.startswith((".", "~")) and not name.lower().endswith(UNFINISHED):
@@ -200,33 +186,24 @@ class Waits:
     group_s: float
 
 
+@dataclass(slots=True)
 class Units:
     """Sorts new files into studies; what is no input is passed over in the ledger.
 
-    Args:
+    Attributes:
         ledger: Knows the files that have been dealt with, and learns of those passed over.
         waits: How long nothing may have changed.
         series: Only DICOM series of hearts whose description this is found in, None for all.
         whole: Folder whose files are complete as soon as they are there.
-
-    Attributes:
         waiting: Files that `ready` held back when it was last called, since more may come.
     """
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        waits: Waits,
-        *,
-        series: re.Pattern[str] | None = None,
-        whole: Path | None = None,
-    ) -> None:
-        self._ledger = ledger
-        self._waits = waits
-        self._series = series
-        self._whole = whole
-        self.waiting = 0
-        self._tags: dict[Path, DicomTags | None] = {}
+    ledger: Ledger
+    waits: Waits
+    series: re.Pattern[str] | None = None
+    whole: Path | None = None
+    waiting: int = field(default=0, init=False)
+    _tags: dict[Path, DicomTags | None] = field(default_factory=dict, init=False)
 
     def ready(self, arrivals: Sequence[Arrival]) -> Iterator[Unit]:
         """Studies that are whole, single files first.
@@ -242,11 +219,11 @@ class Units:
         patients: dict[Path, list[Arrival]] = defaultdict(list)
         for one in arrivals:
             name = one.path.name
-            if self._still_s(one) < self._waits.file_s * (1 if one.stamp.size else PATIENCE):
+            if self._still_s(one) < self.waits.file_s * (1 if one.stamp.size else PATIENCE):
                 self.waiting += 1
                 continue
             if is_label_map(one.path):
-                self._ledger.ignore_files({one.path: one.stamp}, LABEL_MAP)
+                self.ledger.ignore_files({one.path: one.stamp}, LABEL_MAP)
             elif name.lower().endswith(NIFTI_SUFFIXES):
                 if (one.path.parent / INFO_NAME).exists():
                     patients[one.path.parent].append(one)
@@ -257,17 +234,17 @@ class Units:
             elif name.lower().endswith(DICOM_SUFFIXES) or is_dicom(one.path):
                 dicom.append(one)
             elif name != INFO_NAME:
-                self._ledger.ignore_files({one.path: one.stamp}, reason_against(one.path))
+                self.ledger.ignore_files({one.path: one.stamp}, reason_against(one.path))
         for folder, found in patients.items():
             beside = (self._still_s(one) for one in arrivals if one.path.parent == folder)
-            if min(beside) >= self._waits.group_s:
+            if min(beside) >= self.waits.group_s:
                 yield _patient(folder, found)
             else:
                 self.waiting += len(found)
         yield from self._dicom(dicom)
 
     def _still_s(self, one: Arrival) -> float:
-        is_whole = self._whole is not None and one.path.is_relative_to(self._whole)
+        is_whole = self.whole is not None and one.path.is_relative_to(self.whole)
         return float("inf") if is_whole else one.still_s
 
     def _dicom(self, arrivals: list[Arrival]) -> Iterator[Unit]:
@@ -277,14 +254,14 @@ class Units:
             if tags is None:
                 yield _single(Kind.HEART, one.path)
             elif reason := self._reason_against(tags):
-                self._ledger.ignore_files({one.path: one.stamp}, reason, tags.study)
+                self.ledger.ignore_files({one.path: one.stamp}, reason, tags.study)
             elif tags.modality in XRAY_MODALITIES:
                 yield Unit(Kind.XRAY, printable(one.path.stem), tags.instance, (one.path,), tags.study)
             else:
                 studies[tags.study].append(one)
         for uid, new in studies.items():
             quiet_s = min(map(self._still_s, new))
-            if quiet_s >= self._waits.group_s:
+            if quiet_s >= self.waits.group_s:
                 yield from self._series_of(uid, new, quiet_s)
             else:
                 self.waiting += len(new)
@@ -295,7 +272,7 @@ class Units:
         if not tags.is_image:
             return "DICOM without an image"
         is_heart = tags.modality in HEART_MODALITIES
-        if is_heart and self._series is not None and not self._series.search(tags.description):
+        if is_heart and self.series is not None and not self.series.search(tags.description):
             return f"{UNWANTED_SERIES} {tags.description!r}"
         return ""
 
@@ -303,9 +280,7 @@ class Units:
         """Series of one study with files that are new, together with their files that are known."""
         arrived = {one.path: one for one in new}
         known = [
-            path
-            for path in stamps(self._ledger.files_of(uid))
-            if path not in arrived and self._is_heart(path)
+            path for path in stamps(self.ledger.files_of(uid)) if path not in arrived and self._is_heart(path)
         ]
         found, problems = group_series([*arrived, *known])
         for problem in problems:
@@ -316,7 +291,7 @@ class Units:
                 continue
             tags = [one for one in map(self._read, series.files) if one is not None]
             missing = _missing(tags)
-            if missing and quiet_s < PATIENCE * self._waits.group_s:
+            if missing and quiet_s < PATIENCE * self.waits.group_s:
                 self.waiting += len(series.files)
                 continue
             origin = min(one.series for one in tags)

@@ -163,14 +163,14 @@ class Worker:
         job: Job,
         *,
         may_go_on: Callable[[], bool],
-        tell: Callable[[float], None] = lambda memory_mb: None,
+        on_memory: Callable[[float], None],
     ) -> Outcome:
         """Do a job and wait for its end.
 
         Args:
             job: What is to be done.
             may_go_on: Asked again and again; when it says no, the worker is killed.
-            tell: Told of the worker's memory in MB (1e6 bytes) while it works.
+            on_memory: Called with the worker's memory in MB (1e6 bytes) while it works.
         """
         process, pipe = self._ready()
         try:
@@ -180,7 +180,7 @@ class Worker:
         started = time.monotonic()
         while not wait([pipe, process.sentinel], timeout=TICK_S):
             memory_mb = resident_mb(process.pid)
-            tell(memory_mb)
+            on_memory(memory_mb)
             if not may_go_on():
                 return self._killed(Ending.STOPPED, "stopped")
             if memory_mb > self._limits.memory_mb:

@@ -28,7 +28,7 @@ from pipelines.server.images import StudyImages
 from pipelines.server.measurements import measure
 from pipelines.server.sent_volume import dicom_volume
 from pipelines.watching.ledger import Ledger
-from pipelines.watching.processing import ProcessorSettings, StudyProcessor
+from pipelines.watching.processing import StudyProcessor
 from pipelines.watching.units import Arrivals, Units, Waits
 from pipelines.watching.worker import Job
 
@@ -86,7 +86,7 @@ def by_watch(folder: Path, output: Path) -> Answer:
     arrivals = Arrivals([folder], ledger, leave_out=output, clock=itertools.count(0, 1000).__next__)
     units = Units(ledger, Waits(1, 1))
     arrivals.look()
-    processor = StudyProcessor(ProcessorSettings())
+    processor = StudyProcessor()
     processor.__dict__["_tools"] = Tools(IntensityPredictor(), pictures=False)
     for number, unit in enumerate(units.ready(arrivals.look())):
         work = output / str(number)

@@ -23,7 +23,7 @@ from pipelines.inference.classify import classify
 from pipelines.models.bundle import XRAY_BUNDLE, XRAY_NETWORKS
 from pipelines.server.xrays import XrayReader
 from pipelines.watching.ledger import Ledger
-from pipelines.watching.processing import ProcessorSettings, StudyProcessor
+from pipelines.watching.processing import StudyProcessor
 from pipelines.watching.units import Arrivals, Units, Waits
 from pipelines.watching.worker import Job
 
@@ -72,7 +72,7 @@ def by_watch(folder: Path, output: Path) -> Answer:
     ledger = Ledger(output / "ledger.sqlite")
     arrivals = Arrivals([folder], ledger, leave_out=output, clock=itertools.count(0, 1000).__next__)
     arrivals.look()
-    processor = StudyProcessor(ProcessorSettings())
+    processor = StudyProcessor()
     processor.__dict__["_classifier"] = Difference()
     answer = Answer()
     for number, unit in enumerate(Units(ledger, Waits(1, 1)).ready(arrivals.look())):

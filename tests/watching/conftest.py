@@ -30,7 +30,7 @@ class Watched:
     def run(self, factory: ProcessorFactory, settings: WatchSettings = FAST) -> list[str]:
         """Until nothing is left to do; what was said."""
         said: list[str] = []
-        watch(self.incoming, self.output, factory, settings, once=True, say=said.append)
+        watch(self.incoming, self.output, factory, settings, once=True, report=said.append)
         return said
 
     @property

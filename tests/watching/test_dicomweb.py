@@ -98,7 +98,7 @@ def a_series(folder: Path, *, slices: int = SLICES, first: int = 0, uid: str = "
 def run(watched: Watched, source: str | None, target: str | None, processor: Any = segmenter) -> list[str]:
     said: list[str] = []
     exchange = DicomWeb(source, target, quiet_s=0.2, every_s=0.05)
-    watch(watched.incoming, watched.output, processor, FAST, once=True, exchange=exchange, say=said.append)
+    watch(watched.incoming, watched.output, processor, FAST, once=True, exchange=exchange, report=said.append)
     return said
 
 

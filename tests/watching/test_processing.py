@@ -21,7 +21,7 @@ from pipelines.inference.fhir import write_fhir
 from pipelines.inference.segment import StudyOptions, StudyResult, Tools
 from pipelines.models.heart import Predictor
 from pipelines.quality.model import QualityEstimator
-from pipelines.watching.processing import ProcessorSettings, StudyProcessor
+from pipelines.watching.processing import StudyProcessor
 from pipelines.watching.units import Kind
 from pipelines.watching.worker import Job
 
@@ -29,7 +29,7 @@ from pipelines.watching.worker import Job
 @pytest.fixture
 def processor() -> StudyProcessor:
     """With DICOM segmentations, and without a network."""
-    made = StudyProcessor(ProcessorSettings(seg=True))
+    made = StudyProcessor(seg=True)
     made.__dict__["_tools"] = Tools(IntensityPredictor())
     return made
 
@@ -107,8 +107,7 @@ def test_a_page_is_written_where_wanted_and_goes_to_the_archive_as_encapsulated_
         drawn.append(text)
         return text
 
-    settings = ProcessorSettings(seg=True, pages=page_of_nothing, translate=translate, fhir=fhir)
-    processor = StudyProcessor(settings)
+    processor = StudyProcessor(seg=True, pages=page_of_nothing, translate=translate, fhir=fhir)
     options = StudyOptions(page=True)
     processor.__dict__["_tools"] = Tools(IntensityPredictor(), options=options)
     files = dicom_cine(tmp_path / "anna", [6, 8, 5])
@@ -175,7 +174,7 @@ def test_hearts_are_segmented_by_the_engine_that_was_asked_for(
     monkeypatch.setattr(Predictor, "load", load)
     monkeypatch.setattr(QualityEstimator, "load", lambda network, **settings: None)
     image = save(tmp_path / "a.nii", heart(8))
-    found = StudyProcessor(ProcessorSettings(engine="openvino"))(Job(Kind.HEART, (image,), work))
+    found = StudyProcessor(engine="openvino")(Job(Kind.HEART, (image,), work))
     assert (asked["network"], asked["engine"]) == ("unet", "openvino")
     assert found["model"] == {"network": "unet", "weights": None, "engine": "openvino"}
 

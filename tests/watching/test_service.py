@@ -323,7 +323,7 @@ def test_memory_of_the_watcher_does_not_grow_with_the_files(watched: Watched) ->
     for number in range(600):
         watched.put(f"{number:04}.nii", f"content {number}")
     started = time.monotonic()
-    watch(watched.incoming, watched.output, copier, FAST, once=True, say=measure)
+    watch(watched.incoming, watched.output, copier, FAST, once=True, report=measure)
     assert time.monotonic() - started < 300
     assert len(memory_mb) == 600
     assert memory_mb[-1] - memory_mb[99] < 5  # what 500 more studies need, with the ledger's own cache
