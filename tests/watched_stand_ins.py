@@ -134,7 +134,9 @@ def main(incoming: str, output: str, processor: str, *options: str) -> None:
         settings = WatchSettings(FAST.waits, FAST.limits, poll_s=0.02, tries=1000)
     if "--hasty" in options:
         settings = WatchSettings(FAST.waits, FAST.limits, poll_s=0.02, grace_s=0.2)
-    watch(Path(incoming), Path(output), PROCESSORS[processor], settings, once="--once" in options, report=print)
+    watch(
+        Path(incoming), Path(output), PROCESSORS[processor], settings, once="--once" in options, report=print
+    )
 
 
 if __name__ == "__main__":

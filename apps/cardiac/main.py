@@ -8,7 +8,7 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask
 
 import pipelines
 from pipelines.core.records import LABEL_NAMES, AcdcLabel
-from pipelines.models.bundle import ACDC_BUNDLE, NETWORKS
+from pipelines.models.bundle import NETWORKS
 from pipelines.server.datastore import StudiesDatastore
 from pipelines.server.learning import FineTuning, Trainings
 from pipelines.server.predictors import PublishedWeights, WorkerPredictors
@@ -21,10 +21,10 @@ from pipelines.server.scoring import (
     UncertaintyScore,
 )
 from pipelines.server.tasks import (
+    CORRECTIONS,
     LABELS,
     AutomaticSegmentation,
-    CorrectSlice,
-    CorrectVolume,
+    CorrectByClicks,
     FirstUnlabelled,
     RandomPatient,
     RefineByScribbles,
@@ -43,7 +43,7 @@ class CardiacApp(MONAILabelApp):
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
         device = conf.get("device", "auto")
         published = PublishedWeights(Path(studies).resolve())
-        self.predictors = WorkerPredictors(NETWORKS, bundle=ACDC_BUNDLE, device=device, published=published)
+        self.predictors = WorkerPredictors(NETWORKS, device=device, published=published)
         self.trainings = Trainings(Path(studies).resolve(), NETWORKS, device=device)
         self.scorings = Scorings()
         super().__init__(
@@ -64,7 +64,7 @@ class CardiacApp(MONAILabelApp):
     def init_infers(self) -> dict[str, InferTask]:
         """Each network, and what corrects contours."""
         tasks = [AutomaticSegmentation(name, self.predictors, self._datastore) for name in NETWORKS]
-        tasks += [corrects(self.predictors, self._datastore) for corrects in (CorrectVolume, CorrectSlice)]
+        tasks += [CorrectByClicks(name, self.predictors, self._datastore) for name in CORRECTIONS]
         tasks.append(RefineByScribbles(self._datastore, self.predictors.version))
         return {task.name: task for task in tasks}
 

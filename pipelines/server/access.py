@@ -140,10 +140,10 @@ class Access:
         self._grants = {key: until for key, until in self._grants.items() if until > now}
         while len(self._grants) >= MAX_GRANTS:
             self._grants.pop(next(iter(self._grants)))
-        self._grants[peer(dict(request.scope)), image_id] = now + GRANT_S
+        self._grants[peer(request), image_id] = now + GRANT_S
 
     def _is_granted(self, request: Request) -> bool:
-        key = (peer(dict(request.scope)), request.query_params.get("image", ""))
+        key = (peer(request), request.query_params.get("image", ""))
         return request.method == "GET" and self._grants.get(key, 0.0) > time.monotonic()
 
     def _caller(self, request: Request, users: Users) -> Caller | None:
@@ -215,6 +215,6 @@ def _record(audit: AuditLog, request: Request, path: str, status: int) -> None:
             deed,
             status,
             who=getattr(request.state, "tried", "") or (caller.name if caller else ""),
-            address=peer(dict(request.scope)),
+            address=peer(request),
             image=query.get("image") or query.get("label") or "",
         )

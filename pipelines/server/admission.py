@@ -10,6 +10,7 @@ import math
 import struct
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -22,12 +23,13 @@ from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID, ImplicitVRLittleEndian
 
 from pipelines.core.errors import DataError
-from pipelines.core.volume import UNREADABLE, check_packing, read_grid, read_volume
+from pipelines.core.volume import UNREADABLE, Volume, check_packing, read_grid, read_volume
+from pipelines.datasets.dicom import read_series
 from pipelines.datasets.dicom_file import UNREADABLE as UNREADABLE_DICOM
-from pipelines.datasets.dicom_file import is_dicom, read_header
+from pipelines.datasets.dicom_file import group_series, is_dicom, read_header
 from pipelines.datasets.xray_image import FORMATS
 from pipelines.inference.inputs import NIFTI_SUFFIXES
-from pipelines.server.nrrd import MAX_HEADER_BYTES, read_nrrd_header
+from pipelines.server.nrrd import MAX_HEADER_BYTES, read_nrrd, read_nrrd_header
 
 MAX_VOXELS: Final = 128_000_000
 """Voxels of the largest volume or cine; one of 512 x 512 x 14 voxels and 30 frames has 110 million."""
@@ -209,20 +211,46 @@ def check_picture(path: Path) -> None:
         raise DataError(f"expected at most {MAX_PIXELS} pixels, found {width} x {height}; send a smaller one")
 
 
+def nrrd_volume(path: Path) -> Volume:
+    """Image `(X, Y, Z)`, float32, of an NRRD file.
+
+    Raises:
+        DataError: If it is none, or claims more than is admitted.
+    """
+    shape = claimed_shape(path)
+    volume = read_nrrd(path) if len(shape) == 3 else None
+    if volume is None or volume.array.dtype.kind not in "uif":
+        raise DataError(f"expected one frame (3-D) of grey values, found {shape}; send the frames one by one")
+    return replace(volume, array=volume.array.reshape(shape).astype(np.float32))
+
+
+def dicom_volume(files: Sequence[Path]) -> Volume:
+    """Image `(X, Y, Z)` or `(X, Y, Z, T)`, float32, of the DICOM files of one series.
+
+    Raises:
+        DataError: If they are none, or claim more than is admitted.
+    """
+    if not all(is_dicom(path) for path in files):
+        raise DataError("expected one NIfTI or NRRD file, or the DICOM files of one series, found others")
+    check_dicom(files)
+    series, problems = group_series(files)
+    if problems or len(series) != 1:
+        raise DataError(
+            f"expected the files of one DICOM series, found {len(series)} series"
+            + "".join(f"; {problem.reason}" for problem in problems[:1])
+        )
+    volume, warnings = read_series(series[0].files)
+    return replace(volume, warnings=tuple(warnings))
+
+
 @lru_cache(maxsize=65536)
 def _claims(
     path: Path, _changed_ns: int, _size: int
 ) -> tuple[tuple[int, ...], Sequence[float], np.dtype[Any]]:
     """Shape, spacing in mm and type by the header, which is read again only if the file changed."""
-    return _nrrd_claims(path) if path.name.lower().endswith(".nrrd") else _nifti_claims(path)
-
-
-def _nrrd_claims(path: Path) -> tuple[tuple[int, ...], Sequence[float], np.dtype[Any]]:
-    header = read_nrrd_header(path)
-    return header.sizes, np.linalg.norm(header.affine[:3, :3], axis=0).tolist(), header.dtype
-
-
-def _nifti_claims(path: Path) -> tuple[tuple[int, ...], Sequence[float], np.dtype[Any]]:
+    if path.name.lower().endswith(".nrrd"):
+        header = read_nrrd_header(path)
+        return header.sizes, np.linalg.norm(header.affine[:3, :3], axis=0).tolist(), header.dtype
     try:
         with gzip.open(path) if check_packing(path) else path.open("rb") as stream:
             start = stream.read(max(NIFTI_HEADERS))
@@ -230,12 +258,12 @@ def _nifti_claims(path: Path) -> tuple[tuple[int, ...], Sequence[float], np.dtyp
             kind = NIFTI_HEADERS.get(little) or NIFTI_HEADERS.get(big)
             if kind is None:
                 raise DataError("expected a readable NIfTI file, found a file that is no image")
-            header = kind(start[: kind.sizeof_hdr], check=False)
-            shape = tuple(int(length) for length in header.get_data_shape())
+            found = kind(start[: kind.sizeof_hdr], check=False)
+            shape = tuple(int(length) for length in found.get_data_shape())
             if math.prod(shape) > MAX_VOXELS:
                 return shape, (), np.dtype(np.uint8)
-            _check_nifti(header, start, stream)
-            return shape, read_grid(path)[1], header.get_data_dtype()
+            _check_nifti(found, start, stream)
+            return shape, read_grid(path)[1], found.get_data_dtype()
     except (*UNREADABLE, struct.error) as error:
         raise DataError(
             "expected a readable NIfTI file, found a file that is no image or is cut off"

@@ -8,12 +8,12 @@ import logging
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any, Final
 
 from fastapi import FastAPI
-from starlette.types import ASGIApp
 
 from pipelines.core.errors import ThoraxError
 from pipelines.server import routes_viewer
@@ -31,7 +31,7 @@ from pipelines.server.routes import (
 )
 from pipelines.server.sessions import Sessions
 from pipelines.server.users import AUDIT_NAME, AuditLog, Tokens, Users
-from pipelines.server.work_queue import MAX_WAITING, WorkQueue
+from pipelines.server.work_queue import WorkQueue
 from pipelines.server.worker import PARSER
 
 logger = logging.getLogger(__name__)
@@ -46,37 +46,19 @@ def make_server(
     users: Users | None = None,
     tokens: Tokens | None = None,
     hosts: tuple[str, ...] = LOOPBACK,
-    most_waiting: int = MAX_WAITING,
     audit: AuditLog | None = None,
     write_page: PageWriter | None = None,
-) -> ASGIApp:
-    """ASGI application that serves a MONAI Label app.
+) -> Gate:
+    """ASGI application that serves a MONAI Label app: the routes behind the gate.
 
     Args:
         app: An instance of `CardiacApp`.
         users: Users who can log in, or None for a server without login, for this machine only.
         tokens: Makes and checks tokens; by default new ones.
         hosts: Names under which the server may be called.
-        most_waiting: Inferences that may wait while one runs.
         audit: Where it is recorded who did what; by default in the studies folder.
         write_page: Writes the page of a study, or None for none.
     """
-    api = make_api(
-        app, users=users, tokens=tokens, most_waiting=most_waiting, audit=audit, write_page=write_page
-    )
-    return Gate(api, hosts)
-
-
-def make_api(
-    app: Any,
-    *,
-    users: Users | None,
-    tokens: Tokens | None = None,
-    most_waiting: int = MAX_WAITING,
-    audit: AuditLog | None = None,
-    write_page: PageWriter | None = None,
-) -> FastAPI:
-    """The routes behind the gate; see `make_server`."""
     work = Path(app.datastore().root) / WORK_FOLDER
     uploads = work / "uploads"
     shutil.rmtree(uploads, ignore_errors=True)  # what a server that was killed left
@@ -84,15 +66,14 @@ def make_api(
     context = ServerContext(
         app=app,
         access=Access(users, tokens or Tokens()),
-        queue=WorkQueue(most_waiting),
+        queue=WorkQueue(),
         logins=WorkQueue(most_of_one=2),
         sessions=Sessions(work / "sessions"),
         uploads=uploads,
         write_page=write_page,
     )
-    api = FastAPI(
-        title="Thorax", openapi_url=None, docs_url=None, redoc_url=None, lifespan=_watching(context)
-    )
+    lifespan = partial(_watching, context)
+    api = FastAPI(title="Thorax", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
     api.router.route_class = guarded_route(context.access, audit or AuditLog(work / AUDIT_NAME))
     for add_routes in (
         add_login_routes,
@@ -103,40 +84,35 @@ def make_api(
     ):
         add_routes(api.router, context)
     add_handlers(api, context.datastore.root)
-    return api
+    return Gate(api, hosts)
 
 
-def _watching(context: ServerContext) -> Any:
+@asynccontextmanager
+async def _watching(context: ServerContext, _: FastAPI) -> AsyncIterator[None]:
     """While the server runs: networks are loaded, the folder is looked at, uncertainty found."""
+    stop = Event()
 
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        stop = Event()
-
-        def watch() -> None:
+    def watch() -> None:
+        try:
+            context.app.predictors.load(context.app.predictors.networks[0])
+            context.app.predictors.load_corrector()
+        except (ThoraxError, RuntimeError) as error:
+            # MONAI lists the modules while the server still imports some: who needs it loads it.
+            logger.warning("no network is loaded yet: %s", error)
+        while True:
             try:
-                context.app.predictors.load(context.app.predictors.networks[0])
-                context.app.predictors.load_corrector()
-            except (ThoraxError, RuntimeError) as error:
-                # MONAI lists the modules while the server still imports some: who needs it loads it.
-                logger.warning("no network is loaded yet: %s", error)
-            while True:
-                try:
-                    context.datastore.refresh()
-                    while context.queue.is_idle and not stop.is_set() and context.app.uncertainty.find_one():
-                        pass
-                except Exception:  # the next look may find what this one stumbled over gone
-                    logger.exception("cannot look at %s", context.datastore.root)
-                if stop.wait(RESCAN_S):
-                    return
+                context.datastore.refresh()
+                while context.queue.is_idle and not stop.is_set() and context.app.uncertainty.find_one():
+                    pass
+            except Exception:  # the next look may find what this one stumbled over gone
+                logger.exception("cannot look at %s", context.datastore.root)
+            if stop.wait(RESCAN_S):
+                return
 
-        thread = Thread(target=watch, name="studies", daemon=True)
-        thread.start()
-        yield
-        stop.set()
-        context.app.trainings.stop()
-        context.app.predictors.worker.close()
-        PARSER.close()
-        REPORTER.close()
-
-    return lifespan
+    Thread(target=watch, name="studies", daemon=True).start()
+    yield
+    stop.set()
+    context.app.trainings.stop()
+    context.app.predictors.worker.close()
+    PARSER.close()
+    REPORTER.close()

@@ -5,11 +5,8 @@ import threading
 import uuid
 from collections import OrderedDict
 from collections.abc import Mapping
-from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
-
-from monailabel.interfaces.datastore import Datastore
 
 from pipelines.core.cardiac import structure_volumes_ml
 from pipelines.core.errors import DataError
@@ -28,8 +25,10 @@ KEPT_CONTOURS: Final = 64
 """Automatic contours that are kept in memory, the latest ones; about 1 MB each."""
 
 
-class StudiesDatastore(Datastore):
+class StudiesDatastore:
     """Images and labels of a studies folder; ids are looked up and never made into paths.
+
+    Of MONAI Label's `Datastore` it has what the app and the routes call, and nothing that renames or removes.
 
     Args:
         root: Existing studies folder.
@@ -83,14 +82,12 @@ class StudiesDatastore(Datastore):
         """The automatic contour of a name, or the latest one, that a caller got of an image, else None."""
         with self._lock:
             kept = list(self._contours.items())
-        return next(
-            (
-                contour
-                for known, (image, owner, contour) in reversed(kept)
-                if (image, owner) == (image_id, caller) and name in (None, known)
-            ),
-            None,
-        )
+        found = [
+            contour
+            for known, (image, owner, contour) in kept
+            if (image, owner) == (image_id, caller) and name in (None, known)
+        ]
+        return found[-1] if found else None
 
     def volumes_ml(self, image_id: str, caller: str) -> Mapping[AcdcLabel, float] | None:
         """Volumes in mL by the accepted label, else the caller's latest automatic contour, else None."""
@@ -101,27 +98,6 @@ class StudiesDatastore(Datastore):
         if contour is None:
             return None
         return structure_volumes_ml(contour.mask, read_volume(self.image(image_id).path).spacing_mm)
-
-    def save_label(
-        self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]
-    ) -> str:
-        """Check a label map and keep it as the accepted one.
-
-        Args:
-            image_id: Id of the image.
-            label_filename: Existing file that a client sent.
-            label_tag: `"final"`, or empty for it.
-            label_info: As `sent` of `accept`.
-
-        Returns:
-            The id of the image.
-
-        Raises:
-            DataError: As for `accept`.
-            OutputError: If it cannot be written.
-        """
-        self.accept(image_id, Path(label_filename), label_tag, label_info)
-        return image_id
 
     def accept(self, image_id: str, file: Path, label_tag: str, sent: Mapping[str, Any]) -> LabelVersion:
         """Check a label map and keep it as the accepted one.
@@ -167,27 +143,25 @@ class StudiesDatastore(Datastore):
         self.drafts.accept(path, author, mask, base=record.number)
         return record
 
-    def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:
+    def add_image(self, image_id: str, file: Path) -> str:
         """Copy a volume that a client sent into the studies folder.
 
         Args:
             image_id: New name; checked by the caller to be safe as a file name.
-            image_filename: Existing NIfTI file.
-            image_info: Not used.
+            file: Existing NIfTI file.
 
         Raises:
             DataError: If it is no 3-D volume or the name is taken.
             OutputError: If it cannot be written.
         """
-        shape = claimed_shape(Path(image_filename))
-        suffix = ".nii.gz" if image_filename.endswith(".gz") else ".nii"
-        path = self.root / f"{image_id}{suffix}"
+        shape = claimed_shape(file)
+        path = self.root / f"{image_id}{'.nii.gz' if file.suffix == '.gz' else '.nii'}"
         if self.images.get(image_id) or path.exists() or len(shape) != 3:
             raise DataError("expected a new name and a 3-D volume, found a name that is taken or a cine")
-        PARSER.call(check_volume, Path(image_filename))
+        PARSER.call(check_volume, file)
         with atomic_path(path) as temporary:
-            shutil.copyfile(image_filename, temporary)
-        note_warnings(path, noted_warnings(Path(image_filename)))
+            shutil.copyfile(file, temporary)
+        note_warnings(path, noted_warnings(file))
         self.images.scan(unfold=False)
         return image_id
 
@@ -195,11 +169,6 @@ class StudiesDatastore(Datastore):
         """Path of an image, `""` if there is none."""
         found = self.images.get(image_id)
         return str(found.path) if found else ""
-
-    def get_image(self, image_id: str, params: Any = None) -> BytesIO | None:
-        """Content of an image file, or None if there is none."""
-        found = self.images.get(image_id)
-        return BytesIO(found.path.read_bytes()) if found else None
 
     def get_image_info(self, image_id: str) -> dict[str, Any]:
         """What is known of an image, `{}` if there is none."""
@@ -225,44 +194,24 @@ class StudiesDatastore(Datastore):
         known = label_tag in TAGS and self.images.get(label_id) and self.labels.has(label_id, label_tag)
         return str(self.labels.path(label_id, label_tag)) if known else ""
 
-    def get_label(self, label_id: str, label_tag: str, params: Any = None) -> BytesIO | None:
-        """Content of a label file, or None if there is none."""
-        path = self.get_label_uri(label_id, label_tag)
-        return BytesIO(Path(path).read_bytes()) if path else None
-
     def get_label_info(self, label_id: str, label_tag: str) -> dict[str, Any]:
         """The newest record of a label's history, `{}` if there is none."""
         if not self.get_label_uri(label_id, label_tag):
             return {}
-        records = self.labels.history(label_id)
-        return {"history": records[-1]} if records else {}
-
-    def get_labels_by_image_id(self, image_id: str) -> dict[str, str]:
-        """Tags of the labels that an image has."""
-        return {tag: image_id for tag in TAGS if self.get_label_uri(image_id, tag)}
-
-    def get_label_by_image_id(self, image_id: str, tag: str) -> str:
-        """Id of an image's label with a tag, `""` if there is none."""
-        return self.get_labels_by_image_id(image_id).get(tag, "")
+        newest = self.labels.newest(label_id)
+        return {"history": newest} if newest else {}
 
     def list_images(self) -> list[str]:
         """Ids of all images."""
         return [image.id for image in self.images.all()]
 
-    def get_labeled_images(self, label_tag: str | None = None, labels: Any = None) -> list[str]:
+    def get_labeled_images(self) -> list[str]:
         """Ids of images with an accepted label."""
         return [name for name in self.list_images() if self.labels.has(name)]
 
-    def get_unlabeled_images(self, label_tag: str | None = None, labels: Any = None) -> list[str]:
+    def get_unlabeled_images(self) -> list[str]:
         """Ids of images without an accepted label."""
         return [name for name in self.list_images() if not self.labels.has(name)]
-
-    def datalist(self, full_path: bool = True) -> list[dict[str, Any]]:
-        """Pairs of image and accepted label."""
-        return [
-            {"image": self.get_image_uri(name), "label": self.get_label_uri(name, FINAL)}
-            for name in self.get_labeled_images()
-        ]
 
     def status(self) -> dict[str, Any]:
         """Counts, what cannot be read and why, and files passed over: label maps and what is no image."""
@@ -287,7 +236,8 @@ class StudiesDatastore(Datastore):
                     "image": {"info": self.get_image_info(name)},
                     "labels": {
                         tag: {"info": self.get_label_info(name, tag)}
-                        for tag in self.get_labels_by_image_id(name)
+                        for tag in TAGS
+                        if self.get_label_uri(name, tag)
                     },
                 }
                 for name in self.list_images()
@@ -297,39 +247,3 @@ class StudiesDatastore(Datastore):
     def refresh(self) -> None:
         """Look at the folder again, and unfold what is new in it."""
         self.images.refresh()
-
-    def name(self) -> str:
-        """Name of the studies folder."""
-        return self.root.name
-
-    def description(self) -> str:
-        """What it holds, in words."""
-        return "Short-axis volumes and their label maps"
-
-    def set_name(self, name: str) -> None:
-        """Refused: the folder has its name."""
-        raise _closed("renaming the studies folder")
-
-    def set_description(self, description: str) -> None:
-        """Refused: it is fixed."""
-        raise _closed("describing the studies folder")
-
-    def get_dataset_archive(self, limit_cases: int | None) -> str:
-        """Refused: whole archives are not sent."""
-        raise _closed("sending the whole folder")
-
-    def remove_image(self, image_id: str) -> None:
-        """Refused: clients cannot remove images."""
-        raise _closed("removing images")
-
-    def remove_label(self, label_id: str, label_tag: str) -> None:
-        """Refused: clients cannot remove labels."""
-        raise _closed("removing labels")
-
-    def update_label_info(self, label_id: str, label_tag: str, info: dict[str, Any]) -> None:
-        """Refused: the history of a label is not rewritten."""
-        raise _closed("rewriting the history of labels")
-
-
-def _closed(deed: str) -> DataError:
-    return DataError(f"expected a request that the server serves: {deed} is not; do it in the folder itself")

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from typing import Any, ClassVar, Final
 from urllib.parse import urlsplit
 
+from starlette.datastructures import MutableHeaders
+from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -38,7 +40,7 @@ MIN_BYTES_A_S: Final = 20_000
 MAX_CONNECTIONS: Final = 64
 """Connections from one address other than this machine, where a proxy may stand for many."""
 
-PRIVATE: Final = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
+PRIVATE: Final = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 """Headers of every answer that has none of its own: what is told is of patients."""
 
 
@@ -71,20 +73,21 @@ class Gate:
         if refusal is not None:
             status, reason = refusal
             # What is left of the body is not read, nor taken for a request.
-            answer = JSONResponse({"detail": reason}, status, {"Connection": "close", **_PRIVATE_TEXT})
+            answer = JSONResponse({"detail": reason}, status, {"Connection": "close", **PRIVATE})
             await answer(scope, receive, send)
             return
-        body = _Body(receive, _length(scope["headers"]))
+        # As `_refusal` let it pass.
+        body = _Body(receive, sum(map(int, _values(scope["headers"], b"content-length"))))
 
         async def send_privately(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = list(message.get("headers", ()))
-                known = {name.lower() for name, _ in headers}
-                headers += [header for header in PRIVATE if header[0] not in known]
+                headers = MutableHeaders(raw=list(message.get("headers", ())))
+                for name, value in PRIVATE.items():
+                    headers.setdefault(name, value)
                 if body.is_late:
-                    headers.append((b"connection", b"close"))
+                    headers.append("connection", "close")
                     message = {**message, "status": 408}
-                message = {**message, "headers": headers}
+                message = {**message, "headers": headers.raw}
             await send(message)
 
         await self.app(scope, body.receive, send_privately)
@@ -113,9 +116,6 @@ class Gate:
         if lengths and int(lengths[0][:20]) > most:
             return 413, f"expected at most {most} bytes, found {lengths[0][:20]}"
         return None
-
-
-_PRIVATE_TEXT: Final = {name.decode(): value.decode() for name, value in PRIVATE}
 
 
 class _Body:
@@ -181,11 +181,6 @@ class Connection(H11Protocol):
             self._timer = None
 
 
-def _length(headers: list[tuple[bytes, bytes]]) -> int:
-    """Bytes of the body, as `_refusal` let them pass."""
-    return sum(int(value) for value in _values(headers, b"content-length"))
-
-
 def _values(headers: list[tuple[bytes, bytes]], name: bytes) -> list[str]:
     return [value.decode("latin-1").strip() for key, value in headers if key.lower() == name]
 
@@ -207,7 +202,6 @@ def is_loopback(host: str) -> bool:
     return host.lower() in LOOPBACK
 
 
-def peer(scope: dict[str, Any]) -> str:
+def peer(request: HTTPConnection) -> str:
     """Address of who sent a request, `""` if it is not known."""
-    client = scope.get("client")
-    return str(client[0]) if client else ""
+    return request.client.host if request.client else ""

@@ -36,14 +36,11 @@ class StaleError(DataError):
     """
 
     def __init__(self, base: int, newest: Mapping[str, Any] | None) -> None:
-        self.facts: dict[str, Any] = {
-            "label_version": newest["number"] if newest else 0,
-            "author": newest["author"] if newest else None,
-            "time": newest["time"] if newest else None,
-        }
         found = "no version"
+        number, author, time = (newest[key] if newest else None for key in ("number", "author", "time"))
         if newest:
-            found = f"version {newest['number']} by {newest['author']} at {newest['time']}"
+            found = f"version {number} by {author} at {time}"
+        self.facts: dict[str, Any] = {"label_version": number or 0, "author": author, "time": time}
         super().__init__(
             f"expected version {base} to be the newest of this label, found {found}; look at it and choose "
             "which contours to go on from"
@@ -183,7 +180,7 @@ class LabelStore:
             self.check_newest(image_id, base)
             newest = self.newest(image_id) or {}
             number = self.number(image_id) + 1
-            folder = self.folder / "history" / image_id
+            folder = self._folder(image_id)
             version = folder / f"{number:04d}_seg.nii.gz"
             previous, tag = self.read(image_id), FINAL
             model = original = None
@@ -208,7 +205,7 @@ class LabelStore:
             record = LabelVersion(
                 number=number,
                 author=author,
-                time=datetime.now(UTC).isoformat(timespec="seconds"),
+                time=utc_now(),
                 base=base,
                 model=model,
                 original=original,
@@ -236,12 +233,12 @@ class LabelStore:
 
     def number(self, image_id: str) -> int:
         """Number of the newest version of a known id, 0 if there is none."""
-        return len(self._records(image_id))
+        return len(list(self._folder(image_id).glob(RECORDS)))
 
     def newest(self, image_id: str) -> dict[str, Any] | None:
         """Record of the newest version of a known id, or None."""
-        files = self._records(image_id)
-        return _record(files[-1]) if files else None
+        newest = read_records(self._folder(image_id), newest_only=True)
+        return newest[0] if newest else None
 
     def read_newest(self, image_id: str) -> tuple[Volume, dict[str, Any]] | None:
         """The accepted label map `(X, Y, Z)` and its record, or None; `{}` for one that others put there.
@@ -281,10 +278,10 @@ class LabelStore:
 
     def history(self, image_id: str) -> list[dict[str, Any]]:
         """Records of all accepted versions of a known id, oldest first; see `LabelVersion`."""
-        return [_record(path) for path in self._records(image_id)]
+        return read_records(self._folder(image_id))
 
-    def _records(self, image_id: str) -> list[Path]:
-        return sorted((self.folder / "history" / image_id).glob("[0-9]*.json"))
+    def _folder(self, image_id: str) -> Path:
+        return self.folder / "history" / image_id
 
     def _facts(self, path: Path, mask: npt.NDArray[np.uint8], image: Volume) -> dict[str, Any]:
         volumes_ml = structure_volumes_ml(mask, image.spacing_mm)
@@ -295,6 +292,15 @@ class LabelStore:
         }
 
 
-def _record(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+RECORDS: Final = "[0-9]*.json"
+
+
+def read_records(folder: Path, *, newest_only: bool = False) -> list[dict[str, Any]]:
+    """Content of a folder's numbered JSON files, in their order; empty without the folder."""
+    files = sorted(folder.glob(RECORDS))
+    return [json.loads(path.read_text(encoding="utf-8")) for path in files[-1 if newest_only else 0 :]]
+
+
+def utc_now() -> str:
+    """The time of now in UTC, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

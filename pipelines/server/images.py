@@ -34,8 +34,6 @@ logger = logging.getLogger(__name__)
 WORK_FOLDER: Final = ".thorax"
 """Folder in the studies folder for what the server derives; hidden, so that it is no study."""
 
-NAMES_FILE: Final = "names.json"
-
 PhaseFinder = Callable[[Volume], tuple[int, int]]
 """Finds ED and ES of a cine `(X, Y, Z, T)`: 0-based frames."""
 
@@ -80,10 +78,10 @@ class StudyImages:
         self._find_phases = find_phases
         self._lock = threading.Lock()
         self._images: dict[str, ServedImage] = {}
-        self._names_path = root / WORK_FOLDER / NAMES_FILE
-        self._names: dict[str, str] = (
-            json.loads(self._names_path.read_text(encoding="utf-8")) if self._names_path.is_file() else {}
-        )
+        self._names_path = root / WORK_FOLDER / "names.json"
+        self._names: dict[str, str] = {}
+        if self._names_path.is_file():
+            self._names = json.loads(self._names_path.read_text(encoding="utf-8"))
         self._taken = {name.lower() for name in self._names.values()}
         self._names_saved = True
         self._failed: dict[str, int] = {}
@@ -166,13 +164,11 @@ class StudyImages:
             return []
         images = []
         for phase in (None, *Phase):
-            name = self._names.get(_derived_key(key, phase))
-            path = self._derived_path(name) if name else None
-            if name and path and path.is_file():
-                cine = study.images[0] if phase else None
-                images.append(
-                    ServedImage(name, study.patient, path, phase, _frame_of(path), None, cine, _dicom(study))
-                )
+            name = self._names.get(f"{key}:{phase or ''}")
+            if name and (path := self._derived_path(name)).is_file():
+                note = path.with_name(f"{name}.json")
+                frame = int(json.loads(note.read_text(encoding="utf-8"))["frame"]) if note.is_file() else None
+                images.append(_derived(study, name, path, phase, frame))
         return _paired(images) or None
 
     def _unfold(self, study: Study) -> list[ServedImage]:
@@ -211,15 +207,14 @@ class StudyImages:
         frame: int | None = None,
     ) -> ServedImage:
         wanted = f"{image.name}_{phase}" if phase else image.name
-        name = self._name(_derived_key(self._key(image.path), phase), wanted)
+        name = self._name(f"{self._key(image.path)}:{phase or ''}", wanted)
         self._save_names()
         path = self._derived_path(name)
         note_warnings(path, volume.warnings)
         if frame is not None:
             write_json(path.with_name(f"{name}.json"), {"frame": frame})
         write_image(path, volume)
-        cine = image if phase else None
-        return ServedImage(name, study.patient, path, phase, frame, None, cine, _dicom(study))
+        return _derived(study, name, path, phase, frame)
 
     def _derived_path(self, name: str) -> Path:
         return self.root / WORK_FOLDER / "images" / f"{name}.nii.gz"
@@ -273,18 +268,11 @@ def _paired(images: list[ServedImage]) -> list[ServedImage]:
     ]
 
 
-def _dicom(study: Study) -> tuple[Path, ...]:
-    return study.images[0].files if study.kind is StudyKind.DICOM else ()
-
-
-def _derived_key(key: str, phase: Phase | None) -> str:
-    return f"{key}:{phase}" if phase else f"{key}:"
-
-
-def _frame_of(path: Path) -> int | None:
-    """Frame that was noted when an image was derived, 1-based."""
-    note = path.with_name(path.name.removesuffix(".nii.gz") + ".json")
-    return int(json.loads(note.read_text(encoding="utf-8"))["frame"]) if note.is_file() else None
+def _derived(study: Study, name: str, path: Path, phase: Phase | None, frame: int | None) -> ServedImage:
+    """An image that was made from the one of a study, a cine or a DICOM series."""
+    source = study.images[0]
+    dicom = source.files if study.kind is StudyKind.DICOM else ()
+    return ServedImage(name, study.patient, path, phase, frame, None, source if phase else None, dicom)
 
 
 def _frames(path: Path) -> int:

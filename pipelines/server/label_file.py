@@ -1,6 +1,6 @@
 """Label maps and scribbles as clients send them: read, and checked against their image."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -95,12 +95,7 @@ def _meaning(segments: Sequence[Mapping[str, Any]]) -> dict[int, AcdcLabel]:
         return {int(label): label for label in AcdcLabel}
     names = [str(segment.get("name", "")).strip().lower() for segment in segments]
     names = [name for name in names if name != LABEL_NAMES[AcdcLabel.BACKGROUND]]
-    unknown = [name for name in names if name not in VALUE_OF_NAME]
-    if unknown or len(set(names)) < len(names):
-        raise DataError(
-            f"expected each segment once and among {', '.join(VALUE_OF_NAME)}, found {', '.join(names)}; "
-            "rename or remove the others"
-        )
+    _check_names(names, VALUE_OF_NAME)
     meant = {number: VALUE_OF_NAME[name] for number, name in enumerate(names, start=1)}
     return {0: AcdcLabel.BACKGROUND} | meant
 
@@ -108,16 +103,13 @@ def _meaning(segments: Sequence[Mapping[str, Any]]) -> dict[int, AcdcLabel]:
 def _read(path: Path) -> Volume:
     if path.name.lower().endswith(".nrrd"):
         volume = read_nrrd(path)
-        return _volume(volume.array, volume.affine)
-    try:
-        image = nib.load(path)
-        array = np.asarray(image.dataobj)
-    except UNREADABLE as error:
-        raise DataError("expected a label map, found a file that is no image or is cut off") from error
-    return _volume(array, np.asarray(image.affine, dtype=np.float64))
-
-
-def _volume(array: npt.NDArray[Any], affine: npt.NDArray[np.float64]) -> Volume:
+        array, affine = volume.array, volume.affine
+    else:
+        try:
+            image = nib.load(path)
+            array, affine = np.asarray(image.dataobj), np.asarray(image.affine, dtype=np.float64)
+        except UNREADABLE as error:
+            raise DataError("expected a label map, found a file that is no image or is cut off") from error
     if array.ndim == 4 and array.shape[3] == 1:
         array = array[..., 0]
     if array.ndim != 3 or array.dtype.kind not in "uif" or array.size == 0:
@@ -235,9 +227,13 @@ def _values(segments: Sequence[tuple[str, int]]) -> dict[str, int]:
     names = [name.strip().lower() for name, _ in segments]
     known = [*VALUE_OF_NAME, LABEL_NAMES[AcdcLabel.BACKGROUND], FOREGROUND_SCRIBBLES, BACKGROUND_SCRIBBLES]
     values = [value for _, value in segments]
-    if set(names) - set(known) or len(set(names)) < len(names) or len(set(values)) < len(values):
+    _check_names(names, known, is_unique=len(set(values)) == len(values))
+    return dict(zip(names, values, strict=True))
+
+
+def _check_names(names: Sequence[str], known: Collection[str], *, is_unique: bool = True) -> None:
+    if set(names) - set(known) or len(set(names)) < len(names) or not is_unique:
         raise DataError(
             f"expected each segment once and among {', '.join(known)}, found {', '.join(names)}; "
             "rename or remove the others"
         )
-    return dict(zip(names, values, strict=True))

@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.train import TrainTask
@@ -124,8 +124,7 @@ def write_training_data(
     for patient, images in patients.items():
         part = VALIDATION_FOLD if sides[patient] == "validation" else TRAINING_FOLD
         for image in images:
-            volume = read_volume(image.path)
-            label = read_label(labels.path(image.id))
+            volume, label = read_volume(image.path), read_label(labels.path(image.id))
             stack, _ = slices_last(volume)
             mask, _ = slices_last(replace(volume, array=label.array))
             affine = field_affine(stack)
@@ -219,8 +218,7 @@ def fine_tune(
     with exclusive_lock(work / LOCK_NAME, "training of this folder"):
         sides = divide(patients, work / SPLIT_NAME)
         job = work / network
-        shutil.rmtree(job / "run", ignore_errors=True)
-        shutil.rmtree(job / "data", ignore_errors=True)
+        _clear(job)
         items = write_training_data(patients, sides, labels, output_folder(job))
         validation = [item for item in items if item["part"] == VALIDATION_FOLD]
         published = PublishedWeights(studies)
@@ -228,17 +226,27 @@ def fine_tune(
         served = published.path(network, base) or bundle / "models" / network / "model.pt"
 
         def dice_of(weights: Path) -> dict[str, float | None]:
-            return mean_dice(
-                Predictor.load(network, bundle=bundle, weights=weights, device=device), validation
-            )
+            predictor = Predictor.load(network, bundle=bundle, weights=weights, device=device)
+            return mean_dice(predictor, validation)
 
         before = dice_of(served)
-        status = _Status(job / STATUS_NAME, epochs, before)
+        started, best = time.perf_counter(), before[MEAN] or 0.0
+        stats: dict[str, Any] = {"best_metric": best, "epoch": 0, "total_epochs": epochs}
+        stats |= {"dice_before": before, "dice": {}, "published": None}
+        write_json(job / STATUS_NAME, stats)  # in the words of MONAI Label's `train_stats`
+
+        def record_epoch(epoch: int, metrics: Mapping[str, float]) -> None:
+            stats["epoch"] = epoch
+            if "val_mean_dice" in metrics:
+                stats["dice"] = {name: metrics[f"val_dice_{name}"] for name in STRUCTURES}
+                stats["best_metric"] = max(stats["best_metric"], float(metrics["val_mean_dice"]))
+            write_json(job / STATUS_NAME, stats)
+
         weights = train_network(
             network,
             job,
             job / "run",
-            on_epoch=status.record_epoch,
+            on_epoch=record_epoch,
             bundle=bundle,
             initial_weights=str(served.resolve()),
             fold=VALIDATION_FOLD,
@@ -250,49 +258,21 @@ def fine_tune(
             **device_settings(device, "auto"),
         )
         after = dice_of(weights)
-        found = {
-            side: sorted(name for name in sides if sides[name] == side) for side in ("training", "validation")
-        }
+        found = {side: sorted(name for name in sides if sides[name] == side) for side in get_args(Side)}
         version = None
         if (after[MEAN] or 0.0) > (before[MEAN] or 0.0):
             record = {"from": base, "epochs": epochs, "batch_size": batch_size, "patients": found}
             version = published.publish(network, weights, record | {"dice": after, "dice_before": before})
-        status.end(after, version)
-        shutil.rmtree(job / "run", ignore_errors=True)
-        shutil.rmtree(job / "data", ignore_errors=True)
+        stats |= {"dice": after, "published": version, "best_metric": max(after[MEAN] or 0.0, best)}
+        stats["total_time"] = round(time.perf_counter() - started, 1)
+        write_json(job / STATUS_NAME, stats)
+        _clear(job)
     return FineTuned(before, after, version, found)
 
 
-class _Status:
-    """Tells in a file how far a training is, in the words of MONAI Label's `train_stats`."""
-
-    def __init__(self, path: Path, epochs: int, before: Mapping[str, float | None]) -> None:
-        self._path = path
-        self._start = time.perf_counter()
-        self._stats: dict[str, Any] = {
-            "best_metric": before[MEAN] or 0.0,
-            "epoch": 0,
-            "total_epochs": epochs,
-            "dice_before": dict(before),
-            "dice": {},
-            "published": None,
-        }
-        write_json(path, self._stats)
-
-    def record_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        """An epoch is over, with the scores of the last validation, if there was one."""
-        self._stats["epoch"] = epoch
-        if "val_mean_dice" in metrics:
-            self._stats["dice"] = {name: metrics[f"val_dice_{name}"] for name in STRUCTURES}
-            self._stats["best_metric"] = max(self._stats["best_metric"], float(metrics["val_mean_dice"]))
-        write_json(self._path, self._stats)
-
-    def end(self, after: Mapping[str, float | None], version: int | None) -> None:
-        """The training is over; `version` is what was published, if anything."""
-        self._stats |= {"dice": dict(after), "published": version}
-        self._stats["best_metric"] = max(after[MEAN] or 0.0, self._stats["dice_before"][MEAN] or 0.0)
-        self._stats["total_time"] = round(time.perf_counter() - self._start, 1)
-        write_json(self._path, self._stats)
+def _clear(job: Path) -> None:
+    for name in ("run", "data"):
+        shutil.rmtree(job / name, ignore_errors=True)
 
 
 def _no_phases(cine: Volume) -> tuple[int, int]:
@@ -356,11 +336,10 @@ class Trainings:
             if self.is_running or is_locked(self._folder / LOCK_NAME):
                 return None
             (self._folder / network / STATUS_NAME).unlink(missing_ok=True)
-            options = {"--epochs": epochs, "--batch-size": batch_size, "--device": self._device}
-            words = [str(word) for option in options.items() for word in option]
+            options = "--epochs", str(epochs), "--batch-size", str(batch_size), "--device", self._device
             with (output_folder(self._folder) / LOG_NAME).open("wb") as log:
                 self._process = subprocess.Popen(
-                    [*COMMAND, str(self._studies), network, *words],
+                    [*COMMAND, str(self._studies), network, *options],
                     stdin=subprocess.PIPE,  # ends when this process does; see `end_with_server`
                     stdout=log,
                     stderr=subprocess.STDOUT,
@@ -393,12 +372,8 @@ class Trainings:
             details = lines or [f"training of {self._task['model']}: {self._task['status']}"]
             return self._task | {"details": details, "result": details[-1]}
 
-    def stop(self) -> dict[str, Any] | None:
-        """End the training that runs, if one does; what is served stays.
-
-        Returns:
-            What `status` tells.
-        """
+    def stop(self) -> None:
+        """End the training that runs, if one does; what is served stays."""
         with self._lock:
             if self._process is not None and self._task is not None and self.is_running:
                 self._process.terminate()
@@ -408,7 +383,6 @@ class Trainings:
                     self._process.kill()
                     self._process.wait()
                 self._task |= {"status": "STOPPED", "end_ts": job_time()}
-        return self.status()
 
     def stats(self, network: str) -> dict[str, Any]:
         """How far the latest training of a network is or went, `{}` if there was none.
@@ -420,10 +394,9 @@ class Trainings:
         """
         path = self._folder / network / STATUS_NAME
         try:
-            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            return dict(json.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
             return {}
-        return found
 
     def latest_first(self, stats: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         """Statistics by network, those of the latest training first: the module shows no others."""

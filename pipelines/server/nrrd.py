@@ -54,7 +54,6 @@ DTYPES: Final = {
 
 ENDIANS: Final[dict[str, Literal["<", ">"]]] = {"little": "<", "big": ">"}
 
-RAW: Final = "raw"
 PACKED: Final = ("gzip", "gz")
 
 ELSEWHERE: Final = ("datafile", "byteskip", "lineskip")
@@ -130,7 +129,7 @@ def read_nrrd_header(path: Path) -> NrrdHeader:
                 "data elsewhere; save it as one file"
             )
     encoding = fields.get("encoding", "").lower()
-    if encoding != RAW and encoding not in PACKED:
+    if encoding not in ("raw", *PACKED):
         raise DataError("expected an NRRD file in the encoding raw or gzip, found another; save it again")
     try:
         sizes = tuple(_whole(word) for word in fields["sizes"].split())

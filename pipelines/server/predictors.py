@@ -5,11 +5,11 @@ import json
 import shutil
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,10 +23,14 @@ from pipelines.core.records import AcdcLabel
 from pipelines.core.volume import Volume
 from pipelines.interaction.clicks import Click, Mask
 from pipelines.interaction.corrector import Corrector
-from pipelines.models.bundle import ACDC_BUNDLE, CORRECTOR
+from pipelines.models.bundle import ACDC_BUNDLE
 from pipelines.models.heart import Prediction, Predictor
+from pipelines.server.history import read_records, utc_now
 from pipelines.server.images import WORK_FOLDER
 from pipelines.server.worker import Worker
+
+Taken = ParamSpec("Taken")
+Result = TypeVar("Result")
 
 BUNDLE_VERSION: Final = 0
 """Number of the weights that the bundle ships."""
@@ -59,8 +63,7 @@ class PublishedWeights:
 
     def versions(self, network: str) -> list[dict[str, Any]]:
         """Records of all versions, the oldest first: `version`, `time`, and what `publish` was told."""
-        files = sorted((self.folder / network).glob("[0-9]*.json"))
-        return [json.loads(path.read_text(encoding="utf-8")) for path in files]
+        return read_records(self.folder / network)
 
     def publish(self, network: str, weights: Path, record: Mapping[str, Any]) -> int:
         """Keep weights as a new version and serve it from now on.
@@ -81,8 +84,7 @@ class PublishedWeights:
         folder = self.folder / network
         with atomic_path(folder / f"{version:04d}.pt") as temporary:
             shutil.copyfile(weights, temporary)
-        time = datetime.now(UTC).isoformat(timespec="seconds")
-        about = {"version": version, "time": time, "replaces": before}
+        about = {"version": version, "time": utc_now(), "replaces": before}
         write_json(folder / f"{version:04d}.json", about | dict(record))
         write_json(folder / CURRENT_NAME, {"version": version, "before": before})
         return version
@@ -132,41 +134,28 @@ class OpenVolume(Protocol):
         """As `Correction.correct`."""
 
 
-class OpensVolumes(Protocol):
-    """The correcting network, here or in another process; see `Corrector`."""
-
-    def open(self, volume: Volume) -> OpenVolume:
-        """As `Corrector.open`."""
-
-
+@dataclass(eq=False)
 class Predictors:
     """Predictors by the name of their network.
 
-    Args:
+    Attributes:
         networks: Networks of the bundle, the default first.
         bundle: Root folder of the bundle.
         device: `"auto"` or a torch device.
         published: Weights that are served instead of the bundle's own, where there are some.
-
-    Attributes:
         loading: Held while a network is loaded, when `torch.fx` redirects the calls of all modules of
             the process; to be held by whoever runs one otherwise than by `predict`.
     """
 
-    def __init__(
-        self,
-        networks: tuple[str, ...],
-        *,
-        bundle: Path = ACDC_BUNDLE,
-        device: str = "auto",
-        published: PublishedWeights | None = None,
-    ) -> None:
-        self.networks = networks
-        self.bundle = bundle
-        self.device = device
-        self.published = published
+    networks: tuple[str, ...]
+    bundle: Path = ACDC_BUNDLE
+    device: str = "auto"
+    published: PublishedWeights | None = None
+
+    def __post_init__(self) -> None:
+        """Nothing is loaded yet."""
         self._loaded: dict[str, Predictor] = {}
-        self._corrector: OpensVolumes | None = None
+        self._corrector: Corrector | None = None
         self.loading = threading.Lock()
         self._numbers: dict[str, int] = {}
         self._lock = threading.Lock()
@@ -219,10 +208,6 @@ class Predictors:
         with self._lock:
             return self._get(name).probabilities(volume)
 
-    def can_correct(self) -> bool:
-        """Whether the bundle has the weights of the correcting network."""
-        return self.has_weights(CORRECTOR)
-
     def open(self, volume: Volume) -> OpenVolume:
         """A volume prepared for clicks.
 
@@ -233,10 +218,12 @@ class Predictors:
             ConfigError: If weights are missing or do not fit.
             DataError: If the volume is not 3-D.
         """
-        return self.load_corrector().open(volume)
+        corrector = self.load_corrector()
+        assert corrector is not None
+        return corrector.open(volume)
 
-    def load_corrector(self) -> OpensVolumes:
-        """The correcting network, loaded at the first call.
+    def load_corrector(self) -> Corrector | None:
+        """The correcting network, loaded at the first call; None if it is in another process.
 
         Raises:
             ConfigError: If weights are missing or do not fit.
@@ -263,32 +250,23 @@ class Predictors:
         Raises:
             DataError: If the LV was found in fewer than two frames.
         """
-        lv_ml = []
-        for index in range(cine.array.shape[3]):
-            mask: npt.NDArray[np.uint8] = self.predict(self.networks[0], cine.frame(index)).mask
-            lv_ml.append(structure_volumes_ml(mask, cine.spacing_mm)[AcdcLabel.LV])
-        return find_ed_es(lv_ml)
+        masks = (self.predict(self.networks[0], cine.frame(t)).mask for t in range(cine.array.shape[3]))
+        return find_ed_es([structure_volumes_ml(mask, cine.spacing_mm)[AcdcLabel.LV] for mask in masks])
 
     def _get(self, name: str) -> Predictor:
-        self._forget_outdated()
+        for known, number in list(self._numbers.items()):
+            if number != self._number(known):  # published or restored since it was loaded
+                del self._numbers[known]
+                self._loaded.pop(known, None)
         if name not in self._loaded:
-            self._loaded[name] = self._load(name)
+            number = self._number(name)
+            weights = self.published.path(name, number) if self.published else None
+            with self.loading:
+                self._loaded[name] = Predictor.load(
+                    name, bundle=self.bundle, weights=weights, device=self.device
+                )
+            self._numbers[name] = number
         return self._loaded[name]
-
-    def _load(self, name: str) -> Predictor:
-        number = self._number(name)
-        weights = self.published.path(name, number) if self.published else None
-        with self.loading:
-            predictor = Predictor.load(name, bundle=self.bundle, weights=weights, device=self.device)
-        self._numbers[name] = number
-        return predictor
-
-    def _forget_outdated(self) -> None:
-        """Drop networks whose weights were published or restored since they were loaded."""
-        for name, number in list(self._numbers.items()):
-            if number != self._number(name):
-                del self._numbers[name]
-                self._loaded.pop(name, None)
 
     def _number(self, network: str) -> int:
         return self.published.current(network) if self.published else BUNDLE_VERSION
@@ -296,7 +274,7 @@ class Predictors:
     def _described(self, numbers: dict[str, int | None]) -> str:
         known = {name: self._number(name) if number is None else number for name, number in numbers.items()}
         learned = [f"{name}.{number}" for name, number in known.items() if number != BUNDLE_VERSION]
-        return "+".join([self.version, ".".join(learned)] if learned else [self.version])
+        return f"{self.version}+{'.'.join(learned)}" if learned else self.version
 
 
 @cache
@@ -316,27 +294,14 @@ OPEN_VOLUMES: Final = 16
 
 
 class WorkerPredictors(Predictors):
-    """As `Predictors`, with the networks in a process that is killed past its limits and replaced.
+    """As `Predictors`, with the networks in a process that is killed past its limits and replaced."""
 
-    Args:
-        networks: Networks of the bundle, the default first.
-        bundle: Root folder of the bundle.
-        device: `"auto"` or a torch device.
-        published: Weights that are served instead of the bundle's own, where there are some.
-    """
-
-    def __init__(
-        self,
-        networks: tuple[str, ...],
-        *,
-        bundle: Path = ACDC_BUNDLE,
-        device: str = "auto",
-        published: PublishedWeights | None = None,
-    ) -> None:
-        super().__init__(networks, bundle=bundle, device=device, published=published)
+    def __post_init__(self) -> None:
+        """The process starts with the first call."""
+        super().__post_init__()
         # Drivers of GPUs reserve more addresses than there is memory.
-        self.worker = Worker("networks", most_s=INFER_S, most_bytes=None if _has_gpu(device) else INFER_BYTES)
-        self._settings = {"networks": networks, "bundle": bundle, "device": device, "published": published}
+        most_bytes = None if _has_gpu(self.device) else INFER_BYTES
+        self.worker = Worker("networks", most_s=INFER_S, most_bytes=most_bytes)
 
     def predict(self, name: str, volume: Volume) -> Prediction:
         """As `Predictors.predict`.
@@ -345,35 +310,35 @@ class WorkerPredictors(Predictors):
             TooLongError: If it takes longer than `INFER_S`.
             TooLargeError: If it needs more memory than `INFER_BYTES`.
         """
-        prediction, self._numbers = self.worker.call(_predict, self._settings, name, volume)
+        prediction, self._numbers = self.call(_predict, name, volume)
         return prediction
 
     def probabilities(self, name: str, volume: Volume) -> npt.NDArray[np.float32]:
         """As `Predictors.probabilities`; raises as `predict`."""
-        return self.worker.call(_probabilities, self._settings, name, volume)
+        return self.call(Predictors.probabilities, name, volume)
 
     def load(self, name: str) -> None:
         """Load a network in the process before it is asked for."""
-        self.worker.call(_load, self._settings, name)
+        self.call(Predictors.load, name)
 
-    def load_corrector(self) -> "CorrectorAway":
-        """The correcting network, loaded in the process at the first call."""
-        self.worker.call(_load_corrector, self._settings)
-        return CorrectorAway(self.worker, self._settings)
-
-
-class CorrectorAway:
-    """The correcting network in the process of another one."""
-
-    def __init__(self, worker: Worker, settings: dict[str, Any]) -> None:
-        self._worker = worker
-        self._settings = settings
+    def load_corrector(self) -> None:
+        """Load the correcting network in the process."""
+        self.call(_load_corrector)
 
     def open(self, volume: Volume) -> "CorrectionAway":
-        """Prepare a volume for clicks, as `Corrector.open`."""
-        correction = CorrectionAway(self._worker, self._settings, volume)
-        correction.open()
-        return correction
+        """Prepare a volume for clicks in the process, as `Corrector.open`."""
+        return CorrectionAway(self, volume)
+
+    def call(
+        self,
+        function: Callable[Concatenate[Predictors, Taken], Result],
+        *args: Taken.args,
+        **named: Taken.kwargs,
+    ) -> Result:
+        """Result of a function of a module on the networks in the process; raises as `predict`."""
+        settings = self.networks, self.bundle, self.device, self.published
+        result: Result = self.worker.call(_do, settings, function, *args, **named)
+        return result
 
 
 class CorrectionAway:
@@ -381,26 +346,26 @@ class CorrectionAway:
 
     _numbers = itertools.count()
 
-    def __init__(self, worker: Worker, settings: dict[str, Any], volume: Volume) -> None:
-        order = stack_order(volume.affine, volume.spacing_mm, is_oriented=volume.is_oriented)
-        self.axis = order.axes[2]
-        self._worker = worker
-        self._settings = settings
+    def __init__(self, predictors: WorkerPredictors, volume: Volume) -> None:
+        self.axis = stack_order(volume.affine, volume.spacing_mm, is_oriented=volume.is_oriented).axes[2]
+        self._predictors = predictors
         self._volume = volume
         self._number = next(self._numbers)
+        self._open()
 
-    def open(self) -> None:
+    def _open(self) -> None:
         """Prepare the volume, at first and in a process that does not have it."""
-        self._worker.call(_open, self._settings, self._number, self._volume)
+        self._predictors.call(_open, self._number, self._volume)
 
     def correct(
         self, mask: Mask, clicks: Sequence[Click], *, settled: Sequence[Click] = (), one_slice: bool = False
     ) -> Mask:
         """As `Correction.correct`."""
-        found = self._worker.call(_correct, self._number, mask, clicks, settled, one_slice)
+        sent = self._number, mask, clicks, settled, one_slice
+        found = self._predictors.call(_correct, *sent)
         if found is None:  # forgotten for later ones, or the process was replaced
-            self.open()
-            found = self._worker.call(_correct, self._number, mask, clicks, settled, one_slice)
+            self._open()
+            found = self._predictors.call(_correct, *sent)
         assert found is not None
         return found
 
@@ -417,37 +382,33 @@ _LOADED: list[Predictors] = []
 _OPEN: OrderedDict[int, OpenVolume] = OrderedDict()
 
 
-def _predictors(settings: dict[str, Any]) -> Predictors:
+def _do(settings: tuple[Any, ...], function: Callable[..., Any], *args: Any, **named: Any) -> Any:
     if not _LOADED:
-        _LOADED.append(Predictors(**settings))
-    return _LOADED[0]
+        _LOADED.append(Predictors(*settings))
+    return function(_LOADED[0], *args, **named)
 
 
-def _predict(settings: dict[str, Any], name: str, volume: Volume) -> tuple[Prediction, dict[str, int]]:
-    predictors = _predictors(settings)
+def _predict(predictors: Predictors, name: str, volume: Volume) -> tuple[Prediction, dict[str, int]]:
     return predictors.predict(name, volume), predictors._numbers
 
 
-def _probabilities(settings: dict[str, Any], name: str, volume: Volume) -> npt.NDArray[np.float32]:
-    return _predictors(settings).probabilities(name, volume)
+def _load_corrector(predictors: Predictors) -> None:
+    predictors.load_corrector()
 
 
-def _load(settings: dict[str, Any], name: str) -> None:
-    _predictors(settings).load(name)
-
-
-def _load_corrector(settings: dict[str, Any]) -> None:
-    _predictors(settings).load_corrector()
-
-
-def _open(settings: dict[str, Any], number: int, volume: Volume) -> None:
-    _OPEN[number] = _predictors(settings).open(volume)
+def _open(predictors: Predictors, number: int, volume: Volume) -> None:
+    _OPEN[number] = predictors.open(volume)
     while len(_OPEN) > OPEN_VOLUMES:
         _OPEN.popitem(last=False)
 
 
 def _correct(
-    number: int, mask: Mask, clicks: Sequence[Click], settled: Sequence[Click], one_slice: bool
+    _: Predictors,
+    number: int,
+    mask: Mask,
+    clicks: Sequence[Click],
+    settled: Sequence[Click],
+    one_slice: bool,
 ) -> Mask | None:
     if number not in _OPEN:
         return None

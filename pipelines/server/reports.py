@@ -23,6 +23,7 @@ from pipelines.inference.dicom_objects import write_dicom_seg, write_dicom_sr
 from pipelines.inference.fhir import write_fhir
 from pipelines.inference.inputs import INFO_NAME, Study, StudyImage, StudyKind
 from pipelines.inference.segment import StudyOptions, StudyResult, Tools, segment_study
+from pipelines.server.images import ServedImage
 from pipelines.server.worker import Worker
 
 FORMATS: Final = {
@@ -48,22 +49,14 @@ class LabelledImage:
     """An image of a study with its accepted label.
 
     Attributes:
-        id: Name of the image.
-        image: Existing NIfTI file `(X, Y, Z)`.
+        served: The image, without its cine.
         label: Existing label map of it.
-        phase: Moment of the cardiac cycle, or None.
-        frame: Number in the cine, 1-based, or None.
         source: What it was made from: the file itself, or the cine that it is a frame of.
-        dicom: Files of the DICOM series that it is of, empty for others.
     """
 
-    id: str
-    image: Path
+    served: ServedImage
     label: Path
-    phase: Phase | None
-    frame: int | None
     source: Path
-    dicom: tuple[Path, ...] = ()
 
 
 def study_report(
@@ -81,13 +74,13 @@ def study_report(
         ConfigError: If a package for the format is not there.
         DataError: If the format asks for what the study does not have.
     """
-    if kind in ("seg", "sr") and not images[0].dicom:
+    if kind in ("seg", "sr") and not images[0].served.dicom:
         raise DataError("expected a DICOM series for a DICOM SEG or SR, found an image from another file")
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         if kind == "seg":
             path = folder / "seg.dcm"
-            mask, title = read_label(images[0].label).array, str(images[0].phase or "")
+            mask, title = read_label(images[0].label).array, str(images[0].served.phase or "")
             write_dicom_seg(mask, _slices(images[0]), path, title=title, algorithm=ALGORITHM)
             return path.read_bytes()
         is_page = kind == "pdf"
@@ -122,18 +115,18 @@ class _Accepted:
     """Finds in each volume what was accepted of it."""
 
     def __init__(self, images: Sequence[LabelledImage]) -> None:
-        self._labels = {image.image: image.label for image in images}
+        self._labels = {image.served.path: image.label for image in images}
 
     def predict(self, volume: Volume) -> _Label:
         return _Label(read_label(self._labels[volume.path or Path()]).array)
 
 
 def _measured(patient: str, images: Sequence[LabelledImage], folder: Path, *, is_page: bool) -> StudyResult:
+    served = sorted((image.served for image in images), key=lambda one: one.phase is Phase.ES)
     found = tuple(
-        StudyImage(image.id, image.image, partial(_read, image.image), image.phase, image.frame)
-        for image in sorted(images, key=lambda one: one.phase is Phase.ES)
+        StudyImage(one.id, one.path, partial(_read, one.path), one.phase, one.frame) for one in served
     )
-    study = Study(images[0].id, patient, StudyKind.PHASES, found, partial(_facts, images[0]))
+    study = Study(images[0].served.id, patient, StudyKind.PHASES, found, partial(_facts, images[0]))
     tools = Tools(_Accepted(images), pictures=is_page, options=StudyOptions(page=is_page, is_automatic=False))
     result, faults = segment_study(study, folder, tools)
     if faults:
@@ -147,13 +140,13 @@ def _read(path: Path) -> tuple[Volume, list[str]]:
 
 
 def _facts(image: LabelledImage) -> PatientFacts:
-    if image.dicom:
-        return read_facts(image.dicom[0])
+    if image.served.dicom:
+        return read_facts(image.served.dicom[0])
     folder = image.source.parent
     return info_facts(folder) if (folder / INFO_NAME).is_file() else PatientFacts()
 
 
 def _slices(image: LabelledImage) -> list[Path]:
     """The file of each slice of a frame."""
-    groups, _ = order_series(image.dicom)
-    return [group[(image.frame or 1) - 1] for group in groups]
+    groups, _ = order_series(image.served.dicom)
+    return [group[(image.served.frame or 1) - 1] for group in groups]

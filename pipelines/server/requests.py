@@ -6,7 +6,7 @@ import logging
 import re
 import shutil
 import uuid
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -138,8 +138,10 @@ MIN_FREE_BYTES: Final = 1_000_000
 
 def status_of(error: BaseException) -> int:
     """Status that a client gets for an error."""
-    if is_disk_full(error):
-        return 507
+    return 507 if is_disk_full(error) else _status(error)
+
+
+def _status(error: BaseException) -> int:
     return next((status for kind, status in STATUSES.items() if isinstance(error, kind)), 500)
 
 
@@ -159,65 +161,41 @@ def add_handlers(api: FastAPI, root: Path) -> None:
         api: Server.
         root: Studies folder.
     """
-    for kind, handler in (
-        (StaleError, _unsettled),
-        (UnconfirmedError, _unsettled),
-        (DataError, _refused),
-        (TooLargeError, _too_large),
-        (RequestValidationError, _invalid),
-        (BusyError, _busy),
-        (ThoraxError, _failed),
-        (TooLongError, _too_long),
-        (OSError, _failed),
-    ):
-        api.add_exception_handler(kind, _bound(handler, root))
 
-
-Handler = Callable[[Exception, Path], JSONResponse]
-
-
-def _bound(handler: Handler, root: Path) -> Callable[[Request, Exception], Coroutine[Any, Any, JSONResponse]]:
     async def answer(_: Request, error: Exception) -> JSONResponse:
-        return handler(error, root)
+        return error_answer(error, root)
 
-    return answer
-
-
-def _refused(error: Exception, root: Path) -> JSONResponse:
-    return JSONResponse({"detail": without_places(str(error), root)}, 400)
+    for kind in (*STATUSES, OSError):
+        api.add_exception_handler(kind, answer)
 
 
-def _unsettled(error: Exception, root: Path) -> JSONResponse:
-    """What the client has to decide on, with the facts that it needs for that."""
-    facts = error.facts if isinstance(error, StaleError | UnconfirmedError) else {}
-    return JSONResponse({"detail": plain(str(error)), **facts}, status_of(error))
+def error_answer(error: Exception, root: Path) -> JSONResponse:
+    """What a client is answered where a route ended with an error.
 
-
-def _failed(error: Exception, root: Path) -> JSONResponse:
-    logger.error("%s: %s", type(error).__name__, error)
-    no_reason = isinstance(error, OutputError) and not isinstance(error.__cause__, OSError)
-    if is_disk_full(error) or (no_reason and shutil.disk_usage(root).free < MIN_FREE_BYTES):
-        return JSONResponse({"detail": DISK_FULL}, 507)
-    status = status_of(error)
-    return JSONResponse({"detail": "the server lacks something; its log says what"}, status)
-
-
-def _too_long(_: Exception, root: Path) -> JSONResponse:
-    return JSONResponse({"detail": "expected work that ends in time, found more; send less at a time"}, 504)
-
-
-def _too_large(_: Exception, root: Path) -> JSONResponse:
-    return JSONResponse({"detail": "expected work that fits into memory, found more; send less"}, 413)
-
-
-def _busy(error: Exception, root: Path) -> JSONResponse:
-    seconds = error.retry_after_s if isinstance(error, BusyError) else 1
-    detail = f"too many requests are waiting, try again in {seconds} s"
-    return JSONResponse({"detail": detail}, 429, {"Retry-After": str(seconds)})
-
-
-def _invalid(error: Exception, root: Path) -> JSONResponse:
-    """Which fields do not fit, without what the client put into them."""
-    problems = error.errors() if isinstance(error, RequestValidationError) else []
-    detail = "; ".join(f"{problem['loc'][-1]}: {problem['msg']}" for problem in problems)
-    return JSONResponse({"detail": plain(detail)}, 422)
+    Args:
+        error: Of a kind in `STATUSES`, or of the system.
+        root: Studies folder.
+    """
+    facts: dict[str, Any] = {}
+    headers = {}
+    match error:
+        case StaleError() | UnconfirmedError():  # for the client to decide on, with what it needs for that
+            detail, facts = plain(str(error)), error.facts
+        case DataError():
+            detail = without_places(str(error), root)
+        case TooLargeError():
+            detail = "expected work that fits into memory, found more; send less"
+        case TooLongError():
+            detail = "expected work that ends in time, found more; send less at a time"
+        case BusyError(retry_after_s=seconds):
+            detail = f"too many requests are waiting, try again in {seconds} s"
+            headers = {"Retry-After": str(seconds)}
+        case RequestValidationError():  # which fields do not fit, without what the client put into them
+            detail = plain("; ".join(f"{one['loc'][-1]}: {one['msg']}" for one in error.errors()))
+        case _:
+            logger.error("%s: %s", type(error).__name__, error)
+            no_reason = isinstance(error, OutputError) and not isinstance(error.__cause__, OSError)
+            if is_disk_full(error) or (no_reason and shutil.disk_usage(root).free < MIN_FREE_BYTES):
+                return JSONResponse({"detail": DISK_FULL}, 507)
+            detail = "the server lacks something; its log says what"
+    return JSONResponse({"detail": detail, **facts}, _status(error), headers)

@@ -135,11 +135,8 @@ def add_inference_routes(router: APIRouter, context: ServerContext) -> None:
             "caller": author_of(context, request, sent),
             "interaction": sent_interaction(tasks[model]["type"], sent),
             "base_version": base,
+            "image": str(source_of(context, request, image, session_id)),
         }
-        if session_id:
-            wanted["image"] = str(session_of(context, request, session_id).image)
-        else:
-            wanted["image"] = str(context.datastore.image(image).path)
 
         def run() -> Response:
             if not session_id:
@@ -215,6 +212,13 @@ def session_of(context: ServerContext, request: Request, session_id: str) -> Ses
     return session
 
 
+def source_of(context: ServerContext, request: Request, image_id: str, session_id: str) -> Path:
+    """File of a session of the caller, or without one of an image of the studies folder."""
+    if session_id:
+        return session_of(context, request, session_id).image
+    return context.datastore.image(image_id).path
+
+
 def packed_answer(params: dict[str, Any], name: str, content: bytes, output: str = "all") -> Response:
     """Measures and label map in the form that clients of MONAI Label read."""
     shown = json.dumps(params)
@@ -256,7 +260,7 @@ def add_datastore_routes(router: APIRouter, context: ServerContext) -> None:
 
         def add() -> dict[str, Any]:
             with received_volume([file], context.uploads) as path:
-                return {"image": store.add_image(image, str(path), {})}
+                return {"image": store.add_image(image, path)}
 
         return await context.run(request, add, "image")
 
@@ -313,7 +317,7 @@ def add_login_routes(router: APIRouter, context: ServerContext) -> None:
         # A password in the place of the name must not get into a log.
         request.state.tried = username if access.users.role(username) else "unknown name"
         try:
-            address = peer(dict(request.scope))
+            address = peer(request)
             access.users.check_tries(username, address)  # before one waits, so that a flood takes no room
             check = partial(access.users.is_right, username, password, address)
             is_right = await context.logins.run(check, owner=address or "unknown")

@@ -3,7 +3,7 @@
 import math
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -25,7 +25,7 @@ from pipelines.server.label_file import read_sent_label
 from pipelines.server.measurements import image_warnings, measure, rounded_indices
 from pipelines.server.reports import FORMATS, REPORTER, LabelledImage, study_report
 from pipelines.server.requests import json_object, plain, received
-from pipelines.server.routes import ServerContext, author_of, caller_of, packed_answer
+from pipelines.server.routes import ServerContext, author_of, packed_answer, source_of
 from pipelines.server.sessions import received_volume
 from pipelines.server.tasks import LABELS
 from pipelines.server.viewer_files import HEADERS, viewer_files
@@ -83,7 +83,7 @@ def add_routes(router: APIRouter, context: ServerContext) -> None:
     async def measures(
         request: Request, label: Annotated[UploadFile, File()], image: str = "", session_id: str = ""
     ) -> dict[str, Any]:
-        source = _source(context, request, image, session_id)
+        source = source_of(context, request, image, session_id)
 
         def measured() -> dict[str, Any]:
             volume = read_volume(source)
@@ -123,9 +123,11 @@ def add_routes(router: APIRouter, context: ServerContext) -> None:
         if not 2 <= frames <= MAX_FRAMES:
             raise DataError(f"expected a cine of 2 to {MAX_FRAMES} frames, found {frames}")
         masks: list[npt.NDArray[np.uint8]] = []
+        predict = partial(context.app.predictors.predict, context.app.predictors.networks[0])
         for index in range(frames):
             # A frame at a time, so that others get their turn in between.
-            masks.append(await context.run(request, partial(_mask, context, volume.frame(index)), "frame"))
+            found = await context.run(request, partial(predict, volume.frame(index)), "frame")
+            masks.append(found.mask)
             if await request.is_disconnected():
                 raise HTTPException(499, "the one who asked is gone")
 
@@ -146,7 +148,7 @@ def add_routes(router: APIRouter, context: ServerContext) -> None:
     ) -> Response:
         if model not in context.app.predictors.networks:
             raise HTTPException(404, f"expected a model among {', '.join(context.app.predictors.networks)}")
-        source = _source(context, request, image, session_id)
+        source = source_of(context, request, image, session_id)
 
         def packed() -> bytes:
             volume = read_volume(source)
@@ -207,8 +209,7 @@ def add_routes(router: APIRouter, context: ServerContext) -> None:
         note: Annotated[str, Form(max_length=MAX_NOTE)] = "",
     ) -> dict[str, Any]:
         said = {"name": plain(name), "word": word, "note": plain(note), "method": method}
-        author, result = author_of(context, request, {}), xrays.found(film)
-        return asdict(films.save(film, author=author, result=result, **said))
+        return films.save(film, author_of(context, request, {}), said, xrays.found(film))
 
     @router.get("/viewer/{name:path}")
     def page(request: Request, name: str) -> Response:
@@ -236,16 +237,6 @@ def _measured(
     return measure(mask, volume, served.phase, partner_ml)
 
 
-def _source(context: ServerContext, request: Request, image_id: str, session_id: str) -> Path:
-    """File of an image of the studies folder, or of a session of the caller."""
-    if not session_id:
-        return context.datastore.image(image_id).path
-    session = context.sessions.get(session_id, caller_of(request).name)
-    if session is None:
-        raise HTTPException(404, "expected a session of yours that has not ended")
-    return session.image
-
-
 def _labelled(context: ServerContext, served: ServedImage) -> list[LabelledImage]:
     """An image and its other phase, as far as they have an accepted label that can be a heart."""
     labels = context.datastore.labels
@@ -253,28 +244,20 @@ def _labelled(context: ServerContext, served: ServedImage) -> list[LabelledImage
         raise DataError("expected a saved label that can be a heart, found none; save it first")
     pair = [served, *([context.datastore.image(served.partner)] if served.partner else [])]
     return [
-        LabelledImage(
-            one.id,
-            one.path,
-            labels.path(one.id),
-            one.phase,
-            one.frame,
-            one.cine.path if one.cine else one.path,
-            one.dicom,
-        )
+        # Without the cine, whose reader does not travel to another process.
+        LabelledImage(replace(one, cine=None), labels.path(one.id), one.cine.path if one.cine else one.path)
         for one in pair
         if labels.can_teach(one.id)
     ]
 
 
 def _sent_volumes_ml(sent: Any) -> Mapping[AcdcLabel, float]:
-    if not isinstance(sent, dict) or not all(_is_volume(sent.get(name)) for name in LABELS):
+    found: list[Any] = [None]
+    if isinstance(sent, dict):
+        found = [sent.get(LABEL_NAMES[label]) for label in FOREGROUND]
+    if not all(type(one) in (int, float) and 0 <= one <= MAX_ML for one in found):
         raise DataError(f"expected the volumes of {', '.join(LABELS)} in mL at ED and at ES")
-    return {label: float(sent[LABEL_NAMES[label]]) for label in FOREGROUND}
-
-
-def _is_volume(sent: Any) -> bool:
-    return isinstance(sent, int | float) and not isinstance(sent, bool) and 0 <= sent <= MAX_ML
+    return dict(zip(FOREGROUND, map(float, found), strict=True))
 
 
 def _cine_loader(context: ServerContext, image_id: str) -> Callable[[], Volume]:
@@ -288,13 +271,6 @@ def _sent_cine(context: ServerContext, file: UploadFile) -> Volume:
     with received(file, context.uploads, NIFTI_SUFFIXES) as path:
         claimed_shape(path)
         return PARSER.call(read_volume, path)
-
-
-def _mask(context: ServerContext, frame: Volume) -> npt.NDArray[np.uint8]:
-    mask: npt.NDArray[np.uint8] = context.app.predictors.predict(
-        context.app.predictors.networks[0], frame
-    ).mask
-    return mask
 
 
 def _curve(volumes_ml: list[Mapping[AcdcLabel, float]], frame_s: float | None) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import json
 import logging
 import threading
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from monailabel.interfaces.tasks.scoring import ScoringMethod
@@ -121,10 +121,8 @@ class ImageScore(ScoringMethod):
     """A score of each image by itself, noted in its information under `scores`."""
 
     name: str
-
-    def images(self, datastore: StudiesDatastore) -> list[str]:
-        """Ids of the images that have this score."""
-        return datastore.list_images()
+    images: Callable[[StudiesDatastore], list[str]] = staticmethod(StudiesDatastore.list_images)
+    """Ids of the images that have this score."""
 
     def score(self, image_id: str, datastore: StudiesDatastore) -> dict[str, Any]:
         """The score of an image, ready for JSON."""
@@ -140,10 +138,9 @@ class ImageScore(ScoringMethod):
         Returns:
             `scored` and `failed`: numbers of images.
         """
-        stop = request.get("stop")
         scored = failed = 0
         for image_id in self.images(datastore):
-            if stop is not None and stop.is_set():
+            if "stop" in request and request["stop"].is_set():
                 break
             try:
                 found = self.score(image_id, datastore)
@@ -161,14 +158,11 @@ class DiceScore(ImageScore):
     """Dice of the automatic contour of now against the accepted label."""
 
     name = "dice"
+    images = staticmethod(StudiesDatastore.get_labeled_images)
 
     def __init__(self, predictors: Predictors) -> None:
         super().__init__("Dice of the automatic contour against the accepted label, by structure")
         self._predictors = predictors
-
-    def images(self, datastore: StudiesDatastore) -> list[str]:
-        """Ids of the images with an accepted label."""
-        return datastore.get_labeled_images()
 
     def score(self, image_id: str, datastore: StudiesDatastore) -> dict[str, Any]:
         """`rv`, `myo`, `lv` and `mean`, None where neither has the structure; `model` and `version`."""
@@ -185,14 +179,11 @@ class UncertaintyScore(ImageScore):
     """How much the networks disagree."""
 
     name = "uncertainty"
+    images = staticmethod(StudiesDatastore.get_unlabeled_images)
 
     def __init__(self, uncertainty: Uncertainty) -> None:
         super().__init__("Disagreement of the networks, 0 to 1, of images without an accepted label")
         self._uncertainty = uncertainty
-
-    def images(self, datastore: StudiesDatastore) -> list[str]:
-        """Ids of the images without an accepted label."""
-        return datastore.get_unlabeled_images()
 
     def score(self, image_id: str, datastore: StudiesDatastore) -> dict[str, Any]:
         """`disagreement`."""
@@ -266,10 +257,9 @@ class Scorings:
         """The latest scoring in MONAI Label's words, None if there was none."""
         return dict(self._task) if self._task is not None else None
 
-    def stop(self) -> dict[str, Any] | None:
+    def stop(self) -> None:
         """End the scoring after the image in hand."""
         with self._lock:
             self._stop.set()
             if self._thread is not None:
                 self._thread.join(timeout=60)
-        return self.status()

@@ -15,10 +15,9 @@ from fastapi import UploadFile
 from pipelines.core.errors import DataError
 from pipelines.core.volume import write_image
 from pipelines.inference.inputs import DICOM_SUFFIXES
-from pipelines.server.admission import check_volume, claimed_shape
+from pipelines.server.admission import check_volume, claimed_shape, dicom_volume, nrrd_volume
 from pipelines.server.measurements import note_warnings, noted_warnings
 from pipelines.server.requests import received
-from pipelines.server.sent_volume import dicom_volume, nrrd_volume
 from pipelines.server.worker import PARSER
 
 EXPIRY_S: Final = 3600
@@ -144,11 +143,15 @@ def received_volume(uploads: Sequence[UploadFile], folder: Path) -> Iterator[Pat
     if is_series:
         work = folder / str(uuid.uuid4())
         work.mkdir()
+        files, image = [work / f"{number:05}.dcm" for number in range(len(uploads))], work / "image.nii.gz"
         try:
-            volume = PARSER.call(dicom_volume, _saved(uploads, work))
-            write_image(work / "image.nii.gz", volume)
-            note_warnings(work / "image.nii.gz", volume.warnings)
-            yield work / "image.nii.gz"
+            for file, upload in zip(files, uploads, strict=True):
+                with file.open("wb") as stream:
+                    shutil.copyfileobj(upload.file, stream)
+            volume = PARSER.call(dicom_volume, files)
+            write_image(image, volume)
+            note_warnings(image, volume.warnings)
+            yield image
         finally:
             shutil.rmtree(work, ignore_errors=True)
         return
@@ -162,13 +165,3 @@ def received_volume(uploads: Sequence[UploadFile], folder: Path) -> Iterator[Pat
             yield image
         finally:
             image.unlink(missing_ok=True)
-
-
-def _saved(uploads: Sequence[UploadFile], work: Path) -> list[Path]:
-    files = []
-    for number, upload in enumerate(uploads):
-        path = work / f"{number:05}.dcm"
-        with path.open("wb") as stream:
-            shutil.copyfileobj(upload.file, stream)
-        files.append(path)
-    return files

@@ -16,6 +16,7 @@ from pipelines.core.errors import DataError
 from pipelines.core.records import FOREGROUND, LABEL_NAMES, AcdcLabel
 from pipelines.core.volume import Volume, read_volume, write_label
 from pipelines.interaction.clicks import Click, Mask, refine_by_scribbles
+from pipelines.models.bundle import CORRECTOR
 from pipelines.server.datastore import StudiesDatastore
 from pipelines.server.drafts import Draft
 from pipelines.server.history import Automatic
@@ -199,26 +200,65 @@ def half_done(datastore: StudiesDatastore) -> list[str]:
     ]
 
 
-CORRECT_VOLUME: Final = "correct_volume"
-CORRECT_SLICE: Final = "correct_slice"
-SCRIBBLES: Final = "scribbles"
+CORRECTIONS: Final[dict[str, dict[str, Any]]] = {
+    "correct_volume": {
+        "type": InferType.DEEPEDIT,
+        "labels": {**LABELS, LABEL_NAMES[AcdcLabel.BACKGROUND]: int(AcdcLabel.BACKGROUND)},
+        "dimension": 3,
+        "description": "Corrects the contours around clicks, in the slice and those beside it",
+    },
+    "correct_slice": {
+        "type": InferType.DEEPGROW,
+        "labels": dict(LABELS),
+        "dimension": 2,
+        "description": "Corrects one structure around clicks in their slice only, for base and apex",
+    },
+}
+"""Models that act on clicks: on what is there, or on where one structure is and where it is not."""
 
 
-class _ByClicks(InferTask):
-    """A model that acts on clicks."""
+class CorrectByClicks(InferTask):
+    """Corrects all structures of a volume, or one structure in one slice, by clicks.
 
-    name: str
+    Args:
+        name: One of `CORRECTIONS`.
+        predictors: Networks.
+        datastore: Images, accepted labels and drafts.
+    """
 
-    def __init__(self, predictors: Predictors, datastore: StudiesDatastore, **described: Any) -> None:
-        super().__init__(**described)
+    def __init__(self, name: str, predictors: Predictors, datastore: StudiesDatastore) -> None:
+        super().__init__(**CORRECTIONS[name])
+        self.name = name
         self._predictors = predictors
         self._datastore = datastore
 
     def is_valid(self) -> bool:
         """Whether the weights are there."""
-        return self._predictors.can_correct()
+        return self._predictors.has_weights(CORRECTOR)
 
-    def _corrected(self, request: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    def __call__(self, request: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+        """Label map of `request["image"]`, an existing NIfTI file, after the clicks.
+
+        The contour that is corrected is the one that the caller last got or saved, if it began with
+        `base_version`; else the accepted label, else that of the default network. It is the client's own
+        where that sends one.
+
+        Args:
+            request: `image`; `interaction`, an `Interaction` with the clicks, of `correct_slice` with a label
+                and a slice too; optionally `caller`, the user's name, `mask`, the path of a label map that
+                the client has now, and `base_version`, the number of the newest label version, as the client
+                has seen it; None if it knows none.
+
+        Returns:
+            What `answer` gives; measures are those of the whole contour. The label map of `correct_slice` is
+            1 where the structure is in the slice and 0 elsewhere: clients put it in the place of the
+            structure there, and leave all else; those that ask for the whole contour get it.
+
+        Raises:
+            DataError: If the image is not one 3-D volume, the mask is no label map of it, a click lies
+                outside of it, or another format is asked for.
+            ConfigError: If weights are missing or do not fit.
+        """
         stopwatch = Stopwatch()
         path, caller = Path(request["image"]), request.get("caller", "")
         interaction: Interaction = request["interaction"]
@@ -262,88 +302,6 @@ class _ByClicks(InferTask):
         return self._predictors.predict(self._predictors.networks[0], image).mask
 
 
-class CorrectVolume(_ByClicks):
-    """Corrects all structures of a volume by clicks on what is there.
-
-    Args:
-        predictors: Networks.
-        datastore: Images, accepted labels and drafts.
-    """
-
-    name = CORRECT_VOLUME
-
-    def __init__(self, predictors: Predictors, datastore: StudiesDatastore) -> None:
-        super().__init__(
-            predictors,
-            datastore,
-            type=InferType.DEEPEDIT,
-            labels={**LABELS, LABEL_NAMES[AcdcLabel.BACKGROUND]: int(AcdcLabel.BACKGROUND)},
-            dimension=3,
-            description="Corrects the contours around clicks, in the slice and those beside it",
-        )
-
-    def __call__(self, request: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-        """Label map of `request["image"]`, an existing NIfTI file, after the clicks.
-
-        The contour that is corrected is the one that the caller last got or saved, if it began with
-        `base_version`; else the accepted label, else that of the default network. It is the client's own
-        where that sends one.
-
-        Args:
-            request: `image`; `interaction`, an `Interaction` with the clicks; optionally `caller`, the
-                user's name, `mask`, the path of a label map that the client has now, and `base_version`,
-                the number of the newest label version, as the client has seen it; None if it knows none.
-
-        Returns:
-            What `answer` gives.
-
-        Raises:
-            DataError: If the image is not one 3-D volume, the mask is no label map of it, a click lies
-                outside of it, or another format is asked for.
-            ConfigError: If weights are missing or do not fit.
-        """
-        return self._corrected(request)
-
-
-class CorrectSlice(_ByClicks):
-    """Corrects one structure in one slice by clicks on where it is and where it is not.
-
-    Args:
-        predictors: Networks.
-        datastore: Images, accepted labels and drafts.
-    """
-
-    name = CORRECT_SLICE
-
-    def __init__(self, predictors: Predictors, datastore: StudiesDatastore) -> None:
-        super().__init__(
-            predictors,
-            datastore,
-            type=InferType.DEEPGROW,
-            labels=dict(LABELS),
-            dimension=2,
-            description="Corrects one structure around clicks in their slice only, for base and apex",
-        )
-
-    def __call__(self, request: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-        """The structure in the slice, as 1 in a label map that is 0 elsewhere, after the clicks.
-
-        Clients put the answer in the place of the structure in that slice, and leave all else; those that
-        ask for the whole contour get it.
-
-        Args:
-            request: As for `CorrectVolume`; the interaction has a label and a slice.
-
-        Returns:
-            What `answer` gives; measures are those of the whole contour.
-
-        Raises:
-            DataError: As for `CorrectVolume`.
-            ConfigError: If weights are missing or do not fit.
-        """
-        return self._corrected(request)
-
-
 class RefineByScribbles(InferTask):
     """Divides what lies between strokes where the MRI has edges.
 
@@ -352,7 +310,7 @@ class RefineByScribbles(InferTask):
         version: Version of the bundle.
     """
 
-    name = SCRIBBLES
+    name = "scribbles"
 
     def __init__(self, datastore: StudiesDatastore, version: str) -> None:
         super().__init__(
@@ -462,8 +420,6 @@ def _in_slice(mask: Mask, interaction: Interaction, label: AcdcLabel, axis: int)
 
 def _within(region: Sequence[tuple[int, int]], image: Volume) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """`(X, Y, Z)`, where the region is."""
-    inside = [
-        (np.arange(length) >= first) & (np.arange(length) <= last)
-        for length, (first, last) in zip(image.array.shape, region, strict=True)
-    ]
-    return inside[0][:, None, None] & inside[1][None, :, None] & inside[2][None, None, :]
+    inside = np.zeros(image.array.shape, dtype=bool)
+    inside[tuple(slice(max(first, 0), max(last + 1, 0)) for first, last in region)] = True
+    return inside

@@ -21,6 +21,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 from pipelines.core.errors import ConfigError
 from pipelines.core.files import output_folder, write_json
+from pipelines.server.work_queue import BusyError
 
 AUDIT_NAME: Final = "audit.log"
 
@@ -68,12 +69,9 @@ class AuditLog:
 
     def __init__(self, path: Path, *, names: bool = False) -> None:
         self._names = names
+        file = output_folder(path.parent) / path.name
         self._handler = RotatingFileHandler(
-            output_folder(path.parent) / path.name,
-            maxBytes=MAX_BYTES,
-            backupCount=KEPT_FILES,
-            encoding="utf-8",
-            delay=True,
+            file, maxBytes=MAX_BYTES, backupCount=KEPT_FILES, encoding="utf-8", delay=True
         )
         self._handler.setFormatter(logging.Formatter("%(message)s"))
 
@@ -140,7 +138,7 @@ class Tokens:
     def name(self, token: str) -> str | None:
         """Name that a token was issued for, None unless it is genuine, in time and not ended."""
         claims = self._claims(token)
-        return None if claims is None or claims["jti"] in self._ended else claims["sub"]
+        return claims["sub"] if claims and claims["jti"] not in self._ended else None
 
     def mark(self, token: str) -> str:
         """Mark that a genuine token was issued with."""
@@ -198,16 +196,8 @@ ROLE_NAMES: Final = {role: f"monailabel-{role.name.lower()}" for role in Role}
 """Names of the roles as MONAI Label's clients know them."""
 
 
-class TooManyTriesError(Exception):
-    """Too many wrong passwords for one name, or of one address.
-
-    Attributes:
-        retry_after_s: When the next password is looked at, whole seconds from 1.
-    """
-
-    def __init__(self, retry_after_s: int) -> None:
-        super().__init__(f"{retry_after_s} s")
-        self.retry_after_s = retry_after_s
+class TooManyTriesError(BusyError):
+    """Too many wrong passwords for one name, or of one address."""
 
 
 class Users:
@@ -260,9 +250,7 @@ class Users:
                 if (recent := [one for one in times if now - one < WINDOW_S])
             }
             of_name = self._wrong.get((address, name[:100]), [])
-            of_address = [
-                one for (place, _), times in self._wrong.items() if place == address for one in times
-            ]
+            of_address = [one for key, times in self._wrong.items() if key[0] == address for one in times]
         for times, most in ((of_name, TRIES), (sorted(of_address), TRIES_OF_ADDRESS)):
             if len(times) >= most:
                 raise TooManyTriesError(max(1, math.ceil(times[-most] + WINDOW_S - now)))
@@ -275,10 +263,9 @@ class Users:
         """
         self.check_tries(name, address)
         entry = self._read().get(name)
+        known = entry["password"] if entry else self._nobody
         try:
-            is_right = self._hasher.verify(
-                entry["password"] if entry else self._nobody, password[:MAX_PASSWORD]
-            )
+            is_right = self._hasher.verify(known, password[:MAX_PASSWORD])
         except (VerificationError, InvalidHashError):
             is_right = False
         if entry is None or not is_right or len(password) > MAX_PASSWORD:
@@ -309,9 +296,8 @@ def read_users(path: Path) -> dict[str, dict[str, Any]]:
     try:
         users = json.loads(path.read_text(encoding="utf-8"))["users"]
         known = {role.name.lower() for role in Role}
-        if all(
-            user["role"] in known and str(user["password"]).startswith("$argon2") for user in users.values()
-        ):
+        entries = [(user["role"], str(user["password"])) for user in users.values()]
+        if all(role in known and password.startswith("$argon2") for role, password in entries):
             return dict(users)
     except (ValueError, KeyError, TypeError, AttributeError):
         pass

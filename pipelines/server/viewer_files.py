@@ -18,8 +18,6 @@ MEDIA_TYPES: Final = {
 }
 """Kinds of files that are served; others in the folder are not."""
 
-FIRST_PAGE: Final = "index.html"
-
 HEADERS: Final = {
     # NiiVue carries its font and its light as data: URLs; pictures of radiographs are sent as such too.
     "Content-Security-Policy": (
@@ -60,14 +58,10 @@ def viewer_files(folder: Path = VIEWER_FOLDER) -> dict[str, ViewerFile]:
     Args:
         folder: Folder of the page, which must exist.
     """
-    found = {
-        path.relative_to(folder).as_posix(): _read(path)
-        for path in sorted(folder.rglob("*"))
-        if path.suffix in MEDIA_TYPES and path.is_file()
-    }
-    return {"": found[FIRST_PAGE]} | found
-
-
-def _read(path: Path) -> ViewerFile:
-    content = path.read_bytes()
-    return ViewerFile(content, MEDIA_TYPES[path.suffix], f'"{hashlib.sha256(content).hexdigest()[:32]}"')
+    found: dict[str, ViewerFile] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.suffix in MEDIA_TYPES and path.is_file():
+            content = path.read_bytes()
+            etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+            found[path.relative_to(folder).as_posix()] = ViewerFile(content, MEDIA_TYPES[path.suffix], etag)
+    return {"": found["index.html"]} | found

@@ -137,10 +137,6 @@ def _serve(pipe: Connection, most_bytes: int | None, foreign: bool) -> None:
             # Readers call a file damaged that asks for more memory than there is.
             is_too_large = isinstance(error.__cause__, MemoryError)
             answer = "error", TooLargeError() if is_too_large else type(error)(str(error))
-        except MemoryError:
-            answer = "error", TooLargeError()
-        except RuntimeError as error:
-            answer = "error", _meaning(error, foreign)
         except Exception as error:
             answer = "error", _unexpected(error, foreign)
         try:
@@ -164,14 +160,13 @@ def _limit_memory(most_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 
-def _meaning(error: RuntimeError, foreign: bool) -> Exception:
-    """PyTorch has no error of its own for memory on a CPU."""
-    if "allocate memory" in str(error) or "out of memory" in str(error):
-        return TooLargeError()
-    return _unexpected(error, foreign)
-
-
 def _unexpected(error: Exception, foreign: bool) -> Exception:
+    if isinstance(error, MemoryError):
+        return TooLargeError()
+    # PyTorch has no error of its own for memory on a CPU.
+    said = str(error) if isinstance(error, RuntimeError) else ""
+    if "allocate memory" in said or "out of memory" in said:
+        return TooLargeError()
     name = type(error).__name__
     if foreign:
         return DataError(f"expected a file that can be read, found one on which its reader stumbles ({name})")

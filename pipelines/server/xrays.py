@@ -5,8 +5,7 @@ import hashlib
 import json
 import threading
 from collections import OrderedDict
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from collections.abc import Mapping
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -20,6 +19,7 @@ from pipelines.core.errors import DataError
 from pipelines.core.files import write_json
 from pipelines.models.bundle import XRAY_BUNDLE, XRAY_NETWORKS
 from pipelines.server.admission import check_picture
+from pipelines.server.history import read_records, utc_now
 from pipelines.server.predictors import bundle_version
 from pipelines.server.worker import PARSER, Worker
 
@@ -100,9 +100,12 @@ class XrayReader:
         self._found.move_to_end(verdict["film"])
         while len(self._found) > KEPT_FILMS:
             self._found.popitem(last=False)
-        return (
-            verdict if values is None else verdict | {"heat_map": _png(_coloured(relative_strength(values)))}
-        )
+        if values is not None:
+            strength = relative_strength(values)
+            colours = np.where(strength[..., None] > 0, FOR_RGB, AGAINST_RGB)
+            alpha = np.round(255 * np.sqrt(np.abs(strength)))[..., None]
+            verdict["heat_map"] = _png(np.concatenate([colours, alpha], axis=2).astype(np.uint8))
+        return verdict
 
     def found(self, film: str) -> dict[str, Any]:
         """What `read` found on a film, without its pictures.
@@ -118,33 +121,6 @@ class XrayReader:
         return result
 
 
-@dataclass(frozen=True, slots=True)
-class FilmReading:
-    """What a reader said of a film, and what the network had.
-
-    Attributes:
-        number: Counted from 1, of this film.
-        author: Who sent it.
-        time: ISO 8601, UTC.
-        film: SHA-256 of its file, which is not kept.
-        name: Name of the file at the reader's.
-        word: What the reader calls it.
-        note: The reader's, `""` for none.
-        method: How the heat map was made that the reader saw.
-        result: The network's: `model`, `decision`, `probability`, `threshold`, `warnings`; see `read`.
-    """
-
-    number: int
-    author: str
-    time: str
-    film: str
-    name: str
-    word: Word
-    note: str
-    method: Method
-    result: dict[str, Any]
-
-
 class FilmReadings:
     """Readings of films, in `labels/films/<SHA-256>/` of the studies folder; none is ever replaced.
 
@@ -156,27 +132,32 @@ class FilmReadings:
         self.folder = root / "labels" / "films"
         self._lock = threading.Lock()
 
-    def save(self, film: str, **said: Any) -> FilmReading:
+    def save(self, film: str, author: str, said: Mapping[str, str], result: dict[str, Any]) -> dict[str, Any]:
         """Keep a reading.
 
         Args:
-            film: SHA-256 of the film, as 64 hexadecimal digits.
-            **said: The other attributes of a `FilmReading` but its number and time.
+            film: SHA-256 of the film's file, which is not kept, as 64 hexadecimal digits.
+            author: Who sent it.
+            said: `name` of the file at the reader's, `word`, what the reader calls the film, `note`, `""` for
+                none, and `method`, how the heat map was made that the reader saw.
+            result: The network's: `model`, `decision`, `probability` and others; see `XrayReader.found`.
+
+        Returns:
+            All of these with `number`, counted from 1, of this film, and `time`, ISO 8601, UTC.
 
         Raises:
             OutputError: If it cannot be written.
         """
         with self._lock:
             number = max((one["number"] for one in self.history(film)), default=0) + 1
-            time = datetime.now(UTC).isoformat(timespec="seconds")
-            reading = FilmReading(number=number, time=time, film=film, **said)
-            write_json(self.folder / film / f"{number:04d}.json", asdict(reading))
+            about = {"number": number, "author": author, "time": utc_now(), "film": film}
+            reading = {**about, **said, "result": result}
+            write_json(self.folder / film / f"{number:04d}.json", reading)
             return reading
 
     def history(self, film: str) -> list[dict[str, Any]]:
-        """All readings of a film, oldest first; see `FilmReading`."""
-        files = sorted((self.folder / film).glob("[0-9]*.json"))
-        return [json.loads(path.read_text(encoding="utf-8")) for path in files]
+        """All readings of a film, oldest first; see `save`."""
+        return read_records(self.folder / film)
 
 
 @cache
@@ -207,13 +188,6 @@ def _explained(
         "decision": result.decision,
     }
     return verdict, heat_map(image.pixels, method, classifier=classifier).values
-
-
-def _coloured(strength: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
-    """`(H, W, 4)` RGBA for `(H, W)` from -1, against pneumonia, to 1, for it."""
-    colours = np.where(strength[..., None] > 0, FOR_RGB, AGAINST_RGB)
-    alpha = np.round(255 * np.sqrt(np.abs(strength)))[..., None]
-    return np.concatenate([colours, alpha], axis=2).astype(np.uint8)
 
 
 def _png(pixels: npt.NDArray[np.uint8]) -> str:

@@ -24,9 +24,9 @@ from pipelines.cohort.worker import CohortWorker, Task, list_studies, read_resul
 from pipelines.core.errors import DataError
 from pipelines.core.volume import read_volume
 from pipelines.inference.segment import Tools, segment
+from pipelines.server.admission import dicom_volume
 from pipelines.server.images import StudyImages
 from pipelines.server.measurements import measure
-from pipelines.server.sent_volume import dicom_volume
 from pipelines.watching.ledger import Ledger
 from pipelines.watching.processing import StudyProcessor
 from pipelines.watching.units import Arrivals, Units, Waits

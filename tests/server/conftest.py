@@ -98,7 +98,8 @@ def app(studies: Path, corrector: Corrector, monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(made.predictors, "predict", predict)
     monkeypatch.setattr(made.predictors, "load", lambda name: None)
-    monkeypatch.setattr(made.predictors, "load_corrector", lambda: corrector)
+    monkeypatch.setattr(made.predictors, "load_corrector", lambda: None)
+    monkeypatch.setattr(made.predictors, "open", corrector.open)
     return made
 
 

@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 
 from pipelines.server import users as users_module
 from pipelines.server.access import ACCESS, PUBLIC
-from pipelines.server.api import make_api
+from pipelines.server.api import make_server
 from pipelines.server.gate import MAX_FORM_BYTES
 from pipelines.server.launch import import_module
 from pipelines.server.users import Role
@@ -80,7 +80,7 @@ def call(client: TestClient, method: str, path: str) -> int:
 
 
 def test_the_server_has_these_routes_and_no_others(app: Any) -> None:
-    api = make_api(app, users=None)
+    api = make_server(app).app
     assert routes_of(api) == set(EXPECTED)
     assert ACCESS == EXPECTED
     assert [route for route in api.routes if not isinstance(route, APIRoute)] == []

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipelines.server.api import make_api
+from pipelines.server.api import make_server
 
 from ..dicom_files import write_dicom_series
 from .conftest import heart, write_nifti
@@ -37,7 +37,7 @@ MACHINE = settings(
 @pytest.fixture
 def operations(app: Any) -> list[Any]:
     """All requests that the server describes."""
-    schema = schemathesis.openapi.from_dict(make_api(app, users=None).openapi())
+    schema = schemathesis.openapi.from_dict(make_server(app).app.openapi())
     return [found.ok() for found in schema.get_all_operations()]
 
 

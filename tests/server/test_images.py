@@ -51,8 +51,8 @@ def test_many_files_are_each_read_once_and_their_names_written_once(
         write_nifti(tmp_path / f"heart{number}.nii.gz", heart())
     read: list[Path] = []
     written: list[int] = []
-    claims, write = admission._nifti_claims, images.write_json
-    monkeypatch.setattr(admission, "_nifti_claims", lambda path: read.append(path) or claims(path))
+    grid, write = admission.read_grid, images.write_json
+    monkeypatch.setattr(admission, "read_grid", lambda path: read.append(path) or grid(path))
     monkeypatch.setattr(
         images, "write_json", lambda path, names: written.append(len(names)) or write(path, names)
     )

@@ -17,7 +17,7 @@ from pipelines.server.datastore import StudiesDatastore
 from pipelines.server.label_file import read_sent_label
 from pipelines.server.predictors import Predictors
 from pipelines.server.sent_interaction import sent_interaction
-from pipelines.server.tasks import AutomaticSegmentation, CorrectSlice, CorrectVolume, RefineByScribbles
+from pipelines.server.tasks import CORRECTIONS, AutomaticSegmentation, CorrectByClicks, RefineByScribbles
 from pipelines.server.worker import PARSER, TooLongError
 
 from .conftest import axis_orders, heart, true_mask, write_nifti
@@ -35,7 +35,7 @@ def store(studies: Path) -> StudiesDatastore:
 @pytest.fixture
 def predictors(corrector: Corrector, monkeypatch: pytest.MonkeyPatch) -> Predictors:
     made = PerfectPredictors()
-    monkeypatch.setattr(made, "load_corrector", lambda: corrector)
+    monkeypatch.setattr(made, "open", corrector.open)
     return made
 
 
@@ -47,9 +47,8 @@ def lone(studies: Path) -> Path:
 @pytest.fixture
 def by_clicks(predictors: Predictors, store: StudiesDatastore) -> Callable[..., np.ndarray]:
     """Runs correction by clicks and gives the label map."""
-    tasks = {
-        task.type.value: task for task in (CorrectVolume(predictors, store), CorrectSlice(predictors, store))
-    }
+    corrections = [CorrectByClicks(name, predictors, store) for name in CORRECTIONS]
+    tasks = {task.type.value: task for task in corrections}
 
     def correct(path: Path, kind: str = "deepedit", mask: Path | None = None, **params: Any) -> np.ndarray:
         request = {"image": str(path), "caller": "anna", "mask": mask, "result_extension": ".nrrd"}
@@ -184,9 +183,9 @@ def test_what_the_caller_saved_is_gone_on_from(
     painted = by_clicks(lone, lv=[LV_IN_MYO])
     painted[LV_IN_MYO] = 2
     sent = write_nifti(tmp_path / "sent.nii.gz", painted)
-    store.save_label("lone", str(sent), "", {"user": "ben"})
+    store.accept("lone", sent, "", {"user": "ben"})
     assert by_clicks(lone, lv=[LV_IN_MYO])[LV_IN_MYO] == 3
-    store.save_label("lone", str(sent), "", {"user": "anna"})
+    store.accept("lone", sent, "", {"user": "anna"})
     np.testing.assert_array_equal(by_clicks(lone, lv=[LV_IN_MYO]), painted)
 
 
