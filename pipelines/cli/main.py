@@ -120,6 +120,7 @@ benchmark_app.command("active-learning")(scale.active_learning_benchmark)
 benchmark_app.command("measures")(scale.measures)
 benchmark_app.old("unseen-masks", "cross-validate --unseen-masks", measuring.unseen_masks)
 benchmark_app.command("speed")(scale.bench)
+benchmark_app.command("peers")(scale.peers)
 
 
 app.command("results", hidden=True, context_settings=report.ANY_WORDS)(report.results)

@@ -154,7 +154,7 @@ def known_bundle(bundle: Path | None, trusted: bool) -> Path:
     return bundle
 
 
-WRITTEN = {"output", "page", "users", "keep_masks"}
+WRITTEN = {"output", "page", "users", "keep_masks", "nnunet_data"}
 """Parameters whose path a command writes; all others must be there before it starts."""
 
 

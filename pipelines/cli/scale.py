@@ -101,6 +101,29 @@ def measures(
     say(f"page in {page}")
 
 
+@keeps_results
+def peers(
+    data: opt.Prepared,
+    output: opt.Output,
+    method: Annotated[
+        Literal["unet", "model-zoo", "nnunet"],
+        typer.Option(help="Recipe: of this project, of the MONAI Model Zoo's bundle, or nnU-Net's 2d."),
+    ] = "unet",
+    minutes: Annotated[float, typer.Option(help="Wall time of training.", min=0.01)] = 15.0,
+    nnunet_data: Annotated[
+        Path | None, typer.Option(help="Folder of what nnU-Net prepares, kept for other runs.")
+    ] = None,
+) -> None:
+    """Train one recipe for a time on a split's training patients; measure it on those of validation."""
+    from pipelines.benchmarks.peers import compare_peer
+    from pipelines.reporting.results.evaluation import accuracy_table
+
+    with bar("Training"):
+        metrics = compare_peer(method, data, output, minutes=minutes, nnunet_data=nnunet_data)
+    show(accuracy_table(metrics))
+    say(f"values and pictures in {output}")
+
+
 def cohort_benchmark(
     output: opt.Output = Path("runs/cohort-bench"),
     volumes: Annotated[int, typer.Option(help="Studies of one volume each.", min=4)] = 200,

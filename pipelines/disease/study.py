@@ -128,7 +128,7 @@ def cross_validate(
         )
         losses.append(shuffled.importances)
     loss = np.concatenate(losses, axis=1)
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"feature": name, "mean": float(values.mean()), "std": float(values.std())}
         for name, values in zip(names, loss, strict=True)
     ]

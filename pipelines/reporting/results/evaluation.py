@@ -175,9 +175,11 @@ def _overview(sources: Sequence[Source], runs: Sequence[RunRecord], words: Langu
 
     rows: dict[str, Callable[[Source], str | None]] = {
         "parameters": _parameters,
-        "training time": lambda source: _training_time(_of(source, runs)),
-        "samples seen": lambda source: _samples(_of(source, runs)),
+        "training time": lambda source: _training_time(source, _of(source, runs)),
+        "samples seen": lambda source: _samples(source, _of(source, runs)),
     }
+    if any("training" in source.manifest for source in sources):
+        rows |= {f"limit of the machine in {name}, GFLOP/s": _limit(name) for name in ("bf16", "fp32")}
     rows |= {f"Dice {name.upper()}": metric("dice", name, 3) for name in STRUCTURES}
     rows |= {"Dice mean": metric("dice", "mean", 3)}
     rows |= {f"F1 {name.upper()}": metric("f1", name, 3) for name in STRUCTURES}
@@ -206,13 +208,22 @@ def _of(source: Source, runs: Sequence[RunRecord]) -> list[RunRecord]:
     return [run for run in runs if not run.all_patients and run.network in source.networks]
 
 
-def _training_time(runs: Sequence[RunRecord]) -> str | None:
+def _training_time(source: Source, runs: Sequence[RunRecord]) -> str | None:
+    if own := source.manifest.get("training"):
+        return duration(own["seconds"])
     known = [run.seconds for run in runs if run.seconds is not None]
     return duration(sum(known)) if known and len(known) == len(runs) else None
 
 
-def _samples(runs: Sequence[RunRecord]) -> str | None:
+def _samples(source: Source, runs: Sequence[RunRecord]) -> str | None:
+    if own := source.manifest.get("training"):
+        return f"{own['samples']:,}"
     return f"{sum(run.samples for run in runs):,}" if runs else None
+
+
+def _limit(name: str) -> Callable[[Source], str | None]:
+    """What a product of large matrices reached beside the training of `thorax benchmark peers`."""
+    return lambda source: number(source.manifest.get("training", {}).get("gflops", {}).get(name), 0)
 
 
 def _patient_lines(sources: Sequence[Source]) -> Iterator[str]:
