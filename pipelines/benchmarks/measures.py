@@ -151,9 +151,7 @@ def measure_measures(
         "patients": len(patients),
         "offsets": list(OFFSETS),
         "labels": {name: _summary([heart[name] for heart in hearts]) for name in INDICES},
-        "phantoms": {name: _summary([heart[name] for heart in generated]) for name in INDICES}
-        if phantoms
-        else {},
+        "phantoms": {name: _summary([heart[name] for heart in generated]) for name in INDICES if phantoms},
         "number_of_phantoms": phantoms,
         "groups": {
             name: _group_values(name, values)
@@ -258,20 +256,13 @@ def _phantom(group: str, rng: np.random.Generator) -> dict[str, dict[str, Any]]:
     """As `_by_offset`, each place imaged anew, with the true value."""
     heart = draw_heart(group, rng)
     scan = draw_scan(heart, rng)
-    labels = []
-    for offset in OFFSETS:
+
+    def imaged(offset: float, phase: float) -> Volume:
         moved = replace(scan, depths_mm=scan.depths_mm + offset * scan.spacing_mm[2])
-        labels.append(
-            [
-                Volume(
-                    image_frame(moved, phase, rng)[1].T,
-                    np.diag([*scan.spacing_mm, 1.0]),
-                    scan.spacing_mm,
-                    Path(group),
-                )
-                for phase in (0.0, 1.0)
-            ]
-        )
+        label = image_frame(moved, phase, rng)[1].T
+        return Volume(label, np.diag([*scan.spacing_mm, 1.0]), scan.spacing_mm, Path(group))
+
+    labels = [[imaged(offset, phase) for phase in (0.0, 1.0)] for offset in OFFSETS]
     plain = [[structure_volumes_ml(one.array, one.spacing_mm) for one in pair] for pair in labels]
     found = _indices(plain[0], [surface_volumes_ml(one) for one in labels[0]], plain)
     true = [dict(zip(FOREGROUND, volumes_ml(heart, phase), strict=True)) for phase in (0.0, 1.0)]

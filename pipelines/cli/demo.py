@@ -4,7 +4,6 @@ import math
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,7 +21,6 @@ from pipelines.evaluation.segmentation import evaluate
 from pipelines.inference.segment import segment
 from pipelines.models.heart import Predictor
 from pipelines.reporting.study_page import (
-    Comparison,
     DemoFindings,
     compare_with_labels,
     compare_with_truth,
@@ -53,23 +51,6 @@ class DemoError(ThoraxError):
     """The demo ran to its end, but its figures are not good enough."""
 
 
-@dataclass(frozen=True, slots=True)
-class DemoResult:
-    """What a demo left.
-
-    Attributes:
-        report: HTML report.
-        dice: Mean foreground Dice of the patients not trained on.
-        comparisons: Measured and true indices, the new study last.
-        seconds: Wall time of each step in s.
-    """
-
-    report: Path
-    dice: float
-    comparisons: list[Comparison]
-    seconds: dict[str, float]
-
-
 def run_demo(
     output: Path,
     *,
@@ -79,7 +60,7 @@ def run_demo(
     seed: int = 0,
     smoke: bool = False,
     console: Console | None = None,
-) -> DemoResult:
+) -> DemoFindings:
     """Train on a cohort, measure on patients left out, segment a new cine, and report.
 
     The cohort is a generated one, or the one in `data`. What an earlier demo left
@@ -94,6 +75,9 @@ def run_demo(
         seed: Seed of cohort, split and training.
         smoke: Train for seconds only, and ask for no accuracy.
         console: Where the steps are shown; by default standard output.
+
+    Returns:
+        What the report is made of.
 
     Raises:
         DemoError: If the mean Dice on phantom patients is below `REQUIRED_DICE`; the report is there.
@@ -132,14 +116,8 @@ def run_demo(
         output, seed=seed, data=root, smoke=smoke, dice=dice, seconds=log.seconds, outputs=PARTS
     )
     report = output / "report.html"
+    findings = DemoFindings(data is None, metrics, comparisons, study, log.seconds)
     with log.step("Write the report") as step:
-        findings = DemoFindings(
-            is_phantom=data is None,
-            metrics=metrics,
-            comparisons=comparisons,
-            study=study,
-            seconds=log.seconds,
-        )
         write_demo_report(
             report, findings, run=output / "training", evaluation=output / "evaluation", manifest=manifest
         )
@@ -151,7 +129,7 @@ def run_demo(
             f"expected a mean foreground Dice of at least {REQUIRED_DICE:.2f} on phantom patients not "
             f"trained on, found {dice:.3f}; the machine may be busy or slow: give it more time with --minutes"
         )
-    return DemoResult(report, dice, comparisons, dict(log.seconds))
+    return findings
 
 
 def _clear(output: Path) -> None:

@@ -320,7 +320,17 @@ def explain(
                 found = heat_map(image.pixels, method, classifier=classifier)
                 overlay_heat_map(image.pixels, found, overlay, title=title_of(result, classifier))
                 overlays.append(overlay)
-                rows.append(_row(path, overlay, result.probability, method, found))
+                error = found.completeness_error
+                rows.append(
+                    {
+                        "image": str(path),
+                        "overlay": overlay.name,
+                        "probability_pneumonia": f"{result.probability:.4f}",
+                        "method": method,
+                        "steps": found.steps,
+                        "completeness_error": None if error is None else f"{error:.4f}",
+                    }
+                )
                 continue
             image = Problem(path.stem, path, "; ".join(result.warnings))
         problems.append(image)
@@ -366,15 +376,3 @@ def relative_strength(values: Pixels) -> Pixels:
     strongest = max(float(np.percentile(np.abs(values), STRONGEST_PERCENTILE)), 1e-12)
     scaled: Pixels = np.clip(values / np.float32(strongest), -1, 1)
     return scaled
-
-
-def _row(path: Path, overlay: Path, probability: float, method: str, found: HeatMap) -> dict[str, Any]:
-    error = found.completeness_error
-    return {
-        "image": str(path),
-        "overlay": overlay.name,
-        "probability_pneumonia": f"{probability:.4f}",
-        "method": method,
-        "steps": found.steps,
-        "completeness_error": None if error is None else f"{error:.4f}",
-    }

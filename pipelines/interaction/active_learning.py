@@ -371,20 +371,9 @@ def _curve(
             )
         rounds.append(found)
         weights = folder / WEIGHTS_NAME
-    return {
-        "seed": seed,
-        "strategy": strategy,
-        "rounds": rounds,
-        "hold_out": _on_hold_out(cohort, folder),
-    }
-
-
-def _on_hold_out(cohort: Cohort, folder: Path) -> dict[str, float | None]:
-    """Dice by structure of the weights of a round on the test set, measured once."""
     path = folder / HOLD_OUT_NAME
-    if path.is_file():
-        known: dict[str, float | None] = json.loads(path.read_text(encoding="utf-8"))
-        return known
-    found = mean_dice(load_predictor(folder / WEIGHTS_NAME), select(cohort.datalist, "test", cohort.fold))
-    write_json(path, found)
-    return found
+    if not path.is_file():  # measured once
+        test = select(cohort.datalist, "test", cohort.fold)
+        write_json(path, mean_dice(load_predictor(folder / WEIGHTS_NAME), test))
+    hold_out = json.loads(path.read_text(encoding="utf-8"))
+    return {"seed": seed, "strategy": strategy, "rounds": rounds, "hold_out": hold_out}

@@ -23,7 +23,7 @@ from pipelines.models.bundle import ACDC_BUNDLE
 from pipelines.models.heart import Predictor
 from pipelines.models.weights import LAST_NAME
 from pipelines.training.launch import train_network
-from pipelines.transforms.augment import IntensityAugmentation, SpatialAugmentation
+from pipelines.transforms.augment import IntensityAugmentation, SpatialAugmentation, chosen_share
 
 CORE_PX = 5
 """Width over which a class fades at its border before noise moves it, pixels."""
@@ -59,7 +59,7 @@ class ImperfectMasks:
             classes: `(B, 3, 4, H, W)` float, share of each class in three neighbouring slices.
         """
         count = len(classes)
-        swapped = self._chosen(classes, self.swapped)
+        swapped = chosen_share(classes, self.swapped)
         side = torch.where(torch.rand(count, 1, 1, 1, 1, device=classes.device) < 0.5, -1, 1)
         shifted = torch.where(side < 0, classes[:, [0, 0, 1]], classes[:, [1, 2, 2]])
         classes = torch.where(swapped, shifted, classes)
@@ -68,16 +68,13 @@ class ImperfectMasks:
         heart = self._surroundings(faded)
         faded = faded + heart * self._border_noise(classes)
         faded = faded - self._lost(classes) + heart * self._spurious(classes)
-        empty = self._chosen(classes, self.empty) & self._in_slices(classes)
+        empty = chosen_share(classes, self.empty) & self._in_slices(classes)
         background = torch.zeros_like(faded)
         background[:, :, AcdcLabel.BACKGROUND] = 1
         faded = torch.where(empty, background, faded)
         # On a CPU, max finds the class many times faster than argmax.
         index = faded.max(dim=2, keepdim=True).indices
         return torch.zeros_like(faded).scatter_(2, index, 1.0)
-
-    def _chosen(self, classes: Tensor, share: float) -> Tensor:
-        return torch.rand(len(classes), 1, 1, 1, 1, device=classes.device) < share
 
     def _in_slices(self, classes: Tensor) -> Tensor:
         """The middle slice always, each neighbour as likely as not."""
@@ -113,7 +110,7 @@ class ImperfectMasks:
         weight[with_wall] = torch.tensor([0.0, 0.0, 1.0, 1.0], device=device)
         side = self._half_plane(classes[:, 1], structure)
         side[torch.rand(count, device=device) < 0.4] = 1.0
-        chosen = self._chosen(classes, self.lost) & self._in_slices(classes)
+        chosen = chosen_share(classes, self.lost) & self._in_slices(classes)
         return 2.0 * chosen * weight[:, None, :, None, None] * side.view(count, 1, 1, height, width)
 
     def _half_plane(self, classes: Tensor, structure: Tensor) -> Tensor:
@@ -142,7 +139,7 @@ class ImperfectMasks:
         inside = ((rows - center[0]) / radius[0]) ** 2 + ((columns - center[1]) / radius[1]) ** 2 < 1
         structure = torch.randint(0, len(FOREGROUND) + 1, (count,), device=device)
         weight = F.one_hot(structure, kinds).float()[:, None, :, None, None]
-        chosen = self._chosen(classes, self.spurious) & self._in_slices(classes)
+        chosen = chosen_share(classes, self.spurious) & self._in_slices(classes)
         return 2.0 * chosen * weight * inside.view(count, 1, 1, height, width)
 
 
@@ -235,18 +232,15 @@ class SimulatedCorrection:
     def _masks(self, classes: Tensor) -> tuple[Tensor, Tensor]:
         """Present and true masks, each `(B, 3, 4, h, w)` one-hot."""
         label = classes[:, :SLICES]
-        truth = torch.where(self._chosen(classes, self.varied), self.variations.apply(label), label)
+        truth = torch.where(chosen_share(classes, self.varied), self.variations.apply(label), label)
         present = self.faults.apply(truth)
         if classes.shape[1] > SLICES:
             mask = classes[:, SLICES:]
-            unseen = self._chosen(classes, self.unseen)
-            exchanged = self._chosen(classes, self.exchanged)
+            unseen = chosen_share(classes, self.unseen)
+            exchanged = chosen_share(classes, self.exchanged)
             truth = torch.where(unseen, torch.where(exchanged, mask, label), truth)
             present = torch.where(unseen, torch.where(exchanged, label, mask), present)
         return present, truth
-
-    def _chosen(self, classes: Tensor, share: float) -> Tensor:
-        return torch.rand(len(classes), 1, 1, 1, 1, device=classes.device) < share
 
     def _augmented(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """`(B, 3, h, w)` image and `(B, 3 or 6, 4, h, w)` one-hot masks after one resampling."""

@@ -122,11 +122,8 @@ class ThreadChooser:
 
     def attach(self, engine: Engine) -> None:
         """Try before the first iteration and then regularly; leave all threads at the end."""
-        engine.add_event_handler(Events.STARTED, lambda: torch.set_num_threads(self.choose(self._most)))
-        engine.add_event_handler(
-            Events.ITERATION_COMPLETED(every=self.every),
-            lambda: torch.set_num_threads(self.choose(self._most)),
-        )
+        for event in (Events.STARTED, Events.ITERATION_COMPLETED(every=self.every)):
+            engine.add_event_handler(event, lambda: torch.set_num_threads(self.choose(self._most)))
         engine.add_event_handler(Events.COMPLETED, lambda: torch.set_num_threads(self._most))
 
 

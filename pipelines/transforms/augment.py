@@ -10,6 +10,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
+def chosen_share(batch: Tensor, share: float) -> Tensor:
+    """`(B, 1, ...)` bool, true for a random share of a batch `(B, ...)`."""
+    return torch.rand(len(batch), *[1] * (batch.ndim - 1), device=batch.device) < share
+
+
 def change_some(image: Tensor, chosen: Tensor, change: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     """A batch in which some images are changed; for the others nothing is worked out.
 
@@ -55,25 +60,23 @@ class IntensityAugmentation:
         """
         count, device = len(image), image.device
         coarser = 1 + (self.low_resolution - 1) * float(torch.rand(()))
-        image = change_some(image, self._chosen(image), lambda some, _: _lower_resolution(some, coarser))
+        chosen = chosen_share(image, self.share)
+        image = change_some(image, chosen, lambda some, _: _lower_resolution(some, coarser))
         low = image.amin(dim=(1, 2, 3), keepdim=True)
         span = (image.amax(dim=(1, 2, 3), keepdim=True) - low).clamp_min(1e-6)
         unit = (image - low) / span
         exponent = torch.exp(self.gamma * (2 * torch.rand(count, 1, 1, 1, device=device) - 1))
         unit = unit.clamp_min(1e-4)
-        unit = change_some(unit, self._chosen(image), lambda some, rows: some ** exponent[rows])
-        chosen = self._chosen(image)
+        unit = change_some(unit, chosen_share(image, self.share), lambda some, rows: some ** exponent[rows])
+        chosen = chosen_share(image, self.share)
         coarse = self.bias * torch.randn(count, 1, 4, 4, device=device)
         unit = change_some(unit, chosen, lambda some, rows: some * _bias_field(coarse[rows], some))
         image = unit * span + low
         factor = 1 + self.contrast * (2 * torch.rand(count, 1, 1, 1, device=device) - 1)
         offset = self.brightness * torch.randn(count, 1, 1, 1, device=device)
-        image = torch.where(self._chosen(image), image * factor + offset, image)
-        level = self.noise * torch.rand(count, 1, 1, 1, device=device) * self._chosen(image)
+        image = torch.where(chosen_share(image, self.share), image * factor + offset, image)
+        level = self.noise * torch.rand(count, 1, 1, 1, device=device) * chosen_share(image, self.share)
         return image + level * torch.randn_like(image)
-
-    def _chosen(self, image: Tensor) -> Tensor:
-        return torch.rand(len(image), 1, 1, 1, device=image.device) < self.share
 
 
 def _bias_field(coarse: Tensor, image: Tensor) -> Tensor:
@@ -160,7 +163,7 @@ class SpatialAugmentation:
         count, device, nodes = len(grid), grid.device, self.elastic_grid
         size = grid.shape[1:3]
         strength = 2 * self.elastic * torch.rand(count, 1, 1, 1, device=device)
-        chosen = torch.rand(count, 1, 1, 1, device=device) < self.elastic_probability
+        chosen = chosen_share(grid, self.elastic_probability)
         coarse = torch.randn(count, 2, nodes, nodes, device=device) * strength
 
         def bend(some: Tensor, rows: Tensor) -> Tensor:
@@ -273,8 +276,7 @@ class RandAugmentXray:
         augmented = self.intensity.apply(sampled).clamp(0, 1)
         if not self.unchanged:
             return augmented
-        chosen = torch.rand(len(image), 1, 1, 1, device=image.device) < self.unchanged
-        size = (height, width)
+        chosen, size = chosen_share(image, self.unchanged), (height, width)
         return change_some(
             augmented, chosen, lambda _, rows: F.interpolate(image[rows].float(), size, mode="area")
         )

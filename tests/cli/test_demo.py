@@ -8,13 +8,14 @@ import pytest
 from rich.console import Console
 
 from pipelines.cli import demo
-from pipelines.cli.demo import DemoError, DemoResult, run_demo
+from pipelines.cli.demo import DemoError, run_demo
 from pipelines.core.errors import DataError, OutputError
 from pipelines.datasets.phantom.cohort import write_phantom_cohort
+from pipelines.reporting.study_page import DemoFindings
 
 
 @pytest.fixture(scope="module")
-def small_demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[DemoResult, str]:
+def small_demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[DemoFindings, str, Path]:
     """A smoke demo in a folder where a demo was broken off before, and what it printed."""
     output = tmp_path_factory.mktemp("demo")
     (output / demo.MARKER_NAME).touch()
@@ -23,34 +24,32 @@ def small_demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[DemoResult, st
     (output / "training" / "last.pt").touch()
     text = io.StringIO()
     result = run_demo(output, smoke=True, console=Console(file=text, width=120))
-    return result, text.getvalue()
+    return result, text.getvalue(), output
 
 
-def test_report_shows_curves_overlays_and_the_new_cine(small_demo: tuple[DemoResult, str]) -> None:
-    page = small_demo[0].report.read_text(encoding="utf-8")
+def test_report_shows_curves_overlays_and_the_new_cine(small_demo: tuple[DemoFindings, str, Path]) -> None:
+    page = (small_demo[2] / "report.html").read_text(encoding="utf-8")
     assert page.count("data:image/png;base64,") >= 1 + 2 + 3  # curves, evaluation, ED and ES and volume curve
     for heading in ("Measured against true", "Accuracy", "The new study", "Training", "The run"):
         assert f">{heading}</h2>" in page
     assert "every frame was segmented" in page
-    assert "split_hash" in (small_demo[0].report.parent / "training" / "manifest.json").read_text(
-        encoding="utf-8"
-    )
+    assert "split_hash" in (small_demo[2] / "training" / "manifest.json").read_text(encoding="utf-8")
 
 
-def test_what_an_earlier_demo_left_is_replaced(small_demo: tuple[DemoResult, str]) -> None:
-    training = small_demo[0].report.parent / "cohort" / "training"
+def test_what_an_earlier_demo_left_is_replaced(small_demo: tuple[DemoFindings, str, Path]) -> None:
+    training = small_demo[2] / "cohort" / "training"
     assert sorted(path.name for path in training.iterdir()) == [
         f"patient00{number}" for number in range(1, 6)
     ]
 
 
 def test_new_study_is_compared_with_the_volumes_the_phantom_was_made_with(
-    small_demo: tuple[DemoResult, str],
+    small_demo: tuple[DemoFindings, str, Path],
 ) -> None:
     result = small_demo[0]
     new = result.comparisons[-1]
     assert [comparison.is_new for comparison in result.comparisons] == [False, True]
-    with (result.report.parent / "new" / "truth.csv").open() as file:
+    with (small_demo[2] / "new" / "truth.csv").open() as file:
         truth = next(csv.DictReader(file))
     assert new.truth.lv_ef_percent == pytest.approx(float(truth["ef_lv_percent"]), abs=0.01)
     assert new.truth.rv_edv_ml == pytest.approx(float(truth["edv_rv_ml"]), abs=0.01)
@@ -58,15 +57,15 @@ def test_new_study_is_compared_with_the_volumes_the_phantom_was_made_with(
 
 
 def test_terminal_tells_each_step_with_its_time_the_command_and_the_report(
-    small_demo: tuple[DemoResult, str],
+    small_demo: tuple[DemoFindings, str, Path],
 ) -> None:
-    result, text = small_demo
+    result, text, output = small_demo
     for number, (title, seconds) in enumerate(result.seconds.items(), start=1):
         line = next(line for line in text.splitlines() if line.startswith(f"{number}. {title}: "))
         assert line.endswith(f"({seconds:.1f} s)")
     assert "python -m monai.bundle run training --args_file configs/args_unet.yaml" in text
     assert "LV EF %" in text
-    assert str(result.report) in text
+    assert str(output / "report.html") in text
 
 
 @pytest.mark.slow
@@ -83,7 +82,9 @@ def test_given_data_is_used_and_left_as_it_is(tmp_path: Path) -> None:
     # Without a cine, the frames at ED and ES of a patient not trained on are segmented.
     assert result.comparisons[-1].patient == result.comparisons[0].patient
     assert result.comparisons[-1].measured == result.comparisons[0].measured
-    assert "the frames at ED and ES were segmented" in result.report.read_text(encoding="utf-8")
+    assert "the frames at ED and ES were segmented" in (tmp_path / "demo" / "report.html").read_text(
+        encoding="utf-8"
+    )
 
 
 @pytest.mark.slow
