@@ -74,7 +74,7 @@ XRAY_FEATURES: Final = {
     "contrast": ("standard deviation of grey", 2),
 }
 MODES: Final = {"L": "L (grey)", "RGB": "RGB (three channels)"}
-QUANTILES: Final = ("least", "5%", "median", "95%", "most")
+QUANTILES: Final = ("min", "5%", "median", "95%", "max")
 
 
 def document(sources: Sequence[Source], context: Context) -> Document:
