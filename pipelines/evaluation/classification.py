@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,8 +17,13 @@ from pipelines.core.progress import track
 from pipelines.core.records import Problem
 from pipelines.datasets.duplicates import pixel_hash
 from pipelines.datasets.xray_image import Finding, XrayRecord, decide, read_chest_xray, read_xray
-from pipelines.evaluation.segmentation import NOTHING_KNOWN
-from pipelines.evaluation.statistics import RESAMPLES, bootstrap_weights, percentile_interval
+from pipelines.evaluation.segmentation import NOTHING_KNOWN, patients_seen
+from pipelines.evaluation.statistics import (
+    RESAMPLES,
+    bootstrap_weights,
+    known_value,
+    percentile_interval,
+)
 from pipelines.figures.xray_figures import write_figures
 from pipelines.models.xray import XrayModel
 
@@ -222,12 +227,12 @@ def summarise_classification(
     weights = bootstrap_weights(len(names), resamples=resamples)[:, owner]
     counts = confusion(truth, decided)
     curve, error = calibration(truth, probability)
-    values: dict[str, Any] = {name: _known(value) for name, value in scores_of(counts).items()}
+    values: dict[str, Any] = {name: known_value(value) for name, value in scores_of(counts).items()}
     resampled = scores_of(confusion(truth, decided, weights))
     resampled["auroc"], resampled["auprc"] = ranking_scores(truth, probability, weights)
     once = np.ones((1, len(truth)))
     for name, figure in zip(("auroc", "auprc"), ranking_scores(truth, probability, once), strict=True):
-        values[name] = _known(figure[0])
+        values[name] = known_value(figure)
     summary = values | {
         "ece": error,
         "confusion_matrix": counts.tolist(),
@@ -237,10 +242,6 @@ def summarise_classification(
     }
     intervals = {name: percentile_interval(figures) for name, figures in resampled.items()}
     return {"summary": summary, "intervals": intervals, "calibration": curve}
-
-
-def _known(value: FloatArray) -> float | None:
-    return float(value) if np.isfinite(value) else None
 
 
 METRICS_NAME = "metrics.json"
@@ -288,7 +289,7 @@ def evaluate_xray(
     if records is None:
         dataset = read_chest_xray(root)
         records, problems = dataset.records, list(dataset.problems)
-    seen_patients = _seen_patients(records, seen)
+    seen_patients = patients_seen(records, seen, lambda record: pixel_hash(read_xray(record.image).pixels))
     if unseen_only:
         records = [record for record in records if record.patient not in set(seen_patients or [])]
     cases: list[dict[str, Any]] = []
@@ -314,20 +315,6 @@ def evaluate_xray(
     return metrics
 
 
-def _seen_patients(records: Sequence[XrayRecord], seen: frozenset[str] | None) -> list[str] | None:
-    """Patients with an image that the weights were trained on, in name order; None if it is not known."""
-    if seen is None:
-        return None
-    found = set[str]()
-    for record in records:
-        try:
-            if pixel_hash(read_xray(record.image).pixels) in seen:
-                found.add(record.patient)
-        except DataError:
-            continue  # reported where it is measured
-    return sorted(found)
-
-
 def read_cases(evaluation: Path) -> list[dict[str, Any]]:
     """Cases of an evaluation.
 
@@ -350,7 +337,7 @@ def read_cases(evaluation: Path) -> list[dict[str, Any]]:
     return cases
 
 
-def truth_and_probability(cases: Sequence[dict[str, Any]]) -> tuple[Any, FloatArray]:
+def truth_and_probability(cases: Sequence[Mapping[str, Any]]) -> tuple[IntArray, FloatArray]:
     """`(N,)` labels, 1 for pneumonia, and probabilities of the cases of an evaluation."""
     truth = np.array([case["finding"] == Finding.PNEUMONIA for case in cases], dtype=np.int64)
     return truth, np.array([case["probability"] for case in cases], dtype=np.float64)
@@ -412,17 +399,18 @@ def compare_recipes(first: Sequence[Cases], second: Sequence[Cases]) -> list[Pai
     for cases in (*first, *second):
         if [case["image"] for case in cases] != reference:
             raise DataError("expected evaluations of the same images, found others; evaluate them again")
-    truth = np.array([case["finding"] == Finding.PNEUMONIA for case in first[0]], dtype=np.int64)
+    truth, _ = truth_and_probability(first[0])
     patients, owner = np.unique([case["patient"] for case in first[0]], return_inverse=True)
     weights = bootstrap_weights(len(patients))[:, owner]
     once = np.ones((1, len(truth)))
     found = []
     for name in SCORES:
-        score = _SCORERS[name]
-        values = [[float(score(truth, cases, once)[0]) for cases in recipe] for recipe in (first, second)]
-        resampled = [
-            np.mean([score(truth, cases, weights) for cases in recipe], axis=0) for recipe in (first, second)
-        ]
+        whole, drawn = (
+            [[_recipe_score(name, truth, cases, counts) for cases in recipe] for recipe in (first, second)]
+            for counts in (once, weights)
+        )
+        values = [[float(value[0]) for value in recipe] for recipe in whole]
+        resampled = [np.mean(recipe, axis=0) for recipe in drawn]
         change = resampled[1] - resampled[0]
         found.append(
             PairedScore(
@@ -437,21 +425,8 @@ def compare_recipes(first: Sequence[Cases], second: Sequence[Cases]) -> list[Pai
     return found
 
 
-def _decision_score(name: str) -> Callable[[IntArray, Cases, FloatArray], FloatArray]:
-    def score(truth: IntArray, cases: Cases, weights: FloatArray) -> FloatArray:
-        decided: BoolArray = np.array([case["decision"] == Finding.PNEUMONIA for case in cases])
-        return scores_of(confusion(truth, decided, weights))[name]
-
-    return score
-
-
-def _auroc(truth: IntArray, cases: Cases, weights: FloatArray) -> FloatArray:
-    probability = np.array([case["probability"] for case in cases], dtype=np.float64)
-    return ranking_scores(truth, probability, weights)[0]
-
-
-_SCORERS: Final = {
-    "accuracy": _decision_score("accuracy"),
-    "balanced_accuracy": _decision_score("balanced_accuracy"),
-    "auroc": _auroc,
-}
+def _recipe_score(name: str, truth: IntArray, cases: Cases, weights: FloatArray) -> FloatArray:
+    if name == "auroc":
+        return ranking_scores(truth, truth_and_probability(cases)[1], weights)[0]
+    decided: BoolArray = np.array([case["decision"] == Finding.PNEUMONIA for case in cases])
+    return scores_of(confusion(truth, decided, weights))[name]

@@ -6,7 +6,7 @@ import re
 import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Final
@@ -158,11 +158,7 @@ class Model:
 
     def description(self) -> dict[str, Any]:
         """What the model is: `networks`, `parameters` of all members, and hashes of `weights`."""
-        return {
-            "networks": [network for network, _ in self.parts],
-            "parameters": sum(parameters_of(network) for network, _ in self.parts),
-            "weights": [_hash(weights or _own_weights(network)) for network, weights in self.parts],
-        }
+        return described_parts(self.parts)
 
 
 def predict_twice(model: str, image: str, device: str) -> dict[str, float]:
@@ -185,18 +181,23 @@ def described_weights(networks: Sequence[str], weights: Path | None, bundle: Pat
     Returns:
         `networks`, `parameters` of all of them, hashes of `weights`, and `bundle_weights`.
     """
-    modules = [load_config(name, bundle=bundle).get_parsed_content("network_def") for name in networks]
+    parts = [(name, weights) for name in networks]
+    return described_parts(parts, bundle) | {"bundle_weights": weights is None}
+
+
+def described_parts(parts: Sequence[tuple[str, Path | None]], bundle: Path = ACDC_BUNDLE) -> dict[str, Any]:
+    """`networks`, `parameters` of all of them, and hashes of `weights`, the bundle's own where None."""
+    paths = [weights or _own_weights(network, bundle) for network, weights in parts]
     return {
-        "networks": list(networks),
-        "parameters": sum(weight.numel() for module in modules for weight in module.parameters()),
-        "weights": [_hash(weights or _own_weights(name, bundle)) for name in networks],
-        "bundle_weights": weights is None,
+        "networks": [network for network, _ in parts],
+        "parameters": sum(parameters_of(network, bundle) for network, _ in parts),
+        "weights": [_hash(path) for path in paths],
     }
 
 
-def parameters_of(network: str) -> int:
-    """Number of weights of a network of the ACDC bundle, heads of deep supervision included."""
-    module = load_config(network).get_parsed_content("network_def")
+def parameters_of(network: str, bundle: Path = ACDC_BUNDLE) -> int:
+    """Number of weights of a network of a bundle, heads of deep supervision included."""
+    module = load_config(network, bundle=bundle).get_parsed_content("network_def")
     return sum(weight.numel() for weight in module.parameters())
 
 
@@ -306,37 +307,21 @@ FEWEST_TRIALS: Final = 4
 """With fewer trials that have a setting, no p-value is given."""
 
 
-@dataclass(frozen=True, slots=True)
-class SettingEffect:
-    """How the score of trials goes with one setting, the others varying along.
-
-    Attributes:
-        setting: Its name.
-        trials: Number of trials that have it.
-        correlation: Spearman's rank correlation of score and value, for numbers; None otherwise, or
-            where one of both does not vary.
-        p_value: Of the correlation, or of the Kruskal-Wallis test between values of names; None
-            with fewer than `FEWEST_TRIALS` trials or where nothing varies.
-        p_holm: The same corrected by Holm over the settings.
-        means: Of each value: `value`, `trials` and `mean` score; for more than five numbers thirds.
-    """
-
-    setting: str
-    trials: int
-    correlation: float | None
-    p_value: float | None
-    p_holm: float | None
-    means: list[dict[str, Any]]
-
-
-def setting_effects(trials: Sequence[tuple[Mapping[str, Any], float]]) -> list[SettingEffect]:
-    """Effect of each setting that varies between trials, those with the smallest p-value first.
+def setting_effects(trials: Sequence[tuple[Mapping[str, Any], float]]) -> list[dict[str, Any]]:
+    """How the score goes with each setting that varies between trials, the smallest p-value first.
 
     It is an association within the trials at hand: settings vary together, and searches with early
     stopping give good trials more epochs.
 
     Args:
         trials: Settings and score of each.
+
+    Returns:
+        `setting`; `trials` that have it; `correlation`, Spearman's of score and value, for numbers, None
+        otherwise or where one of both does not vary; `p_value` of it, or of the Kruskal-Wallis test between
+        values of names, None with fewer than `FEWEST_TRIALS` trials or where nothing varies; `p_holm`, the
+        same corrected by Holm over the settings; `means`, of each value `value`, `trials` and `mean` score,
+        for more than five numbers by thirds.
     """
     names = sorted({name for settings, _ in trials for name in settings})
     found = []
@@ -344,15 +329,12 @@ def setting_effects(trials: Sequence[tuple[Mapping[str, Any], float]]) -> list[S
         pairs = [(settings[name], score) for settings, score in trials if name in settings]
         if len({str(value) for value, _ in pairs}) > 1:
             found.append(_effect(name, pairs))
-    corrected = holm([effect.p_value for effect in found])
-    effects = [
-        SettingEffect(effect.setting, effect.trials, effect.correlation, effect.p_value, p_holm, effect.means)
-        for effect, p_holm in zip(found, corrected, strict=True)
-    ]
-    return sorted(effects, key=lambda effect: 2.0 if effect.p_value is None else effect.p_value)
+    for effect, p_holm in zip(found, holm([effect["p_value"] for effect in found]), strict=True):
+        effect["p_holm"] = p_holm
+    return sorted(found, key=lambda effect: 2.0 if effect["p_value"] is None else effect["p_value"])
 
 
-def _effect(name: str, pairs: Sequence[tuple[Any, float]]) -> SettingEffect:
+def _effect(name: str, pairs: Sequence[tuple[Any, float]]) -> dict[str, Any]:
     values, scores = [value for value, _ in pairs], np.array([score for _, score in pairs])
     is_number = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
     correlation = p_value = None
@@ -364,7 +346,8 @@ def _effect(name: str, pairs: Sequence[tuple[Any, float]]) -> SettingEffect:
         p_value = float(kruskal(*(scores[texts == text] for text in np.unique(texts))).pvalue)
     if len(pairs) < FEWEST_TRIALS:
         p_value = None
-    return SettingEffect(name, len(pairs), correlation, p_value, None, _means(values, scores, is_number))
+    effect = {"setting": name, "trials": len(pairs), "correlation": correlation, "p_value": p_value}
+    return effect | {"p_holm": None, "means": _means(values, scores, is_number)}
 
 
 def _means(values: Sequence[Any], scores: Any, is_number: bool) -> list[dict[str, Any]]:
@@ -444,8 +427,8 @@ def compare_models(
     Returns:
         `models` (by name `summary`, `intervals`, `by_phase`, `by_group` and `absent_from` as from
         `summarise`), `patients` (names in order, with group), `values` (figure by model and patient for
-        mean Dice), `pairs` (fields of `PairedDifference` with `figure`, `structure`, `first`, `second`
-        and `p_holm`), `ranks` (fields of `RankStability` with `figure` and `structure`) and `definitions`.
+        mean Dice), `pairs` (those of `paired_difference` with `figure`, `structure`, `first`, `second`
+        and `p_holm`), `ranks` (those of `rank_stability` with `figure` and `structure`) and `definitions`.
 
     Raises:
         DataError: If there are fewer than two models, or they are not about the same volumes and labels.
@@ -469,7 +452,7 @@ def compare_models(
         "values": {name: values[Figure("dice", "mean")][row] for row, name in enumerate(models)},
         "pairs": [pair for figure in FIGURES for pair in _pairs(figure, list(models), values[figure], drawn)],
         "ranks": [
-            {"figure": figure.name, "structure": figure.structure, **asdict(found)}
+            {"figure": figure.name, "structure": figure.structure, **found}
             for figure in FIGURES
             if (found := rank_stability(values[figure], drawn, is_higher_better=figure.is_higher_better))
         ],
@@ -521,14 +504,14 @@ def _pairs(
         paired_difference(values[first], values[second], weights, is_higher_better=figure.is_higher_better)
         for first, second in couples
     ]
-    corrected = holm([difference.p_value for difference in found])
+    corrected = holm([difference["p_value"] for difference in found])
     for (first, second), difference, p_holm in zip(couples, found, corrected, strict=True):
         yield {
             "figure": figure.name,
             "structure": figure.structure,
             "first": models[first],
             "second": models[second],
-            **asdict(difference),
+            **difference,
             "p_holm": p_holm,
         }
 
@@ -681,7 +664,7 @@ def compare(
         content["models"][name]["cost"] = cost
     content["measured_on"] = measured_on
     if trials is not None:
-        content["effects"] = [asdict(effect) for effect in setting_effects(trials)]
+        content["effects"] = setting_effects(trials)
         content["definitions"]["effects"] = (
             "association of a setting with the score within the trials, not its effect by itself: settings "
             "vary together, and a search with early stopping gives good trials more epochs"

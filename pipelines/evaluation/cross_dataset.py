@@ -81,9 +81,8 @@ def phantom_targets(folder: Path, *, patients: int) -> list[Target]:
         root = folder / f"{contrast}-{patients}"
         # The table of the truth is written last: without it a cohort was cut off.
         if not (root / "truth.csv").is_file():
-            write_phantom_cohort(
-                _emptied(root), patients=patients, seed=PHANTOM_SEED, cine=False, contrast=contrast
-            )
+            shutil.rmtree(root, ignore_errors=True)
+            write_phantom_cohort(root, patients=patients, seed=PHANTOM_SEED, cine=False, contrast=contrast)
         targets.append(Target(f"phantom-{contrast}", "acdc", root))
     return targets
 
@@ -148,11 +147,6 @@ def _heading(name: str) -> str:
     if not re.fullmatch(r"\w[\w .-]*", name):
         raise ConfigError(f"expected a name of letters, digits, spaces, '-', '_' and '.', found {name!r}")
     return name
-
-
-def _emptied(root: Path) -> Path:
-    shutil.rmtree(root, ignore_errors=True)
-    return root
 
 
 def _check_names(models: Sequence[Model], targets: Sequence[Target]) -> None:

@@ -11,8 +11,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from pipelines.core.files import atomic_path, output_folder, write_csv, write_json
 from pipelines.core.records import PatientRecord
-from pipelines.core.volume import Volume, slices_last
-from pipelines.datasets.loading import load_pair, without_unlabelled
+from pipelines.datasets.loading import load_pair
 from pipelines.datasets.xray_image import read_xray
 from pipelines.evaluation.classification import read_cases
 from pipelines.evaluation.heart_error_tables import error_tables
@@ -24,9 +23,8 @@ from pipelines.evaluation.heart_errors import (
     entropy,
     flip_disagreement,
     in_words,
-    stack_of,
 )
-from pipelines.evaluation.segmentation import OVERLAYS
+from pipelines.evaluation.segmentation import OVERLAYS, segmented_again, stack_of
 from pipelines.evaluation.xray_errors import ErrorAnalysis, analyse_errors
 from pipelines.figures.overlay import SliceMaps, overlay_figure, panels, save_png, uncertainty_figure
 
@@ -129,7 +127,7 @@ def _gallery(
     edge = float(np.percentile(known, LOW_CONTRAST_PERCENT)) if known else float("-inf")
     for rank, volume in enumerate(found.worst[:count], start=1):
         case = volume.case
-        image, mask, truth = _masks(volume, predictor)
+        image, mask, truth = segmented_again(volume.record, predictor)
         path = folder / f"failure_{rank:02d}_{case.name}.png"
         title = f"{case.patient} {case.phase}, {case.group}: mean Dice {case.mean('dice'):.3f}"
         overlay_figure(image.array, mask, path, truth=truth, title=title, spacing_mm=image.spacing_mm)
@@ -161,7 +159,7 @@ def _uncertainty(found: HeartErrors, predictor: HeartPredictor, folder: Path) ->
     maps = []
     for volume, index in _worst_slices(found):
         original = load_pair(volume.record)[0]
-        image, mask, truth = _masks(volume, predictor)
+        image, mask, truth = segmented_again(volume.record, predictor)
         probabilities = np.stack(
             [stack_of(channel, original) for channel in predictor.probabilities(original)]
         )
@@ -183,14 +181,6 @@ def _uncertainty(found: HeartErrors, predictor: HeartPredictor, folder: Path) ->
         uncertainty_figure(maps, path)
         words = "Slices with the largest errors: contours, probability, entropy, votes of flipped copies."
         yield {"picture": path.name, "alt": words, "caption": words}
-
-
-def _masks(volume: HeartVolume, predictor: HeartPredictor) -> tuple[Volume, Any, Any]:
-    """Image, prediction and truth with slices last; segmented again, since masks are not kept."""
-    image, label = load_pair(volume.record)
-    mask, truth = without_unlabelled(predictor.predict(image).mask, label.array)
-    moved = slices_last(image)[0]
-    return moved, stack_of(mask, image), stack_of(truth, image)
 
 
 def _sheet(cases: Sequence[dict[str, Any]]) -> Figure:

@@ -53,57 +53,13 @@ class Observation:
     values: Mapping[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Level:
-    """Dice of a structure at one level of a factor.
-
-    Attributes:
-        factor: Name of the factor.
-        level: Name of the level.
-        structure: Structure, or `mean`.
-        count: Volumes (or parts of volumes) with a Dice.
-        patients: Patients that they are of.
-        dice: Mean Dice, None if there is none.
-        interval: 95% bootstrap interval over patients; None with fewer than two.
-    """
-
-    factor: str
-    level: str
-    structure: str
-    count: int
-    patients: int
-    dice: float | None
-    interval: list[float] | None
-
-
-@dataclass(frozen=True, slots=True)
-class Correlation:
-    """Spearman's rank correlation of a factor with Dice, over patients.
-
-    Attributes:
-        factor: Name of the factor.
-        structure: Structure.
-        patients: Number of patients.
-        rho: Correlation, None where there is no spread or too few patients.
-        p_value: Two-sided, None with `rho`.
-        p_holm: The same corrected for all correlations reported together.
-    """
-
-    factor: str
-    structure: str
-    patients: int
-    rho: float | None
-    p_value: float | None
-    p_holm: float | None
-
-
 def level_table(
     observations: Sequence[Observation],
     factor: str,
     *,
     names: Iterable[str] | None = None,
     resamples: int = RESAMPLES,
-) -> list[Level]:
+) -> list[dict[str, Any]]:
     """Mean Dice at each level of a factor, by structure.
 
     Each level is looked at by itself, the other factors as they come: levels of one factor may
@@ -114,6 +70,11 @@ def level_table(
         factor: Name of a factor in `levels`.
         names: Levels in the order to tell them; by default that of their first appearance.
         resamples: Number of bootstrap resamples over patients.
+
+    Returns:
+        `factor`, `level` and `structure`; `count`, volumes (or parts of volumes) with a Dice, `patients` that
+        they are of, mean `dice`, None if there is none, and `interval`, its 95% bootstrap interval over
+        patients, None with fewer than two.
     """
     known = [one for one in observations if factor in one.levels and one.dice is not None]
     levels = dict.fromkeys(names or (one.levels[factor] for one in observations if factor in one.levels))
@@ -122,7 +83,8 @@ def level_table(
     for name in levels:
         for structure in structures:
             part = [one for one in known if one.levels[factor] == name and one.structure == structure]
-            rows.append(_level(part, factor, name, structure, resamples))
+            row = {"factor": factor, "level": name, "structure": structure}
+            rows.append(row | _level(part, resamples))
     return rows
 
 
@@ -148,7 +110,7 @@ def thirds(values: Mapping[str, float], unit: str) -> dict[str, str]:
     return {name: words[int(value > lower) + int(value > upper)] for name, value in known.items()}
 
 
-def correlations(observations: Sequence[Observation]) -> list[Correlation]:
+def correlations(observations: Sequence[Observation]) -> list[dict[str, Any]]:
     """Spearman's correlation of each continuous factor with the Dice of each structure.
 
     The volumes of a patient are averaged first: ED and ES of one heart are not independent.
@@ -156,19 +118,25 @@ def correlations(observations: Sequence[Observation]) -> list[Correlation]:
 
     Args:
         observations: Dice values with the values of their factors.
+
+    Returns:
+        `factor` and `structure`; number of `patients`; `rho`, None where there is no spread or too few
+        patients, and `p_value`, two-sided, None with it; `p_holm`, the same corrected.
     """
     factors = dict.fromkeys(factor for one in observations for factor in one.values)
     structures = dict.fromkeys(one.structure for one in observations)
-    found: list[tuple[str, str, int, float | None, float | None]] = []
+    found: list[dict[str, Any]] = []
     for factor in factors:
         for structure in structures:
             pairs = _of_patients(observations, factor, structure)
-            found.append((factor, structure, len(pairs), *_spearman(pairs)))
-    corrected = holm([row[-1] for row in found])
-    return [Correlation(*row, p_holm) for row, p_holm in zip(found, corrected, strict=True)]
+            rho, p_value = _spearman(pairs)
+            row = {"factor": factor, "structure": structure, "patients": len(pairs)}
+            found.append(row | {"rho": rho, "p_value": p_value})
+    corrected = holm([row["p_value"] for row in found])
+    return [row | {"p_holm": p_holm} for row, p_holm in zip(found, corrected, strict=True)]
 
 
-def _level(part: Sequence[Observation], factor: str, name: str, structure: str, resamples: int) -> Level:
+def _level(part: Sequence[Observation], resamples: int) -> dict[str, Any]:
     patients, owner = np.unique([one.patient for one in part], return_inverse=True)
     values = np.array([one.dice for one in part], dtype=np.float64)
     interval = None
@@ -176,7 +144,7 @@ def _level(part: Sequence[Observation], factor: str, name: str, structure: str, 
         weights = bootstrap_weights(len(patients), resamples=resamples)
         interval = percentile_interval(weighted_mean(values, owner.astype(np.intp), weights))
     dice = float(values.mean()) if len(values) else None
-    return Level(factor, name, structure, len(part), len(patients), dice, interval)
+    return {"count": len(part), "patients": len(patients), "dice": dice, "interval": interval}
 
 
 def _of_patients(observations: Sequence[Observation], factor: str, structure: str) -> FloatArray:
@@ -357,8 +325,8 @@ def error_tables(found: HeartErrors) -> dict[str, Any]:
     structures = [one for one in by_volume if one.structure != MEAN]
     return {
         "patients": len({volume.case.patient for volume in found.volumes}),
-        "levels": [asdict(level) for level in levels],
-        "correlations": [asdict(one) for one in correlations(structures)],
+        "levels": levels,
+        "correlations": correlations(structures),
         "one_sided": _one_sided([part for volume in found.volumes for part in volume.slices]),
         "agreement": _agreement([volume.case for volume in found.volumes]),
         "calibration": found.calibration.as_json(),
@@ -380,8 +348,7 @@ def _volume_observations(
         levels = {"phase": str(case.phase), "group": case.group}
         levels |= {name: cut[name][case.name] for name in CONTINUOUS if case.name in cut[name]}
         own = {name: values[name][case.name] for name in CONTINUOUS}
-        dice = {LABEL_NAMES[label]: case.value("dice", label) for label in FOREGROUND}
-        for structure, value in (dice | {MEAN: case.mean("dice")}).items():
+        for structure, value in _dice(case).items():
             observations.append(Observation(case.patient, structure, value, levels, own))
     return observations
 
@@ -393,8 +360,7 @@ def _factor_values(volumes: Sequence[HeartVolume]) -> dict[str, dict[str, float]
     for volume in volumes:
         patient = volume.case.patient
         sizes[patient] = max(sizes.get(patient, 0.0), volume.factors["heart size"])
-    values["heart size"] = {volume.case.name: sizes[volume.case.patient] for volume in volumes}
-    return values
+    return values | {"heart size": {volume.case.name: sizes[volume.case.patient] for volume in volumes}}
 
 
 def _position_observations(volumes: Sequence[HeartVolume]) -> list[Observation]:
@@ -415,21 +381,20 @@ def _position_observations(volumes: Sequence[HeartVolume]) -> list[Observation]:
 
 def _one_sided(slices: Sequence[SliceError]) -> list[dict[str, Any]]:
     """How many slices with a structure in either mask were missed or invented, by position."""
-    kinds = Counter((part.structure, part.position, part.kind) for part in slices)
     rows = []
     for label in FOREGROUND:
         for place in Position:
-            counts = {kind: kinds[label, place, kind] for kind in ("missed", "invented", "")}
             parts = [part for part in slices if (part.structure, part.position) == (label, place)]
             large = [part.dice or 0.0 for part in parts if part.true_pixels * part.pixel_ml > LARGE_ML]
+            kinds = Counter(part.kind for part in parts)
             if parts:
                 rows.append(
                     {
                         "structure": LABEL_NAMES[label],
                         "position": str(place),
                         "slices": len(parts),
-                        "missed": counts["missed"],
-                        "invented": counts["invented"],
+                        "missed": kinds["missed"],
+                        "invented": kinds["invented"],
                         "large": len(large),
                         "gross": sum(dice < GROSS_DICE for dice in large),
                         "error_ml": sum(part.error_ml for part in parts),
@@ -452,10 +417,15 @@ def _agreement(cases: Sequence[Case]) -> dict[str, Any]:
             "groups": [one.group for one in patients],
             "measured": measured,
             "truth": truth,
-            "figures": asdict(figures) if figures else None,
+            "figures": figures,
             "observers": [asdict(figure) for figure in figures_of(name)],
         }
     return found
+
+
+def _dice(case: Case) -> dict[str, float | None]:
+    dice = {LABEL_NAMES[label]: case.value("dice", label) for label in FOREGROUND}
+    return dice | {MEAN: case.mean("dice")}
 
 
 def _volume_json(volume: HeartVolume) -> dict[str, Any]:
@@ -464,8 +434,7 @@ def _volume_json(volume: HeartVolume) -> dict[str, Any]:
         "patient": case.patient,
         "group": case.group,
         "phase": str(case.phase),
-        "dice": {LABEL_NAMES[label]: case.value("dice", label) for label in FOREGROUND}
-        | {MEAN: case.mean("dice")},
+        "dice": _dice(case),
         "factors": volume.factors,
         "entropy_auroc": volume.entropy_auroc,
         "reasons": [reason.words for reason in volume.reasons],

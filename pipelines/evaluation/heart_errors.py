@@ -28,7 +28,7 @@ from pipelines.core.records import (
 from pipelines.core.volume import Volume, slices_last
 from pipelines.datasets.loading import load_pair, without_unlabelled
 from pipelines.evaluation.classification import CALIBRATION_BINS, bin_sums, calibration_curve
-from pipelines.evaluation.segmentation import Case, VolumePredictor, labelled_volumes, measure_case
+from pipelines.evaluation.segmentation import Case, VolumePredictor, labelled_volumes, measure_case, stack_of
 
 
 class Position(StrEnum):
@@ -565,11 +565,6 @@ def blood_contrast(image: npt.NDArray[Any], truth: npt.NDArray[np.uint8]) -> flo
     spread = float(np.sqrt((blood.var(dtype=np.float64) + muscle.var(dtype=np.float64)) / 2))
     difference = float(blood.mean(dtype=np.float64) - muscle.mean(dtype=np.float64))
     return difference / spread if spread > 0 else float("nan")
-
-
-def stack_of(array: npt.NDArray[Any], volume: Volume) -> npt.NDArray[Any]:
-    """A map on a volume's grid with its slices on the last axis."""
-    return slices_last(replace(volume, array=array))[0].array
 
 
 def _measure(record: VolumeRecord, predictor: HeartPredictor, calibration: VoxelCalibration) -> HeartVolume:

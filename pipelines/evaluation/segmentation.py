@@ -6,7 +6,8 @@ import math
 import statistics
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
@@ -46,6 +47,7 @@ from pipelines.evaluation.statistics import (
     Walls,
     agreement,
     bootstrap_weights,
+    known_value,
     mean_of_defined,
     percentile_interval,
     wall_agreement,
@@ -79,13 +81,13 @@ class StructureMetrics:
         absent_from: `"both"`, `"prediction"`, `"truth"`, `""` if in both masks, or `NOT_LABELLED`.
     """
 
-    dice: float | None
-    iou: float | None
-    precision: float | None
-    recall: float | None
-    f1: float | None
-    hd95_mm: float | None
-    assd_mm: float | None
+    dice: float | None = None
+    iou: float | None = None
+    precision: float | None = None
+    recall: float | None = None
+    f1: float | None = None
+    hd95_mm: float | None = None
+    assd_mm: float | None = None
     absent_from: str = ""
 
 
@@ -131,7 +133,7 @@ def volume_metrics(
     return {
         label: _structure_metrics(prediction == label, truth == label, spacing_mm)
         if label in structures
-        else StructureMetrics(None, None, None, None, None, None, None, absent_from=NOT_LABELLED)
+        else StructureMetrics(absent_from=NOT_LABELLED)
         for label in FOREGROUND
     }
 
@@ -147,7 +149,7 @@ def _structure_metrics(
 ) -> StructureMetrics:
     n_predicted, n_true = int(predicted.sum()), int(true.sum())
     if n_predicted == 0 and n_true == 0:
-        return StructureMetrics(None, None, None, None, None, None, None, absent_from="both")
+        return StructureMetrics(absent_from="both")
     if n_predicted == 0 or n_true == 0:
         absent_from = "truth" if n_true == 0 else "prediction"
         return StructureMetrics(0.0, 0.0, 0.0, 0.0, 0.0, None, None, absent_from=absent_from)
@@ -370,7 +372,7 @@ def summarise(cases: Sequence[Case], *, resamples: int = RESAMPLES, seed: int = 
     groups = {group: [case for case in cases if case.group == group] for group in names}
     return {
         "summary": _estimate(cases),
-        "intervals": _as_intervals(_statistics(cases, patients, drawn)),
+        "intervals": _each_leaf(_statistics(cases, patients, drawn), percentile_interval),
         "by_phase": {str(phase): _without_indices(_estimate(part)) for phase, part in phases.items() if part},
         "by_group": {group: _estimate(part) for group, part in groups.items()},
         "absent_from": _count_absent(cases),
@@ -397,7 +399,9 @@ def patient_indices(cases: Sequence[Case]) -> list[PatientIndices]:
 
 def _estimate(cases: Sequence[Case]) -> dict[str, Any]:
     patients = patient_indices(cases)
-    estimate: dict[str, Any] = _as_figures(_statistics(cases, patients, np.ones((1, len(patients)))))
+    estimate: dict[str, Any] = _each_leaf(
+        _statistics(cases, patients, np.ones((1, len(patients)))), known_value
+    )
     return estimate | {"patients": len(patients), "volumes": len(cases)}
 
 
@@ -431,22 +435,14 @@ def _column(figures: Sequence[float | None]) -> FloatArray:
     return np.array([np.nan if figure is None else figure for figure in figures], dtype=np.float64)
 
 
-def _as_figures(tree: Any) -> Any:
+def _each_leaf(tree: Any, leaf: Callable[[FloatArray], Any]) -> Any:
+    """The tree with each statistic `(R,)` as a number or interval; None for pairs of which one is None."""
     if isinstance(tree, dict):
-        return {key: _as_figures(branch) for key, branch in tree.items()}
+        return {key: _each_leaf(branch, leaf) for key, branch in tree.items()}
     if isinstance(tree, list):
-        ends = [_as_figures(end) for end in tree]
+        ends = [leaf(end) for end in tree]
         return None if None in ends else ends
-    return float(tree[0]) if np.isfinite(tree[0]) else None
-
-
-def _as_intervals(tree: Any) -> Any:
-    if isinstance(tree, dict):
-        return {key: _as_intervals(branch) for key, branch in tree.items()}
-    if isinstance(tree, list):
-        ends = [percentile_interval(end) for end in tree]
-        return None if None in ends else ends
-    return percentile_interval(tree)
+    return leaf(tree)
 
 
 def _count_absent(cases: Sequence[Case]) -> dict[str, dict[str, int]]:
@@ -534,7 +530,7 @@ def evaluate(
     labelled, problems = labelled_volumes(root, records, reader)
     if label_values:
         labelled = [with_values(record, label_values) for record in labelled]
-    seen_patients = _seen_patients(labelled, seen)
+    seen_patients = patients_seen(labelled, seen, image_hash)
     if unseen_only:
         labelled = [record for record in labelled if record.patient not in set(seen_patients or [])]
     measured: list[_Measured] = []
@@ -563,17 +559,23 @@ def evaluate(
     return metrics
 
 
-def _seen_patients(volumes: Sequence[VolumeRecord], seen: frozenset[str] | None) -> list[str] | None:
-    """Patients with an image that the weights were trained on, in name order; None if it is not known."""
+def patients_seen(
+    records: Sequence[Any], seen: frozenset[str] | None, hash_of: Callable[[Any], str]
+) -> list[str] | None:
+    """Patients with an image that the weights were trained on, in name order; None if it is not known.
+
+    Args:
+        records: Images, each with its `patient`.
+        seen: Hashes of the images that the weights were trained on, None if they are not known.
+        hash_of: Hash of the image of a record.
+    """
     if seen is None:
         return None
     found = set[str]()
-    for volume in volumes:
-        try:
-            if image_hash(volume) in seen:
-                found.add(volume.patient)
-        except DataError:
-            continue  # reported where it is measured
+    for record in records:
+        with suppress(DataError):  # reported where it is measured
+            if hash_of(record) in seen:
+                found.add(record.patient)
     return sorted(found)
 
 
@@ -684,20 +686,23 @@ def _write_overlays(measured: Sequence[_Measured], predictor: VolumePredictor, f
 
 
 def _draw(volume: _Measured, word: str, predictor: VolumePredictor, path: Path) -> None:
-    image, label = load_pair(volume.record)
-    mask, truth = without_unlabelled(predictor.predict(image).mask, label.array)
-    predicted = replace(image, array=mask)
-    moved = slices_last(image)[0]
+    image, mask, truth = segmented_again(volume.record, predictor)
     score = volume.case.mean("dice")
     quality = "no structure in either mask" if score is None else f"mean Dice {score:.3f}"
-    overlay_figure(
-        moved.array,
-        slices_last(predicted)[0].array,
-        path,
-        truth=slices_last(replace(label, array=truth))[0].array,
-        title=f"{volume.case.patient} {volume.case.phase}, {volume.case.group}: {word}, {quality}",
-        spacing_mm=moved.spacing_mm,
-    )
+    title = f"{volume.case.patient} {volume.case.phase}, {volume.case.group}: {word}, {quality}"
+    overlay_figure(image.array, mask, path, truth=truth, title=title, spacing_mm=image.spacing_mm)
+
+
+def segmented_again(record: VolumeRecord, predictor: VolumePredictor) -> tuple[Volume, Any, Any]:
+    """Image, prediction and truth with slices last, for a picture: masks are not kept."""
+    image, label = load_pair(record)
+    mask, truth = without_unlabelled(predictor.predict(image).mask, label.array)
+    return slices_last(image)[0], stack_of(mask, image), stack_of(truth, image)
+
+
+def stack_of(array: npt.NDArray[Any], volume: Volume) -> npt.NDArray[Any]:
+    """A map on a volume's grid with its slices on the last axis."""
+    return slices_last(replace(volume, array=array))[0].array
 
 
 STRUCTURES = tuple(LABEL_NAMES[label] for label in FOREGROUND)

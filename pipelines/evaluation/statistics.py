@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Final
 
 import numpy as np
@@ -115,6 +115,12 @@ def percentile_interval(resampled: FloatArray, *, percent: float = 95) -> list[f
     return [float(end) for end in np.percentile(defined, (tail, 100 - tail))]
 
 
+def known_value(figure: FloatArray) -> float | None:
+    """The first or only value of a statistic, None if it is not defined."""
+    value = float(np.ravel(figure)[0])
+    return value if np.isfinite(value) else None
+
+
 def mean_of_defined(figures: list[FloatArray]) -> FloatArray:
     """Mean of several statistics `(R,)`, leaving NaN out; NaN where all are NaN."""
     with warnings.catch_warnings():
@@ -154,41 +160,8 @@ CONFIDENCE: Final = 0.95
 MIN_PAIRS: Final = 3
 """Fewest pairs of which agreement is told: with two, the spread has one degree of freedom."""
 
-Interval = tuple[float, float]
 
-
-@dataclass(frozen=True, slots=True)
-class Agreement:
-    """How a measured index agrees with its reference, in the unit of the index.
-
-    Attributes:
-        pairs: Number of patients with both values.
-        bias: Mean of measured minus reference.
-        bias_interval: Its 95% confidence interval.
-        sd: Sample standard deviation of the differences.
-        lower: Lower 95% limit of agreement.
-        lower_interval: Its 95% confidence interval.
-        upper: Upper 95% limit of agreement.
-        upper_interval: Its 95% confidence interval.
-        pearson: Correlation coefficient; None if one side has no spread.
-        icc: Intraclass correlation ICC(2,1); None if nothing has any spread.
-        variability_percent: `sd` in percent of the mean of both sides; None if that is 0.
-    """
-
-    pairs: int
-    bias: float
-    bias_interval: Interval
-    sd: float
-    lower: float
-    lower_interval: Interval
-    upper: float
-    upper_interval: Interval
-    pearson: float | None
-    icc: float | None
-    variability_percent: float | None
-
-
-def measure_agreement(measured: npt.ArrayLike, reference: npt.ArrayLike) -> Agreement | None:
+def measure_agreement(measured: npt.ArrayLike, reference: npt.ArrayLike) -> dict[str, Any] | None:
     """Bland-Altman figures with exact intervals for the bias and approximate ones for the limits.
 
     The variance of a limit is `sd^2 (1 / n + 1.96^2 / (2 (n - 1)))`, and its interval has
@@ -200,7 +173,12 @@ def measure_agreement(measured: npt.ArrayLike, reference: npt.ArrayLike) -> Agre
         reference: `(P,)` reference in the same unit, NaN where it is not known.
 
     Returns:
-        The agreement, None with fewer than `MIN_PAIRS` pairs.
+        None with fewer than `MIN_PAIRS` pairs; otherwise `pairs`, patients with both values; in the unit of
+        the index `bias`, the mean of measured minus reference, `sd`, the sample standard deviation of the
+        differences, `lower` and `upper`, the 95% limits of agreement, and of bias and limits the 95%
+        confidence interval (`bias_interval`, ...); `pearson`, None if one side has no spread; `icc`,
+        ICC(2,1), None if nothing has any; `variability_percent`, `sd` in percent of the mean of both sides,
+        None if that is 0.
 
     References:
         Bland and Altman, Statistical Methods in Medical Research 8(2), 1999,
@@ -220,21 +198,20 @@ def measure_agreement(measured: npt.ArrayLike, reference: npt.ArrayLike) -> Agre
     quantile = float(student_t.ppf((1 + CONFIDENCE) / 2, pairs - 1))
     of_bias = quantile * sd / pairs**0.5
     of_limit = quantile * sd * (1 / pairs + LIMITS_OF_AGREEMENT_SD**2 / (2 * (pairs - 1))) ** 0.5
-    pearson = float(found["pearson"][0])
     mean = float(np.concatenate([first, second]).mean())
-    return Agreement(
-        pairs=pairs,
-        bias=bias,
-        bias_interval=(bias - of_bias, bias + of_bias),
-        sd=sd,
-        lower=lower,
-        lower_interval=(lower - of_limit, lower + of_limit),
-        upper=upper,
-        upper_interval=(upper - of_limit, upper + of_limit),
-        pearson=pearson if np.isfinite(pearson) else None,
-        icc=intraclass_correlation(np.stack([first, second], axis=1)),
-        variability_percent=100 * sd / mean if mean else None,
-    )
+    return {
+        "pairs": pairs,
+        "bias": bias,
+        "bias_interval": (bias - of_bias, bias + of_bias),
+        "sd": sd,
+        "lower": lower,
+        "lower_interval": (lower - of_limit, lower + of_limit),
+        "upper": upper,
+        "upper_interval": (upper - of_limit, upper + of_limit),
+        "pearson": known_value(found["pearson"]),
+        "icc": intraclass_correlation(np.stack([first, second], axis=1)),
+        "variability_percent": 100 * sd / mean if mean else None,
+    }
 
 
 def intraclass_correlation(ratings: FloatArray) -> float | None:
@@ -265,32 +242,9 @@ def intraclass_correlation(ratings: FloatArray) -> float | None:
     return float((between_subjects - residual) / whole) if whole > 0 else None
 
 
-@dataclass(frozen=True, slots=True)
-class PairedDifference:
-    """A figure of two models on the same patients.
-
-    Attributes:
-        patients: Number of patients for whom both have the figure.
-        difference: Mean over patients of the second minus the first; None without patients.
-        interval: Its 95% interval by bootstrap of patients, both models on the same resample;
-            None with fewer than two patients.
-        better: Patients for whom the second is better.
-        worse: Patients for whom the second is worse; the others are equal.
-        p_value: Two-sided p-value of the Wilcoxon signed-rank test over patients, 1 where all are
-            equal, None without patients.
-    """
-
-    patients: int
-    difference: float | None
-    interval: list[float] | None
-    better: int
-    worse: int
-    p_value: float | None
-
-
 def paired_difference(
     first: FloatArray, second: FloatArray, weights: FloatArray, *, is_higher_better: bool = True
-) -> PairedDifference:
+) -> dict[str, Any]:
     """Difference of two models by patient; patients who lack the figure in either are left out.
 
     The test pairs patients, not volumes: the two phases of a heart are not independent. It is exact
@@ -302,25 +256,32 @@ def paired_difference(
         weights: `(R, P)` how often each patient counts in each resample.
         is_higher_better: Whether a larger figure is a better one.
 
+    Returns:
+        `patients` who have the figure of both; `difference`, mean over them of the second minus the first,
+        None without any; `interval`, its 95% interval by bootstrap of patients, both models on the same
+        resample, None with fewer than two; `better` and `worse`, patients for whom the second is so; and
+        `p_value`, two-sided, 1 where all are equal, None without patients.
+
     References:
         Wilcoxon, Biometrics Bulletin 1(6), 1945, doi:10.2307/3001968.
     """
     is_defined = np.isfinite(first) & np.isfinite(second)
     change = (second - first)[is_defined]
     if not change.size:
-        return PairedDifference(0, None, None, 0, 0, None)
+        empty = {"patients": 0, "difference": None, "interval": None}
+        return empty | {"better": 0, "worse": 0, "p_value": None}
     drawn = weights[:, is_defined]
     count = drawn.sum(axis=1)
     resampled = (drawn @ change)[count > 0] / count[count > 0]
     gains = change if is_higher_better else -change
-    return PairedDifference(
-        patients=int(change.size),
-        difference=float(change.mean()),
-        interval=percentile_interval(resampled) if change.size > 1 else None,
-        better=int((gains > 0).sum()),
-        worse=int((gains < 0).sum()),
-        p_value=float(wilcoxon(change).pvalue) if np.any(change) else 1.0,
-    )
+    return {
+        "patients": int(change.size),
+        "difference": float(change.mean()),
+        "interval": percentile_interval(resampled) if change.size > 1 else None,
+        "better": int((gains > 0).sum()),
+        "worse": int((gains < 0).sum()),
+        "p_value": float(wilcoxon(change).pvalue) if np.any(change) else 1.0,
+    }
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
@@ -340,31 +301,10 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     return corrected
 
 
-@dataclass(frozen=True, slots=True)
-class RankStability:
-    """Ranks of M models by their mean over patients, 1 the best; equal models share the mean rank.
-
-    Attributes:
-        patients: Number of patients that all models have the figure for.
-        rank: Of each model on all patients.
-        interval: 95% interval of each model's rank over the resamples.
-        shares: For each model and each rank 1 to M the share of resamples; a shared rank counts
-            half for both sides where it lies between two.
-        kendall_tau: Mean over resamples of Kendall's tau-b with the ranking on all patients,
-            1 if it never changes; None if all models are equal.
-    """
-
-    patients: int
-    rank: list[float]
-    interval: list[list[float] | None]
-    shares: list[list[float]]
-    kendall_tau: float | None
-
-
 def rank_stability(
     values: FloatArray, weights: FloatArray, *, is_higher_better: bool = True
-) -> RankStability | None:
-    """Ranks of models, and how they change if patients are drawn again.
+) -> dict[str, Any] | None:
+    """Ranks of models by their mean over patients, and how they change if patients are drawn again.
 
     Args:
         values: `(M, P)` figure of each model and patient; a patient with a NaN is left out.
@@ -372,7 +312,11 @@ def rank_stability(
         is_higher_better: Whether a larger figure is a better one.
 
     Returns:
-        The ranks, or None without a patient that all models have the figure for.
+        None without a patient that all models have the figure for; otherwise `patients`, their number;
+        `rank` of each model, 1 the best, equal models share the mean rank; `interval`, the 95% interval of
+        each rank over the resamples; `shares` of resamples for each model and each rank 1 to M, a shared
+        rank counts half for both sides where it lies between two; `kendall_tau`, the mean over resamples
+        of Kendall's tau-b with the ranking on all patients, None if all models are equal.
 
     References:
         Wiesenfarth et al., Scientific Reports 11, 2021, doi:10.1038/s41598-021-82017-6: figures are
@@ -397,13 +341,13 @@ def rank_stability(
         for model in range(models)
     ]
     tau = _kendall_tau(whole, means)
-    return RankStability(
-        patients=int(is_complete.sum()),
-        rank=[float(rank) for rank in rankdata(whole)],
-        interval=[percentile_interval(ranks[:, model]) for model in range(models)],
-        shares=shares,
-        kendall_tau=float(tau[np.isfinite(tau)].mean()) if np.isfinite(tau).any() else None,
-    )
+    return {
+        "patients": int(is_complete.sum()),
+        "rank": [float(rank) for rank in rankdata(whole)],
+        "interval": [percentile_interval(ranks[:, model]) for model in range(models)],
+        "shares": shares,
+        "kendall_tau": float(tau[np.isfinite(tau)].mean()) if np.isfinite(tau).any() else None,
+    }
 
 
 def _kendall_tau(whole: FloatArray, resampled: FloatArray) -> FloatArray:
@@ -452,14 +396,10 @@ def wall_agreement(rings: Iterable[tuple[str, Phase, Walls]]) -> dict[str, dict[
             measured, truth = np.array(values).T
             figures = agreement(measured, truth, np.ones((1, len(values))))
             result[name] = {"pairs": len(values)} | {
-                key: [_figure(end) for end in value] if isinstance(value, list) else _figure(value)
+                key: [known_value(end) for end in value] if isinstance(value, list) else known_value(value)
                 for key, value in figures.items()
             }
     return result
-
-
-def _figure(value: FloatArray) -> float | None:
-    return float(value[0]) if np.isfinite(value[0]) else None
 
 
 def _values(wall: Wall) -> dict[str, tuple[float | None, ...]]:

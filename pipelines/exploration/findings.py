@@ -17,6 +17,7 @@ from pipelines.core.errors import DataError
 from pipelines.core.plausibility import CENTRAL_WINDOW_MM
 from pipelines.core.records import FOREGROUND, LABEL_NAMES
 from pipelines.datasets.prepare import Section, select
+from pipelines.evaluation.statistics import holm
 from pipelines.exploration.heart import FEATURE_BY_NAME, Feature, HeartSurvey, compared, robust_z
 
 MAX_NAMES = 6
@@ -391,7 +392,7 @@ def section_shifts(frame: pd.DataFrame) -> list[Shift]:
             distance_sd=distance_sd(one.to_numpy(), two.to_numpy()),
             ks=float(test.statistic),
             p_value=float(test.pvalue),
-            p_holm=p_holm,
+            p_holm=p_holm or 0.0,
         )
         for (name, first, second, one, two, on_log), test, p_holm in zip(raw, tests, corrected, strict=True)
     ]
@@ -418,16 +419,6 @@ def distance_sd(one: npt.NDArray[Any], two: npt.NDArray[Any]) -> float | None:
     pooled = float(np.sqrt(squares / (len(one) + len(two) - 2)))
     difference = float(np.mean(two) - np.mean(one))
     return difference / pooled if pooled > 1e-9 * max(abs(difference), 1.0) else None
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values corrected for their number by Holm's step-down rule, in the same order."""
-    corrected = [0.0] * len(p_values)
-    largest = 0.0
-    for rank, index in enumerate(np.argsort(p_values)):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
-        corrected[index] = largest
-    return corrected
 
 
 def _back(value: float, on_log: bool) -> float:

@@ -2,7 +2,7 @@
 
 import itertools
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Final
 
@@ -525,7 +525,7 @@ def survey_hearts(dataset: Dataset, *, sections: Mapping[str, str] | None = None
     if not volumes:
         reason = problems[-1].reason if problems else "no patient"
         raise DataError(f"expected an image that can be read, found none: {reason}")
-    copies = _copies(volumes)
+    copies = exact_copies([volume.digest for volume in volumes])
     near, most_alike = _alike(volumes, set(copies))
     return HeartSurvey(volumes, problems, _odd_patients(volumes), copies, near, most_alike)
 
@@ -592,13 +592,11 @@ def _thumbnail(pixels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return np.concatenate(slices) / np.float32(np.sqrt(len(slices)))
 
 
-def _copies(volumes: list[MeasuredVolume]) -> list[tuple[int, int]]:
+def exact_copies(digests: Sequence[str]) -> list[tuple[int, int]]:
+    """Pairs of indices of equal hashes, the first with each of the later ones."""
     first: dict[str, int] = {}
-    return [
-        (first[volume.digest], index)
-        for index, volume in enumerate(volumes)
-        if first.setdefault(volume.digest, index) != index
-    ]
+    found = [(first.setdefault(digest, index), index) for index, digest in enumerate(digests)]
+    return [(one, other) for one, other in found if one != other]
 
 
 def _alike(

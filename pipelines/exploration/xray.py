@@ -1,7 +1,6 @@
 """What a folder of radiographs holds, measured image by image."""
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from pipelines.core.progress import track
 from pipelines.core.records import Problem
 from pipelines.datasets.duplicates import near_duplicates, pixel_hash, thumbnail
 from pipelines.datasets.xray_image import XrayRecord, read_chest_xray, read_xray
+from pipelines.exploration.heart import exact_copies
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def survey_xrays(root: Path) -> XraySurvey:
             problems.append(Problem(record.patient, record.image, str(error)))
     if not images:
         raise DataError(f"expected a readable radiograph below {root}, found none: {problems[-1].reason}")
-    copies = _copies(images)
+    copies = exact_copies([image.digest for image in images])
     repeated = {second for _, second in copies}
     near = near_duplicates([image.thumbnail for image in images])
     near = [pair for pair in near if not repeated.intersection(pair)]
@@ -105,12 +105,3 @@ def _measure(record: XrayRecord) -> MeasuredXray:
         digest=pixel_hash(image.pixels),
         thumbnail=thumbnail(image.pixels),
     )
-
-
-def _copies(images: Sequence[MeasuredXray]) -> list[tuple[int, int]]:
-    first: dict[str, int] = {}
-    return [
-        (first[image.digest], index)
-        for index, image in enumerate(images)
-        if first.setdefault(image.digest, index) != index
-    ]

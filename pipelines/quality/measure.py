@@ -51,11 +51,12 @@ def degrade(image: Volume, label: Volume, kind: str, strength: float, *, seed: i
         raise ConfigError(f"expected a fault among {', '.join(KINDS)}, found {kind!r}")
     stack, undo = slices_last(image)
     labels, _ = slices_last(label)
-    generator = np.random.default_rng(seed)
     low, high = np.percentile(stack.array, (0.5, 99.5))
     scaled = ((stack.array - low) / max(float(high - low), 1e-6)).astype(np.float32)
-    pixels, truth = KINDS[kind](scaled, labels.array, strength, generator)
+    pixels, truth = KINDS[kind](scaled, labels.array, strength, np.random.default_rng(seed)), labels.array
     pixels = pixels.astype(np.float32)
+    if KINDS[kind] is _moved_slices:
+        truth = _moved_slices(truth, truth, strength, np.random.default_rng(seed))
     return replace(image, array=undo(pixels)), replace(label, array=undo(truth))
 
 
@@ -64,93 +65,74 @@ def draw_fault(generator: np.random.Generator) -> tuple[str, float]:
     return str(generator.choice(list(KINDS))), float(generator.uniform(MILD, SEVERE))
 
 
-def _noise(
-    image: Image, label: Labels, strength: float, generator: np.random.Generator
-) -> tuple[Image, Labels]:
+def _noise(image: Image, label: Labels, strength: float, generator: np.random.Generator) -> Image:
     """Rician noise of up to 0.35 of the image's range."""
     transform = RandRicianNoise(prob=1, std=0.35 * strength, sample_std=False)
-    return _by_monai(transform.set_random_state(_seed(generator)), image), label
+    return _by_monai(transform.set_random_state(_seed(generator)), image)
 
 
-def _blur(
-    image: Image, label: Labels, strength: float, generator: np.random.Generator
-) -> tuple[Image, Labels]:
+def _blur(image: Image, label: Labels, strength: float, generator: np.random.Generator) -> Image:
     """Blur in plane with a standard deviation of up to 5 pixels, as by breathing."""
-    return _by_monai(GaussianSmooth((5 * strength, 5 * strength, 0.01)), image), label
+    return _by_monai(GaussianSmooth((5 * strength, 5 * strength, 0.01)), image)
 
 
-def _bias(
-    image: Image, label: Labels, strength: float, generator: np.random.Generator
-) -> tuple[Image, Labels]:
+def _bias(image: Image, label: Labels, strength: float, generator: np.random.Generator) -> Image:
     """Uneven sensitivity of the coils: the exponential of a polynomial of third degree."""
     reach = 1.2 * strength
     transform = RandBiasField(prob=1, degree=3, coeff_range=(-reach, reach))
-    return _by_monai(transform.set_random_state(_seed(generator)), image), label
+    return _by_monai(transform.set_random_state(_seed(generator)), image)
 
 
-def _contrast(
-    image: Image, label: Labels, strength: float, generator: np.random.Generator
-) -> tuple[Image, Labels]:
+def _contrast(image: Image, label: Labels, strength: float, generator: np.random.Generator) -> Image:
     """Gamma of up to 6, or its inverse: dark or washed-out blood."""
     gamma = (1 + 5 * strength) ** generator.choice((-1, 1))
-    return _by_monai(AdjustContrast(gamma=float(gamma)), image), label
+    return _by_monai(AdjustContrast(gamma=float(gamma)), image)
 
 
-def _gibbs(
-    image: Image, label: Labels, strength: float, generator: np.random.Generator
-) -> tuple[Image, Labels]:
+def _gibbs(image: Image, label: Labels, strength: float, generator: np.random.Generator) -> Image:
     """Ringing of too few lines of k-space."""
     transform = GibbsNoise(alpha=0.6 + 0.38 * strength)
     slices = [_by_monai(transform, image[:, :, z]) for z in range(image.shape[2])]
-    return np.stack(slices, axis=2), label
+    return np.stack(slices, axis=2)
 
 
-def _ghosts(
-    image: Image, label: Labels, strength: float, generator: np.random.Generator
-) -> tuple[Image, Labels]:
+def _ghosts(image: Image, label: Labels, strength: float, generator: np.random.Generator) -> Image:
     """Copies of the body along one axis, of up to the image's own strength: gating failed."""
     axis, copies = int(generator.integers(2)), int(generator.integers(2, 6))
     step = image.shape[axis] // copies
     ghosts = sum(np.roll(image, number * step, axis=axis) for number in range(1, copies)) / (copies - 1)
-    return (image + strength * ghosts).astype(np.float32), label
+    return (image + strength * ghosts).astype(np.float32)
 
 
-def _moved_slices(
-    image: Image, label: Labels, strength: float, generator: np.random.Generator
-) -> tuple[Image, Labels]:
-    """Every slice by itself up to 20 pixels off, with its label: breath was held differently."""
+def _moved_slices(image: Image, label: Labels, strength: float, generator: np.random.Generator) -> Image:
+    """Every slice by itself up to 20 pixels off: breath was held differently. So does the label move."""
     reach = 20 * strength
-    image, label = image.copy(), label.copy()
+    image = image.copy()
     for z in range(image.shape[2]):
         move = np.rint(generator.uniform(-reach, reach, 2)).astype(int)
         image[:, :, z] = np.roll(image[:, :, z], tuple(move), axis=(0, 1))
-        label[:, :, z] = np.roll(label[:, :, z], tuple(move), axis=(0, 1))
-    return image, label
+    return image
 
 
-def _lost_slices(
-    image: Image, label: Labels, strength: float, generator: np.random.Generator
-) -> tuple[Image, Labels]:
+def _lost_slices(image: Image, label: Labels, strength: float, generator: np.random.Generator) -> Image:
     """Up to 60% of the slices without signal."""
     count = max(1, round(0.6 * strength * image.shape[2]))
     image = image.copy()
     image[:, :, generator.choice(image.shape[2], count, replace=False)] = 0
-    return image, label
+    return image
 
 
-def _void(
-    image: Image, label: Labels, strength: float, generator: np.random.Generator
-) -> tuple[Image, Labels]:
+def _void(image: Image, label: Labels, strength: float, generator: np.random.Generator) -> Image:
     """A dark spot at the heart of up to a fifth of the image's side, as by metal."""
     middle = np.argwhere(label > 0).mean(axis=0)[:2] if (label > 0).any() else np.array(image.shape[:2]) / 2
     radius = 0.2 * strength * min(image.shape[:2])
     x, y = np.ogrid[: image.shape[0], : image.shape[1]]
     offset = generator.uniform(-15, 15, 2)
     distance = np.hypot(x - middle[0] - offset[0], y - middle[1] - offset[1])
-    return image * (1 - np.exp(-((distance / max(radius, 1)) ** 4)))[:, :, None], label
+    return image * (1 - np.exp(-((distance / max(radius, 1)) ** 4)))[:, :, None]
 
 
-KINDS: Final[dict[str, Callable[[Image, Labels, float, np.random.Generator], tuple[Image, Labels]]]] = {
+KINDS: Final[dict[str, Callable[[Any, Labels, float, np.random.Generator], Image]]] = {
     "noise": _noise,
     "blur": _blur,
     "bias field": _bias,

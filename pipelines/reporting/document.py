@@ -4,10 +4,10 @@ import base64
 import functools
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from pipelines.core.errors import ConfigError, DataError
 
@@ -83,6 +83,10 @@ class Language:
             if done != parts:
                 return own.join(done)
         return f"{self.translated(bare[:-1])}." if bare.endswith(".") else text
+
+    def titles(self, *keys: str) -> list[str]:
+        """Words of each key, as for a header; what is no key stands for itself."""
+        return [self.texts.get(key, key) for key in keys]
 
     def name(self, key: str, of: str) -> str:
         """Words for a name in the results, e.g. of a structure; the name itself where there are none."""
@@ -307,35 +311,25 @@ class Document:
     is_sheet: bool = False
 
 
+UNTRANSLATED: Final = ("path", "url", "listing", "block", "chapter", "categories", "series")
+"""Fields of the parts of a document that are no words for the reader."""
+
+
 def translated(document: Document, words: Language) -> Document:
     """The document with its English sentences, headings, cells and captions translated."""
-    turn = words.translated
 
-    def table(one: Table) -> Table:
-        rows = [[turn(cell) if isinstance(cell, str) else cell for cell in row] for row in one.rows]
-        return Table(turn(one.caption), [*map(turn, one.header)], rows)
+    def turned(part: Any) -> Any:
+        if isinstance(part, str):
+            return words.translated(part)
+        if isinstance(part, list | tuple):
+            return [turned(one) for one in part]
+        if not is_dataclass(part) or isinstance(part, type):
+            return part
+        own = {one.name: getattr(part, one.name) for one in fields(part) if one.name not in UNTRANSLATED}
+        return replace(part, **{name: turned(value) for name, value in own.items()})
 
-    def section(one: Section) -> Section:
-        return replace(
-            one,
-            title=turn(one.title),
-            paragraphs=[*map(turn, one.paragraphs)],
-            points=[*map(turn, one.points)],
-            tables=[*map(table, one.tables)],
-            pictures=[replace(each, alt=turn(each.alt), caption=turn(each.caption)) for each in one.pictures],
-            references=[replace(each, text=turn(each.text)) for each in one.references],
-        )
-
-    if not words.phrases:
-        return document
-    return replace(
-        document,
-        title=turn(document.title),
-        lead=turn(document.lead),
-        sections=[*map(section, document.sections)],
-        limits=[*map(turn, document.limits)],
-        suggestions=[*map(turn, document.suggestions)],
-    )
+    whole: Document = turned(document) if words.phrases else document
+    return whole
 
 
 def cell_text(value: Cell) -> str:

@@ -355,16 +355,13 @@ def make_study(sources: Sequence[Source], words: Language, pictures: Path, *, ti
     ]
     if is_of_hearts:
         models = models_table(sources, words)
-        sections.append(
-            Section(words("chapter.models"), tables=[models], is_detail=True)
-            if models.rows
-            else Section(words("chapter.models"), [words("models.none")], is_detail=True)
-        )
+        absent, tables = ([], [models]) if models.rows else ([words("models.none")], [])
+        sections.append(Section(words("chapter.models"), absent, tables=tables, is_detail=True))
     sections.append(Section(words("chapter.versions"), tables=[versions], is_detail=True))
     if words.code == DEFAULT:  # a changelog is written in one language
         opening = [words("changes.lead", version=pipelines.__version__)]
-        tables = [_bundle_changes(words)]
-        sections.append(Section(words("chapter.changes"), opening, changes(), tables, is_detail=True))
+        changed = [_bundle_changes(words)]
+        sections.append(Section(words("chapter.changes"), opening, changes(), changed, is_detail=True))
     folders = ", ".join(dict.fromkeys(source.name for source in sources))
     kind_of_title = "title" if is_of_hearts else "title_xrays" if is_of_xrays else "title_other"
     title = title or words(f"report.{kind_of_title}")
@@ -403,33 +400,21 @@ def models_table(sources: Sequence[Source], words: Language) -> Table:
             continue
         run, file = read_run(source.folder), source.folder / BEST_NAME
         digest = checksum(file)
-        own = [
-            one
-            for one in evaluations
-            if digest and one.manifest.get("weights") == [digest[:FINGERPRINT_DIGITS]]
-        ]
+        weights = [digest[:FINGERPRINT_DIGITS]] if digest else []
+        own = [one for one in evaluations if weights and one.manifest.get("weights") == weights]
         claimed |= {one.folder for one in own}
         data = words("training.fold_all") if run.all_patients else words("training.fold", fold=run.fold)
         if split := source.manifest.get("split_hash"):
             data = words("models.split", data=data, split=split)
         best = None if run.all_patients else number(run.best("val_mean_dice"), 3)
         values = "; ".join(_dice(one, words) for one in own) or None
-        rows.append(
-            [
-                run.name,
-                run.network,
-                data,
-                best,
-                values,
-                f"{run.name}/{BEST_NAME}",
-                digest or words("models.gone"),
-            ]
-        )
+        shown = f"{run.name}/{BEST_NAME}"
+        rows.append([run.name, run.network, data, best, values, shown, digest or words("models.gone")])
     for source in evaluations:
         if source.folder not in claimed:
             rows += _models_of(source, words)
-    header = ["table.model", "table.network", "training.data", "models.validation", "models.measured"]
-    return Table(words("models.table"), [*map(words, header), words("models.file"), "SHA-256"], rows)
+    keys = ("table.model", "table.network", "training.data", "models.validation", "models.measured")
+    return Table(words("models.table"), words.titles(*keys, "models.file", "SHA-256"), rows)
 
 
 def checksum(path: Path) -> str | None:
@@ -482,7 +467,7 @@ def versions_table(sources: Sequence[Source], words: Language) -> Table:
     names = [*now, *(name for name in then if name not in now)]
     return Table(
         words("versions.table"),
-        [words("versions.package"), words("versions.now"), words("versions.runs")],
+        words.titles("versions.package", "versions.now", "versions.runs"),
         [[name, now.get(name) or MISSING, ", ".join(then.get(name, [])) or MISSING] for name in names],
     )
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -48,9 +48,7 @@ class Source:
     def networks(self) -> list[str]:
         """Networks of which its manifest or its content tells, in their order."""
         found = self.manifest.get("networks") or [self.manifest.get("network")]
-        return [str(name) for name in found if name] or [
-            str(name) for name in [self.content.get("network")] if name
-        ]
+        return [str(name) for name in found if name] or [*filter(None, [self.content.get("network")])]
 
     def pictures(self, folder: str) -> list[Path]:
         """PNGs of patients in a sub-folder, in name order; none of them with `figures_only`."""
@@ -65,19 +63,21 @@ class Context:
         words: Language.
         pictures: Existing folder that takes pictures, the document's own.
         sources: Every folder of the report.
+        index: Which of the folders of its kind is looked at, by `each`.
     """
 
     words: Language
     pictures: Path
     sources: Sequence[Source] = ()
+    index: int = 0
 
     def of(self, kind: str) -> list[Source]:
         """Folders of a kind."""
         return [source for source in self.sources if source.kind == kind]
 
-
-def _any_content(_: Mapping[str, Any]) -> bool:
-    return True
+    def picture(self, name: str) -> Path:
+        """Where a PNG of a folder of its kind goes."""
+        return self.pictures / f"{name}{self.index or ''}.png"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +99,32 @@ class Kind:
     command: str
     chapter: str
     document: Callable[[Sequence[Source], Context], Document]
-    has: Callable[[Mapping[str, Any]], bool] = field(default=_any_content)
+    has: Callable[[Mapping[str, Any]], bool] = field(default=lambda _: True)
     is_usual: bool = False
+
+
+def each(
+    title: str, part: Callable[[Source, Context], Document]
+) -> Callable[[Sequence[Source], Context], Document]:
+    """Make the document of a kind whose folders are looked at one by one.
+
+    Args:
+        title: Key of the language's files, or English text; `{name}` in it stands for the folders' names.
+        part: Makes lead, sections, limits and suggestions of one folder; its title is not used.
+    """
+
+    def document(sources: Sequence[Source], context: Context) -> Document:
+        parts = [part(source, replace(context, index=index)) for index, source in enumerate(sources)]
+        words, names = context.words, ", ".join(source.name for source in sources)
+        return Document(
+            words(title, name=names) if title in words.texts else title.format(name=names),
+            " ".join(one.lead for one in parts if one.lead),
+            [section for one in parts for section in one.sections],
+            [*dict.fromkeys(limit for one in parts for limit in one.limits)],
+            [suggestion for one in parts for suggestion in one.suggestions],
+        )
+
+    return document
 
 
 def from_content(kind: Kind, own: Sequence[Source], make: Callable[[], Made]) -> Made:

@@ -86,26 +86,26 @@ TRIALS = [
 
 def test_a_number_is_correlated_by_rank_and_names_by_their_means() -> None:
     rate, optimizer = setting_effects(TRIALS)
-    assert (rate.setting, rate.trials) == ("rate", 5)
-    assert rate.correlation == pytest.approx(-1)
+    assert (rate["setting"], rate["trials"]) == ("rate", 5)
+    assert rate["correlation"] == pytest.approx(-1)
     expected = spearmanr([0.1, 0.01, 0.001, 0.0001, 0.02], [0.5, 0.7, 0.8, 0.9, 0.6]).pvalue
-    assert rate.p_value == pytest.approx(expected, abs=1e-12)
-    assert optimizer.correlation is None
-    assert optimizer.p_value == pytest.approx(kruskal([0.7, 0.8], [0.5, 0.9, 0.6]).pvalue)
-    assert optimizer.p_holm == optimizer.p_value
-    assert [(part["value"], part["trials"]) for part in optimizer.means] == [("adamw", 2), ("sgd", 3)]
-    assert [part["mean"] for part in optimizer.means] == pytest.approx([0.75, 2 / 3])
+    assert rate["p_value"] == pytest.approx(expected, abs=1e-12)
+    assert optimizer["correlation"] is None
+    assert optimizer["p_value"] == pytest.approx(kruskal([0.7, 0.8], [0.5, 0.9, 0.6]).pvalue)
+    assert optimizer["p_holm"] == optimizer["p_value"]
+    assert [(part["value"], part["trials"]) for part in optimizer["means"]] == [("adamw", 2), ("sgd", 3)]
+    assert [part["mean"] for part in optimizer["means"]] == pytest.approx([0.75, 2 / 3])
 
 
 def test_what_does_not_vary_has_no_effect_and_three_trials_no_p_value() -> None:
-    assert "epochs" not in [effect.setting for effect in setting_effects(TRIALS)]
+    assert "epochs" not in [effect["setting"] for effect in setting_effects(TRIALS)]
     (rate, _) = setting_effects(TRIALS[:3])
-    assert (rate.trials, rate.p_value, rate.p_holm) == (3, None, None)
+    assert (rate["trials"], rate["p_value"], rate["p_holm"]) == (3, None, None)
 
 
 def test_many_numbers_are_put_into_thirds() -> None:
     (effect,) = setting_effects([({"rate": float(value)}, float(value)) for value in range(9)])
-    assert [(part["value"], part["trials"], part["mean"]) for part in effect.means] == [
+    assert [(part["value"], part["trials"], part["mean"]) for part in effect["means"]] == [
         ("0 to 2", 3, 1.0),
         ("3 to 5", 3, 4.0),
         ("6 to 8", 3, 7.0),

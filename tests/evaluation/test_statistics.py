@@ -106,11 +106,11 @@ JUDGES = [[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9],
 def test_bias_and_its_interval_are_those_of_the_original_paper() -> None:
     found = measure_agreement(LARGE, MINI)
     assert found is not None
-    assert found.pairs == 17
-    assert found.bias == pytest.approx(-2.1, abs=0.05)
-    assert found.sd == pytest.approx(38.8, abs=0.05)
-    assert found.bias_interval == pytest.approx((-22.1, 17.8), abs=0.06)
-    assert found.pearson == pytest.approx(0.94, abs=0.005)
+    assert found["pairs"] == 17
+    assert found["bias"] == pytest.approx(-2.1, abs=0.05)
+    assert found["sd"] == pytest.approx(38.8, abs=0.05)
+    assert found["bias_interval"] == pytest.approx((-22.1, 17.8), abs=0.06)
+    assert found["pearson"] == pytest.approx(0.94, abs=0.005)
 
 
 def test_limits_and_their_intervals_are_as_computed_by_hand() -> None:
@@ -119,9 +119,9 @@ def test_limits_and_their_intervals_are_as_computed_by_hand() -> None:
     assert found is not None
     sd = (5 / 3) ** 0.5
     half = 3.18245 * sd * (1 / 4 + 1.96**2 / 6) ** 0.5
-    assert (found.lower, found.upper) == pytest.approx((2.5 - 1.96 * sd, 2.5 + 1.96 * sd))
-    assert found.upper_interval == pytest.approx((found.upper - half, found.upper + half), abs=1e-4)
-    assert found.variability_percent == pytest.approx(100 * sd / 26.25)
+    assert (found["lower"], found["upper"]) == pytest.approx((2.5 - 1.96 * sd, 2.5 + 1.96 * sd))
+    assert found["upper_interval"] == pytest.approx((found["upper"] - half, found["upper"] + half), abs=1e-4)
+    assert found["variability_percent"] == pytest.approx(100 * sd / 26.25)
 
 
 def test_the_intraclass_correlation_is_that_of_the_published_example() -> None:
@@ -131,15 +131,15 @@ def test_the_intraclass_correlation_is_that_of_the_published_example() -> None:
 def test_a_constant_shift_lowers_the_intraclass_correlation_and_not_pearson() -> None:
     found = measure_agreement([11.0, 12.0, 13.0], [1.0, 2.0, 3.0])
     assert found is not None
-    assert found.pearson == pytest.approx(1)
+    assert found["pearson"] == pytest.approx(1)
     # Mean squares: subjects 2, raters 150, residual 0; 2 / (2 + 2 * 150 / 3)
-    assert found.icc == pytest.approx(2 / 102)
+    assert found["icc"] == pytest.approx(2 / 102)
 
 
 def test_what_has_no_spread_has_no_correlation() -> None:
     found = measure_agreement([3.0, 3.0, 3.0], [3.0, 3.0, 3.0])
     assert found is not None
-    assert (found.bias, found.sd, found.pearson, found.icc) == (0, 0, None, None)
+    assert (found["bias"], found["sd"], found["pearson"], found["icc"]) == (0, 0, None, None)
 
 
 def test_two_patients_are_too_few() -> None:
@@ -173,44 +173,44 @@ def test_six_patients_that_all_gain_have_the_smallest_exact_p_value() -> None:
     first = np.zeros(6)
     second = np.array([0.01, 0.02, 0.03, 0.04, 0.05, 0.06])
     found = paired_difference(first, second, bootstrap_weights(6))
-    assert found.p_value == pytest.approx(2 / 64)
-    assert (found.better, found.worse, found.patients) == (6, 0, 6)
-    assert found.difference == pytest.approx(0.035)
+    assert found["p_value"] == pytest.approx(2 / 64)
+    assert (found["better"], found["worse"], found["patients"]) == (6, 0, 6)
+    assert found["difference"] == pytest.approx(0.035)
 
 
 def test_the_p_value_is_that_of_scipy_on_the_pairs_that_both_have() -> None:
     first = np.array([0.9, 0.8, np.nan, 0.7, 0.85, 0.6])
     second = np.array([0.91, 0.77, 0.9, 0.75, 0.87, np.nan])
     found = paired_difference(first, second, bootstrap_weights(6))
-    assert found.patients == 4
-    assert found.p_value == pytest.approx(wilcoxon([0.01, -0.03, 0.05, 0.02]).pvalue)
+    assert found["patients"] == 4
+    assert found["p_value"] == pytest.approx(wilcoxon([0.01, -0.03, 0.05, 0.02]).pvalue)
 
 
 def test_a_smaller_distance_is_the_better_one() -> None:
     found = paired_difference(
         np.array([5.0, 6.0, 7.0]), np.array([4.0, 5.0, 8.0]), bootstrap_weights(3), is_higher_better=False
     )
-    assert (found.better, found.worse) == (2, 1)
+    assert (found["better"], found["worse"]) == (2, 1)
 
 
 def test_the_interval_pairs_the_patients() -> None:
     """A constant gain is certain, however far the patients lie apart."""
     first = np.array([0.1, 0.5, 0.9, 0.3])
     found = paired_difference(first, first + 0.01, bootstrap_weights(4))
-    assert found.interval == pytest.approx([0.01, 0.01])
+    assert found["interval"] == pytest.approx([0.01, 0.01])
 
 
 def test_the_interval_is_that_of_the_resampled_means() -> None:
     weights = np.array([[2.0, 0.0], [0.0, 2.0], [1.0, 1.0]])
     found = paired_difference(np.zeros(2), np.array([1.0, 3.0]), weights)
-    assert found.interval == pytest.approx(list(np.percentile([1.0, 3.0, 2.0], [2.5, 97.5])))
+    assert found["interval"] == pytest.approx(list(np.percentile([1.0, 3.0, 2.0], [2.5, 97.5])))
 
 
 def test_equal_models_do_not_differ_and_no_patients_give_nothing() -> None:
     same = paired_difference(np.ones(5), np.ones(5), bootstrap_weights(5))
-    assert (same.difference, same.p_value, same.better, same.worse) == (0.0, 1.0, 0, 0)
+    assert (same["difference"], same["p_value"], same["better"], same["worse"]) == (0.0, 1.0, 0, 0)
     none = paired_difference(np.array([np.nan]), np.ones(1), bootstrap_weights(1))
-    assert (none.patients, none.difference, none.interval, none.p_value) == (0, None, None, None)
+    assert (none["patients"], none["difference"], none["interval"], none["p_value"]) == (0, None, None, None)
 
 
 def test_holm_is_the_textbook_example() -> None:
@@ -230,19 +230,19 @@ def test_a_model_that_is_best_for_every_patient_keeps_its_rank() -> None:
     values = np.array([[0.9, 0.8, 0.95], [0.7, 0.6, 0.65], [0.8, 0.7, 0.75]])
     found = rank_stability(values, bootstrap_weights(3))
     assert found is not None
-    assert found.rank == [1, 3, 2]
-    assert found.shares == [[1, 0, 0], [0, 0, 1], [0, 1, 0]]
-    assert found.interval == [[1, 1], [3, 3], [2, 2]]
-    assert found.kendall_tau == pytest.approx(1)
+    assert found["rank"] == [1, 3, 2]
+    assert found["shares"] == [[1, 0, 0], [0, 0, 1], [0, 1, 0]]
+    assert found["interval"] == [[1, 1], [3, 3], [2, 2]]
+    assert found["kendall_tau"] == pytest.approx(1)
 
 
 def test_models_that_win_one_patient_each_share_the_ranks() -> None:
     """The first wins the first resample, the second the second, and the third is a tie."""
     found = rank_stability(np.array([[0.9, 0.7], [0.7, 0.9]]), EACH_AND_BOTH)
     assert found is not None
-    assert found.rank == [1.5, 1.5]
-    assert found.shares == pytest.approx(np.full((2, 2), 0.5))
-    assert found.kendall_tau is None
+    assert found["rank"] == [1.5, 1.5]
+    assert found["shares"] == pytest.approx(np.full((2, 2), 0.5))
+    assert found["kendall_tau"] is None
 
 
 def test_tau_is_the_mean_of_those_of_scipy() -> None:
@@ -251,14 +251,14 @@ def test_tau_is_the_mean_of_those_of_scipy() -> None:
     found = rank_stability(values, weights)
     expected = np.mean([kendalltau(values.mean(axis=1), values @ row / 6).statistic for row in weights])
     assert found is not None
-    assert found.kendall_tau == pytest.approx(expected)
+    assert found["kendall_tau"] == pytest.approx(expected)
 
 
 def test_a_smaller_distance_ranks_first_and_a_patient_with_a_gap_is_left_out() -> None:
     values = np.array([[5.0, 1.0, 6.0], [4.0, np.nan, 5.0]])
     found = rank_stability(values, bootstrap_weights(3), is_higher_better=False)
     assert found is not None
-    assert (found.rank, found.patients) == ([2, 1], 2)
+    assert (found["rank"], found["patients"]) == ([2, 1], 2)
 
 
 def test_without_a_common_patient_there_is_no_rank() -> None:

@@ -2,7 +2,6 @@
 
 import itertools
 import statistics
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +13,7 @@ from pipelines.evaluation.segmentation import MEAN, STRUCTURES
 from pipelines.figures.overlay import panels, save_png
 from pipelines.interaction.active_learning import CONTENT_NAME
 from pipelines.reporting.document import Cell, Document, Picture, Section, Table, number
-from pipelines.reporting.source import Context, Kind, Source
+from pipelines.reporting.source import Context, Kind, Source, each
 
 BASELINE: Final = "random"
 CHALLENGER: Final = "uncertainty"
@@ -109,74 +108,14 @@ def verdict(content: dict[str, Any]) -> str:
     )
 
 
-def document(sources: Sequence[Source], context: Context) -> Document:
-    """Document of benchmarks of active learning.
-
-    Args:
-        sources: Folders of `thorax benchmark active-learning`.
-        context: Folder for the plot.
-    """
-    sections: list[Section] = []
-    for index, source in enumerate(sources):
-        plot = write_plot(source.content, context.pictures / f"learning{index or ''}.png")
-        sections += _sections(source.content, plot)
-    return Document("Active learning", "", sections)
-
-
-KIND: Final = Kind("active_learning", CONTENT_NAME, "thorax benchmark active-learning", "results", document)
-
-
-def rounds_table(content: dict[str, Any]) -> Table:
-    """Mean Dice of each round, the mean over seeds, a column a strategy."""
-    columns = [
-        [[step["dice"][MEAN] for step in curve["rounds"]] for curve in _of(content, strategy)]
-        for strategy in (BASELINE, CHALLENGER)
-    ]
-    rows: list[list[Cell]] = []
-    for index, step in enumerate(content["curves"][0]["rounds"]):
-        baseline, challenger = ([curve[index] for curve in curves] for curves in columns)
-        means = (number(statistics.fmean(values), 3) for values in (baseline, challenger))
-        difference = Paired.of(baseline, challenger).text if index else None
-        rows.append([str(len(step["labelled"])), *means, difference])
-    caption = f"Mean Dice on {len(content['validation'])} validation patients, the mean over seeds"
-    return Table(caption, ["patients", BASELINE, CHALLENGER, "difference"], rows)
-
-
-def write_plot(content: dict[str, Any], path: Path) -> Path:
-    """Draw Dice against labelled patients: a thin line a seed, a thick one for their mean.
-
-    Args:
-        content: Content of `active_learning.json`.
-        path: PNG to write.
-
-    Raises:
-        OutputError: If it cannot be written.
-    """
-    figure, (axes,) = panels(width=6.4, height=4.0)
-    for strategy, color in COLORS.items():
-        curves = _of(content, strategy)
-        sizes = [len(step["labelled"]) for step in curves[0]["rounds"]]
-        dice = np.array([[step["dice"][MEAN] for step in curve["rounds"]] for curve in curves], dtype=float)
-        for line in dice:
-            axes.plot(sizes, line, color=color, linewidth=0.8, alpha=0.5)
-        axes.plot(sizes, dice.mean(axis=0), color=color, linewidth=2.2, marker="o", label=strategy)
-    axes.set(xlabel="labelled patients", ylabel="mean Dice, validation", xticks=sizes)
-    axes.grid(alpha=0.3)
-    axes.legend()
-    return save_png(figure, path)
-
-
-def _of(content: dict[str, Any], strategy: str) -> list[Curve]:
-    """Curves of a strategy, by seed."""
-    found = [curve for curve in content["curves"] if curve["strategy"] == strategy]
-    return sorted(found, key=lambda curve: int(curve["seed"]))
-
-
-def _sections(content: dict[str, Any], plot: Path) -> list[Section]:
+def document(source: Source, context: Context) -> Document:
+    """Document of a benchmark of active learning; the context has the folder for the plot."""
+    content = source.content
     plan, network = content["plan"], content["network"]
+    plot = write_plot(content, context.picture("learning"))
     last = len(content["curves"][0]["rounds"][-1]["labelled"])
     compared: list[list[Cell]] = [[words, paired.text] for words, paired in compare(content).items()]
-    return [
+    sections = [
         Section(
             "Active learning",
             [
@@ -223,6 +162,62 @@ def _sections(content: dict[str, Any], plot: Path) -> list[Section]:
             ],
         ),
     ]
+    return Document("", "", sections)
+
+
+KIND: Final = Kind(
+    "active_learning",
+    CONTENT_NAME,
+    "thorax benchmark active-learning",
+    "results",
+    each("Active learning", document),
+)
+
+
+def rounds_table(content: dict[str, Any]) -> Table:
+    """Mean Dice of each round, the mean over seeds, a column a strategy."""
+    columns = [
+        [[step["dice"][MEAN] for step in curve["rounds"]] for curve in _of(content, strategy)]
+        for strategy in (BASELINE, CHALLENGER)
+    ]
+    rows: list[list[Cell]] = []
+    for index, step in enumerate(content["curves"][0]["rounds"]):
+        baseline, challenger = ([curve[index] for curve in curves] for curves in columns)
+        means = (number(statistics.fmean(values), 3) for values in (baseline, challenger))
+        difference = Paired.of(baseline, challenger).text if index else None
+        rows.append([str(len(step["labelled"])), *means, difference])
+    caption = f"Mean Dice on {len(content['validation'])} validation patients, the mean over seeds"
+    return Table(caption, ["patients", BASELINE, CHALLENGER, "difference"], rows)
+
+
+def write_plot(content: dict[str, Any], path: Path) -> Path:
+    """Draw Dice against labelled patients: a thin line a seed, a thick one for their mean.
+
+    Args:
+        content: Content of `active_learning.json`.
+        path: PNG to write.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
+    figure, (axes,) = panels(width=6.4, height=4.0)
+    for strategy, color in COLORS.items():
+        curves = _of(content, strategy)
+        sizes = [len(step["labelled"]) for step in curves[0]["rounds"]]
+        dice = np.array([[step["dice"][MEAN] for step in curve["rounds"]] for curve in curves], dtype=float)
+        for line in dice:
+            axes.plot(sizes, line, color=color, linewidth=0.8, alpha=0.5)
+        axes.plot(sizes, dice.mean(axis=0), color=color, linewidth=2.2, marker="o", label=strategy)
+    axes.set(xlabel="labelled patients", ylabel="mean Dice, validation", xticks=sizes)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return save_png(figure, path)
+
+
+def _of(content: dict[str, Any], strategy: str) -> list[Curve]:
+    """Curves of a strategy, by seed."""
+    found = [curve for curve in content["curves"] if curve["strategy"] == strategy]
+    return sorted(found, key=lambda curve: int(curve["seed"]))
 
 
 def _seed_rows(content: dict[str, Any]) -> list[list[Cell]]:

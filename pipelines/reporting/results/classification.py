@@ -21,6 +21,7 @@ from pipelines.reporting.document import (
     p_text,
     read_language,
 )
+from pipelines.reporting.results.evaluation import parameters
 from pipelines.reporting.source import Context, Kind, Source
 
 PICTURES: Final = {
@@ -144,23 +145,19 @@ def _sentence(score: PairedScore, first: str, second: str) -> str:
 
 
 def _overview(sources: Sequence[Source], words: Language) -> Table:
-    def row(title: str, cells: Sequence[Cell]) -> list[Cell]:
-        return [title, *cells]
-
     summaries = [source.content["summary"] for source in sources]
-    parameters = [source.manifest.get("parameters") for source in sources]
-    rows = [
-        row("network", [", ".join(source.networks) for source in sources]),
-        row("parameters", [f"{count / 1e6:.1f} million" if count else None for count in parameters]),
-        *(
-            row(title, [_score(one.content, name, words) for one in sources])
-            for name, title in SCORES.items()
-        ),
-        row("expected calibration error", [number(summary["ece"], 3) for summary in summaries]),
-        row("threshold", [number(summary["threshold"], 3) for summary in summaries]),
-        row("images", [str(summary["images"]) for summary in summaries]),
-        row("patients", [str(summary["patients"]) for summary in summaries]),
+    rows: list[list[Cell]] = [
+        ["network", *(", ".join(source.networks) for source in sources)],
+        ["parameters", *map(parameters, sources)],
     ]
+    rows += [
+        [title, *(_score(one.content, name, words) for one in sources)] for name, title in SCORES.items()
+    ]
+    rows += [
+        ["expected calibration error", *(number(summary["ece"], 3) for summary in summaries)],
+        ["threshold", *(number(summary["threshold"], 3) for summary in summaries)],
+    ]
+    rows += [[name, *(str(summary[name]) for summary in summaries)] for name in ("images", "patients")]
     return Table("Scores with 95% intervals", ["", *map(_title, sources)], rows)
 
 

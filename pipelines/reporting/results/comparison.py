@@ -25,7 +25,7 @@ from pipelines.reporting.document import (
     p_text,
     read_language,
 )
-from pipelines.reporting.source import Context, Kind, Source
+from pipelines.reporting.source import Context, Kind, Source, each
 
 Content = Mapping[str, Any]
 
@@ -55,26 +55,22 @@ MAX_UPRIGHT: Final = 3
 """Series of bars whose numbers stand upright side by side."""
 
 
-def document(sources: Sequence[Source], context: Context) -> Document:
-    """Document of comparisons.
-
-    Args:
-        sources: Folders of `thorax compare`.
-        context: Language and folder for pictures.
-    """
-    sections, limits, suggestions = [], [], []
-    for index, source in enumerate(sources):
-        content, words = source.content, context.words
-        sections += _sections(source, context, index)
-        pairs = _main_pairs(content)
-        if len(_clear(pairs)) < len(pairs):
-            limits.append(words("comparison.not_shown", name=source.name))
-        suggestions.append(_choice(content["models"], pairs, words))
-    title = context.words("comparison.title", name=", ".join(source.name for source in sources))
-    return Document(title, "", sections, limits, suggestions)
+def document(source: Source, context: Context) -> Document:
+    """Document of a comparison; the context has the language and the folder for pictures."""
+    content, words = source.content, context.words
+    pairs = _pairs_of(content, MAIN[0])
+    limits = [words("comparison.not_shown", name=source.name)] if len(_clear(pairs)) < len(pairs) else []
+    return Document("", "", _sections(source, context), limits, [_choice(content["models"], pairs, words)])
 
 
-KIND: Final = Kind("comparison", "comparison.json", "thorax compare", "results", document, is_usual=True)
+KIND: Final = Kind(
+    "comparison",
+    "comparison.json",
+    "thorax compare",
+    "results",
+    each("comparison.title", document),
+    is_usual=True,
+)
 
 
 def findings(content: Content) -> list[str]:
@@ -85,9 +81,7 @@ def findings(content: Content) -> list[str]:
     """
     sentences = []
     for figure, structure in MAIN:
-        pairs = [
-            pair for pair in content["pairs"] if (pair["figure"], pair["structure"]) == (figure, structure)
-        ]
+        pairs = _pairs_of(content, (figure, structure))
         clear = _clear(pairs)
         named = []
         for pair in clear:
@@ -202,18 +196,18 @@ def bar_chart(
     )
 
 
-def _sections(source: Source, context: Context, index: int) -> list[Section]:
+def _sections(source: Source, context: Context) -> list[Section]:
     content, words = source.content, context.words
     models, names = content["models"], [LABEL_NAMES[label] for label in FOREGROUND]
-    pairs = _main_pairs(content)
+    pairs = _pairs_of(content, MAIN[0])
     chart = bar_chart(
-        context.pictures / f"models{index or ''}.png",
+        context.picture("models"),
         [name.upper() for name in names],
         [(name, [model["summary"]["dice"][key] for key in names]) for name, model in models.items()],
         caption=words("comparison.chart"),
         alt=words("comparison.chart_alt"),
     )
-    plot = _plot(content, context.pictures / f"models_paired{index or ''}.png")
+    plot = _plot(content, context.picture("models_paired"))
     people = ", ".join(f"{row['patient']} ({row['group']})" for row in content["patients"])
     explained = {**DEFINITIONS, **content["definitions"]}
     details = [
@@ -246,8 +240,8 @@ def _sections(source: Source, context: Context, index: int) -> list[Section]:
     ]
 
 
-def _main_pairs(content: Content) -> list[dict[str, Any]]:
-    return [pair for pair in content["pairs"] if (pair["figure"], pair["structure"]) == MAIN[0]]
+def _pairs_of(content: Content, value: tuple[str, str]) -> list[dict[str, Any]]:
+    return [pair for pair in content["pairs"] if (pair["figure"], pair["structure"]) == value]
 
 
 def _clear(pairs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -268,10 +262,8 @@ def _overview(models: Content, words: Language) -> Table:
                 number(summary["seconds_per_volume"], 2),
             ]
         )
-    header = [words("table.model"), words("table.dice"), "HD95 mm", words("table.ef_error")]
-    return Table(
-        words("comparison.models"), [*header, words("table.parameters"), words("table.seconds")], rows
-    )
+    keys = ("table.model", "table.dice", "HD95 mm", "table.ef_error", "table.parameters", "table.seconds")
+    return Table(words("comparison.models"), words.titles(*keys), rows)
 
 
 def _costs(content: Content) -> Table:
@@ -299,11 +291,10 @@ def _pairs(content: Content, figure: str, structure: str, words: Language) -> Ta
             p_text(pair["p_value"]),
             p_text(pair["p_holm"]),
         ]
-        for pair in content["pairs"]
-        if (pair["figure"], pair["structure"]) == (figure, structure)
+        for pair in _pairs_of(content, (figure, structure))
     ]
-    header = [words("comparison.pair"), words("table.patients"), words("comparison.difference")]
-    header += [words("comparison.better"), "p, Wilcoxon", words("comparison.p_holm")]
+    keys = ("comparison.pair", "table.patients", "comparison.difference", "comparison.better")
+    header = words.titles(*keys, "p, Wilcoxon", "comparison.p_holm")
     return Table(words("comparison.pairs", value=title_of(figure, structure)), header, rows)
 
 
@@ -354,7 +345,7 @@ def _choice(models: Content, pairs: list[dict[str, Any]], words: Language) -> st
 
 def _plot(content: Content, path: Path) -> Path:
     """Mean Dice by patient, its paired differences with intervals, and shares of ranks."""
-    models, pairs = list(content["models"]), _main_pairs(content)
+    models, pairs = list(content["models"]), _pairs_of(content, MAIN[0])
     height = 1.6 + 0.3 * max(len(pairs), len(models), 6)
     figure, (patients, differences, ranks) = panels(3, width=4.7, height=height)
     _draw_patients(patients, content["values"])

@@ -7,35 +7,28 @@ from pipelines.datasets.phantom.image import CONTRASTS
 from pipelines.datasets.readers import READERS
 from pipelines.evaluation.cross_dataset import CONTENT_NAME
 from pipelines.reporting.document import Cell, Document, Language, Section, Table, duration, estimate, number
-from pipelines.reporting.source import Context, Kind, Source
+from pipelines.reporting.source import Context, Kind, Source, each
 
 DATASET_GAP: Final = 0.05
 """Loss of mean Dice from a model's best dataset to its worst from which a report warns of it."""
 
 
-def document(sources: Sequence[Source], context: Context) -> Document:
-    """Document of tables of models on datasets.
-
-    Args:
-        sources: Folders of `thorax compare --dataset`.
-        context: Language.
-    """
-    words = context.words
-    sections, limits, suggestions = [], [], []
-    for source in sources:
-        cells = source.content["cells"]
-        sections.append(_section(source, words))
-        limits += [
-            words("cross.failed", model=cell["model"], dataset=cell["dataset"], error=cell["error"])
-            for cell in cells
-            if cell["error"]
-        ]
-        suggestions += list(_gaps(cells, words))
-    title = words("cross.title", name=", ".join(source.name for source in sources))
-    return Document(title, "", sections, limits, suggestions)
+def document(source: Source, context: Context) -> Document:
+    """Document of a table of models on datasets; the context has the language."""
+    words, cells = context.words, source.content["cells"]
+    failed = [{key: cell[key] for key in ("model", "dataset", "error")} for cell in cells if cell["error"]]
+    limits = [words("cross.failed", **cell) for cell in failed]
+    return Document("", "", [_section(source, words)], limits, [*_gaps(cells, words)])
 
 
-KIND: Final = Kind("cross", CONTENT_NAME, "thorax compare --dataset", "results", document, is_usual=True)
+KIND: Final = Kind(
+    "cross",
+    CONTENT_NAME,
+    "thorax compare --dataset",
+    "results",
+    each("cross.title", document),
+    is_usual=True,
+)
 
 
 def dice_table(content: Mapping[str, Any], words: Language) -> Table:

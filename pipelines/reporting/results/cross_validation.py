@@ -1,13 +1,12 @@
 """A cross-validation: each patient measured by a network that was not trained on it."""
 
-from collections.abc import Sequence
 from typing import Final
 
 from pipelines.evaluation.comparison import STRUCTURES
 from pipelines.reporting.document import Cell, Document, Language, Section, Table, duration, estimate, number
 from pipelines.reporting.results.comparison import Content, parts_table, values_table
-from pipelines.reporting.results.evaluation import TITLES
-from pipelines.reporting.source import Context, Kind, Source
+from pipelines.reporting.results.evaluation import TITLES, dice_titles
+from pipelines.reporting.source import Context, Kind, Source, each
 from pipelines.training.cross_validation import CONTENT_NAME
 
 FOLD_SPREAD: Final = 0.01
@@ -20,28 +19,25 @@ MEASURED: Final = {
 }
 
 
-def document(sources: Sequence[Source], context: Context) -> Document:
-    """Document of cross-validations.
-
-    Args:
-        sources: Folders of `thorax cross-validate` whose folds are all there.
-        context: Language.
-    """
-    words = context.words
-    sections, limits, suggestions = [], [], []
-    for source in sources:
-        content, spread = source.content, source.content["fold_sd"]["mean"]
-        sections += _sections(source, words)
-        limits.append(words("folds.limit", name=source.name))
-        if spread is not None and spread >= FOLD_SPREAD:
-            suggestions.append(words("suggest.folds", name=source.name, spread=number(spread, 3)))
-        if content["problems"]:
-            limits.append(words("evaluation.aside", name=source.name, volumes=len(content["problems"])))
-    title = words("folds.title", name=", ".join(source.name for source in sources))
-    return Document(title, "", sections, limits, suggestions)
+def document(source: Source, context: Context) -> Document:
+    """Document of a cross-validation whose folds are all there; the context has the language."""
+    words, name, content = context.words, source.name, source.content
+    spread, problems = content["fold_sd"]["mean"], content["problems"]
+    limits = [words("folds.limit", name=name)]
+    limits += [words("evaluation.aside", name=name, volumes=len(problems))] if problems else []
+    is_wide = spread is not None and spread >= FOLD_SPREAD
+    suggestions = [words("suggest.folds", name=name, spread=number(spread, 3))] if is_wide else []
+    return Document("", "", _sections(source, words), limits, suggestions)
 
 
-KIND: Final = Kind("folds", CONTENT_NAME, "thorax cross-validate", "results", document, is_usual=True)
+KIND: Final = Kind(
+    "folds",
+    CONTENT_NAME,
+    "thorax cross-validate",
+    "results",
+    each("folds.title", document),
+    is_usual=True,
+)
 
 
 def _sections(source: Source, words: Language) -> list[Section]:
@@ -87,7 +83,7 @@ def _folds(content: Content, words: Language) -> Table:
     ]
     spread = [number(content["fold_sd"][name], 3) for name in STRUCTURES]
     rows.append([words("folds.spread"), None, *spread, None, None, None])
-    header = [words("folds.fold"), words("table.patients")]
-    header += [words("table.dice_of", structure=words.name("structure", name)) for name in STRUCTURES]
-    header += [words("table.ef_error"), words("training.epochs"), words("training.time")]
+    header = words.titles("folds.fold", "table.patients")
+    header += dice_titles(words, STRUCTURES)
+    header += words.titles("table.ef_error", "training.epochs", "training.time")
     return Table(words("folds.table"), header, rows)

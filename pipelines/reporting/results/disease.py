@@ -1,6 +1,6 @@
 """The disease group from the segmentation: accuracy, confusion, and the features that decide."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ from pipelines.reporting.document import (
     number,
     read_language,
 )
-from pipelines.reporting.source import Context, Kind, Source
+from pipelines.reporting.source import Context, Kind, Source, each
 
 Content = Mapping[str, Any]
 
@@ -42,24 +42,21 @@ IMPORTANCE: Final = (
 )
 
 
-def document(sources: Sequence[Source], context: Context) -> Document:
-    """Document of studies of the disease group.
-
-    Args:
-        sources: Folders of `thorax disease`.
-        context: Language and folder for plots.
-    """
-    words = context.words
-    sections: list[Section] = []
-    suggestions: list[str] = []
-    for index, source in enumerate(sources):
-        sections += _sections(source, context, index)
-        suggestions += _confused(_measured(source.content, words), words)
-    title = words("disease.title", name=", ".join(source.name for source in sources))
-    return Document(title, "", sections, [words("disease.limit")], suggestions)
+def document(source: Source, context: Context) -> Document:
+    """Document of a study of the disease group; the context has the language and the folder for plots."""
+    suggestions = [*_confused(_measured(source.content, context.words), context.words)]
+    limits = [context.words("disease.limit")]
+    return Document("", "", [*_sections(source, context)], limits, suggestions)
 
 
-KIND: Final = Kind("disease", CONTENT_NAME, "thorax disease", "results", document, is_usual=True)
+KIND: Final = Kind(
+    "disease",
+    CONTENT_NAME,
+    "thorax disease",
+    "results",
+    each("disease.title", document),
+    is_usual=True,
+)
 
 
 def accuracy_table(content: Content, words: Language | None = None) -> Table:
@@ -80,11 +77,11 @@ def accuracy_table(content: Content, words: Language | None = None) -> Table:
         ]
         for name, found in _measured(content, words).items()
     ]
-    header = [words("table.part"), words("table.patients"), words("disease.right")]
-    return Table(words("disease.table"), [*header, words("disease.accuracy"), words("table.interval")], rows)
+    keys = ("table.part", "table.patients", "disease.right", "disease.accuracy", "table.interval")
+    return Table(words("disease.table"), words.titles(*keys), rows)
 
 
-def _sections(source: Source, context: Context, index: int) -> Iterator[Section]:
+def _sections(source: Source, context: Context) -> Iterator[Section]:
     content, words = source.content, context.words
     measured = _measured(content, words)
     inner, problems = content["cross_validation"], content["problems"]
@@ -109,7 +106,7 @@ def _sections(source: Source, context: Context, index: int) -> Iterator[Section]
         )
         for name, found in measured.items()
     ]
-    plot = _confusion_plot(content, context.pictures / f"confusion{index or ''}.png")
+    plot = _confusion_plot(content, context.picture("confusion"))
     yield Section(
         words("disease.title", name=source.name),
         [METHOD],
@@ -122,7 +119,7 @@ def _sections(source: Source, context: Context, index: int) -> Iterator[Section]
         for row in inner["importance"][:MAX_FEATURES]
     ]
     table = Table(words("disease.features"), [words("data.feature"), words("disease.loss"), "SD"], rows)
-    plot = _importance_plot(content, context.pictures / f"importance{index or ''}.png")
+    plot = _importance_plot(content, context.picture("importance"))
     picture = Picture(plot, words("disease.features"), words("disease.features"))
     yield Section(words("disease.features"), [IMPORTANCE], tables=[table], pictures=[picture])
 

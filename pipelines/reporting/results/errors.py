@@ -1,5 +1,6 @@
 """Where networks fail: on hearts by place, factor and index; on radiographs by what is seen."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -36,7 +37,8 @@ from pipelines.reporting.document import (
     number,
     p_text,
 )
-from pipelines.reporting.source import Context, Kind, Source
+from pipelines.reporting.results.evaluation import dice_titles
+from pipelines.reporting.source import Context, Kind, Source, each
 
 Content = Mapping[str, Any]
 Pairs = Sequence[tuple[float, float, str]]
@@ -110,23 +112,11 @@ REASONS: Final = {
 """What a property of misclassified radiographs may come of; hypotheses, not measured."""
 
 
-def document(sources: Sequence[Source], context: Context) -> Document:
-    """Document of error analyses on hearts.
-
-    Args:
-        sources: Folders of `thorax analyse`.
-        context: Language and folder for plots.
-    """
-    words = context.words
-    sections: list[Section] = []
-    limits: list[str] = []
-    suggestions: list[str] = []
-    for index, source in enumerate(sources):
-        sections += _sections(source, context, index)
-        limits.append(words("errors.limit", name=source.name))
-        suggestions += _suggestions(source.content, words)
-    title = words("errors.title", name=", ".join(source.name for source in sources))
-    return Document(title, "", sections, limits, suggestions)
+def document(source: Source, context: Context) -> Document:
+    """Document of an error analysis on hearts; the context has the language and the folder for plots."""
+    limits = [context.words("errors.limit", name=source.name)]
+    suggestions = [*_suggestions(source.content, context.words)]
+    return Document("", "", [*_sections(source, context)], limits, suggestions)
 
 
 KIND: Final = Kind(
@@ -134,53 +124,44 @@ KIND: Final = Kind(
     ERRORS_NAME,
     "thorax analyse",
     "errors",
-    document,
+    each("errors.title", document),
     has=lambda content: "types" not in content,
     is_usual=True,
 )
 
 
-def xray_document(sources: Sequence[Source], context: Context) -> Document:
-    """Document of error analyses on radiographs.
-
-    Args:
-        sources: Folders of `thorax analyse`.
-        context: Not used: the tables are in English.
-    """
-    del context
-    sections = []
-    suggestions = []
-    for source in sources:
-        kinds = [ErrorType(**kind) for kind in source.content["types"]]
-        cases = source.content["cases"]
-        wrong = sum(not case["is_correct"] for case in cases)
-        sections.append(
-            Section(
-                f"Error types, {source.name}",
-                [
-                    f"{wrong} of {len(cases)} images are misclassified. Dark, blurred and the like mean the "
-                    f"{TAIL_PERCENT:.0f}% of the images that are most so; many images are {MANY_IMAGES} or "
-                    "more of a patient among those measured. Intervals are bootstrapped over patients; p is "
-                    f"Fisher's, for each row by itself: with {len(kinds)} rows, one below 0.05 is to be "
-                    "expected by chance. Importance is the share of all errors that would not have happened "
-                    "at the error rate of the images without the property; properties overlap."
-                ],
-                tables=[types_table(kinds), reasons_table(kinds)],
-                pictures=[
-                    Picture(path, f"misclassified images, part {number}", of_patient=True)
-                    for number, path in enumerate(source.pictures(PICTURES), start=1)
-                ],
-                block="errors",
-            )
+def xray_document(source: Source, _: Context) -> Document:
+    """Document of an error analysis on radiographs, in English."""
+    kinds = [ErrorType(**kind) for kind in source.content["types"]]
+    cases = source.content["cases"]
+    wrong = sum(not case["is_correct"] for case in cases)
+    sections = [
+        Section(
+            f"Error types, {source.name}",
+            [
+                f"{wrong} of {len(cases)} images are misclassified. Dark, blurred and the like mean the "
+                f"{TAIL_PERCENT:.0f}% of the images that are most so; many images are {MANY_IMAGES} or "
+                "more of a patient among those measured. Intervals are bootstrapped over patients; p is "
+                f"Fisher's, for each row by itself: with {len(kinds)} rows, one below 0.05 is to be "
+                "expected by chance. Importance is the share of all errors that would not have happened "
+                "at the error rate of the images without the property; properties overlap."
+            ],
+            tables=[types_table(kinds), reasons_table(kinds)],
+            pictures=[
+                Picture(path, f"misclassified images, part {number}", of_patient=True)
+                for number, path in enumerate(source.pictures(PICTURES), start=1)
+            ],
+            block="errors",
         )
-        first = max(kinds, key=_importance, default=None)
-        if first and first.name in REASONS and _importance(first) > 0:
-            reason = f"Look first at errors of this kind: {first.name}"
-            suggestions.append(f"{reason} ({100 * _importance(first):.0f}%). {REASONS[first.name]}")
-        if not wrong:
-            sections.append(Section(f"Gallery, {source.name}", ["No image is misclassified."]))
-    lead = "Properties of the misclassified images."
-    return Document("Errors on chest X-rays", lead, sections, suggestions=suggestions)
+    ]
+    if not wrong:
+        sections.append(Section(f"Gallery, {source.name}", ["No image is misclassified."]))
+    suggestions = []
+    first = max(kinds, key=_importance, default=None)
+    if first and first.name in REASONS and _importance(first) > 0:
+        reason = f"Look first at errors of this kind: {first.name}"
+        suggestions.append(f"{reason} ({100 * _importance(first):.0f}%). {REASONS[first.name]}")
+    return Document("", "", sections, suggestions=suggestions)
 
 
 XRAY_KIND: Final = Kind(
@@ -188,7 +169,7 @@ XRAY_KIND: Final = Kind(
     ERRORS_NAME,
     "thorax analyse",
     "errors",
-    xray_document,
+    each("Errors on chest X-rays", xray_document),
     has=lambda content: "types" in content,
 )
 
@@ -225,9 +206,9 @@ def findings(content: Content) -> list[str]:
     rows = content["one_sided"]
     total = sum(row["error_ml"] for row in rows)
     if total:
-        places: dict[str, float] = {}
+        places = Counter[str]()
         for row in rows:
-            places[row["position"]] = places.get(row["position"], 0.0) + row["error_ml"]
+            places[row["position"]] += row["error_ml"]
         shares = [f"{100 * ml / total:.0f}% {place}" for place, ml in places.items() if ml >= total / 200]
         missed, invented, slices, large, gross = (
             sum(row[kind] for row in rows) for kind in ("missed", "invented", "slices", "large", "gross")
@@ -261,9 +242,9 @@ def _is_clear(row: Content) -> bool:
     return row["p_holm"] is not None and row["p_holm"] < ALPHA
 
 
-def _sections(source: Source, context: Context, index: int) -> Iterator[Section]:
+def _sections(source: Source, context: Context) -> Iterator[Section]:
     content, words = source.content, context.words
-    plots = dict(_plots(content, context.pictures, f"{index or ''}"))
+    plots = _plots(content, context)
     first, *others = level_tables(content, words)
     clear = sum(_is_clear(row) for row in content["correlations"])
     tests = len(content["correlations"])
@@ -324,8 +305,7 @@ def level_tables(content: Content, words: Language) -> list[Table]:
             found = [of_it.get(name, {}) for name in names]
             dice = [estimate(row.get("dice"), row.get("interval"), 3, words) for row in found]
             rows.append([level, *map(str, counts), *dice])
-        header = [factor, words("table.volumes"), words("table.patients")]
-        header += [words("table.dice_of", structure=words.name("structure", name)) for name in names]
+        header = [factor, *words.titles("table.volumes", "table.patients"), *dice_titles(words, names)]
         tables.append(Table(words("errors.levels", factor=factor), header, rows))
     return tables
 
@@ -359,10 +339,8 @@ def correlation_table(content: Content, words: Language) -> Table:
         ]
         for row in content["correlations"]
     ]
-    header = [words("errors.factor"), words("table.structure"), words("table.patients"), "rho", "p"]
-    return Table(
-        words("errors.correlations", patients=MIN_PATIENTS), [*header, words("comparison.p_holm")], rows
-    )
+    keys = ("errors.factor", "table.structure", "table.patients", "rho", "p", "comparison.p_holm")
+    return Table(words("errors.correlations", patients=MIN_PATIENTS), words.titles(*keys), rows)
 
 
 def agreement_table(content: Content, words: Language) -> Table:
@@ -383,8 +361,8 @@ def agreement_table(content: Content, words: Language) -> Table:
                 number(found["variability_percent"], 1),
             ]
         rows.append([f"{title}, {unit}", *cells])
-    header = [words("table.index"), words("table.patients"), words("table.bias"), words("errors.lower")]
-    header += [words("errors.upper"), "Pearson", "ICC(2,1)", words("errors.variability")]
+    keys = ("table.index", "table.patients", "table.bias", "errors.lower", "errors.upper")
+    header = words.titles(*keys, "Pearson", "ICC(2,1)", "errors.variability")
     return Table(words("errors.agreement_table"), header, rows)
 
 
@@ -435,8 +413,8 @@ def _worst_table(content: Content, words: Language) -> Table:
         ]
         for volume in sorted(known, key=lambda volume: float(volume["dice"][MEAN]))[:OVERLAYS]
     ]
-    dice = words("table.dice_of", structure=words.name("structure", MEAN))
-    return Table(words("errors.reasons"), [words("table.volumes"), dice, words("errors.reason")], rows)
+    header = [words("table.volumes"), *dice_titles(words, [MEAN]), words("errors.reason")]
+    return Table(words("errors.reasons"), header, rows)
 
 
 def _own_value(found: Content | None, statistic: str) -> Cell:
@@ -469,29 +447,26 @@ def _suggestions(content: Content, words: Language) -> Iterator[str]:
             yield words("suggest.position", structure=structure, position=worst, dice=dice)
 
 
-def _plots(content: Content, folder: Path, suffix: str) -> Iterator[tuple[str, Picture]]:
-    agreement = content["agreement"]
-    lv = [name for name in INDEX_TITLES if "rv" not in name]
-    rv = [name for name in INDEX_TITLES if "rv" in name]
-    paths = {
-        name: folder / f"{name}{suffix}.png"
-        for name in ("levels", "factors", "agreement_lv", "agreement_rv", "reliability")
-    }
-    _level_plot(content["levels"], paths["levels"])
-    _factor_plot(content["volumes"], content["correlations"], paths["factors"])
-    _agreement_plot(agreement, lv, paths["agreement_lv"])
-    _agreement_plot(agreement, rv, paths["agreement_rv"])
-    _reliability_plot(content["calibration"], paths["reliability"])
-    texts = (
-        "Mean Dice with 95% intervals over patients by third of the ventricle, phase and group.",
-        "Dice of each volume against spacing, contrast and heart size.",
-        "LV: differences against means with bias and limits (bands: 95% confidence), and measured against "
-        "true. Dotted: limits between people.",
-        "RV: the same. Dotted lines are missing where no limits were found published.",
-        "Share of voxels near the heart that are the structure, by probability, and the number of voxels.",
-    )
-    for (name, path), text in zip(paths.items(), texts, strict=True):
-        yield name, Picture(path, text, text)
+PLOTS: Final = {
+    "levels": "Mean Dice with 95% intervals over patients by third of the ventricle, phase and group.",
+    "factors": "Dice of each volume against spacing, contrast and heart size.",
+    "agreement_lv": "LV: differences against means with bias and limits (bands: 95% confidence), and "
+    "measured against true. Dotted: limits between people.",
+    "agreement_rv": "RV: the same. Dotted lines are missing where no limits were found published.",
+    "reliability": "Share of voxels near the heart that are the structure, by probability, and the number of "
+    "voxels.",
+}
+
+
+def _plots(content: Content, context: Context) -> dict[str, Picture]:
+    found = {name: Picture(context.picture(name), text, text) for name, text in PLOTS.items()}
+    _level_plot(content["levels"], found["levels"].path)
+    _factor_plot(content["volumes"], content["correlations"], found["factors"].path)
+    for side in ("lv", "rv"):
+        names = [name for name in INDEX_TITLES if ("rv" in name) == (side == "rv")]
+        _agreement_plot(content["agreement"], names, found[f"agreement_{side}"].path)
+    _reliability_plot(content["calibration"], found["reliability"].path)
+    return found
 
 
 def _level_plot(levels: Sequence[Content], path: Path) -> None:

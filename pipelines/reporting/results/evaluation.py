@@ -93,10 +93,10 @@ def accuracy_table(metrics: Mapping[str, Any], words: Language | None = None) ->
     """
     words = words or read_language(DEFAULT)
     summary, intervals = metrics["summary"], metrics["intervals"]
-    header = [words("table.structure"), words("table.dice"), "IoU", "F1", "HD95 mm"]
+    keys = ("table.structure", "table.dice", "IoU", "F1", "HD95 mm", "table.precision", "table.recall")
     return Table(
         words("evaluation.accuracy"),
-        [*header, words("table.precision"), words("table.recall")],
+        words.titles(*keys),
         [
             [
                 words.name("structure", name),
@@ -118,21 +118,16 @@ def agreement_table(metrics: Mapping[str, Any], words: Language | None = None) -
         words: Language; English without it.
     """
     words = words or read_language(DEFAULT)
-    summary = metrics["summary"]
-    return Table(
-        words("evaluation.indices"),
-        [words("table.index"), words("table.mae"), words("table.bias"), words("table.loa"), "Pearson r"],
-        [
-            [
-                words.name("index", name),
-                number(summary[name]["mae"], 1),
-                number(summary[name]["bias"], 1),
-                interval(summary[name]["loa"], 1, words),
-                number(summary[name]["pearson"], 3),
-            ]
-            for name in INDICES
-        ],
-    )
+    rows = [[words.name("index", name), *_agreement(metrics["summary"][name], words)] for name in INDICES]
+    return Table(words("evaluation.indices"), words.titles("table.index", *AGREEMENT), rows)
+
+
+AGREEMENT: Final = ("table.mae", "table.bias", "table.loa", "Pearson r")
+
+
+def _agreement(found: Mapping[str, Any], words: Language) -> list[Cell]:
+    mae, bias = (number(found[name], 1) for name in ("mae", "bias"))
+    return [mae, bias, interval(found["loa"], 1, words), number(found["pearson"], 3)]
 
 
 def wall_table(metrics: Mapping[str, Any], words: Language) -> Table:
@@ -142,22 +137,17 @@ def wall_table(metrics: Mapping[str, Any], words: Language) -> Table:
         metrics: Content of `metrics.json` with `wall`.
         words: Language.
     """
-    header = [words("table.index"), words("evaluation.pairs"), words("table.mae"), words("table.bias")]
-    return Table(
-        words("evaluation.wall"),
-        [*header, words("table.loa"), "Pearson r"],
-        [
-            [
-                words.name("wall", name),
-                found["pairs"],
-                number(found["mae"], 1),
-                number(found["bias"], 1),
-                interval(found["loa"], 1, words),
-                number(found["pearson"], 3),
-            ]
-            for name, found in metrics["wall"].items()
-        ],
-    )
+    rows = [
+        [words.name("wall", name), found["pairs"], *_agreement(found, words)]
+        for name, found in metrics["wall"].items()
+    ]
+    header = words.titles("table.index", "evaluation.pairs", *AGREEMENT)
+    return Table(words("evaluation.wall"), header, rows)
+
+
+def dice_titles(words: Language, structures: Sequence[str]) -> list[str]:
+    """Header of columns with the Dice of structures."""
+    return [words("table.dice_of", structure=words.name("structure", name)) for name in structures]
 
 
 def title_of(source: Source) -> str:
@@ -174,7 +164,7 @@ def _overview(sources: Sequence[Source], runs: Sequence[RunRecord], words: Langu
         )
 
     rows: dict[str, Callable[[Source], str | None]] = {
-        "parameters": _parameters,
+        "parameters": parameters,
         "training time": lambda source: _training_time(source, _of(source, runs)),
         "samples seen": lambda source: _samples(source, _of(source, runs)),
     }
@@ -199,7 +189,8 @@ def _overview(sources: Sequence[Source], runs: Sequence[RunRecord], words: Langu
     return Table(words("evaluation.overview"), ["", *header], cells)
 
 
-def _parameters(source: Source) -> str | None:
+def parameters(source: Source) -> str | None:
+    """Number of weights of what was evaluated, in millions."""
     count = source.manifest.get("parameters")
     return f"{count / 1e6:.1f} million" if count else None
 
@@ -299,13 +290,13 @@ def _overlays(source: Source, words: Language) -> list[Picture]:
 
 def _parts(content: Mapping[str, Any], words: Language) -> Table:
     names = (*STRUCTURES, "mean")
-    dice = [words("table.dice_of", structure=words.name("structure", name)) for name in names]
     rows: list[list[Cell]] = [
         [name, part["volumes"], *(number(part["dice"][key], 3) for key in names)]
         for kind in ("by_phase", "by_group")
         for name, part in content[kind].items()
     ]
-    return Table(words("evaluation.parts"), [words("table.part"), words("table.volumes"), *dice], rows)
+    header = words.titles("table.part", "table.volumes") + dice_titles(words, names)
+    return Table(words("evaluation.parts"), header, rows)
 
 
 def _worst(source: Source, words: Language) -> Section | None:
@@ -318,8 +309,7 @@ def _worst(source: Source, words: Language) -> Section | None:
         [case["patient"], case["phase"], case["group"], *(number(case["dice"][name], 3) for name in names)]
         for case in cases[:WORST]
     ]
-    header = [words("table.patient"), words("table.phase"), words("table.group")]
-    header += [words("table.dice_of", structure=words.name("structure", name)) for name in names]
+    header = words.titles("table.patient", "table.phase", "table.group") + dice_titles(words, names)
     table = Table(words("errors.worst"), header, rows)
     return Section(words("errors.worst_title", name=source.name), tables=[table], chapter="errors")
 

@@ -22,7 +22,7 @@ from pipelines.explanation.study import STUDY_NAME
 from pipelines.figures.overlay import WINDOW_PERCENTILES, FloatArray, save_png
 from pipelines.models.heart import Predictor
 from pipelines.reporting.document import Cell, Document, Picture, Section, Table, number
-from pipelines.reporting.source import Context, Kind, Source
+from pipelines.reporting.source import Context, Kind, Source, each
 
 METHOD_WORDS: Final = (
     "Integrated Gradients adds up the gradients of the score while the image is faded in from a black one; "
@@ -35,28 +35,20 @@ LISTED: Final = "integrated_gradients"
 """Method whose values are listed image by image."""
 
 
-def document(sources: Sequence[Source], context: Context) -> Document:
-    """Document of studies of explanations.
-
-    Args:
-        sources: Folders of `thorax explain`.
-        context: Not used.
-    """
-    del context
-    sections = [
-        Section(
-            f"Explanations, {source.name}",
-            [METHOD_WORDS],
-            tables=_tables(source.content),
-            pictures=[] if source.figures_only else [*_overlays(source)],
-            block="explanation",
-        )
-        for source in sources
-    ]
-    return Document(f"Explanations, {', '.join(source.name for source in sources)}", "", sections)
+def document(source: Source, _: Context) -> Document:
+    """Document of a study of explanations, in English."""
+    section = Section(
+        f"Explanations, {source.name}",
+        [METHOD_WORDS],
+        tables=_tables(source.content),
+        pictures=[] if source.figures_only else [*_overlays(source)],
+        block="explanation",
+    )
+    return Document("", "", [section])
 
 
-KIND: Final = Kind("explanation", STUDY_NAME, "thorax explain", "errors", document)
+OF_EACH: Final = each("Explanations, {name}", document)
+KIND: Final = Kind("explanation", STUDY_NAME, "thorax explain", "errors", OF_EACH)
 
 
 def _overlays(source: Source) -> Iterator[Picture]:

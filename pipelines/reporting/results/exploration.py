@@ -222,14 +222,13 @@ def _samples(source: Source) -> list[Picture]:
 def _findings(content: Content, words: Language) -> Iterator[Table]:
     if content["findings"]:
         rows = [[item["urgency"], item["found"], item["decide"]] for item in content["findings"]]
-        header = [words("data.urgency"), words("data.found"), words("data.decide")]
-        yield Table(words("data.findings"), header, rows)
+        yield Table(words("data.findings"), words.titles("data.urgency", "data.found", "data.decide"), rows)
 
 
 def _groups_table(content: Content, words: Language) -> Table:
     sections = content["sections"]
     if not sections:
-        header = [words("table.group"), words("table.patients")]
+        header = words.titles("table.group", "table.patients")
         return Table(words("data.groups"), header, [list(item) for item in content["groups"].items()])
     rows: list[list[Cell]] = [
         [group, *(counts.get(section, 0) for section in SECTIONS)] for group, counts in sections.items()
@@ -245,8 +244,8 @@ def _ranges(content: Content, words: Language) -> Table:
     for name, found in content["features"].items():
         feature = FEATURE_BY_NAME[name]
         rows.append([feature.words, found["volumes"], *(feature.shown(found[word]) for word in SHARES)])
-    header = [words("data.feature"), words("table.volumes"), words("data.least"), "5%", words("data.median")]
-    return Table(words("data.ranges"), [*header, "95%", words("data.most")], rows)
+    keys = ("data.feature", "table.volumes", "data.least", "5%", "data.median", "95%", "data.most")
+    return Table(words("data.ranges"), words.titles(*keys), rows)
 
 
 def _counts(frame: pd.DataFrame) -> Table:

@@ -1,6 +1,6 @@
 """Simulated correction by clicks and scribbles: Dice against clicks, and times."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ from pipelines.figures.overlay import panels, save_png
 from pipelines.interaction.benchmark import CONTENT_NAME
 from pipelines.reporting.document import Cell, Document, Picture, Section, Table, number
 from pipelines.reporting.results.speed import targets_table
-from pipelines.reporting.source import Context, Kind, Source
+from pipelines.reporting.source import Context, Kind, Source, each
 
 Content = Mapping[str, Any]
 
@@ -38,21 +38,14 @@ MIN_SCRIBBLED_LV: Final = 0.93
 """Least Dice of the LV after strokes along the rims that is good."""
 
 
-def document(sources: Sequence[Source], context: Context) -> Document:
-    """Document of simulated corrections.
-
-    Args:
-        sources: Folders of `thorax benchmark clicks`.
-        context: Folder for the plot.
-    """
-    sections: list[Section] = []
-    for index, source in enumerate(sources):
-        plot = write_plot(source.content, context.pictures / f"clicks{index or ''}.png")
-        sections += _sections(source.content, plot)
-    return Document("Correction by clicks and scribbles", "", sections)
+def document(source: Source, context: Context) -> Document:
+    """Document of simulated corrections; the context has the folder for the plot."""
+    plot = write_plot(source.content, context.picture("clicks"))
+    return Document("", "", _sections(source.content, plot))
 
 
-KIND: Final = Kind("interaction", CONTENT_NAME, "thorax benchmark clicks", "results", document)
+TITLE: Final = "Correction by clicks and scribbles"
+KIND: Final = Kind("interaction", CONTENT_NAME, "thorax benchmark clicks", "results", each(TITLE, document))
 
 
 def interaction_values(content: Content) -> Iterator[Measured]:
@@ -76,11 +69,8 @@ def interaction_values(content: Content) -> Iterator[Measured]:
     for after_3 in one_slice["dice"]["mean"][3:4]:
         words = "one slice: mean Dice after 3 clicks"
         yield Measured(words, after_3, "", 3, least=MIN_SLICE_DICE_AFTER_3)
-    words, worst = (
-        "one slice: slices that a click lowers, worst of the clicks",
-        100 * max(one_slice["lowered"]),
-    )
-    yield Measured(words, worst, " %", 1, most=MAX_LOWERED_SLICES)
+    words = "one slice: slices that a click lowers, worst of the clicks"
+    yield Measured(words, 100 * max(one_slice["lowered"]), " %", 1, most=MAX_LOWERED_SLICES)
     for curve, words in ((volume, "a click"), (one_slice, "a click on one slice")):
         for name, how in (("median", "median"), ("p95", "95th percentile")):
             if curve["seconds"][name] is not None:
@@ -123,7 +113,7 @@ def _sections(content: Content, plot: Path) -> list[Section]:
     strokes: list[list[Cell]] = [["Dice", *(number(value, 3) for value in scribbles.values())]]
     return [
         Section(
-            "Correction by clicks and scribbles",
+            TITLE,
             [
                 f"A simulated user corrects the automatic masks of {content['volumes']} volumes of "
                 f"{len(content['patients'])} patients ({content['section']}): "

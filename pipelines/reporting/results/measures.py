@@ -1,32 +1,16 @@
 """The page of what `thorax benchmark measures` found."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from pipelines.benchmarks.measures import CONTENT_NAME, INDICES, NAMES, PICTURE_NAME
 from pipelines.reporting.document import Cell, Document, Picture, Section, Table, number
-from pipelines.reporting.source import Context, Kind, Source
-
-TITLE: Final = "What the indices can tell"
+from pipelines.reporting.source import Context, Kind, Source, each
 
 
-def document(sources: Sequence[Source], context: Context) -> Document:
-    """Document of intervals, repeatability, partial volume and disease groups.
-
-    Args:
-        sources: Folders of `thorax benchmark measures`.
-        context: Not used: the document is English.
-    """
-    documents = [_document(source.content, source.folder) for source in sources]
-    leads = " ".join(one.lead for one in documents)
-    return Document(TITLE, leads, [section for one in documents for section in one.sections])
-
-
-KIND: Final = Kind("measures", CONTENT_NAME, "thorax benchmark measures", "results", document)
-
-
-def _document(content: Mapping[str, Any], folder: Path) -> Document:
+def document(source: Source, _: Context) -> Document:
+    """Document of intervals, repeatability, partial volume and disease groups, in English."""
+    content = source.content
     patients, phantoms = content["patients"], content["number_of_phantoms"]
     header = ["index", "labels", "generated hearts"]
     repeat = [
@@ -61,7 +45,7 @@ def _document(content: Mapping[str, Any], folder: Path) -> Document:
         [] if "lv_edv_ml_m2" in groups else ["No heights and weights are known, so volumes are not indexed."]
     )
     return Document(
-        TITLE,
+        "",
         f"Measured by `thorax benchmark measures` on the label maps of {patients} patients and on {phantoms} "
         "generated hearts with known volumes.",
         [
@@ -105,7 +89,7 @@ def _document(content: Mapping[str, Any], folder: Path) -> Document:
                 ],
                 pictures=[
                     Picture(
-                        folder / PICTURE_NAME,
+                        source.folder / PICTURE_NAME,
                         "values by disease group",
                         "A point a patient; bars are medians.",
                     )
@@ -113,6 +97,10 @@ def _document(content: Mapping[str, Any], folder: Path) -> Document:
             ),
         ],
     )
+
+
+TITLE: Final = "What the indices can tell"
+KIND: Final = Kind("measures", CONTENT_NAME, "thorax benchmark measures", "results", each(TITLE, document))
 
 
 def _intervals(content: Mapping[str, Any]) -> Iterator[Section]:

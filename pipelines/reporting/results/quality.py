@@ -1,6 +1,6 @@
 """Quality scores: how well they predict the Dice of a mask without its label."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +19,7 @@ from pipelines.reporting.document import (
     number,
     read_language,
 )
-from pipelines.reporting.source import Context, Kind, Source
+from pipelines.reporting.source import Context, Kind, Source, each
 
 Content = Mapping[str, Any]
 
@@ -30,70 +30,51 @@ TARGET: Final = 0.7
 """Correlation with the true Dice on unseen patients that a quality score should reach."""
 
 
-def fit_document(sources: Sequence[Source], context: Context) -> Document:
-    """Document of quality scores as fitted, measured by cross-validation.
-
-    Args:
-        sources: Folders of `thorax quality fit`.
-        context: Language.
-    """
-    words = context.words
-    sections = []
-    for source in sources:
-        content = source.content
-        points = [_lead(content, words), f"Second network: {content.get('partner') or 'none'}."]
-        for kind in _kinds(content):
-            fitted = content[kind]
-            scale = "log-odds" if fitted["log_odds"] else "Dice as it is"
-            points.append(
-                f"{words(f'quality.{kind}')}: {', '.join(fitted['features'])}; {scale}; ridge penalty "
-                f"{fitted['penalty']:g}; flag below {fitted['threshold']:.3f}; "
-                f"{len(fitted['tried'])} settings tried."
-            )
-        title = words("quality.fit_title", name=source.name)
-        sections.append(Section(title, points=points, tables=[quality_table(content, words)]))
-    title = words("quality.fit_title", name=", ".join(source.name for source in sources))
-    return Document(title, "", sections)
-
-
-def document(sources: Sequence[Source], context: Context) -> Document:
-    """Document of quality scores on patients that their fit has not seen.
-
-    Args:
-        sources: Folders of `thorax quality evaluate`.
-        context: Language and folder for the plot.
-    """
-    words = context.words
-    sections = []
-    suggestions: list[str] = []
-    for index, source in enumerate(sources):
-        content = source.content
-        plot = _plot(content, context.pictures / f"predicted{index or ''}.png")
-        sections.append(
-            Section(
-                words("quality.title", name=source.name),
-                [
-                    "Settings were chosen and models fitted on other patients. Some images have a fault put "
-                    "in: noise, blur, uneven or wrong contrast, ringing, ghosts, moved or lost slices, a "
-                    f"void. *Bad* is a true mean Dice below {FLAGGED_BELOW}; intervals are 95%, bootstrap "
-                    "over patients."
-                ],
-                [_lead(content, words), *_verdicts(content)],
-                [quality_table(content, words)],
-                [Picture(plot, words("quality.plot"), words("quality.plot"))],
-            )
+def fit_document(source: Source, context: Context) -> Document:
+    """Document of quality scores as fitted, measured by cross-validation; the context has the language."""
+    words, content = context.words, source.content
+    points = [_lead(content, words), f"Second network: {content.get('partner') or 'none'}."]
+    for kind in _kinds(content):
+        fitted = content[kind]
+        scale = "log-odds" if fitted["log_odds"] else "Dice as it is"
+        points.append(
+            f"{words(f'quality.{kind}')}: {', '.join(fitted['features'])}; {scale}; ridge penalty "
+            f"{fitted['penalty']:g}; flag below {fitted['threshold']:.3f}; "
+            f"{len(fitted['tried'])} settings tried."
         )
-        for kind in _kinds(content):
-            value = content[kind]["clean"]["pearson"]["value"]
-            if (value or 0.0) < TARGET:
-                model, shown = words(f"quality.{kind}"), number(value, 2)
-                suggestions.append(words("suggest.quality", model=model, value=shown, asked=TARGET))
-    title = words("quality.title", name=", ".join(source.name for source in sources))
-    return Document(title, "", sections, (), suggestions)
+    title = words("quality.fit_title", name=source.name)
+    return Document("", "", [Section(title, points=points, tables=[quality_table(content, words)])])
 
 
-FIT_KIND: Final = Kind("fit", FIT_NAME, "thorax quality fit", "results", fit_document, is_usual=True)
-KIND: Final = Kind("quality", EVALUATION_NAME, "thorax quality evaluate", "results", document, is_usual=True)
+def document(source: Source, context: Context) -> Document:
+    """Document of quality scores on unseen patients; the context has language and folder for the plot."""
+    words, content = context.words, source.content
+    plot = _plot(content, context.picture("predicted"))
+    section = Section(
+        words("quality.title", name=source.name),
+        [
+            "Settings were chosen and models fitted on other patients. Some images have a fault put "
+            "in: noise, blur, uneven or wrong contrast, ringing, ghosts, moved or lost slices, a "
+            f"void. *Bad* is a true mean Dice below {FLAGGED_BELOW}; intervals are 95%, bootstrap "
+            "over patients."
+        ],
+        [_lead(content, words), *_verdicts(content)],
+        [quality_table(content, words)],
+        [Picture(plot, words("quality.plot"), words("quality.plot"))],
+    )
+    suggestions = []
+    for kind in _kinds(content):
+        value = content[kind]["clean"]["pearson"]["value"]
+        if (value or 0.0) < TARGET:
+            model, shown = words(f"quality.{kind}"), number(value, 2)
+            suggestions.append(words("suggest.quality", model=model, value=shown, asked=TARGET))
+    return Document("", "", [section], (), suggestions)
+
+
+FIT: Final = each("quality.fit_title", fit_document)
+FIT_KIND: Final = Kind("fit", FIT_NAME, "thorax quality fit", "results", FIT, is_usual=True)
+MEASURED: Final = each("quality.title", document)
+KIND: Final = Kind("quality", EVALUATION_NAME, "thorax quality evaluate", "results", MEASURED, is_usual=True)
 
 
 def quality_table(content: Content, words: Language | None = None) -> Table:
@@ -115,8 +96,8 @@ def quality_table(content: Content, words: Language | None = None) -> Table:
                 )
                 values = (estimate(part[name]["value"], part[name]["interval"], 2, words) for name in VALUES)
                 rows.append([title, part["images"], part["bad"], *values])
-    header = [words("quality.of"), words("quality.images"), words("quality.bad")]
-    return Table(words("quality.table"), [*header, *(words(f"quality.{name}") for name in VALUES)], rows)
+    keys = ("of", "images", "bad", *VALUES)
+    return Table(words("quality.table"), [words(f"quality.{key}") for key in keys], rows)
 
 
 def _kinds(content: Content) -> list[str]:

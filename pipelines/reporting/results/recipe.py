@@ -1,44 +1,31 @@
 """A training recipe, each step with its value and finding; and searches for settings, the best trials."""
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from pipelines.core.errors import DataError, cause
 from pipelines.reporting.document import Cell, Document, Language, Section, Table, duration, number
-from pipelines.reporting.source import Context, Kind, Source
+from pipelines.reporting.source import Context, Kind, Source, each
 from pipelines.training.checks.case import RECIPE_NAME
 from pipelines.training.search import TABLE_NAME
 
 
-def document(sources: Sequence[Source], context: Context) -> Document:
-    """Document of recipes, whole or as far as they got.
-
-    Args:
-        sources: Folders of `thorax check-training`.
-        context: Language.
-    """
-    words = context.words
-    sections: list[Section] = []
-    limits: list[str] = []
-    suggestions: list[str] = []
-    for source in sources:
-        content, name = source.content, source.name
-        sections += _sections(source, words)
-        if content["smoke"]:
-            limits.append(words("recipe.smoke", name=name))
-        if not content["finished"]:
-            limits.append(words("recipe.unfinished", name=name))
-        suggestions += [
-            words("suggest.step", name=name, step=step["title"], finding=step["finding"])
-            for step in content["steps"].values()
-            if not step["passed"] and not content["smoke"]
-        ]
-    title = words("recipe.title", name=", ".join(source.name for source in sources))
-    return Document(title, "", sections, limits, suggestions)
+def document(source: Source, context: Context) -> Document:
+    """Document of a recipe, whole or as far as it got; the context has the language."""
+    words, content, name = context.words, source.content, source.name
+    limits = [words("recipe.smoke", name=name)] if content["smoke"] else []
+    limits += [] if content["finished"] else [words("recipe.unfinished", name=name)]
+    suggestions = [
+        words("suggest.step", name=name, step=step["title"], finding=step["finding"])
+        for step in content["steps"].values()
+        if not step["passed"] and not content["smoke"]
+    ]
+    return Document("", "", [*_sections(source, words)], limits, suggestions)
 
 
-KIND: Final = Kind("recipe", RECIPE_NAME, "thorax check-training", "recipe", document, is_usual=True)
+OF_EACH: Final = each("recipe.title", document)
+KIND: Final = Kind("recipe", RECIPE_NAME, "thorax check-training", "recipe", OF_EACH, is_usual=True)
 
 
 def _sections(source: Source, words: Language) -> Iterator[Section]:
@@ -57,8 +44,8 @@ def _sections(source: Source, words: Language) -> Iterator[Section]:
         ]
         for index, (_, step) in enumerate(steps)
     ]
-    header = ["recipe.step", "recipe.verdict", "recipe.figure", "training.time", "recipe.expected"]
-    table = Table(words("recipe.steps"), ["", *(words(key) for key in header), words("recipe.finding")], rows)
+    keys = ("recipe.step", "recipe.verdict", "recipe.figure", "training.time", "recipe.expected")
+    table = Table(words("recipe.steps"), words.titles("", *keys, "recipe.finding"), rows)
     point = words("recipe.point", network=content["network"], passed=passed, steps=len(steps))
     yield Section(words("recipe.title", name=source.name), [_headline(content)], [point], [table])
     tables = {"sweep": _sweep, "grid": _grid, "long": _rounds}
@@ -131,25 +118,12 @@ def _rounds(details: Mapping[str, Any]) -> Table:
 MAX_TRIALS: Final = 10
 
 
-def search_document(sources: Sequence[Source], context: Context) -> Document:
-    """Document of searches.
-
-    Args:
-        sources: Folders of `thorax tune`.
-        context: Not used: the table is in English.
+def search_document(source: Source, _: Context) -> Document:
+    """Document of a search, in English.
 
     Raises:
-        DataError: If a table of trials cannot be read.
+        DataError: If the table of trials cannot be read.
     """
-    del context
-    title = f"Search {', '.join(source.name for source in sources)}"
-    return Document(title, "", [_search(source) for source in sources])
-
-
-SEARCH_KIND: Final = Kind("search", TABLE_NAME, "thorax tune", "recipe", search_document)
-
-
-def _search(source: Source) -> Section:
     path = source.folder / TABLE_NAME
     try:
         with path.open(encoding="utf-8", newline="") as stream:
@@ -163,7 +137,11 @@ def _search(source: Source) -> Section:
     measure = "mean Dice" if "mean_dice" in header else "AUROC"
     caption = f"The {len(cells)} best of {len(rows)} trials, by {measure} on validation"
     table = Table(caption, [name.replace("_", " ") for name in header], cells)
-    return Section(f"Search {source.name}", tables=[table], block="search")
+    return Document("", "", [Section(f"Search {source.name}", tables=[table], block="search")])
+
+
+OF_SEARCH: Final = each("Search {name}", search_document)
+SEARCH_KIND: Final = Kind("search", TABLE_NAME, "thorax tune", "recipe", OF_SEARCH)
 
 
 def _short(text: str) -> str:

@@ -13,7 +13,7 @@ from pipelines.evaluation.segmentation import read_cases
 from pipelines.export.quantize import COMPARISON_NAME, EAGER, INT8
 from pipelines.figures.overlay import panels, save_png
 from pipelines.reporting.document import Cell, Document, Picture, Section, Table, number
-from pipelines.reporting.source import Context, Kind, Source
+from pipelines.reporting.source import Context, Kind, Source, each
 
 Content = Mapping[str, Any]
 
@@ -59,36 +59,31 @@ def document(sources: Sequence[Source], context: Context) -> Document:
 KIND: Final = Kind("speed", BENCH_NAME, "thorax benchmark speed", "results", document)
 
 
-def int8_document(sources: Sequence[Source], context: Context) -> Document:
-    """Document of int8 models of radiographs.
-
-    Args:
-        sources: Folders of `thorax export --format int8 --rounds`.
-        context: Folder for the plot.
-    """
-    sections = []
-    for index, source in enumerate(sources):
-        content = source.content
-        plot = _int8_plot(content, context.pictures / f"quantization{index or ''}.png")
-        megabytes = {name: content["sizes"][f"{name}_bytes"] / 1e6 for name in ("fp32", "int8")}
-        sections.append(
-            Section(
-                f"Int8, {source.name}",
-                [
-                    f"{' x '.join(map(str, content['size_px']))} pixels, {content['threads']} threads, "
-                    f"{content['rounds']} rounds in alternating order, {content['images']} images; "
-                    f"{megabytes['fp32']:.1f} MB in fp32, {megabytes['int8']:.1f} MB in int8."
-                ],
-                tables=[runtimes_table(content), _int8_targets(content)],
-                pictures=[Picture(plot, "time, size and accuracy before and after")],
-                block="quantization",
-            )
-        )
-    return Document(f"Int8, {', '.join(source.name for source in sources)}", "", sections)
+def int8_document(source: Source, context: Context) -> Document:
+    """Document of an int8 model of radiographs; the context has the folder for the plot."""
+    content = source.content
+    plot = _int8_plot(content, context.picture("quantization"))
+    megabytes = {name: content["sizes"][f"{name}_bytes"] / 1e6 for name in ("fp32", "int8")}
+    section = Section(
+        f"Int8, {source.name}",
+        [
+            f"{' x '.join(map(str, content['size_px']))} pixels, {content['threads']} threads, "
+            f"{content['rounds']} rounds in alternating order, {content['images']} images; "
+            f"{megabytes['fp32']:.1f} MB in fp32, {megabytes['int8']:.1f} MB in int8."
+        ],
+        tables=[runtimes_table(content), _int8_targets(content)],
+        pictures=[Picture(plot, "time, size and accuracy before and after")],
+        block="quantization",
+    )
+    return Document("", "", [section])
 
 
 INT8_KIND: Final = Kind(
-    "quantization", COMPARISON_NAME, "thorax export --format int8 --rounds", "results", int8_document
+    "quantization",
+    COMPARISON_NAME,
+    "thorax export --format int8 --rounds",
+    "results",
+    each("Int8, {name}", int8_document),
 )
 
 

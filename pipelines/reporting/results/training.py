@@ -67,8 +67,8 @@ def is_of_xrays(run: RunRecord) -> bool:
 
 
 def _hearts_table(runs: Sequence[RunRecord], words: Language) -> Table:
-    header = ["table.run", "table.network", "training.data", "training.epochs", "training.samples"]
-    header += ["training.time", "training.threads_alone", "training.precision", "training.best"]
+    keys = ["table.run", "table.network", "training.data", "training.epochs", "training.samples"]
+    keys += ["training.time", "training.threads_alone", "training.precision", "training.best"]
     rows: list[list[Cell]] = [
         [
             run.name,
@@ -85,9 +85,7 @@ def _hearts_table(runs: Sequence[RunRecord], words: Language) -> Table:
         ]
         for run in runs
     ]
-    return Table(
-        words("training.overview"), [*(words(key) for key in header), words("training.last_loss")], rows
-    )
+    return Table(words("training.overview"), words.titles(*keys, "training.last_loss"), rows)
 
 
 def _xrays_table(runs: Sequence[RunRecord], words: Language) -> Table:
@@ -123,11 +121,8 @@ def _section(run: RunRecord, source: Source, context: Context, index: int) -> Se
     curves = context.pictures / f"run{index}.png"
     history_figure(source.folder / HISTORY_NAME, curves)
     pictures = [Picture(curves, words("training.curves_alt"), words("training.curves", name=run.name))]
-    facts = Table(
-        words("training.facts"),
-        [words("table.fact"), words("table.value")],
-        list(_facts(run, source, words)),
-    )
+    header = words.titles("table.fact", "table.value")
+    facts = Table(words("training.facts"), header, list(_facts(run, source, words)))
     return Section(words("training.title", name=run.name), (), [point], [facts], pictures, (), run.command)
 
 
