@@ -46,7 +46,7 @@ def film(path: Path) -> None:
         image = phantom_xray(np.random.default_rng(SEED), "bacteria")
         overlay_heat_map(image, heat_map(image, "occlusion", classifier=classifier), path)
     drawn = Image.open(path).convert("RGB")
-    drawn.crop(ImageChops.invert(drawn).getbbox()).quantize(COLORS).save(path, optimize=True)
+    drawn.crop(ImageChops.invert(drawn).getbbox()).save(path, optimize=True)
     sys.stdout.write(f"{path}: {path.stat().st_size / 1000:.0f} kB\n")
 
 

@@ -138,11 +138,14 @@ def prepare(
         Literal["patient", "image"],
         typer.Option(help="Of chest-xray: 'image' is the plain random split, which leaks patients."),
     ] = "patient",
+    source: Annotated[
+        str, typer.Option(help="Of chest-xray: origin and licence of the films; reports name them.")
+    ] = "",
     seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
 ) -> None:
     """Check every image, list what is skipped, and write the datalist with its split by patient."""
     if name == "acdc":
-        refuse("chest-xray, found acdc", split=split != "patient")
+        refuse("chest-xray, found acdc", split=split != "patient", source=source)
         from pipelines.datasets.loading import parse_values
         from pipelines.datasets.prepare import prepare_acdc, read_test_patients
 
@@ -158,7 +161,7 @@ def prepare(
     from pipelines.datasets.prepare_xray import prepare_chest_xray
 
     with bar("Checking"):
-        films = prepare_chest_xray(root, output, split=split, seed=seed)
+        films = prepare_chest_xray(root, output, split=split, seed=seed, source=source)
     for problem in films.problems:
         say(f"{problem.path.name}: {problem.reason}")
     say(f"{films.patients} patients, {films.images} images in {films.datalist}")

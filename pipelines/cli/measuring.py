@@ -80,9 +80,8 @@ def evaluate(
         tables, pictures = [accuracy_table, agreement_table], "overlays"
     else:
         bundle, given = XRAY_BUNDLE, {"threshold": threshold}
-        details = {
-            "leaks_patients": records is not None and read_datalist(data, kind="images")["leaks_patients"]
-        }
+        content = {"leaks_patients": False} if records is None else read_datalist(data, kind="images")
+        details = {"leaks_patients": content["leaks_patients"], "source": content.get("source", "")}
         tables, pictures = [scores_table], "tensorboard"
     model = task.find("model").load(network, weights=weights, device=device, **given)
     with bar("Evaluating"):

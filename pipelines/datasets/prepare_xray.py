@@ -52,7 +52,7 @@ class XrayPreparation:
 
 
 def prepare_chest_xray(
-    root: Path, output: Path, *, split: SplitBy = "patient", seed: int = 0
+    root: Path, output: Path, *, split: SplitBy = "patient", seed: int = 0, source: str = ""
 ) -> XrayPreparation:
     """Check every radiograph of a folder and write the datalist with its split.
 
@@ -65,6 +65,7 @@ def prepare_chest_xray(
         split: `"patient"`, or `"image"` for the plain random split of much
             published work, which has the same patients in training and test.
         seed: Seed of the split.
+        source: Origin and licence of the films, as reports name them.
 
     Raises:
         DataError: If a finding has no usable image, or too few patients to split.
@@ -103,17 +104,17 @@ def prepare_chest_xray(
         for record, size, unit, digest in zip(records, sizes, units, hashes, strict=True)
     ]
     path = output / DATALIST_NAME
+    fingerprints = "".join(item["fingerprint"] for item in images)
     content = {
         "format": 1,
         "task": "chest_xray",
         "root": root.resolve(),
+        "source": source,
         "split": split,
         "leaks_patients": split != "patient",
         "seed": seed,
         "split_hash": split_hash(parts),
-        "fingerprint": hashlib.sha256("".join(item["fingerprint"] for item in images).encode()).hexdigest()[
-            :16
-        ],
+        "fingerprint": hashlib.sha256(fingerprints.encode()).hexdigest()[:16],
         "images": images,
         "near_duplicates": [[images[i]["image"], images[j]["image"]] for i, j in pairs],
         "put_aside": [asdict(problem) for problem in problems],

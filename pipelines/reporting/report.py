@@ -321,6 +321,8 @@ def make_study(sources: Sequence[Source], words: Language, pictures: Path, *, ti
     sections: list[Section] = []
     is_of_xrays = not is_of_hearts and any(kind.name in XRAY_KINDS for kind, _ in found)
     if is_of_xrays:
+        named = filter(None, (source.manifest.get("source") for source in sources))
+        limits += [words("limits.xray_source", source=one) for one in dict.fromkeys(named)]
         limits += [words("limits.xrays"), words("limits.xray_labels")]
         aims = [words(f"problem.xray_aim_{index}") for index in (1, 2, 3)]
         sections.append(Section(words("chapter.problem"), [words("problem.xray_text")], aims))

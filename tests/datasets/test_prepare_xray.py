@@ -53,6 +53,11 @@ def test_no_patient_is_in_two_parts(root: Path, tmp_path: Path) -> None:
     assert content["leaks_patients"] is False
 
 
+def test_the_datalist_keeps_where_the_films_are_from(root: Path, tmp_path: Path) -> None:
+    assert content_of(root, tmp_path / "out")["source"] == ""
+    assert content_of(root, tmp_path / "named", source="A, 2020, CC BY 4.0")["source"] == "A, 2020, CC BY 4.0"
+
+
 def test_each_part_has_its_share_of_each_group(root: Path, tmp_path: Path) -> None:
     parts = parts_of_patients(content_of(root, tmp_path / "out"))
     for pattern, expected in (("IM", (16, 2, 2)), ("person", (16, 2, 2))):

@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def write_evaluation(folder: Path, *, accuracy: float = 0.95, leaks: bool = Fals
         decision = truth if index >= wrong else other
         case = {"image": f"{index}.png", "patient": f"p{index}", "finding": truth, "decision": decision}
         cases.append(case | {"probability": 0.9 if decision == "PNEUMONIA" else 0.1})
-    metrics = {"summary": summary, "intervals": intervals, "cases": cases}
+    metrics = {"summary": summary, "intervals": intervals, "cases": cases, "calibration": []}
     (folder / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
     command = ["thorax", "evaluate", "/here/prep", "--output", "/there/test"]
     manifest = {"networks": ["resnet18"], "leaks_patients": leaks, "command": command}
@@ -83,6 +84,19 @@ def test_a_split_that_leaks_patients_is_named_as_such(tmp_path: Path) -> None:
     ]
     text = page_of(tmp_path / "docs", *evaluations)
     assert "| base | by_image, split by image: leaks patients |" in text
+
+
+@pytest.mark.parametrize("code", ["en", "fa"])
+def test_a_report_names_the_films_that_the_manifest_names_and_no_others(code: str, tmp_path: Path) -> None:
+    for source in ("", "A, 2020, CC BY 4.0"):
+        folder = write_evaluation(tmp_path / (source[:1] or "unnamed"))
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8")) | {"source": source}
+        (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+        write_report([folder], folder / "page", language=code, formats=[Format.HTML])
+        text = (folder / "page" / "report.html").read_text(encoding="utf-8")
+        named = read_language(code)("limits.xray_source", source=source)
+        assert (named in re.sub(r"<[^>]+>", "", text)) == bool(source)
+        assert "Kermany" not in text
 
 
 def test_recipes_are_compared_over_their_seeds(tmp_path: Path) -> None:
