@@ -144,7 +144,7 @@ def write_recipe(folder: Path) -> Path:
 def write_comparison(folder: Path, *, p_holm: float = 0.2) -> Path:
     """The small model takes 0.5 s a volume, the large one 2 s and has more Dice."""
     models = {"small": list(cases()), "large": list(cases(gain=0.01, seconds=2.0))}
-    content: dict[str, Any] = compare_models(models) | {"measured_on": "section test of the datalist"}
+    content: dict[str, Any] = compare_models(models) | {"measured_on": "split test of the datalist"}
     for model in content["models"].values():
         model["cost"] = {"parameters": 8_800_000}
     for pair in content["pairs"]:

@@ -224,7 +224,7 @@ def interact_benchmark(
             slice_clicks=slice_clicks,
             automatic_network=network,
             automatic_weights="weights given for it" if weights else "the bundle's own weights",
-            section="the whole folder" if chosen is None else f"section {section}",
+            section="the whole folder" if chosen is None else f"split {section}",
         )
     plot = write_plot(content, output / "interaction.png")
     outputs = [benchmark.CONTENT_NAME, "clicks.csv", plot.name]

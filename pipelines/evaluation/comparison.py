@@ -657,7 +657,7 @@ def compare(
             root=Path(datalist["root"]),
             device=device,
         )
-        measured_on = f"section {section}" + (f" of fold {fold}" if section != "test" else " of the datalist")
+        measured_on = f"split {section}" + (f" of fold {fold}" if section != "test" else " of the datalist")
     found = {name: read_evaluation(folder) for name, folder in folders.items()}
     content = compare_models({name: cases for name, (cases, _) in found.items()})
     for name, (_, cost) in found.items():

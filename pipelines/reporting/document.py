@@ -3,7 +3,7 @@
 import base64
 import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -315,12 +315,12 @@ UNTRANSLATED: Final = ("path", "url", "listing", "block", "chapter", "categories
 """Fields of the parts of a document that are no words for the reader."""
 
 
-def translated(document: Document, words: Language) -> Document:
-    """The document with its English sentences, headings, cells and captions translated."""
+def rewritten(document: Document, rewrite: Callable[[str], str]) -> Document:
+    """The document with each sentence, heading, cell and caption as `rewrite` returns it."""
 
     def turned(part: Any) -> Any:
         if isinstance(part, str):
-            return words.translated(part)
+            return rewrite(part)
         if isinstance(part, list | tuple):
             return [turned(one) for one in part]
         if not is_dataclass(part) or isinstance(part, type):
@@ -328,8 +328,13 @@ def translated(document: Document, words: Language) -> Document:
         own = {one.name: getattr(part, one.name) for one in fields(part) if one.name not in UNTRANSLATED}
         return replace(part, **{name: turned(value) for name, value in own.items()})
 
-    whole: Document = turned(document) if words.phrases else document
+    whole: Document = turned(document)
     return whole
+
+
+def without_marks(text: str) -> str:
+    """A text without the marks of Markdown for bold words and code, which other media show as they are."""
+    return re.sub(r"(\*\*|`)(.+?)\1", r"\2", text)
 
 
 def cell_text(value: Cell) -> str:

@@ -31,7 +31,8 @@ from pipelines.reporting.document import (
     estimate,
     number,
     read_language,
-    translated,
+    rewritten,
+    without_marks,
 )
 from pipelines.reporting.html import html_text, require_pdf, write_html, write_pdf
 from pipelines.reporting.markdown import fill_card, write_page
@@ -253,7 +254,7 @@ def make_documents(sources: Sequence[Source], words: Language, pictures: Path) -
             folder = output_folder(pictures / kind.name)
             context = Context(words, folder, sources)
             make = functools.partial(kind.document, own, context)
-            found.append((kind, translated(from_content(kind, own, make), words)))
+            found.append((kind, rewritten(from_content(kind, own, make), words.translated)))
     return found
 
 
@@ -367,7 +368,8 @@ def make_study(sources: Sequence[Source], words: Language, pictures: Path, *, ti
     folders = ", ".join(dict.fromkeys(source.name for source in sources))
     kind_of_title = "title" if is_of_hearts else "title_xrays" if is_of_xrays else "title_other"
     title = title or words(f"report.{kind_of_title}")
-    return Document(title, words("report.lead", version=pipelines.__version__, folders=folders), sections)
+    lead = words("report.lead", version=pipelines.__version__, folders=folders)
+    return rewritten(Document(title, lead, sections), without_marks)
 
 
 def missing_kinds(sources: Sequence[Source]) -> list[Kind]:
@@ -491,7 +493,7 @@ def changes(path: Path = CHANGELOG) -> list[str]:
     _, _, rest = text.partition(f"\n## {pipelines.__version__}\n")
     section = re.split(r"\n## ", rest, maxsplit=1)[0]
     entries = re.split(r"^- ", section, flags=re.MULTILINE)[1:]
-    return [" ".join(entry.split()).replace("`", "") for entry in entries]
+    return [" ".join(entry.split()) for entry in entries]
 
 
 def _bundle_changes(words: Language) -> Table:

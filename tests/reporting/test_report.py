@@ -258,7 +258,7 @@ def test_changes_are_those_of_this_version(tmp_path: Path) -> None:
         f"# C\n\n## {pipelines.__version__}\n\n- `a` does\n  this.\n- b.\n\n## 0.0.1\n\n- old.\n",
         encoding="utf-8",
     )
-    assert changes(log) == ["a does this.", "b."]
+    assert changes(log) == ["`a` does this.", "b."]
     assert changes(tmp_path / "none.md") == []
 
 

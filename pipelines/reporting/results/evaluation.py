@@ -55,20 +55,16 @@ def document(sources: Sequence[Source], context: Context) -> Document:
     sections = [
         Section(
             words("evaluation.overview"),
-            [*_patient_lines(sources), _all_patients_line(runs)],
+            [*_patient_lines(sources), *_training_lines(sources, runs)],
             tables=[_overview(sources, runs, words)],
             block="accuracy",
             is_detail=True,
         )
     ]
-    limits: list[str] = []
-    suggestions: list[str] = []
     for index, source in enumerate(sources):
-        sections.append(_section(source, context, index))
-        if worst := _worst(source, words):
-            sections.append(worst)
-        limits += _limits(source, words)
-        suggestions += _suggestions(source, words)
+        sections += [_section(source, context, index), *_worst(source, words)]
+    limits = [one for source in sources for one in _limits(source, words)]
+    suggestions = [one for source in sources for one in _suggestions(source, words)]
     title = words("evaluation.title", name=", ".join(source.name for source in sources))
     return Document(title, "", sections, limits, suggestions)
 
@@ -163,11 +159,10 @@ def _overview(sources: Sequence[Source], runs: Sequence[RunRecord], words: Langu
             source.content["summary"][name][key], source.content["intervals"][name][key], digits, words
         )
 
-    rows: dict[str, Callable[[Source], str | None]] = {
-        "parameters": parameters,
-        "training time": lambda source: _training_time(source, _of(source, runs)),
-        "samples seen": lambda source: _samples(source, _of(source, runs)),
-    }
+    rows: dict[str, Callable[[Source], str | None]] = {"parameters": parameters}
+    if runs or any("training" in source.manifest for source in sources):
+        rows["training time"] = lambda source: _training_time(source, _of(source, runs))
+        rows["samples seen"] = lambda source: _samples(source, _of(source, runs))
     if any("training" in source.manifest for source in sources):
         rows |= {f"limit of the machine in {name}, GFLOP/s": _limit(name) for name in ("bf16", "fp32")}
     rows |= {f"Dice {name.upper()}": metric("dice", name, 3) for name in STRUCTURES}
@@ -228,13 +223,16 @@ def _patient_lines(sources: Sequence[Source]) -> Iterator[str]:
         yield f"Measured on {len(patients)} patients ({groups}): {names}."
 
 
-def _all_patients_line(runs: Sequence[RunRecord]) -> str:
+def _training_lines(sources: Sequence[Source], runs: Sequence[RunRecord]) -> Iterator[str]:
+    """Whether the weights have seen the patients measured, as far as it is recorded."""
     every = [run for run in runs if run.all_patients]
     if not every:
-        return "None of the training runs given was trained on the patients measured."
+        if all(source.content.get("seen_patients") == [] for source in sources):
+            yield "The weights measured were not trained on any of these patients."
+        return
     names = ", ".join(run.name for run in every)
     networks = ", ".join(dict.fromkeys(TITLES.get(run.network, run.network) for run in every))
-    return (
+    yield (
         f"The values are those of weights that were not trained on the patients measured. {names} resumed "
         f"from these with all patients, the measured ones included. Those weights, of {networks}, have no "
         "value here."
@@ -278,14 +276,12 @@ def _section(source: Source, context: Context, index: int) -> Section:
     )
 
 
-def _overlays(source: Source, words: Language) -> list[Picture]:
+def _overlays(source: Source, words: Language) -> Iterator[Picture]:
     """Segmented images, the worst first."""
-    found = []
     for path in source.pictures("overlays"):
         name = path.stem.replace("_", " ")
         alt = words("evaluation.overlay_alt", image=name)
-        found.append(Picture(path, alt, f"{source.name}: {name}", of_patient=True))
-    return found
+        yield Picture(path, alt, f"{source.name}: {name}", of_patient=True)
 
 
 def _parts(content: Mapping[str, Any], words: Language) -> Table:
@@ -299,11 +295,11 @@ def _parts(content: Mapping[str, Any], words: Language) -> Table:
     return Table(words("evaluation.parts"), header, rows)
 
 
-def _worst(source: Source, words: Language) -> Section | None:
+def _worst(source: Source, words: Language) -> Iterator[Section]:
     cases = [case for case in source.content["cases"] if case["dice"]["mean"] is not None]
     cases.sort(key=lambda case: case["dice"]["mean"])
     if not cases:
-        return None
+        return
     names = (*STRUCTURES, "mean")
     rows: list[list[Cell]] = [
         [case["patient"], case["phase"], case["group"], *(number(case["dice"][name], 3) for name in names)]
@@ -311,7 +307,7 @@ def _worst(source: Source, words: Language) -> Section | None:
     ]
     header = words.titles("table.patient", "table.phase", "table.group") + dice_titles(words, names)
     table = Table(words("errors.worst"), header, rows)
-    return Section(words("errors.worst_title", name=source.name), tables=[table], chapter="errors")
+    yield Section(words("errors.worst_title", name=source.name), tables=[table], chapter="errors")
 
 
 def _limits(source: Source, words: Language) -> Iterator[str]:
@@ -322,7 +318,7 @@ def _limits(source: Source, words: Language) -> Iterator[str]:
         yield words("evaluation.aside", name=source.name, volumes=len(problems))
     if "weights" not in source.manifest:
         yield words("evaluation.no_manifest", name=source.name)
-    elif source.manifest.get("bundle_weights"):
+    elif source.manifest.get("bundle_weights") and source.content.get("seen_patients") != []:
         yield words("evaluation.bundle_weights", name=source.name)
     if source.figures_only:
         yield words("evaluation.figures_only", name=source.name)

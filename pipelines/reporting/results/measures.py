@@ -56,7 +56,7 @@ def document(source: Source, _: Context) -> Document:
                     "The stack is put at four places, a quarter of a slice apart. Two measurements of one "
                     "heart differ by less than the coefficient in 95 of 100 pairs. Labels are cut again from "
                     "the surface through them, which does not choose the basal slice anew; generated hearts "
-                    f"are imaged anew, and do: LV EF moves by up to {moved[0]} points, against {moved[1]}. "
+                    f"are imaged anew, and do: of LV EF it is {moved[0]} percentage points, not {moved[1]}. "
                     "No network takes part: it is what slices and labels leave open."
                 ],
                 tables=[Table("Repeatability coefficient", header, repeat)],

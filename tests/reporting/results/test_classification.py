@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from pptx import Presentation
 from report_folders import page_of
 
 from pipelines.core.errors import DataError
@@ -40,7 +41,8 @@ def write_evaluation(folder: Path, *, accuracy: float = 0.95, leaks: bool = Fals
         decision = truth if index >= wrong else other
         case = {"image": f"{index}.png", "patient": f"p{index}", "finding": truth, "decision": decision}
         cases.append(case | {"probability": 0.9 if decision == "PNEUMONIA" else 0.1})
-    metrics = {"summary": summary, "intervals": intervals, "cases": cases, "calibration": []}
+    curve = [{"share": 0.9, "probability": 0.9, "images": 20}]
+    metrics = {"summary": summary, "intervals": intervals, "cases": cases, "calibration": curve}
     (folder / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
     command = ["thorax", "evaluate", "/here/prep", "--output", "/there/test"]
     manifest = {"networks": ["resnet18"], "leaks_patients": leaks, "command": command}
@@ -107,6 +109,19 @@ def test_recipes_are_compared_over_their_seeds(tmp_path: Path) -> None:
     assert "tuned **beats** base in accuracy." in text
 
 
+@pytest.mark.parametrize("language", ["en", "fa"])
+def test_marks_of_markdown_stand_in_no_other_medium(language: str, tmp_path: Path) -> None:
+    labels = {write_evaluation(tmp_path / "base", wrong=6): "base"}
+    labels |= {write_evaluation(tmp_path / "tuned", wrong=1): "tuned"}
+    forms = [Format.HTML, Format.PPTX]
+    write_report(list(labels), tmp_path / "out", language=language, formats=forms, labels=labels)
+    slides = Presentation(str(tmp_path / "out" / "slides.pptx")).slides
+    texts = [shape.text_frame.text for slide in slides for shape in slide.shapes if shape.has_text_frame]
+    texts.append((tmp_path / "out" / "report.html").read_text(encoding="utf-8"))
+    assert ("tuned beats base in accuracy." in texts[-1]) == (language == "en")
+    assert [text for text in texts if "**" in text or "`" in text] == []
+
+
 def test_a_missing_picture_is_an_error(tmp_path: Path) -> None:
     folder = write_evaluation(tmp_path / "base")
     (folder / "roc.png").unlink()
@@ -143,9 +158,6 @@ def test_the_verdict_follows_from_the_interval(low: float, high: float, sentence
 def test_a_report_on_radiographs_has_their_problem_method_and_curves(language: str, tmp_path: Path) -> None:
     words = read_language(language)
     evaluation = write_evaluation(tmp_path / "test")
-    content = json.loads((evaluation / "metrics.json").read_text(encoding="utf-8"))
-    curve = [{"share": 0.9, "probability": 0.9, "images": 20}]
-    (evaluation / "metrics.json").write_text(json.dumps(content | {"calibration": curve}), encoding="utf-8")
     folders = [write_run(tmp_path / "run"), evaluation]
     write_report(folders, tmp_path / "out", language=language, formats=[Format.HTML])
     text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")

@@ -39,6 +39,19 @@ def test_runs_of_a_network_add_up_and_those_on_all_patients_are_set_apart(tmp_pa
     assert "final resumed from these with all patients" in page
 
 
+def test_an_evaluation_without_training_runs_has_no_rows_of_them(tmp_path: Path) -> None:
+    metrics = summarise(list(cases()), resamples=20)
+    known = write_evaluation(tmp_path / "known", content=metrics | {"seen_patients": []})
+    page = page_of(tmp_path / "docs", known)
+    assert not {"training time", "samples seen"} & set(rows_of(page))
+    assert "The weights measured were not trained on any of these patients." in page
+    assert "its model card says which" not in page
+    other = write_evaluation(tmp_path / "other", content=metrics | {"seen_patients": ["a"]})
+    page = page_of(tmp_path / "both", known, other)
+    assert "not trained on any" not in page
+    assert "other measured the weights of the bundle; its model card says which" in page
+
+
 def test_a_mean_of_networks_counts_the_training_of_all_of_them(tmp_path: Path) -> None:
     runs = [write_training(tmp_path / name, network=name) for name in ("unet", "vnet")]
     page = page_of(tmp_path / "docs", *runs, write_evaluation(tmp_path / "test", networks=("unet", "vnet")))

@@ -37,7 +37,7 @@ def content() -> dict[str, Any]:
         "open_seconds": 0.1,
         "automatic_network": "unet",
         "automatic_weights": "weights given for it",
-        "section": "section test",
+        "section": "split test",
         "volume": volume,
         "one_slice": one_slice,
         "scribbles": {"dice": dict.fromkeys(names, 0.94), "seconds": 0.05},
