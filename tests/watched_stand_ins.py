@@ -89,7 +89,7 @@ def segmenter() -> Callable[[Job], dict[str, Any]]:
     from pipelines.inference.dicom_objects import write_dicom_seg
 
     def process(job: Job) -> dict[str, Any]:
-        volume, _ = read_series(job.files)
+        volume = read_series(job.files)
         mask = np.where(volume.array > 200, 3, 0).astype(np.uint8)
         write_dicom_seg(
             mask, [group[0] for group in order_series(job.files)[0]], job.folder / "heart_seg.dcm"

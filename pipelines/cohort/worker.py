@@ -23,10 +23,8 @@ from pipelines.inference.inputs import (
     Study,
     StudyImage,
     StudyKind,
-    UniqueNames,
-    check_any,
     find_studies,
-    look_for_studies,
+    unique_name,
 )
 from pipelines.inference.segment import MaskPrediction, MaskPredictor, StudyResult, Tools, segment_study
 from pipelines.models.bundle import NETWORKS, load_config
@@ -77,12 +75,12 @@ def list_studies(source: Path) -> tuple[list[CohortStudy], list[Problem]]:
     """
     if source.suffix.lower() in MANIFEST_SUFFIXES and source.is_file():
         return _listed(source), []
-    found = look_for_studies([source])
-    check_any(found, [source])
-    names, owners = UniqueNames(), _owners(found.studies)
+    found = find_studies([source])
+    names: set[str] = set()
+    owners = _owners(found.studies)
     studies = [
         CohortStudy(
-            names.unique(study.patient if study.kind is StudyKind.PHASES else study.name),
+            unique_name(study.patient if study.kind is StudyKind.PHASES else study.name, names),
             study.patient,
             tuple(str(path) for path in _shortest(study, owners)),
         )
@@ -114,7 +112,9 @@ def _listed(manifest: Path) -> list[CohortStudy]:
     column = next((name for name in PATH_COLUMNS if name in table.columns), None)
     if column is None:
         raise DataError(f"expected a column 'paths' in {manifest}, found {', '.join(table.columns)}")
-    folder, names, given = manifest.resolve().parent, UniqueNames(), set()
+    folder = manifest.resolve().parent
+    names: set[str] = set()
+    given: set[str] = set()
     studies = []
     for number, row in enumerate(table.to_dict("records"), start=1):
         paths = tuple(str(folder / path) for path in _paths(row[column]))
@@ -126,7 +126,7 @@ def _listed(manifest: Path) -> list[CohortStudy]:
         if wanted:
             given.add(wanted)
         stem = Path(paths[0]).name.removesuffix(".gz").removesuffix(".nii").removesuffix(".dcm")
-        name = names.unique(wanted or stem)
+        name = unique_name(wanted or stem, names)
         if wanted and name != wanted:
             raise DataError(
                 f"expected study names of letters, digits, dots and dashes that differ not only in case in "
@@ -328,7 +328,8 @@ class _Timed:
 def _open(study: CohortStudy, spent: _Spent) -> tuple[Study, list[Problem]]:
     """The study with the names of the cohort, whose images count their reading; and files skipped."""
     start = time.perf_counter()
-    found, problems = find_studies([Path(path) for path in study.paths])
+    looked = find_studies([Path(path) for path in study.paths])
+    found = looked.studies
     spent.read_s += time.perf_counter() - start
     if len(found) != 1:
         names = ", ".join(one.name for one in found[:5])
@@ -344,16 +345,16 @@ def _open(study: CohortStudy, spent: _Spent) -> tuple[Study, list[Problem]]:
         )
         for image in found[0].images
     )
-    return replace(found[0], name=study.name, patient=study.patient, images=images), problems
+    return replace(found[0], name=study.name, patient=study.patient, images=images), looked.problems
 
 
-def _counting(image: StudyImage, spent: _Spent) -> Callable[[], tuple[Volume, list[str]]]:
-    def load() -> tuple[Volume, list[str]]:
+def _counting(image: StudyImage, spent: _Spent) -> Callable[[], Volume]:
+    def load() -> Volume:
         start = time.perf_counter()
-        volume, warnings = image.load()
+        volume = image.load()
         spent.read_s += time.perf_counter() - start
         spent.decoded += volume.array.nbytes
-        return volume, warnings
+        return volume
 
     return load
 

@@ -69,7 +69,7 @@ class _Stack:
     warnings: list[str]
 
 
-def read_series(files: Sequence[Path]) -> tuple[Volume, list[str]]:
+def read_series(files: Sequence[Path]) -> Volume:
     """Volume `(X, Y, Z)` or cine `(X, Y, Z, T)`, float32, of one DICOM series.
 
     X runs along the image rows, Y down the columns and Z along the slice normal.
@@ -83,7 +83,7 @@ def read_series(files: Sequence[Path]) -> tuple[Volume, list[str]]:
         files: Existing image files of one series, in any order; or enhanced multi-frame files.
 
     Returns:
-        The volume with its RAS+ affine, and warnings in plain words.
+        The volume with its RAS+ affine and warnings in plain words.
 
     Raises:
         DataError: If a file cannot be read or is no plain grey slice with geometry, images are of
@@ -101,9 +101,14 @@ def read_series(files: Sequence[Path]) -> tuple[Volume, list[str]]:
     lps[:3, 2] = normal * slice_gap
     lps[:3, 3] = _origin(stack, normal)
     affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ lps
-    spacing_mm = (column_gap, row_gap, slice_gap)
-    volume = Volume(array, affine, spacing_mm, first.path.parent, stack.frame_s)
-    return volume, [*_doubts(first), *stack.warnings, *warnings]
+    return Volume(
+        array,
+        affine,
+        (column_gap, row_gap, slice_gap),
+        first.path.parent,
+        stack.frame_s,
+        warnings=(*_doubts(first), *stack.warnings, *warnings),
+    )
 
 
 def order_series(files: Sequence[Path]) -> tuple[list[list[Path]], list[str]]:
@@ -574,7 +579,7 @@ class DicomSource:
         Raises:
             DataError: As for `read_series`.
         """
-        return read_series(self.files)[0]
+        return read_series(self.files)
 
     def read_label(self) -> Volume | None:
         """None: there is no label."""

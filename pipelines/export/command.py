@@ -84,9 +84,9 @@ def check_radiographs(data: Path | None) -> list[Pixels]:
 
 
 def _volumes_below(data: Path) -> list[Volume]:
-    studies, _ = find_studies([data])
+    studies = find_studies([data]).studies
     images = spread([image for study in studies for image in study.images], VOLUMES)
-    volumes = [image.load()[0] for image in images]
+    volumes = [image.load() for image in images]
     return [volume.frame(0) if volume.array.ndim == 4 else volume for volume in volumes]
 
 

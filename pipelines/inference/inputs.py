@@ -23,9 +23,6 @@ PAIR_SUFFIXES = (".hdr", ".img")
 INFO_NAME = "Info.cfg"
 """Names the phases of the frames beside it, as in ACDC."""
 
-Loader = Callable[[], tuple[Volume, list[str]]]
-"""Reads a volume when it is needed; returns it with warnings of the reader."""
-
 
 class StudyKind(StrEnum):
     """How a study is stored."""
@@ -54,7 +51,7 @@ class StudyImage:
 
     name: str
     path: Path
-    load: Loader = field(compare=False)
+    load: Callable[[], Volume] = field(compare=False)
     phase: Phase | None = None
     frame: int | None = None
     files: tuple[Path, ...] = ()
@@ -94,7 +91,7 @@ class FoundStudies:
     passed_over: list[Problem]
 
 
-def find_studies(inputs: Sequence[Path]) -> tuple[list[Study], list[Problem]]:
+def find_studies(inputs: Sequence[Path]) -> FoundStudies:
     """Studies below the given paths and what cannot be used; see `look_for_studies`.
 
     Args:
@@ -104,16 +101,6 @@ def find_studies(inputs: Sequence[Path]) -> tuple[list[Study], list[Problem]]:
         DataError: If a path does not exist, or no image is found in all of them.
     """
     found = look_for_studies(inputs)
-    check_any(found, inputs)
-    return found.studies, found.problems
-
-
-def check_any(found: FoundStudies, inputs: Sequence[Path]) -> None:
-    """Make sure that there are studies.
-
-    Raises:
-        DataError: If there are none, with the reasons against what was met.
-    """
     if not found.studies:
         against = (*found.problems, *found.passed_over)
         reasons = "; ".join(f"{problem.path}: {problem.reason}" for problem in against[:3])
@@ -121,6 +108,7 @@ def check_any(found: FoundStudies, inputs: Sequence[Path]) -> None:
         raise DataError(
             f"expected NIfTI files or DICOM series, found none in {places}" + f" ({reasons})" * bool(reasons)
         )
+    return found
 
 
 def look_for_studies(inputs: Sequence[Path], *, check: Check | None = None) -> FoundStudies:
@@ -145,7 +133,10 @@ def look_for_studies(inputs: Sequence[Path], *, check: Check | None = None) -> F
     dicom: list[Path] = []
     problems: list[Problem] = []
     passed_over: list[Problem] = []
-    for path in _unique(_every_file(inputs, _gate(problems, check))):
+    first: dict[Path, Path] = {}  # of paths that name one file
+    for path in files_below(inputs, check, problems):
+        first.setdefault(path.resolve(), path)
+    for path in first.values():
         if path not in inputs and is_label_map(path):
             passed_over.append(Problem(path.stem, path, f"passed over: {LABEL_MAP}"))
         elif path.name.lower().endswith(NIFTI_SUFFIXES):
@@ -156,7 +147,7 @@ def look_for_studies(inputs: Sequence[Path], *, check: Check | None = None) -> F
             problems.append(Problem(path.stem, path, reason_against(path)))
         elif path.name != INFO_NAME:
             passed_over.append(Problem(path.stem, path, f"passed over: {reason_against(path)}"))
-    names = UniqueNames()
+    names: set[str] = set()
     studies: list[Study] = []
     for folder, paths in nifti.items():
         found, faults = _nifti_studies(folder, paths, names, check)
@@ -192,25 +183,20 @@ def phase_frames(path: Path) -> dict[Phase, int]:
     return frames
 
 
-def _is_image(path: Path) -> bool:
-    return path.name.lower().endswith((*NIFTI_SUFFIXES, *DICOM_SUFFIXES)) or is_dicom(path)
+def unique_name(wanted: str, taken: set[str]) -> str:
+    """`wanted` as far as files may be called so, with a number if it is taken even where case is ignored.
 
-
-class UniqueNames:
-    """Gives out names of letters and digits of any script that differ even where case is ignored."""
-
-    def __init__(self) -> None:
-        self._taken: set[str] = set()
-
-    def unique(self, wanted: str) -> str:
-        """`wanted` as far as files may be called so, with a number if it is taken."""
-        safe = re.sub(r"[^\w.-]+", "_", unicodedata.normalize("NFC", wanted)).strip("._") or "study"
-        name, number = safe, 1
-        while name.lower() in self._taken:
-            number += 1
-            name = f"{safe}_{number}"
-        self._taken.add(name.lower())
-        return name
+    Args:
+        wanted: Letters and digits of any script stay.
+        taken: Names given before, in lower case; gets this one.
+    """
+    safe = re.sub(r"[^\w.-]+", "_", unicodedata.normalize("NFC", wanted)).strip("._") or "study"
+    name, number = safe, 1
+    while name.lower() in taken:
+        number += 1
+        name = f"{safe}_{number}"
+    taken.add(name.lower())
+    return name
 
 
 def require_images(inputs: Sequence[Path]) -> None:
@@ -219,23 +205,25 @@ def require_images(inputs: Sequence[Path]) -> None:
     Raises:
         DataError: As `find_studies`.
     """
-    files = _every_file(inputs, _gate([], None))
-    if not any(_is_image(path) and (path in inputs or not is_label_map(path)) for path in files):
+    suffixes = (*NIFTI_SUFFIXES, *DICOM_SUFFIXES)
+    if not any(
+        (path.name.lower().endswith(suffixes) or is_dicom(path))
+        and (path in inputs or not is_label_map(path))
+        for path in files_below(inputs)
+    ):
         find_studies(inputs)
 
 
-def files_below(folder: Path, check: Check) -> Iterator[Path]:
-    """Files below a folder that may be opened, without hidden ones; none is opened.
+def files_below(
+    inputs: Sequence[Path], check: Check | None = None, problems: list[Problem] | None = None
+) -> Iterator[Path]:
+    """Files that were given, and those below folders that may be opened, without hidden ones.
 
     Args:
-        folder: Existing folder.
-        check: Called for each file and each link to a folder.
+        inputs: Existing files and folders.
+        check: Called for each file and each link to a folder below a folder, before it is opened.
+        problems: Gets pipes, devices, and what `check` refuses.
     """
-    return _every_file([folder], _gate([], check))
-
-
-def _gate(problems: list[Problem], check: Check | None) -> Callable[[Path], bool]:
-    """Whether a path may be opened; `problems` gets pipes, devices, and what `check` refuses."""
 
     def may_open(path: Path) -> bool:
         try:
@@ -244,15 +232,11 @@ def _gate(problems: list[Problem], check: Check | None) -> Callable[[Path], bool
             if check is not None:
                 check(path)
         except DataError as error:
-            problems.append(Problem(path.name, path, str(error)))
+            if problems is not None:
+                problems.append(Problem(path.name, path, str(error)))
             return False
         return True
 
-    return may_open
-
-
-def _every_file(inputs: Sequence[Path], may_open: Callable[[Path], bool]) -> Iterator[Path]:
-    """Files that were given, and those below folders that may be opened, without hidden ones."""
     for path in inputs:
         if path.is_file():
             yield path
@@ -284,16 +268,8 @@ def reason_against(path: Path) -> str:
     return "expected a NIfTI or DICOM file, found neither"
 
 
-def _unique(paths: Iterator[Path]) -> list[Path]:
-    """Paths without those that name a file already listed, in the order met."""
-    first: dict[Path, Path] = {}
-    for path in paths:
-        first.setdefault(path.resolve(), path)
-    return list(first.values())
-
-
 def _nifti_studies(
-    folder: Path, paths: list[Path], names: UniqueNames, check: Check | None
+    folder: Path, paths: list[Path], names: set[str], check: Check | None
 ) -> tuple[list[Study], list[Problem]]:
     """Studies of one folder's files; those that `Info.cfg` does not explain stay single."""
     info, patient = folder / INFO_NAME, folder.resolve().name
@@ -308,7 +284,8 @@ def _nifti_studies(
         frames = phase_frames(info)
     except DataError as error:
         return [_single(path, names) for path in paths], [Problem(patient, info, str(error))]
-    by_frame = {_frame_number(path): path for path in paths}
+    numbered = ((re.search(r"_frame(\d+)$", _stem(path.name)), path) for path in paths)
+    by_frame = {int(match[1]): path for match, path in numbered if match}
     problems = [
         Problem(
             patient, info, f"expected the file of frame {frame} ({phase}), found no such file in {folder}"
@@ -318,9 +295,9 @@ def _nifti_studies(
     ]
     images = tuple(
         StudyImage(
-            names.unique(_stem(by_frame[frame].name)),
+            unique_name(_stem(by_frame[frame].name), names),
             by_frame[frame],
-            partial(_load, by_frame[frame]),
+            partial(read_volume, by_frame[frame]),
             phase,
             frame,
             (by_frame[frame],),
@@ -334,29 +311,19 @@ def _nifti_studies(
     return [Study(images[0].name, patient, StudyKind.PHASES, images, facts)], problems
 
 
-def _single(path: Path, names: UniqueNames, patient: str | None = None) -> Study:
-    name = names.unique(_stem(path.name))
+def _single(path: Path, names: set[str], patient: str | None = None) -> Study:
+    name = unique_name(_stem(path.name), names)
     patient = patient or unicodedata.normalize("NFC", _stem(path.name))
-    image = StudyImage(name, path, partial(_load, path), files=(path,))
+    image = StudyImage(name, path, partial(read_volume, path), files=(path,))
     return Study(name, patient, StudyKind.NIFTI, (image,))
 
 
-def _load(path: Path) -> tuple[Volume, list[str]]:
-    volume = read_volume(path)
-    return volume, list(volume.warnings)
-
-
-def _dicom_study(series: Series, names: UniqueNames) -> Study:
+def _dicom_study(series: Series, names: set[str]) -> Study:
     folder = Path(os.path.commonpath([path.resolve().parent for path in series.files]))
-    name = names.unique(folder.name)
-    image = StudyImage(name, folder, lambda: read_series(series.files), files=tuple(series.files))
+    name = unique_name(folder.name, names)
+    image = StudyImage(name, folder, partial(read_series, series.files), files=tuple(series.files))
     facts = partial(read_facts, series.files[0])
     return Study(name, series.patient or name, StudyKind.DICOM, (image,), facts)
-
-
-def _frame_number(path: Path) -> int | None:
-    match = re.search(r"_frame(\d+)$", _stem(path.name))
-    return int(match.group(1)) if match else None
 
 
 def _stem(name: str) -> str:

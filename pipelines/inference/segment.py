@@ -37,7 +37,7 @@ from pipelines.datasets.duplicates import check_coverage
 from pipelines.evaluation.segmentation import MEAN, STRUCTURES
 from pipelines.figures.overlay import curve_figure, overlay_figure
 from pipelines.figures.study import draw_study
-from pipelines.inference.inputs import Study, StudyImage, check_any, look_for_studies
+from pipelines.inference.inputs import Study, StudyImage, find_studies
 
 logger = logging.getLogger(__name__)
 
@@ -127,36 +127,37 @@ class StudyResult:
             for name, one in self.normal.items()
             if one.is_outside
         ]
-        return {
+        row: dict[str, Any] = {
             "patient": self.patient,
             "study": self.study,
             "path": None if self.path is None else str(self.path),
-            **_rounded(self.values()),
-            **_rounded({f"{name}_plus_minus": self.half_widths.get(name) for name in HALF_WIDTH}),
+            **self.values(),
+            **{f"{name}_plus_minus": self.half_widths.get(name) for name in HALF_WIDTH},
             "heart_rate_source": self.rate_source and str(self.rate_source),
             "frame_ed": self.frame_ed,
             "frame_es": self.frame_es,
             **{
-                f"{label.name.lower()}_ml_unknown_phase": round(self.volumes_ml[label], 2)
-                if self.volumes_ml
-                else None
+                f"{label.name.lower()}_ml_unknown_phase": self.volumes_ml.get(label)
                 for label in (AcdcLabel.LV, AcdcLabel.RV, AcdcLabel.MYO)
             },
-            **{
-                f"predicted_dice_{name}": round(self.quality[name], 3) if self.quality else None
-                for name in (*STRUCTURES, MEAN)
-            },
-            **_rounded(self.segments()),
+            **{f"{DICE_PREFIX}{name}": self.quality.get(name) for name in (*STRUCTURES, MEAN)},
+            **self.segments(),
             "outside_normal": "; ".join(outside),
             "normal_reason": self.normal_reason,
             "wall_reason": self.wall.reason,
             "reason": self.reason,
             "warnings": "; ".join(self.warnings),
         }
+        return {
+            name: round(value, 3 if name.startswith(DICE_PREFIX) else 2)
+            if isinstance(value, float)
+            else value
+            for name, value in row.items()
+        }
 
 
-def _rounded(values: Mapping[str, float | None]) -> dict[str, float | None]:
-    return {name: None if value is None else round(value, 2) for name, value in values.items()}
+DICE_PREFIX: Final = "predicted_dice_"
+"""Columns of `indices.csv` that have a third decimal place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,8 +310,7 @@ def segment(
         DataError: If nothing was found, or no study could be segmented.
         OutputError: If a result cannot be written.
     """
-    found = look_for_studies(inputs)
-    check_any(found, inputs)
+    found = find_studies(inputs)
     studies = found.studies
     if options.facts != PatientFacts() and len(studies) > 1:
         raise ConfigError(
@@ -361,16 +361,23 @@ def segment_study(study: Study, output: Path, tools: Tools) -> tuple[StudyResult
     """
     path = study.images[0].path
     result = StudyResult(study.name, study.patient, path=path if len(study.images) == 1 else path.parent)
-    result.facts = _facts(study, tools.options.facts, result.warnings)
+    given = tools.options.facts
+    try:
+        known = given.or_else(study.read_facts())
+    except DataError as error:
+        result.warnings.append(str(error))
+        known = given
+    result.facts, doubts = known.checked()
+    result.warnings += doubts
     if result.facts.heart_rate_bpm is not None:
-        given = tools.options.facts.heart_rate_bpm is not None
-        result.rate_source = RateSource.OPTION if given else RateSource.HEADER
+        is_given = given.heart_rate_bpm is not None
+        result.rate_source = RateSource.OPTION if is_given else RateSource.HEADER
     frames: dict[Phase, _Frame] = {}
     faults: list[Problem] = []
     for image in study.images:
         try:
-            volume, warnings = image.load()
-            warnings += check_coverage(volume)
+            volume = image.load()
+            warnings = (*volume.warnings, *check_coverage(volume))
             # Of ED and ES, each read from a file of the same scan, the same is not told twice.
             result.warnings += [warning for warning in warnings if warning not in result.warnings]
             if image.phase is None and volume.array.ndim == 4:
@@ -385,7 +392,10 @@ def segment_study(study: Study, output: Path, tools: Tools) -> tuple[StudyResult
             result.reason = "one volume of unknown phase, EF needs ED and ES"
         else:
             frames[image.phase] = frame
-            _set_frame(result, image.phase, image.frame)
+            if image.phase is Phase.ED:
+                result.frame_ed = image.frame
+            else:
+                result.frame_es = image.frame
     if len(faults) == len(study.images):
         raise DataError("; ".join(fault.reason for fault in faults))
     if frames:
@@ -395,23 +405,18 @@ def segment_study(study: Study, output: Path, tools: Tools) -> tuple[StudyResult
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
-    """Image and label map of one frame, and its volumes in mL."""
+    """Image and label map of one frame, its volumes in mL, and the prediction that the label map is of."""
 
     image: Volume
     label: Volume
     volumes_ml: Mapping[AcdcLabel, float]
+    prediction: MaskPrediction
 
 
-def _facts(study: Study, given: PatientFacts, warnings: list[str]) -> PatientFacts:
-    """What is known of the patient; what cannot be is left out with a warning."""
-    try:
-        known = given.or_else(study.read_facts())
-    except DataError as error:
-        warnings.append(str(error))
-        known = given
-    facts, doubts = known.checked()
-    warnings += doubts
-    return facts
+def _segment_frame(volume: Volume, predictor: MaskPredictor) -> _Frame:
+    found = predictor.predict(volume)
+    volumes_ml = structure_volumes_ml(found.mask, volume.spacing_mm)
+    return _Frame(volume, replace(volume, array=found.mask), volumes_ml, found)
 
 
 def _segment_volume(
@@ -421,28 +426,22 @@ def _segment_volume(
         raise DataError(
             f"expected one 3-D frame for {image.phase}, found shape {volume.array.shape} in {image.path}"
         )
-    prediction = tools.predictor.predict(volume)
+    frame = _segment_frame(volume, tools.predictor)
     path = output / f"{image.name}_seg.nii.gz"
-    write_label(path, prediction.mask, volume.affine)
+    write_label(path, frame.label.array, volume.affine)
     result.files.append(path)
-    path = output / f"{image.name}_overlay.png"
-    _check_and_draw(volume, prediction, path, image.phase, tools, result)
-    return _frame(volume, prediction.mask)
-
-
-def _frame(volume: Volume, mask: Mask) -> _Frame:
-    return _Frame(volume, replace(volume, array=mask), structure_volumes_ml(mask, volume.spacing_mm))
+    _check_and_draw(frame, output / f"{image.name}_overlay.png", image.phase, tools, result)
+    return frame
 
 
 def _segment_cine(image: StudyImage, cine: Volume, output: Path, tools: Tools, result: StudyResult) -> None:
     count = cine.array.shape[3]
-    predictions = []
+    frames = []
     for index in range(count):
         show_progress(index, count, f"frame {index + 1} of {count}")
-        predictions.append(tools.predictor.predict(cine.frame(index)))
-    frames = [_frame(cine.frame(index), found.mask) for index, found in enumerate(predictions)]
+        frames.append(_segment_frame(cine.frame(index), tools.predictor))
     path = output / f"{image.name}_seg.nii.gz"
-    write_label(path, np.stack([prediction.mask for prediction in predictions], axis=-1), cine.affine)
+    write_label(path, np.stack([frame.label.array for frame in frames], axis=-1), cine.affine)
     result.files.append(path)
     lv_ml, rv_ml = ([one.volumes_ml[label] for one in frames] for label in (AcdcLabel.LV, AcdcLabel.RV))
     result.curves_ml = {AcdcLabel.LV: lv_ml, AcdcLabel.RV: rv_ml}
@@ -450,18 +449,16 @@ def _segment_cine(image: StudyImage, cine: Volume, output: Path, tools: Tools, r
         index_ed, index_es = find_ed_es(lv_ml)
     except DataError as error:
         result.reason = str(error)
-        path = output / f"{image.name}_overlay.png"
-        _check_and_draw(cine.frame(0), predictions[0], path, None, tools, result)
+        _check_and_draw(frames[0], output / f"{image.name}_overlay.png", None, tools, result)
         return
     if tools.pictures:
         path = output / f"{image.name}_curve.png"
         curve_figure(range(1, count + 1), lv_ml, rv_ml, index_ed, index_es, path)
         result.files.append(path)
         result.pictures["curve"] = path
+    result.frame_ed, result.frame_es = index_ed + 1, index_es + 1
     for phase, index in ((Phase.ED, index_ed), (Phase.ES, index_es)):
-        _set_frame(result, phase, index + 1)
-        path = output / f"{image.name}_{phase}_overlay.png"
-        _check_and_draw(cine.frame(index), predictions[index], path, phase, tools, result)
+        _check_and_draw(frames[index], output / f"{image.name}_{phase}_overlay.png", phase, tools, result)
     if cine.frame_s and POSSIBLE_BEAT_S[0] <= count * cine.frame_s <= POSSIBLE_BEAT_S[1]:
         result.rates = measure_rates(lv_ml, cine.frame_s, index_ed, index_es)
         if result.rate_source is None:
@@ -471,20 +468,14 @@ def _segment_cine(image: StudyImage, cine: Volume, output: Path, tools: Tools, r
 
 
 def _check_and_draw(
-    volume: Volume,
-    prediction: MaskPrediction,
-    path: Path,
-    phase: Phase | None,
-    tools: Tools,
-    result: StudyResult,
+    frame: _Frame, path: Path, phase: Phase | None, tools: Tools, result: StudyResult
 ) -> None:
-    mask = prediction.mask
-    image, _ = slices_last(volume)
-    label, _ = slices_last(replace(volume, array=mask))
+    image, _ = slices_last(frame.image)
+    label, _ = slices_last(frame.label)
     prefix = f"{phase}: " if phase else ""
     result.warnings += [prefix + warning for warning in check_mask(label.array, label.spacing_mm)]
     if tools.estimator is not None:
-        quality = tools.estimator.estimate(volume, prediction)
+        quality = tools.estimator.estimate(frame.image, frame.prediction)
         if not result.quality or quality[MEAN] < result.quality[MEAN]:
             result.quality = quality
         if warning := tools.estimator.warning(quality):
@@ -494,13 +485,6 @@ def _check_and_draw(
     title = f"{result.patient} {phase or ''}".strip()
     overlay_figure(image.array, label.array, path, title=title, spacing_mm=image.spacing_mm)
     result.files.append(path)
-
-
-def _set_frame(result: StudyResult, phase: Phase, frame: int | None) -> None:
-    if phase is Phase.ED:
-        result.frame_ed = frame
-    else:
-        result.frame_es = frame
 
 
 def _set_figures(

@@ -239,8 +239,7 @@ def dicom_volume(files: Sequence[Path]) -> Volume:
             f"expected the files of one DICOM series, found {len(series)} series"
             + "".join(f"; {problem.reason}" for problem in problems[:1])
         )
-    volume, warnings = read_series(series[0].files)
-    return replace(volume, warnings=tuple(warnings))
+    return read_series(series[0].files)
 
 
 @lru_cache(maxsize=65536)

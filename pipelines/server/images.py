@@ -134,7 +134,7 @@ class StudyImages:
         """Look at the folder again if a file in it came, went or changed since this was last called."""
         stamp = frozenset(
             (str(place), (status := place.stat()).st_mtime_ns, status.st_size)
-            for place in files_below(self.root, partial(check_within, root=self.root))
+            for place in files_below([self.root], partial(check_within, root=self.root))
             if place.suffix != ".json" and not place.is_relative_to(self.root / "labels")  # its own
         )
         if stamp != self._stamp:
@@ -252,11 +252,10 @@ def load_image(image: StudyImage) -> Volume:
     """
     if image.path.is_file():
         claimed_shape(image.path)
-        volume, warnings = image.load()
-    else:
-        check_dicom(image.files)
-        volume, warnings = PARSER.call(read_series, image.files)
-    return replace(volume, warnings=tuple(warnings))
+        return image.load()
+    check_dicom(image.files)
+    volume: Volume = PARSER.call(read_series, image.files)
+    return volume
 
 
 def _paired(images: list[ServedImage]) -> list[ServedImage]:

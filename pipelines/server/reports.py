@@ -124,7 +124,7 @@ class _Accepted:
 def _measured(patient: str, images: Sequence[LabelledImage], folder: Path, *, is_page: bool) -> StudyResult:
     served = sorted((image.served for image in images), key=lambda one: one.phase is Phase.ES)
     found = tuple(
-        StudyImage(one.id, one.path, partial(_read, one.path), one.phase, one.frame) for one in served
+        StudyImage(one.id, one.path, partial(read_volume, one.path), one.phase, one.frame) for one in served
     )
     study = Study(images[0].served.id, patient, StudyKind.PHASES, found, partial(_facts, images[0]))
     tools = Tools(_Accepted(images), pictures=is_page, options=StudyOptions(page=is_page, is_automatic=False))
@@ -132,11 +132,6 @@ def _measured(patient: str, images: Sequence[LabelledImage], folder: Path, *, is
     if faults:
         raise DataError(faults[0].reason)
     return result
-
-
-def _read(path: Path) -> tuple[Volume, list[str]]:
-    volume = read_volume(path)
-    return volume, list(volume.warnings)
 
 
 def _facts(image: LabelledImage) -> PatientFacts:

@@ -72,7 +72,8 @@ class StudyProcessor:
 
         if self.seg:
             load_highdicom()  # before the work, not after it
-        studies, problems = find_studies(job.files)
+        found = find_studies(job.files)
+        studies, problems = found.studies, found.problems
         if len(studies) != 1:
             raise DataError(
                 f"expected the files of one study, found {len(studies)} in {job.files[0].parent}; "

@@ -153,7 +153,7 @@ def test_a_finished_study_is_found_by_its_name_with_images_and_label_maps(tmp_pa
     worker(tmp_path / "out")(batch(Task("a", (*studies, gone))))
     study, masks, networks = finished_study(tmp_path / "out", studies[1].name)
     assert (study.name, networks) == (studies[1].name, MODEL.record()["networks"].split())
-    volume, _ = study.images[0].load()
+    volume = study.images[0].load()
     (mask,) = masks
     assert nib.load(mask).shape == volume.array.shape
     with pytest.raises(DataError, match="found that gone failed"):

@@ -93,7 +93,8 @@ def shuffled(images: list[Tags]) -> list[Tags]:
 
 def test_shuffled_oblique_cine_has_every_voxel_in_its_place(save: Save) -> None:
     series = FakeSeries()
-    volume, warnings = read_series(save(shuffled(series.images())))
+    volume = read_series(save(shuffled(series.images())))
+    warnings = list(volume.warnings)
     assert volume.array.shape == (6, 4, 3, 2)
     assert volume.array.dtype == np.float32
     assert volume.array[5, 2, 1, 1] == series.value(5, 2, 1, 1) == 1125
@@ -106,25 +107,25 @@ def test_shuffled_oblique_cine_has_every_voxel_in_its_place(save: Save) -> None:
 
 def test_affine_is_the_oblique_one_with_spacing_from_positions(save: Save) -> None:
     series = FakeSeries()
-    volume, _ = read_series(save(shuffled(series.images())))
+    volume = read_series(save(shuffled(series.images())))
     np.testing.assert_allclose(volume.affine, series.affine(), atol=1e-4)
     assert volume.spacing_mm == pytest.approx((1.25, 1.5, 10.0), abs=1e-4)
     np.testing.assert_allclose(nib.affines.voxel_sizes(volume.affine), volume.spacing_mm, atol=1e-6)
 
 
 def test_frame_time_comes_from_trigger_times(save: Save) -> None:
-    volume, _ = read_series(save(FakeSeries(frames=3).images()))
+    volume = read_series(save(FakeSeries(frames=3).images()))
     assert volume.frame_s == pytest.approx(0.04)
 
 
 def test_one_frame_gives_a_3d_volume(save: Save) -> None:
-    volume, _ = read_series(save(FakeSeries(frames=1).images()))
+    volume = read_series(save(FakeSeries(frames=1).images()))
     assert volume.array.shape == (6, 4, 3)
     assert volume.frame_s is None
 
 
 def test_one_slice_takes_its_thickness(save: Save) -> None:
-    volume, _ = read_series(save(FakeSeries(slices=1).images()))
+    volume = read_series(save(FakeSeries(slices=1).images()))
     assert volume.array.shape == (6, 4, 1, 2)
     assert volume.spacing_mm[2] == 8.0
 
@@ -133,7 +134,7 @@ def test_instance_numbers_order_frames_without_trigger_times(save: Save) -> None
     images = FakeSeries().images()
     for image in images:
         image["TriggerTime"] = None
-    volume, _ = read_series(save(shuffled(images)))
+    volume = read_series(save(shuffled(images)))
     assert volume.array[0, 0, 0].tolist() == [0, 1000]
 
 
@@ -149,7 +150,7 @@ def test_rescale_slope_and_intercept_are_applied(save: Save) -> None:
     images = FakeSeries().images()
     for image in images:
         image |= {"RescaleSlope": 2, "RescaleIntercept": -50}
-    volume, _ = read_series(save(images))
+    volume = read_series(save(images))
     assert volume.array[5, 2, 1, 1] == 2 * 1125 - 50
 
 
@@ -157,7 +158,7 @@ def test_copies_of_a_file_count_once(save: Save, tmp_path: Path) -> None:
     paths = save(FakeSeries().images())
     copy = tmp_path / "copy.dcm"
     copy.write_bytes(paths[3].read_bytes())
-    volume, _ = read_series([*paths, copy])
+    volume = read_series([*paths, copy])
     assert volume.array.shape == (6, 4, 3, 2)
 
 
@@ -179,7 +180,8 @@ def test_uneven_slice_spacing_is_a_warning(save: Save) -> None:
     images = FakeSeries(frames=1).images()
     shifted = np.array(images[2]["ImagePositionPatient"], dtype=float) + 2.0 * rotation()[:, 2]
     images[2]["ImagePositionPatient"] = [f"{value:.6f}" for value in shifted]
-    volume, warnings = read_series(save(images))
+    volume = read_series(save(images))
+    warnings = list(volume.warnings)
     assert volume.spacing_mm[2] == pytest.approx(11.0, abs=1e-4)
     assert warnings == ["slice spacing varies from 10.0 to 12.0 mm, its mean is used"]
 
@@ -188,7 +190,7 @@ def test_slices_shifted_in_plane_are_a_warning(save: Save) -> None:
     images = FakeSeries(frames=1).images()
     shifted = np.array(images[2]["ImagePositionPatient"], dtype=float) + 5.0 * rotation()[:, 0]
     images[2]["ImagePositionPatient"] = [f"{value:.6f}" for value in shifted]
-    _, warnings = read_series(save(images))
+    warnings = list(read_series(save(images)).warnings)
     assert warnings == ["slices are shifted in plane by up to 5.0 mm, they are stacked without the shift"]
 
 
@@ -210,7 +212,8 @@ def test_missing_geometry_is_an_error_that_names_the_tag(save: Save, tag: str) -
 def test_a_localiser_in_the_series_is_left_out_with_a_warning(save: Save) -> None:
     series = FakeSeries()
     localiser = series.image(1, 0) | {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "InstanceNumber": 99}
-    volume, warnings = read_series(save([*series.images(), localiser]))
+    volume = read_series(save([*series.images(), localiser]))
+    warnings = list(volume.warnings)
     np.testing.assert_array_equal(volume.array, series.array())
     assert warnings == ["1 of 7 images in other directions (a localiser?) are left out: IM0006.dcm"]
 
@@ -220,7 +223,8 @@ def test_a_parallel_localiser_between_the_slices_is_left_out_with_a_warning(save
     localiser = series.image(1, 0)  # 3 mm above a slice
     above = np.array(localiser["ImagePositionPatient"], dtype=float) + 3.0 * rotation()[:, 2]
     localiser["ImagePositionPatient"] = [f"{value:.6f}" for value in above]
-    volume, warnings = read_series(save([*series.images(), localiser]))
+    volume = read_series(save([*series.images(), localiser]))
+    warnings = list(volume.warnings)
     np.testing.assert_array_equal(volume.array, series.array())
     assert warnings == ["slice 3 has 1 of 4 frames and is left out"]
 
@@ -234,7 +238,8 @@ def test_a_slice_of_another_size_is_resampled_to_the_others(save: Save) -> None:
         x, y = np.meshgrid(np.arange(5), np.arange(4))
         coarse["PixelData"] = series.value(2 * x, 2 * y, 1, t).astype("<u2").tobytes()
         images.append(coarse)
-    volume, warnings = read_series(save(images))
+    volume = read_series(save(images))
+    warnings = list(volume.warnings)
     np.testing.assert_allclose(volume.array, series.array(), atol=1e-2)
     np.testing.assert_allclose(volume.affine, series.affine(), atol=1e-4)
     assert warnings == [
@@ -257,7 +262,7 @@ def test_a_cropped_first_slice_lies_where_it_was(save: Save) -> None:
                 "PixelData": series.value(x, y, 0, t).astype("<u2").tobytes(),
             }
         )
-    volume, _ = read_series(save(images))
+    volume = read_series(save(images))
     np.testing.assert_allclose(volume.array[2:, 1:], series.array()[2:, 1:], atol=1e-2)
     np.testing.assert_allclose(volume.affine, series.affine(), atol=1e-4)
 
@@ -271,7 +276,8 @@ def test_a_missing_frame_is_left_out_in_all_slices(
     images = [series.image(z, t) for z in range(3) for t in range(6) if (z, t) != (slice_index, frame)]
     if tag == "InstanceNumber":
         images = [image | {"TriggerTime": None} for image in images]
-    volume, warnings = read_series(save(shuffled(images)))
+    volume = read_series(save(shuffled(images)))
+    warnings = list(volume.warnings)
     np.testing.assert_array_equal(volume.array, np.delete(series.array(), frame, axis=3))
     assert warnings == [f"frame {frame + 1} is missing in slice {slice_index + 1} and left out in all slices"]
 
@@ -285,7 +291,7 @@ def test_frames_go_by_acquisition_time_before_instance_numbers(save: Save) -> No
             # Numbered backwards.
             image |= {"TriggerTime": None, tag: value.format(t), "AcquisitionNumber": 1}
         numbered = [image | {"InstanceNumber": 100 - image["InstanceNumber"]} for image in images]
-        volume, _ = read_series(save(shuffled(numbered)))
+        volume = read_series(save(shuffled(numbered)))
         np.testing.assert_array_equal(volume.array, series.array())
 
 
@@ -315,7 +321,8 @@ def test_the_last_scan_of_a_slice_counts_and_is_reported(save: Save, tags: Tags,
         again(first[4 + t], **({"InstanceNumber": 100 + t, "TriggerTime": beat * 40.0 * t} | tags))
         for t in range(4)
     ]
-    volume, warnings = read_series(save(shuffled([*first, *second])))
+    volume = read_series(save(shuffled([*first, *second])))
+    warnings = list(volume.warnings)
     expected = series.array()
     expected[:, :, 1] += 5
     np.testing.assert_array_equal(volume.array, expected)
@@ -327,14 +334,15 @@ def test_a_second_scan_that_was_broken_off_does_not_count(save: Save) -> None:
     broken_off = [
         again(series.image(1, t), InstanceNumber=100 + t, SeriesInstanceUID="1.2.9") for t in range(2)
     ]
-    volume, warnings = read_series(save([*series.images(), *broken_off]))
+    volume = read_series(save([*series.images(), *broken_off]))
+    warnings = list(volume.warnings)
     np.testing.assert_array_equal(volume.array, series.array())
     assert warnings == ["slice 2 was scanned 2 times, the last scan counts"]
 
 
 def test_images_with_one_instance_uid_are_all_read(save: Save) -> None:
     series = FakeSeries()
-    volume, _ = read_series(save([image | {"SOPInstanceUID": "1.2.3.4"} for image in series.images()]))
+    volume = read_series(save([image | {"SOPInstanceUID": "1.2.3.4"} for image in series.images()]))
     np.testing.assert_array_equal(volume.array, series.array())
 
 
@@ -355,7 +363,8 @@ def test_phases_among_magnitudes_are_left_out(save: Save, magnitude: Tags, phase
     series = FakeSeries()
     images = [image | magnitude for image in series.images()]
     phases = [again(image, InstanceNumber=50 + n, **phase) for n, image in enumerate(series.images())]
-    volume, warnings = read_series(save([*images, *phases]))
+    volume = read_series(save([*images, *phases]))
+    warnings = list(volume.warnings)
     np.testing.assert_array_equal(volume.array, series.array())
     assert warnings == ["6 images of phases or velocities are left out"]
     with pytest.raises(DataError, match="expected images of magnitudes"):
@@ -387,7 +396,7 @@ def test_images_of_two_patients_or_studies_are_refused(save: Save) -> None:
 
 def test_another_modality_or_body_part_is_a_warning(save: Save) -> None:
     images = [image | {"Modality": "CT", "BodyPartExamined": "HEAD"} for image in FakeSeries().images()]
-    _, warnings = read_series(save(images))
+    warnings = list(read_series(save(images)).warnings)
     assert warnings == [
         "its modality is CT: the networks know cardiac MRI only",
         "its body part is HEAD: not a heart?",
@@ -456,7 +465,8 @@ def test_enhanced_multi_frame_files_are_read_as_single_frames_are(tmp_path: Path
         paths = [enhanced(tmp_path / f"{z}.dcm", shuffled(images[3 * z : 3 * z + 3])) for z in range(3)]
     (found,), problems = group_series(paths)
     assert problems == []
-    volume, warnings = read_series(found.files)
+    volume = read_series(found.files)
+    warnings = list(volume.warnings)
     np.testing.assert_array_equal(volume.array, 2 * series.array() - 50)
     np.testing.assert_allclose(volume.affine, series.affine(), atol=1e-4)
     assert volume.frame_s == pytest.approx(0.04)

@@ -40,7 +40,7 @@ def test_a_file_without_meta_header_is_read(
     bare.save_as(tmp_path / "bare", write_like_original=True)
     assert (tmp_path / "bare").read_bytes()[128:132] != b"DICM"
     assert is_dicom(tmp_path / "bare")
-    found, expected = (read_series([path])[0].array for path in (tmp_path / "bare", whole))
+    found, expected = (read_series([path]).array for path in (tmp_path / "bare", whole))
     np.testing.assert_array_equal(found, expected)
 
 

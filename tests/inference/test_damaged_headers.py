@@ -92,10 +92,11 @@ def test_damaged_headers_of_dicom_cost_neither_a_traceback_nor_time_nor_a_neighb
     for _ in range(FILES):
         path.write_bytes(damaged(whole[:header], random) + whole[header:])
         started = time.monotonic()
-        studies, problems = find_studies([*sound, path])
+        found = find_studies([*sound, path])
+        studies, problems = found.studies, found.problems
         for study in studies:
             try:
-                volume, _ = study.images[0].load()
+                volume = study.images[0].load()
             except DataError:
                 outcomes["refused"] += 1
             else:
@@ -140,7 +141,8 @@ def test_damaged_headers_of_nifti_cost_neither_a_traceback_nor_time_nor_a_neighb
                 path = tmp_path / "damaged_seg.nii"
         path.write_bytes(content)
         started = time.monotonic()
-        studies, problems = find_studies([sound, path])
+        found = find_studies([sound, path])
+        studies, problems = found.studies, found.problems
         assert sound in [study.images[0].path for study in studies]
         for study in studies:
             try:

@@ -44,7 +44,7 @@ def test_segments_lie_in_their_slices_and_name_the_structures(series: list[Path]
     assert (found.Modality, found.StudyInstanceUID, found.PatientID) == ("SEG", "1.2.3", "generated")
     labels = {one.SegmentNumber: one.SegmentLabel for one in found.SegmentSequence}
     assert labels == {1: "RV", 2: "MYO", 3: "LV"}
-    volume, _ = read_series(series)
+    volume = read_series(series)
     frames = found.pixel_array
     back = np.zeros(SHAPE, np.uint8)
     for frame, pixels in zip(found.PerFrameFunctionalGroupsSequence, frames, strict=True):

@@ -30,12 +30,14 @@ def acdc_patient(folder: Path, *, info: str = "ED: 1\nES: 12\nGroup: DCM\n", cin
 
 
 def test_one_file_is_one_study_that_loads_itself(tmp_path: Path) -> None:
-    studies, problems = find_studies([nifti(tmp_path / "heart.nii.gz")])
+    found = find_studies([nifti(tmp_path / "heart.nii.gz")])
+    studies, problems = found.studies, found.problems
     assert problems == []
     assert [(study.name, study.patient, study.kind) for study in studies] == [
         ("heart", "heart", StudyKind.NIFTI)
     ]
-    volume, warnings = studies[0].images[0].load()
+    volume = studies[0].images[0].load()
+    warnings = list(volume.warnings)
     assert volume.array.shape == (4, 4, 3)
     assert warnings == []
 
@@ -46,14 +48,16 @@ def test_folder_is_searched_deeply_and_labels_and_hidden_files_are_passed_over(t
     for name in ("one_gt.nii.gz", "two_seg.nii.gz", "two_segmentation.nii", ".part-1-three.nii.gz"):
         nifti(tmp_path / "a" / name)
     (tmp_path / "notes.txt").write_text("no image", encoding="utf-8")
-    studies, problems = find_studies([tmp_path])
+    found = find_studies([tmp_path])
+    studies, problems = found.studies, found.problems
     assert sorted(study.name for study in studies) == ["one", "two"]
     assert problems == []
 
 
 def test_acdc_patient_is_one_study_with_known_phases(tmp_path: Path) -> None:
     acdc_patient(tmp_path / "patient007")
-    (study,), problems = find_studies([tmp_path])
+    found = find_studies([tmp_path])
+    (study,), problems = found.studies, found.problems
     assert problems == []
     assert (study.patient, study.kind) == ("patient007", StudyKind.PHASES)
     assert [(image.name, image.phase, image.frame) for image in study.images] == [
@@ -64,27 +68,31 @@ def test_acdc_patient_is_one_study_with_known_phases(tmp_path: Path) -> None:
 
 def test_two_named_frame_files_pair_up(tmp_path: Path) -> None:
     folder = acdc_patient(tmp_path / "patient007")
-    (study,), _ = find_studies([folder / "patient007_frame12.nii.gz", folder / "patient007_frame01.nii.gz"])
+    (study,) = find_studies(
+        [folder / "patient007_frame12.nii.gz", folder / "patient007_frame01.nii.gz"]
+    ).studies
     assert [image.phase for image in study.images] == [Phase.ED, Phase.ES]
 
 
 def test_cine_of_an_acdc_patient_is_preferred(tmp_path: Path) -> None:
     acdc_patient(tmp_path / "patient007", cine=True)
-    (study,), _ = find_studies([tmp_path])
+    (study,) = find_studies([tmp_path]).studies
     assert (study.patient, study.kind) == ("patient007", StudyKind.NIFTI)
     assert [image.path.name for image in study.images] == ["patient007_4d.nii.gz"]
 
 
 def test_frames_without_info_are_studies_of_unknown_phase(tmp_path: Path) -> None:
     (acdc_patient(tmp_path / "patient007") / "Info.cfg").unlink()
-    studies, problems = find_studies([tmp_path])
+    found = find_studies([tmp_path])
+    studies, problems = found.studies, found.problems
     assert [study.images[0].phase for study in studies] == [None, None]
     assert problems == []
 
 
 def test_ed_beyond_the_last_frame_is_a_problem_and_es_is_kept(tmp_path: Path) -> None:
     acdc_patient(tmp_path / "patient007", info="ED: 99\nES: 12\n")
-    (study,), (problem,) = find_studies([tmp_path])
+    found = find_studies([tmp_path])
+    (study,), (problem,) = found.studies, found.problems
     assert [image.phase for image in study.images] == [Phase.ES]
     assert "frame 99 (ED)" in problem.reason
 
@@ -92,7 +100,8 @@ def test_ed_beyond_the_last_frame_is_a_problem_and_es_is_kept(tmp_path: Path) ->
 @pytest.mark.parametrize("info", ["ED: first\nES: 12\n", "Group: DCM\n", "no colon\n", ""])
 def test_info_that_cannot_be_used_is_a_problem_and_its_frames_stay_single(tmp_path: Path, info: str) -> None:
     acdc_patient(tmp_path / "patient007", info=info)
-    studies, problems = find_studies([tmp_path])
+    found = find_studies([tmp_path])
+    studies, problems = found.studies, found.problems
     assert len(studies) == 2
     assert [problem.path.name for problem in problems] == ["Info.cfg"]
 
@@ -101,14 +110,14 @@ def test_files_of_one_name_get_names_that_differ(tmp_path: Path) -> None:
     paths = [nifti(tmp_path / folder / "Heart 1.nii.gz") for folder in "ab"] + [
         nifti(tmp_path / "c" / "heart_1.nii")
     ]
-    studies, _ = find_studies(paths)
+    studies = find_studies(paths).studies
     assert [study.name for study in studies] == ["Heart_1", "Heart_1_2", "heart_1_3"]
 
 
 def test_file_given_twice_is_one_study(tmp_path: Path) -> None:
     path = nifti(tmp_path / "heart.nii.gz")
     nifti(tmp_path / "zebra.nii.gz")
-    studies, _ = find_studies([path, tmp_path, path])
+    studies = find_studies([path, tmp_path, path]).studies
     assert [study.name for study in studies] == ["heart", "zebra"]
 
 
@@ -119,10 +128,11 @@ def test_dicom_series_spread_over_folders_is_one_study(
     for z in range(3):
         path = tmp_path / "sax" / f"slice{z}" / "IM1"
         write_dicom(path, SeriesInstanceUID=uid, PatientID="Anna K.", ImagePositionPatient=[0, 0, 8 * z])
-    (study,), problems = find_studies([tmp_path])
+    found = find_studies([tmp_path])
+    (study,), problems = found.studies, found.problems
     assert problems == []
     assert (study.name, study.patient, study.kind) == ("sax", "Anna K.", StudyKind.DICOM)
-    volume, _ = study.images[0].load()
+    volume = study.images[0].load()
     assert volume.array.shape == (2, 2, 3)
     assert volume.spacing_mm == pytest.approx((1.5, 1.5, 8.0))
 
@@ -130,14 +140,14 @@ def test_dicom_series_spread_over_folders_is_one_study(
 def test_two_series_in_a_folder_are_two_studies(tmp_path: Path, write_dicom: Callable[..., Path]) -> None:
     for number in range(2):
         write_dicom(tmp_path / "sax" / f"{number}.dcm", SeriesInstanceUID=generate_uid())
-    studies, _ = find_studies([tmp_path])
+    studies = find_studies([tmp_path]).studies
     assert [study.name for study in studies] == ["sax", "sax_2"]
 
 
 def test_linked_folder_that_leads_back_is_searched_once(tmp_path: Path) -> None:
     nifti(tmp_path / "data" / "heart.nii.gz")
     (tmp_path / "data" / "loop").symlink_to(tmp_path / "data")
-    studies, _ = find_studies([tmp_path])
+    studies = find_studies([tmp_path]).studies
     assert [study.name for study in studies] == ["heart"]
 
 
@@ -155,7 +165,8 @@ def test_folder_without_images_is_an_error(tmp_path: Path) -> None:
 def test_file_that_is_no_image_is_a_problem_beside_sound_files(tmp_path: Path) -> None:
     text = tmp_path / "notes.txt"
     text.write_text("no image", encoding="utf-8")
-    studies, problems = find_studies([text, nifti(tmp_path / "heart.nii.gz")])
+    found = find_studies([text, nifti(tmp_path / "heart.nii.gz")])
+    studies, problems = found.studies, found.problems
     assert [study.name for study in studies] == ["heart"]
     assert [problem.path for problem in problems] == [text]
 
@@ -163,7 +174,8 @@ def test_file_that_is_no_image_is_a_problem_beside_sound_files(tmp_path: Path) -
 def test_broken_dicom_file_is_a_problem_beside_sound_files(tmp_path: Path) -> None:
     (tmp_path / "zero.dcm").touch()
     nifti(tmp_path / "heart.nii.gz")
-    studies, problems = find_studies([tmp_path])
+    found = find_studies([tmp_path])
+    studies, problems = found.studies, found.problems
     assert [study.name for study in studies] == ["heart"]
     assert [problem.path.name for problem in problems] == ["zero.dcm"]
 
@@ -180,7 +192,8 @@ def label_map(path: Path) -> Path:
 def test_the_name_of_a_series_does_not_make_it_a_label_map(tmp_path: Path) -> None:
     nifti(tmp_path / "CINE_segmented_SAX_b1.nii.gz")
     nifti(tmp_path / "cine_seg.nii.gz", (20, 20, 6))  # 2,400 values: an image, whatever its name
-    studies, problems = find_studies([tmp_path])
+    found = find_studies([tmp_path])
+    studies, problems = found.studies, found.problems
     assert [study.name for study in studies] == ["CINE_segmented_SAX_b1", "cine_seg"]
     assert problems == look_for_studies([tmp_path]).passed_over == []
 
@@ -190,7 +203,7 @@ def test_label_maps_are_passed_over_and_listed_by_name_folder_or_voxels(tmp_path
     for name in ("label_sa_ED.nii.gz", "labelsTr/ACDC_001.nii.gz", "a_manual.nii", "heart-gt.nii.gz"):
         label_map(tmp_path / name)
     (tmp_path / "pair.hdr").write_bytes(b"half")
-    studies, _ = find_studies([tmp_path])
+    studies = find_studies([tmp_path]).studies
     assert [study.name for study in studies] == ["heart"]
     listed = {problem.path.name: problem.reason for problem in look_for_studies([tmp_path]).passed_over}
     assert listed.keys() == {
@@ -202,7 +215,7 @@ def test_label_maps_are_passed_over_and_listed_by_name_folder_or_voxels(tmp_path
     }
     assert "convert the pair to .nii.gz" in listed["pair.hdr"]
     hidden = label_map(tmp_path / "contours.nii.gz")
-    (study,) = find_studies([hidden])[0]
+    (study,) = find_studies([hidden]).studies
     with pytest.raises(DataError, match=r"\[0, 1, 2, 3\] alone in .*contours.*looks like a label map"):
         study.images[0].load()
 
@@ -221,8 +234,8 @@ def test_labels_of_any_values_under_a_plain_name_are_passed_over(
     found = look_for_studies([tmp_path])
     assert [study.name for study in found.studies] == ["heart"]
     assert [problem.path.name for problem in found.passed_over] == ["drawn.nii.gz"]
-    (study,), _ = find_studies([tmp_path / "drawn.nii.gz"])
-    volume, _ = study.images[0].load()
+    (study,) = find_studies([tmp_path / "drawn.nii.gz"]).studies
+    volume = study.images[0].load()
     assert f"it has {len(values)} values alone, in equal steps from 0: a label map?" in volume.warnings
 
 
@@ -232,12 +245,12 @@ def test_flat_areas_of_a_simple_phantom_are_an_image(tmp_path: Path) -> None:
         phantom[5 * number + 5 : -5 * number - 5, 10:-10, 1:5] = value
     for name, offset in (("air_is_black", 0), ("air_is_grey", 0.25)):
         nib.save(nib.Nifti1Image(phantom + offset, np.eye(4)), tmp_path / f"{name}.nii.gz")
-    assert [study.name for study in find_studies([tmp_path])[0]] == ["air_is_black", "air_is_grey"]
+    assert [study.name for study in find_studies([tmp_path]).studies] == ["air_is_black", "air_is_grey"]
 
 
 def test_a_constant_image_is_no_label_map(tmp_path: Path) -> None:
     nib.save(nib.Nifti1Image(np.zeros((40, 40, 6), np.int16), np.eye(4)), tmp_path / "black.nii.gz")
-    (study,), _ = find_studies([tmp_path])
+    (study,) = find_studies([tmp_path]).studies
     with pytest.raises(DataError, match="expected an image with contrast"):
         study.images[0].load()
 
@@ -245,7 +258,7 @@ def test_a_constant_image_is_no_label_map(tmp_path: Path) -> None:
 def test_an_image_of_few_grey_values_is_no_label_map(tmp_path: Path) -> None:
     noise = 100 * np.random.default_rng(0).integers(0, 8, (40, 40, 6), np.int16)
     nib.save(nib.Nifti1Image(noise, np.eye(4)), tmp_path / "noise.nii.gz")
-    assert [study.name for study in find_studies([tmp_path])[0]] == ["noise"]
+    assert [study.name for study in find_studies([tmp_path]).studies] == ["noise"]
 
 
 @pytest.mark.parametrize("stored", ["float", "slope"])
@@ -259,7 +272,7 @@ def test_labels_that_are_off_by_rounding_are_no_image(tmp_path: Path, stored: st
         nib.save(image, tmp_path / name)
     passed_over = look_for_studies([tmp_path]).passed_over
     assert [problem.path.name for problem in passed_over] == ["contours.nii.gz", "heart_gt.nii.gz"]
-    (study,), _ = find_studies([tmp_path / "contours.nii.gz"])
+    (study,) = find_studies([tmp_path / "contours.nii.gz"]).studies
     with pytest.raises(DataError, match="looks like a label map"):
         study.images[0].load()
 
@@ -267,7 +280,7 @@ def test_labels_that_are_off_by_rounding_are_no_image(tmp_path: Path, stored: st
 def test_names_in_any_script_can_be_distinguished(tmp_path: Path) -> None:
     for name in ("患者一", "患者二", "Søren", "So\u0308ren"):
         nifti(tmp_path / f"{name}.nii.gz")
-    studies, _ = find_studies([tmp_path])
+    studies = find_studies([tmp_path]).studies
     assert sorted(study.patient for study in studies) == sorted(["患者一", "患者二", "Søren", "Sören"])
     assert len({study.name for study in studies}) == 4
 
@@ -276,6 +289,7 @@ def test_names_in_any_script_can_be_distinguished(tmp_path: Path) -> None:
 def test_info_with_a_byte_order_mark_and_floats_is_read(tmp_path: Path, encoding: str) -> None:
     folder = acdc_patient(tmp_path / "patient007")
     (folder / "Info.cfg").write_text("ED: 1.0\nES: 12.0\n", encoding=encoding)
-    (study,), problems = find_studies([tmp_path])
+    found = find_studies([tmp_path])
+    (study,), problems = found.studies, found.problems
     assert problems == []
     assert [image.frame for image in study.images] == [1, 12]

@@ -116,7 +116,7 @@ def write(path: Path, cine: np.ndarray, affine: np.ndarray, storage: Storage) ->
 
 def found(path: Path, predictor: MaskPredictor) -> tuple[list[float], list[str], nib.Nifti1Image]:
     """Volumes in mL, warnings and the mask of a file, by the way that `segment` goes."""
-    (study,), _ = find_studies([path])
+    (study,) = find_studies([path]).studies
     result, _ = segment_study(study, path.parent, Tools(predictor, pictures=False))
     if result.volumes_ml:
         volumes = list(result.volumes_ml.values())

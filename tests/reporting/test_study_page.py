@@ -118,7 +118,7 @@ def test_a_page_without_ranges_gives_the_reason(result: StudyResult, facts: Pati
 
 def test_a_page_of_label_maps_has_the_same_figures(result: StudyResult, tmp_path: Path) -> None:
     folder = result.files[0].parent
-    ((study,), _) = find_studies([folder.parent / "anna.nii.gz"])
+    (study,) = find_studies([folder.parent / "anna.nii.gz"]).studies
     pages = StudyPages("by hand", anonymous=True)
     page, pdf, fhir = pages.of_masks(study, [folder / "anna_seg.nii.gz"], tmp_path, FACTS, fhir=True)
     assert pdf.is_file()
@@ -131,7 +131,7 @@ def test_a_page_of_label_maps_has_the_same_figures(result: StudyResult, tmp_path
 
 
 def test_a_page_of_label_maps_of_another_study_is_refused(result: StudyResult, tmp_path: Path) -> None:
-    ((study,), _) = find_studies([result.files[0].parent.parent / "anna.nii.gz"])
+    (study,) = find_studies([result.files[0].parent.parent / "anna.nii.gz"]).studies
     other = save(tmp_path / "other_seg.nii.gz", heart(8)[:-1])
     with pytest.raises(DataError, match="expected a label map of"):
         StudyPages("by hand").of_masks(study, [other], tmp_path)
@@ -188,7 +188,7 @@ def test_pages_of_label_maps_and_of_two_dates_have_pictures_in_their_language(
     result: StudyResult, tmp_path: Path
 ) -> None:
     folder = result.files[0].parent
-    ((study,), _) = find_studies([folder.parent / "anna.nii.gz"])
+    (study,) = find_studies([folder.parent / "anna.nii.gz"]).studies
     pages = StudyPages("by hand", "fa")
     pages.of_masks(study, [folder / "anna_seg.nii.gz"], tmp_path, FACTS)
     for name in ("anna_curve.png", "anna_page_wall.png"):

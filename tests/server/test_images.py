@@ -115,7 +115,7 @@ def test_what_the_reader_of_a_dicom_series_warns_of_is_reported_with_its_measure
         header = pydicom.dcmread(path)
         header.Modality = "CT"
         header.save_as(path)
-    (study,), _ = find_studies([tmp_path / "studies"])
+    (study,) = find_studies([tmp_path / "studies"]).studies
     assert load_image(study.images[0]).warnings[0] == "its modality is CT: the networks know cardiac MRI only"
     for _ in range(2):  # as it is converted, and as an earlier run left it
         (image,) = images_of(tmp_path / "studies").all()
