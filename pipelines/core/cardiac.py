@@ -48,8 +48,10 @@ class CardiacIndices:
     reason: str = ""
 
 
-def structure_volume_ml(mask: IntArray, spacing_mm: Spacing, label: AcdcLabel) -> float:
-    """Volume of one labelled structure in a short-axis stack, in millilitres.
+def structure_volumes_ml(
+    mask: IntArray, spacing_mm: Spacing, structures: Iterable[AcdcLabel] = FOREGROUND
+) -> dict[AcdcLabel, float]:
+    """Volume of labelled structures in a short-axis stack in mL, `0.0` for an absent one.
 
     Counts whole voxels without partial-volume correction, so with 5 to 10 mm
     slices the basal slice is the largest source of error.
@@ -57,10 +59,7 @@ def structure_volume_ml(mask: IntArray, spacing_mm: Spacing, label: AcdcLabel) -
     Args:
         mask: `(X, Y, Z)` integer label map with values from `AcdcLabel`.
         spacing_mm: `(dx, dy, dz)` voxel size in mm, in the axis order of `mask`.
-        label: Structure to measure.
-
-    Returns:
-        Volume in mL, `0.0` if the structure is absent from `mask`.
+        structures: Structures that the mask tells of; the others are not in the result.
 
     Raises:
         ValueError: If `mask` is not 3-D or a spacing is not positive.
@@ -73,20 +72,7 @@ def structure_volume_ml(mask: IntArray, spacing_mm: Spacing, label: AcdcLabel) -
     if len(spacing_mm) != 3 or not all(value > 0 for value in spacing_mm):
         raise ValueError(f"expected three positive spacings in mm, found {spacing_mm}")
     voxel_mm3 = spacing_mm[0] * spacing_mm[1] * spacing_mm[2]
-    return float(np.count_nonzero(mask == label) * voxel_mm3 / MM3_PER_ML)
-
-
-def structure_volumes_ml(
-    mask: IntArray, spacing_mm: Spacing, structures: Iterable[AcdcLabel] = FOREGROUND
-) -> dict[AcdcLabel, float]:
-    """Volume of RV, myocardium and LV in mL, `0.0` for an absent one.
-
-    Args:
-        mask: `(X, Y, Z)` integer label map with values from `AcdcLabel`.
-        spacing_mm: `(dx, dy, dz)` voxel size in mm, in the axis order of `mask`.
-        structures: Structures that the mask tells of; the others are not in the result.
-    """
-    return {label: structure_volume_ml(mask, spacing_mm, label) for label in structures}
+    return {label: float(np.count_nonzero(mask == label) * voxel_mm3 / MM3_PER_ML) for label in structures}
 
 
 def cardiac_indices(
@@ -131,36 +117,22 @@ def indices_from_volumes(
     reasons += [
         f"no {label.name} in the labels" for label in FOREGROUND if any(label not in ml for ml in known)
     ]
-    lv_sv, lv_ef = _stroke_and_ejection(ed_ml, es_ml, AcdcLabel.LV, reasons)
-    rv_sv, rv_ef = _stroke_and_ejection(ed_ml, es_ml, AcdcLabel.RV, reasons)
-    return CardiacIndices(
-        lv_edv_ml=ed_ml.get(AcdcLabel.LV) if ed_ml else None,
-        lv_esv_ml=es_ml.get(AcdcLabel.LV) if es_ml else None,
-        lv_sv_ml=lv_sv,
-        lv_ef_percent=lv_ef,
-        rv_edv_ml=ed_ml.get(AcdcLabel.RV) if ed_ml else None,
-        rv_esv_ml=es_ml.get(AcdcLabel.RV) if es_ml else None,
-        rv_sv_ml=rv_sv,
-        rv_ef_percent=rv_ef,
-        myo_mass_ed_g=ed_ml[AcdcLabel.MYO] * MYOCARDIAL_DENSITY_G_PER_ML
-        if ed_ml and AcdcLabel.MYO in ed_ml
-        else None,
-        reason="; ".join(reasons),
-    )
-
-
-def _stroke_and_ejection(
-    ed_ml: Mapping[AcdcLabel, float] | None,
-    es_ml: Mapping[AcdcLabel, float] | None,
-    label: AcdcLabel,
-    reasons: list[str],
-) -> tuple[float | None, float | None]:
-    if ed_ml is not None and ed_ml.get(label) == 0:
-        reasons.append(f"{label.name} volume at ED is 0 mL")
-    if ed_ml is None or es_ml is None or label not in ed_ml or label not in es_ml:
-        return None, None
-    stroke = ed_ml[label] - es_ml[label]
-    return stroke, 100.0 * stroke / ed_ml[label] if ed_ml[label] > 0 else None
+    values: dict[str, float | None] = {}
+    for label in (AcdcLabel.LV, AcdcLabel.RV):
+        name = label.name.lower()
+        edv, esv = (ml.get(label) if ml else None for ml in (ed_ml, es_ml))
+        stroke = None if edv is None or esv is None else edv - esv
+        if edv == 0:
+            reasons.append(f"{label.name} volume at ED is 0 mL")
+        values |= {
+            f"{name}_edv_ml": edv,
+            f"{name}_esv_ml": esv,
+            f"{name}_sv_ml": stroke,
+            f"{name}_ef_percent": 100.0 * stroke / edv if stroke is not None and edv else None,
+        }
+    myo = ed_ml.get(AcdcLabel.MYO) if ed_ml else None
+    mass_g = None if myo is None else myo * MYOCARDIAL_DENSITY_G_PER_ML
+    return CardiacIndices(**values, myo_mass_ed_g=mass_g, reason="; ".join(reasons))
 
 
 MIN_FRAMES_FOR_OUTLIERS = 12

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 from typing import Any, Final
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy.typing as npt
 from scipy import ndimage
 from skimage.morphology import convex_hull_image
 
-from pipelines.core.cardiac import CardiacIndices, IntArray, Spacing, structure_volume_ml
+from pipelines.core.cardiac import CardiacIndices, IntArray, Spacing, structure_volumes_ml
 from pipelines.core.records import FOREGROUND, AcdcLabel
 
 Floats = npt.NDArray[np.float64]
@@ -50,20 +49,20 @@ class StackOrder:
 
     Attributes:
         axes: Axis of the file that becomes each axis of the stack; the slices are last.
-        reverse: Whether each axis of the stack runs against that of the file.
+        reversed: Axes of the stack that run against those of the file.
     """
 
     axes: tuple[int, int, int]
-    reverse: tuple[bool, bool, bool]
+    reversed: tuple[int, ...]
 
     def to_stack(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """A view of an array `(X, Y, Z, ...)` of the file in the order of the stack."""
-        return np.flip(array.transpose(*self.axes, *range(3, array.ndim)), self._flipped)
+        return np.flip(array.transpose(*self.axes, *range(3, array.ndim)), self.reversed)
 
     def to_file(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """A view of an array `(X, Y, Z, ...)` of the stack in the order of the file."""
         back = np.argsort(self.axes)
-        return np.flip(array, self._flipped).transpose(*back, *range(3, array.ndim))
+        return np.flip(array, self.reversed).transpose(*back, *range(3, array.ndim))
 
     def index(self, index: Sequence[int], shape: Sequence[int]) -> tuple[int, int, int]:
         """Index in the stack of a voxel of the file.
@@ -73,8 +72,8 @@ class StackOrder:
             shape: `(X, Y, Z)` of the file.
         """
         i, j, k = (
-            shape[axis] - 1 - index[axis] if is_reversed else index[axis]
-            for axis, is_reversed in zip(self.axes, self.reverse, strict=True)
+            shape[axis] - 1 - index[axis] if place in self.reversed else index[axis]
+            for place, axis in enumerate(self.axes)
         )
         return i, j, k
 
@@ -86,15 +85,11 @@ class StackOrder:
             shape: `(X, Y, Z)` of the file.
         """
         moved = affine.copy()
-        for place, (axis, is_reversed) in enumerate(zip(self.axes, self.reverse, strict=True)):
-            moved[:3, place] = -affine[:3, axis] if is_reversed else affine[:3, axis]
-            if is_reversed:
-                moved[:3, 3] += affine[:3, axis] * (shape[axis] - 1)
+        moved[:3, :3] = affine[:3, self.axes]
+        for place in self.reversed:
+            moved[:3, 3] += moved[:3, place] * (shape[self.axes[place]] - 1)
+            moved[:3, place] *= -1
         return moved
-
-    @property
-    def _flipped(self) -> tuple[int, ...]:
-        return tuple(axis for axis, is_reversed in enumerate(self.reverse) if is_reversed)
 
 
 def slice_axis(spacing_mm: tuple[float, float, float]) -> int:
@@ -125,7 +120,7 @@ def stack_order(
         axis = int(along.argmax())
     first, second = (index for index in range(3) if index != axis)
     if not is_oriented:
-        return StackOrder((first, second, axis), (False, False, False))
+        return StackOrder((first, second, axis), ())
     # Where slices are shifted against each other, the third axis is not square to them.
     normal = np.cross(directions[:, first], directions[:, second])
     normal = normal * np.sign(normal @ directions[:, axis])
@@ -135,14 +130,15 @@ def stack_order(
 
     def likeness(order: StackOrder) -> tuple[float, float]:
         """How far the stack runs as the frame does; of two equal ones (turned by 45 degrees) one is first."""
-        signs = [-1 if is_reversed else 1 for is_reversed in order.reverse]
+        signs = [-1 if place in order.reversed else 1 for place in range(3)]
         along = sum(sign * cosines[place, order.axes[place]] for place, sign in enumerate(signs))
         return round(float(along), 6), round(float(signs[0] * cosines[1, order.axes[0]]), 6)
 
+    across = (2,) if cosines[2, axis] < 0 else ()
     candidates = [
-        StackOrder((*in_plane, axis), (bool(i), bool(j), bool(cosines[2, axis] < 0)))
+        StackOrder((*in_plane, axis), (*along, *across))
         for in_plane in ((first, second), (second, first))
-        for i, j in product((0, 1), repeat=2)
+        for along in ((), (1,), (0,), (0, 1))
     ]
     return max(candidates, key=likeness)
 
@@ -204,12 +200,35 @@ def check_mask(mask: IntArray, spacing_mm: Spacing) -> list[str]:
             f"{sides_mm[1]:.0f} mm, which is all that the networks see: the label map is empty"
         ]
     warnings = [f"{NAMES[label]} is empty" for label in FOREGROUND if not (mask == label).any()]
-    heart = mask[crop_to_heart(mask)]
-    warnings += _check_volumes(heart, spacing_mm)
+    crop = crop_to_heart(mask)
+    heart = mask[crop]
+    low, high = CAVITY_RANGE_ML
+    for label, volume_ml in structure_volumes_ml(heart, spacing_mm, (AcdcLabel.LV, AcdcLabel.RV)).items():
+        if volume_ml > 0 and not low <= volume_ml <= high:
+            warnings.append(
+                f"{NAMES[label]} volume of {volume_ml:.1f} mL is outside {low:.0f} to {high:.0f} mL"
+            )
     warnings += _check_ring(heart)
     warnings += _check_slices(heart)
-    warnings += _check_pieces(heart)
-    warnings += _check_borders(_footprint(mask), spacing_mm)
+    for label, box in zip(FOREGROUND, ndimage.find_objects(heart, max(FOREGROUND)), strict=True):
+        pieces, count = ndimage.label(heart[box or ()] == label, structure=np.ones((3, 3, 3)))
+        voxels = np.bincount(pieces.ravel())[1:]
+        if count > 1 and voxels.max() < (1 - STRAY_SHARE) * voxels.sum():
+            warnings.append(f"{NAMES[label]} is in {count} separate pieces")
+    is_cut, farthest_mm = False, 0.0
+    for axis in (0, 1):
+        present = np.flatnonzero(heart.any(axis=(1 - axis, 2))) + crop[axis].start
+        middle = (mask.shape[axis] - 1) / 2
+        farthest = max(middle - present[0], present[-1] - middle)
+        is_cut |= farthest == middle
+        # Half a voxel to its border, and one more for the last voxel inside the window.
+        farthest_mm = max(farthest_mm, (farthest + 1.5) * spacing_mm[axis])
+    if is_cut:
+        warnings.append("the heart touches the edge of the image and may be cut")
+    elif farthest_mm > CENTRAL_WINDOW_MM / 2:
+        warnings.append(
+            f"the heart reaches the edge of the central {CENTRAL_WINDOW_MM:.0f} mm and may be cut"
+        )
     return warnings
 
 
@@ -237,16 +256,12 @@ def cannot_be_heart(volumes_ml: Mapping[AcdcLabel, float]) -> list[str]:
 
 def crop_to_heart(mask: IntArray) -> tuple[slice, slice]:
     """Rows and columns with heart in any slice, and one more on each side; all of them without a heart."""
-    heart = _footprint(mask)
+    # Slice by slice, which is five times as fast as along them.
+    heart = np.logical_or.reduce([mask[:, :, z] for z in range(mask.shape[2])])
     rows, columns = np.flatnonzero(heart.any(axis=1)), np.flatnonzero(heart.any(axis=0))
     if not len(rows):
         return slice(None), slice(None)
     return slice(max(rows[0] - 1, 0), rows[-1] + 2), slice(max(columns[0] - 1, 0), columns[-1] + 2)
-
-
-def _footprint(mask: IntArray) -> BoolArray:
-    """`(X, Y)`, pixels with heart in any slice; slice by slice, which is five times as fast as along them."""
-    return np.asarray(np.logical_or.reduce([mask[:, :, z] for z in range(mask.shape[2])]))
 
 
 def check_indices(indices: CardiacIndices) -> list[str]:
@@ -270,26 +285,23 @@ def open_ring_share(lv: BoolArray, myo: BoolArray) -> float:
     return int(np.count_nonzero(outline & ~myo)) / max(int(np.count_nonzero(outline)), 1)
 
 
-def _check_volumes(mask: IntArray, spacing_mm: Spacing) -> list[str]:
-    low, high = CAVITY_RANGE_ML
-    warnings = []
-    for label in (AcdcLabel.LV, AcdcLabel.RV):
-        volume_ml = structure_volume_ml(mask, spacing_mm, label)
-        if volume_ml > 0 and not low <= volume_ml <= high:
-            warnings.append(
-                f"{NAMES[label]} volume of {volume_ml:.1f} mL is outside {low:.0f} to {high:.0f} mL"
-            )
-    return warnings
-
-
 def _check_ring(mask: IntArray) -> list[str]:
     """LV beyond the myocardium anywhere, and gaps of the ring between base and apex."""
     lv, myo = mask == AcdcLabel.LV, mask == AcdcLabel.MYO
     if not lv.any() or not myo.any():
         return []
     slices = np.flatnonzero(lv.any(axis=(0, 1)))
-    outside = sum(_outside(lv[:, :, z], myo[:, :, z]) for z in slices) / int(np.count_nonzero(lv))
-    warnings = [f"{outside:.0%} of the LV lies outside the myocardium"] if outside > LV_OUTSIDE_SHARE else []
+    outside = 0
+    for z in slices:
+        ring = myo[:, :, z]
+        # What has myocardium before and after it in its line is inside; a hull is slow: for the rest only.
+        above, below = np.logical_or.accumulate(ring), np.logical_or.accumulate(ring[::-1])[::-1]
+        rest = lv[:, :, z] & ~(above & below)
+        if rest.any() and ring.any():
+            rest &= ~convex_hull_image(ring)
+        outside += int(np.count_nonzero(rest))
+    share = outside / int(np.count_nonzero(lv))
+    warnings = [f"{share:.0%} of the LV lies outside the myocardium"] if share > LV_OUTSIDE_SHARE else []
     # The outflow tract opens the ring in the basal slice, which may be at either end.
     broken = [
         int(z) + 1 for z in slices[1:-1] if open_ring_share(lv[:, :, z], myo[:, :, z]) > OPEN_RING_SHARE
@@ -297,16 +309,6 @@ def _check_ring(mask: IntArray) -> list[str]:
     if broken:
         warnings.append(f"the myocardial ring is broken in {_slices(broken)}")
     return warnings
-
-
-def _outside(lv: BoolArray, myo: BoolArray) -> int:
-    """Number of LV pixels of a slice outside the convex hull of its myocardium."""
-    # What has myocardium before and after it in its line is inside; a hull is slow, and for the rest only.
-    above, below = np.logical_or.accumulate(myo), np.logical_or.accumulate(myo[::-1])[::-1]
-    rest = lv & ~(above & below)
-    if not rest.any() or not myo.any():
-        return int(np.count_nonzero(rest))
-    return int(np.count_nonzero(rest & ~convex_hull_image(myo)))
 
 
 def _check_slices(mask: IntArray) -> list[str]:
@@ -320,29 +322,6 @@ def _check_slices(mask: IntArray) -> list[str]:
             if missing:
                 warnings.append(f"{NAMES[label]} is missing in {_slices(missing)}")
     return warnings
-
-
-def _check_pieces(mask: IntArray) -> list[str]:
-    warnings = []
-    for label, box in zip(FOREGROUND, ndimage.find_objects(mask, max(FOREGROUND)), strict=True):
-        pieces, count = ndimage.label(mask[box or ()] == label, structure=np.ones((3, 3, 3)))
-        voxels = np.bincount(pieces.ravel())[1:]
-        if count > 1 and voxels.max() < (1 - STRAY_SHARE) * voxels.sum():
-            warnings.append(f"{NAMES[label]} is in {count} separate pieces")
-    return warnings
-
-
-def _check_borders(heart: BoolArray, spacing_mm: Spacing) -> list[str]:
-    """Heart `(X, Y)` cut by the edge of the image or of the window that the network sees."""
-    if any(heart.take(edge, axis=axis).any() for axis in (0, 1) for edge in (0, -1)):
-        return ["the heart touches the edge of the image and may be cut"]
-    for axis in (0, 1):
-        present = np.flatnonzero(heart.any(axis=1 - axis))
-        farthest = max(abs(float(index) - (heart.shape[axis] - 1) / 2) for index in present[[0, -1]])
-        # Half a voxel to its border, and one more for the last voxel inside the window.
-        if (farthest + 1.5) * spacing_mm[axis] > CENTRAL_WINDOW_MM / 2:
-            return [f"the heart reaches the edge of the central {CENTRAL_WINDOW_MM:.0f} mm and may be cut"]
-    return []
 
 
 def _slices(numbers: list[int]) -> str:

@@ -67,28 +67,55 @@ class Geometry:
     warnings: tuple[str, ...]
 
 
-def geometry(image: nib.Nifti1Pair) -> Geometry:
+def _geometry(path: Path, image: nib.Nifti1Pair) -> Geometry:
     """Geometry that an image's header tells.
 
     The sform counts, unless it is a mere placeholder or cannot be inverted; then the qform, then the voxel
     size alone. Units are converted, and doubted where voxels would be smaller or larger than any scanner's.
 
     Args:
+        path: Its file, for messages.
         image: As nibabel loads it; voxels are not read.
 
     Raises:
         DataError: If a voxel size is not positive or no affine can be inverted.
     """
-    stored = _stored_spacing(image)
-    if not (np.isfinite(stored).all() and (stored > 0).all()):
-        raise DataError(
-            f"expected positive voxel spacing in mm, found {tuple(round(float(one), 4) for one in stored)}"
-        )
-    affine, is_oriented, warnings = _affine(image, stored)
-    factor, doubts = _millimetres(image, np.linalg.norm(affine[:3, :3], axis=0))
-    affine = np.diag([factor, factor, factor, 1.0]) @ affine
-    spacing, shifts = _spacing(affine, image.shape)
-    return Geometry(affine, spacing, is_oriented, _frame_s(image), (*warnings, *doubts, *shifts))
+    try:
+        # Spacing as the file has it: nibabel turns 0 into 1 and drops signs when it loads a header.
+        holder = image.file_map.get("header") or image.file_map["image"]
+        with holder.get_prepare_fileobj("rb") as stream:
+            header: Any = image.header_class.from_fileobj(stream, check=False)
+        stored = np.asarray(header["pixdim"][1:4], dtype=np.float64)
+        if not (np.isfinite(stored).all() and (stored > 0).all()):
+            sizes = tuple(round(float(one), 4) for one in stored)
+            raise DataError(f"expected positive voxel spacing in mm, found {sizes}")
+        affine, is_oriented, warnings = _affine(image, stored)
+        units = int(image.header["xyzt_units"])
+        lengths = np.linalg.norm(affine[:3, :3], axis=0)
+        named = MM_OF_UNIT.get(units & 7, ("unknown unit", 1.0))
+        plausible = [
+            one
+            for one in (named, *MM_OF_UNIT.values())
+            if PLAUSIBLE_MM[0] <= (lengths * one[1]).min() and (lengths * one[1]).max() <= PLAUSIBLE_MM[1]
+        ]
+        unit, factor = plausible[0] if plausible else named
+        if (unit, factor) != named:
+            warnings.append(
+                f"the header tells voxels of {_words(lengths, unit=named[0])}, which no scanner has: "
+                f"the unit is taken for {unit}"
+            )
+        affine = np.diag([factor, factor, factor, 1.0]) @ affine
+        spacing, shifts = _spacing(affine, image.shape)
+        zooms = image.header.get_zooms()
+        frame_s = None
+        if len(image.shape) == 4 and len(zooms) == 4 and np.isfinite(zooms[3]) and zooms[3] > 0:
+            unknown = 1e-3 if float(zooms[3]) > MAX_FRAME_S else 1.0
+            frame_s = float(zooms[3]) * SECONDS_OF_UNIT.get(units & 0x38, unknown)
+        return Geometry(affine, spacing, is_oriented, frame_s, (*warnings, *shifts))
+    except DataError as error:
+        raise DataError(f"{error} in {path}") from error
+    except UNREADABLE as error:
+        raise DataError(f"expected a readable NIfTI header, found {path}: {error}; copy it again") from error
 
 
 def _affine(image: nib.Nifti1Pair, stored: Floats) -> tuple[Floats, bool, list[str]]:
@@ -100,7 +127,9 @@ def _affine(image: nib.Nifti1Pair, stored: Floats) -> tuple[Floats, bool, list[s
     if sform is None and qform is None:
         reason = "the file does not tell how the image lies in the patient (no sform, no qform)"
         return np.asarray(image.affine, dtype=np.float64), False, [f"{reason}: {_AS_STORED}"]
-    if sform is not None and _is_placeholder(sform, stored):
+    # A sform with voxels of 1 along the axes, while the file knows of another size.
+    is_unit = sform is not None and np.allclose(np.abs(sform[:3, :3]), np.eye(3), atol=1e-4)
+    if is_unit and not np.allclose(stored, 1.0, rtol=SAME_SPACING):
         reason = f"the sform is a placeholder with voxels of 1 mm, pixdim tells {sizes}"
         if qform is not None and _is_sound(qform):
             return qform, True, [f"{reason}: the qform is used"]
@@ -128,8 +157,8 @@ def _affine(image: nib.Nifti1Pair, stored: Floats) -> tuple[Floats, bool, list[s
             f"{sizes} by pixdim; volumes differ by {percent:.0f}%, check the slice distance"
         )
     if sform is not None and qform is not None and _is_sound(qform):
-        turned = _directions(sform) - _directions(qform)
-        if np.abs(turned).max() > SAME_DIRECTION:
+        one, other = (form[:3, :3] / np.linalg.norm(form[:3, :3], axis=0) for form in (sform, qform))
+        if np.abs(one - other).max() > SAME_DIRECTION:
             warnings.append(
                 "the header contradicts itself: sform and qform turn the image differently, the sform is used"
             )
@@ -141,12 +170,6 @@ _AS_STORED: Final = (
 )
 
 
-def _is_placeholder(sform: Floats, stored: Floats) -> bool:
-    """Whether a sform has voxels of 1 along the axes, while the file knows of another size."""
-    unit = np.allclose(np.abs(sform[:3, :3]), np.eye(3), atol=1e-4)
-    return bool(unit) and not np.allclose(stored, 1.0, rtol=SAME_SPACING)
-
-
 def _is_sound(affine: Floats) -> bool:
     """Whether an affine can be inverted, whatever its unit."""
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
@@ -155,31 +178,12 @@ def _is_sound(affine: Floats) -> bool:
     return bool(abs(np.linalg.det(affine[:3, :3] / lengths)) > 1e-3)
 
 
-def _millimetres(image: nib.Nifti1Pair, lengths: Floats) -> tuple[float, list[str]]:
-    """Millimetres of the header's unit, and a warning if it cannot be the one that is named."""
-    code = int(image.header["xyzt_units"]) & 7
-    name, factor = MM_OF_UNIT.get(code, ("unknown unit", 1.0))
-
-    def is_plausible(millimetres: float) -> bool:
-        sizes = lengths * millimetres
-        return bool(sizes.min() >= PLAUSIBLE_MM[0] and sizes.max() <= PLAUSIBLE_MM[1])
-
-    if is_plausible(factor):
-        return factor, []
-    for other, millimetres in MM_OF_UNIT.values():
-        if is_plausible(millimetres):
-            doubt = (
-                f"the header tells voxels of {_words(lengths, unit=name)}, which no scanner has: "
-                f"the unit is taken for {other}"
-            )
-            return millimetres, [doubt]
-    return factor, []
-
-
 def _spacing(affine: Floats, shape: tuple[int, ...]) -> tuple[tuple[float, float, float], list[str]]:
     """Sides of a voxel whose product is its volume, and a warning where slices are shifted."""
-    lengths, directions = np.linalg.norm(affine[:3, :3], axis=0), _directions(affine)
-    cosines = {pair: abs(float(directions[:, pair[0]] @ directions[:, pair[1]])) for pair in _PAIRS}
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    directions = affine[:3, :3] / lengths
+    pairs = tuple(combinations(range(3), 2))
+    cosines = {pair: abs(float(directions[:, pair[0]] @ directions[:, pair[1]])) for pair in pairs}
     if max(cosines.values()) < SAME_DIRECTION / 10:
         return (float(lengths[0]), float(lengths[1]), float(lengths[2])), []
     axis = slice_axis((float(lengths[0]), float(lengths[1]), float(lengths[2])))
@@ -191,40 +195,15 @@ def _spacing(affine: Floats, shape: tuple[int, ...]) -> tuple[tuple[float, float
         warnings.append(
             f"slices are shifted in plane by up to {shift_mm:.1f} mm, they are stacked without the shift"
         )
-    if cosines[next(pair for pair in _PAIRS if axis not in pair)] > SAME_DIRECTION:
+    if cosines[next(pair for pair in pairs if axis not in pair)] > SAME_DIRECTION:
         warnings.append("rows and columns are not at right angles: the shape of the heart is distorted")
     return (float(spacing[0]), float(spacing[1]), float(spacing[2])), warnings
-
-
-_PAIRS: Final = tuple(combinations(range(3), 2))
-
-
-def _directions(affine: Floats) -> Floats:
-    directions: Floats = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    return directions
 
 
 def _heights(affine: Floats) -> Floats:
     """Distance between the planes across each axis."""
     heights: Floats = 1 / np.linalg.norm(np.linalg.inv(affine[:3, :3]), axis=1)
     return heights
-
-
-def _frame_s(image: nib.Nifti1Pair) -> float | None:
-    zooms = image.header.get_zooms()
-    if len(image.shape) != 4 or len(zooms) < 4 or not np.isfinite(zooms[3]) or zooms[3] <= 0:
-        return None
-    step = float(zooms[3])
-    unknown = 1e-3 if step > MAX_FRAME_S else 1.0
-    return step * SECONDS_OF_UNIT.get(int(image.header["xyzt_units"]) & 0x38, unknown)
-
-
-def _stored_spacing(image: nib.Nifti1Pair) -> Floats:
-    """Spacing as the file has it: nibabel turns 0 into 1 and drops signs when it loads a header."""
-    holder = image.file_map.get("header") or image.file_map["image"]
-    with holder.get_prepare_fileobj("rb") as stream:
-        header: Any = image.header_class.from_fileobj(stream, check=False)
-    return np.asarray(header["pixdim"][1:4], dtype=np.float64)
 
 
 def _words(sizes: Floats, unit: str = "mm") -> str:
@@ -333,10 +312,10 @@ def read_volume(path: Path) -> Volume:
         DataError: If the file is missing, empty or truncated, is not a 3-D or 4-D
             grey image, holds NaN or infinity, is constant or a label map, or has no valid spacing.
     """
-    image, array = _read(path)
-    warnings: tuple[str, ...] = ()
+    volume = read_values(path)
+    array, warnings = volume.array, volume.warnings
     if np.iscomplexobj(array):
-        array, warnings = np.abs(array), ("complex voxels: their magnitude is used",)
+        array, warnings = np.abs(array), (*warnings, "complex voxels: their magnitude is used")
     if not np.isfinite(array).all():
         count = int((~np.isfinite(array)).sum())
         raise DataError(f"expected finite intensities, found {count} NaN or infinite voxels in {path}")
@@ -354,8 +333,8 @@ def read_volume(path: Path) -> Volume:
     if is_wrapped:
         logger.warning("%s stores unsigned intensities as int16: values above 32767 were restored", path)
         array = array.view(np.uint16)
-    volume = _volume(path, image, array.astype(np.float32, copy=False))
-    return replace(volume, is_unwrapped=is_wrapped, warnings=volume.warnings + warnings)
+    array = array.astype(np.float32, copy=False)
+    return replace(volume, array=array, is_unwrapped=is_wrapped, warnings=warnings)
 
 
 def kind_of_labels(array: npt.NDArray[Any]) -> Literal["whole", "stepped"] | None:
@@ -441,7 +420,31 @@ def read_values(path: Path) -> Volume:
         DataError: If the file is missing, empty or truncated, is neither 3-D nor 4-D, or
             has no valid spacing.
     """
-    return _volume(path, *_read(path))
+    image = _load(path)
+    if image.get_data_dtype().fields:
+        raise DataError(f"expected a grey image, found RGB voxels in {path}")
+    try:
+        array = np.asarray(image.dataobj)
+    except UNREADABLE as error:
+        raise DataError(
+            f"expected a readable NIfTI file, found {path}: {error}; it may be truncated, copy it again"
+        ) from error
+    if array.ndim == 4 and array.shape[3] == 1:
+        array = array[..., 0]
+    if array.ndim not in (3, 4):
+        raise DataError(f"expected a 3-D volume or a 4-D cine, found {array.ndim}-D {array.shape} in {path}")
+    if 0 in array.shape:
+        raise DataError(f"expected a volume with voxels, found shape {array.shape} in {path}")
+    found = _geometry(path, image)
+    return Volume(
+        array,
+        found.affine,
+        found.spacing_mm,
+        path,
+        found.frame_s if array.ndim == 4 else None,
+        is_oriented=found.is_oriented,
+        warnings=found.warnings,
+    )
 
 
 def read_label(path: Path) -> Volume:
@@ -455,8 +458,8 @@ def read_label(path: Path) -> Volume:
     Raises:
         DataError: As for `read_volume`, and if a value is not one of 0, 1, 2, 3.
     """
-    image, array = _read(path)
-    array = rounded(array)
+    volume = read_values(path)
+    array = rounded(volume.array)
     values = np.unique(array)
     wrong = [float(value) for value in values if value not in list(AcdcLabel)]
     if wrong:
@@ -464,7 +467,7 @@ def read_label(path: Path) -> Volume:
             f"expected label values 0 to 3 (background, RV, MYO, LV), found {wrong[:5]} in {path}; "
             "map the dataset's values first"
         )
-    return _volume(path, image, array.astype(np.uint8))
+    return replace(volume, array=array.astype(np.uint8))
 
 
 def rounded(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -516,18 +519,15 @@ def check_same_grid(image: Volume, label: Volume) -> None:
         )
     difference = float(np.abs(image.affine - label.affine).max())
     if difference > AFFINE_TOLERANCE_MM:
+        shift = ""
+        if np.abs(image.affine[:3, :3] - label.affine[:3, :3]).max() <= AFFINE_TOLERANCE_MM:
+            x, y, z = label.affine[:3, 3] - image.affine[:3, 3]
+            moved = f"{x:.1f}, {y:.1f} and {z:.1f} mm"
+            shift = f": the same grid moved by {moved}, which is likely an error of its header"
         raise DataError(
             f"expected the image's affine, found one that differs by {difference:.3g} in {label.path}"
-            f"{_shift(image, label)}; copy the image's header or resample the label"
+            f"{shift}; copy the image's header or resample the label"
         )
-
-
-def _shift(image: Volume, label: Volume) -> str:
-    """How far a label's grid is moved, where it is only moved; else nothing."""
-    if np.abs(image.affine[:3, :3] - label.affine[:3, :3]).max() > AFFINE_TOLERANCE_MM:
-        return ""
-    x, y, z = label.affine[:3, 3] - image.affine[:3, 3]
-    return f": the same grid moved by {x:.1f}, {y:.1f} and {z:.1f} mm, which is likely an error of its header"
 
 
 def slices_last(volume: Volume) -> tuple[Volume, Undo]:
@@ -596,44 +596,3 @@ def _load(path: Path) -> nib.Nifti1Pair:
             f"{path}; it may be truncated, copy it again"
         )
     return image
-
-
-def _read(path: Path) -> tuple[nib.Nifti1Pair, npt.NDArray[Any]]:
-    image = _load(path)
-    if image.get_data_dtype().fields:
-        raise DataError(f"expected a grey image, found RGB voxels in {path}")
-    try:
-        array = np.asarray(image.dataobj)
-    except UNREADABLE as error:
-        raise DataError(
-            f"expected a readable NIfTI file, found {path}: {error}; it may be truncated, copy it again"
-        ) from error
-    if array.ndim == 4 and array.shape[3] == 1:
-        array = array[..., 0]
-    if array.ndim not in (3, 4):
-        raise DataError(f"expected a 3-D volume or a 4-D cine, found {array.ndim}-D {array.shape} in {path}")
-    if 0 in array.shape:
-        raise DataError(f"expected a volume with voxels, found shape {array.shape} in {path}")
-    return image, array
-
-
-def _volume(path: Path, image: nib.Nifti1Pair, array: npt.NDArray[Any]) -> Volume:
-    found = _geometry(path, image)
-    return Volume(
-        array,
-        found.affine,
-        found.spacing_mm,
-        path,
-        found.frame_s if array.ndim == 4 else None,
-        is_oriented=found.is_oriented,
-        warnings=found.warnings,
-    )
-
-
-def _geometry(path: Path, image: nib.Nifti1Pair) -> Geometry:
-    try:
-        return geometry(image)
-    except DataError as error:
-        raise DataError(f"{error} in {path}") from error
-    except UNREADABLE as error:
-        raise DataError(f"expected a readable NIfTI header, found {path}: {error}; copy it again") from error

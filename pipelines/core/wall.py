@@ -179,18 +179,25 @@ def find_rings(label: Volume) -> Rings:
     for z in present:
         filled = ndimage.binary_fill_holes(lv[:, :, z] | myo[:, :, z])
         areas[z] = np.count_nonzero(filled)
-        ring = _ring(lv[:, :, z], myo[:, :, z], filled, spacing)
-        if ring is None:
+        cavity = lv[:, :, z]
+        is_small = np.count_nonzero(cavity) < MIN_CAVITY_PIXELS
+        if is_small or open_ring_share(cavity, myo[:, :, z]) > OPEN_RING_SHARE:
             continue
-        found[int(z)] = ring
-        if (contact := _contact(filled, rv[:, :, z], ring.middle_mm, spacing)) is not None:
+        centre, middle = (np.argwhere(region).mean(axis=0) * spacing for region in (cavity, filled))
+        endo, epi = (_radii_mm(region, centre, spacing) for region in (cavity, filled))
+        epi = np.maximum(endo, epi)  # where a cavity reaches the outer border, smoothing may cross it
+        thickness, _ = cKDTree(_points(epi)).query(_points(endo))
+        found[int(z)] = Ring(centre, middle, endo, epi, np.asarray(thickness, dtype=np.float64))
+        if (contact := _contact(filled, rv[:, :, z], middle, spacing)) is not None:
             contacts.append(contact)
+    # Mean of directions on the circle, each as heavy as its contact is wide.
+    septum = sum(width * np.exp(1j * direction) for direction, width in contacts)
     halves = [float(part.mean()) for part in np.array_split(areas[present], 2) if len(part)]
     return Rings(
         found,
         int(present[0]) if len(present) else -1,
         int(present[-1]) if len(present) else -1,
-        _mean_direction(contacts),
+        float(np.angle(septum)) if contacts else None,
         label.is_oriented,
         len(halves) < 2 or halves[0] >= BASE_RATIO * halves[1],
     )
@@ -214,12 +221,18 @@ def measure_wall(ed: Rings, es: Rings) -> Wall:
     if not ed.of_slice or not es.of_slice:
         phase = " and ".join(name for name, one in (("ED", ed), ("ES", es)) if not one.of_slice)
         return Wall(reason=f"{NO_RING} at {phase}")
-    reason = _reason_against_segments(ed, es)
-    whole = Wall(_mean_mm(ed), _mean_mm(es), strain=measure_strain(ed, es), reason=reason)
+    reason = ""
+    if not ed.is_oriented:
+        reason = "the file does not tell how the image lies in the patient: no segments"
+    elif not (ed.is_base_first and es.is_base_first):
+        reason = "the LV does not narrow from base to apex as the file orders its slices: no segments"
+    elif ed.septum_rad is None:
+        reason = "the RV does not touch the wall at ED: no segments"
+    means = [np.mean([ring.thickness_mm.mean() for ring in one.of_slice.values()]) for one in (ed, es)]
+    whole = Wall(float(means[0]), float(means[1]), strain=measure_strain(ed, es), reason=reason)
     if reason or ed.septum_rad is None:
         return whole
-    thick = [_by_segment(one, ed.septum_rad, thickness=True) for one in (ed, es)]
-    radius = [_by_segment(one, ed.septum_rad, thickness=False) for one in (ed, es)]
+    thick, radius = zip(*(_by_segment(one, ed.septum_rad) for one in (ed, es)), strict=True)
     return replace(
         whole,
         max_ed_mm=max((value for value in thick[0] if value is not None), default=None),
@@ -258,24 +271,6 @@ def measure_strain(ed: Rings, now: Rings) -> Strain:
     return Strain(
         change("endo_mm"), change("mid_mm"), change("epi_mm"), float(100 * (thick[1] - thick[0]) / thick[0])
     )
-
-
-def _mean_mm(rings: Rings) -> float:
-    return float(np.mean([ring.thickness_mm.mean() for ring in rings.of_slice.values()]))
-
-
-def _ring(lv: BoolArray, myo: BoolArray, filled: BoolArray, spacing: tuple[float, float]) -> Ring | None:
-    if np.count_nonzero(lv) < MIN_CAVITY_PIXELS or open_ring_share(lv, myo) > OPEN_RING_SHARE:
-        return None
-    centre = _centre_mm(lv, spacing)
-    endo, epi = (_radii_mm(region, centre, spacing) for region in (lv, filled))
-    epi = np.maximum(endo, epi)  # where a cavity reaches the outer border, smoothing may cross it
-    thickness, _ = cKDTree(_points(epi)).query(_points(endo))
-    return Ring(centre, _centre_mm(filled, spacing), endo, epi, np.asarray(thickness, dtype=np.float64))
-
-
-def _centre_mm(region: BoolArray, spacing: tuple[float, float]) -> FloatArray:
-    return np.array([index.mean() for index in np.nonzero(region)]) * spacing
 
 
 def _radii_mm(region: BoolArray, centre_mm: FloatArray, spacing: tuple[float, float]) -> FloatArray:
@@ -319,23 +314,8 @@ def _contact(
     return float(start + width / 2), width
 
 
-def _mean_direction(contacts: list[tuple[float, float]]) -> float | None:
-    """Mean of directions on the circle, each as heavy as its contact is wide."""
-    if not contacts:
-        return None
-    return float(np.angle(sum(width * np.exp(1j * direction) for direction, width in contacts)))
-
-
-def _reason_against_segments(ed: Rings, es: Rings) -> str:
-    if not ed.is_oriented:
-        return "the file does not tell how the image lies in the patient: no segments"
-    if not (ed.is_base_first and es.is_base_first):
-        return "the LV does not narrow from base to apex as the file orders its slices: no segments"
-    return "" if ed.septum_rad is not None else "the RV does not touch the wall at ED: no segments"
-
-
-def _by_segment(rings: Rings, septum_rad: float, *, thickness: bool) -> Segments:
-    """Mean over each segment of the thickness, or of the inner contour's distance from the LV's centre."""
+def _by_segment(rings: Rings, septum_rad: float) -> tuple[Segments, Segments]:
+    """Mean over each segment of the thickness, and of the inner contour's distance from the LV's centre."""
     values: list[list[FloatArray]] = [[] for _ in range(SEGMENTS)]
     for z, ring in rings.of_slice.items():
         third = int(3 * (z - rings.first + 0.5) / (rings.last - rings.first + 1))
@@ -345,11 +325,15 @@ def _by_segment(rings: Rings, septum_rad: float, *, thickness: bool) -> Segments
             of_point = _QUARTERS[np.floor(turned / (np.pi / 2) + 0.5).astype(int) % 4]
         else:
             of_point = _SIXTHS[(turned / (np.pi / 3)).astype(int) % 6] + 6 * third
-        measured = ring.thickness_mm if thickness else np.hypot(away[:, 0], away[:, 1])
+        measured = np.stack([ring.thickness_mm, np.hypot(away[:, 0], away[:, 1])])
         for number in np.unique(of_point):
-            values[number - 1].append(measured[of_point == number])
-    joined = [np.concatenate(one) if one else np.empty(0) for one in values]
-    return tuple(float(one.mean()) if len(one) >= MIN_POINTS else None for one in joined)
+            values[number - 1].append(measured[:, of_point == number])
+    joined = [np.concatenate(one, axis=1) if one else np.empty((2, 0)) for one in values]
+    thick, radius = (
+        tuple(float(one[row].mean()) if one.shape[1] >= MIN_POINTS else None for one in joined)
+        for row in (0, 1)
+    )
+    return thick, radius
 
 
 _THETA: Final = np.deg2rad(np.arange(ANGLES, dtype=np.float64))

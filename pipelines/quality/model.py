@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.core.cardiac import structure_volume_ml
+from pipelines.core.cardiac import structure_volumes_ml
 from pipelines.core.errors import ConfigError, cause
 from pipelines.core.files import write_json
 from pipelines.core.plausibility import check_mask
@@ -55,9 +55,8 @@ def quick_features(prediction: Prediction, volume: Volume) -> Features:
     label, _ = slices_last(replace(volume, array=prediction.mask))
     warnings = float(len(check_mask(label.array, label.spacing_mm)))
     found: Features = {}
-    for structure in FOREGROUND:
+    for structure, size_ml in structure_volumes_ml(label.array, label.spacing_mm).items():
         name = LABEL_NAMES[structure]
-        size_ml = structure_volume_ml(label.array, label.spacing_mm, structure)
         found[feature_key("certainty", name)] = prediction.certainty[structure]
         found[feature_key("warnings", name)] = warnings
         found[feature_key("neighbours", name)] = neighbour_overlap(label.array, structure)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pipelines.core.cardiac import cardiac_indices, structure_volume_ml
+from pipelines.core.cardiac import cardiac_indices, structure_volumes_ml
 from pipelines.core.records import AcdcLabel
 
 SPACING_MM = (2.0, 2.5, 10.0)  # 50 mm3, so 20 voxels make 1 mL
@@ -15,22 +15,22 @@ def label_map(*, rv: int = 0, myo: int = 0, lv: int = 0) -> np.ndarray:
 
 
 def test_twenty_voxels_of_50_mm3_are_one_millilitre() -> None:
-    assert structure_volume_ml(label_map(lv=20), SPACING_MM, AcdcLabel.LV) == pytest.approx(1.0)
+    assert structure_volumes_ml(label_map(lv=20), SPACING_MM)[AcdcLabel.LV] == pytest.approx(1.0)
 
 
 def test_an_absent_structure_has_volume_zero() -> None:
-    assert structure_volume_ml(label_map(lv=20), SPACING_MM, AcdcLabel.RV) == 0.0
+    assert structure_volumes_ml(label_map(lv=20), SPACING_MM)[AcdcLabel.RV] == 0.0
 
 
 @pytest.mark.parametrize("spacing_mm", [(1.0, 0.0, 8.0), (1.0, 1.0, -8.0)])
 def test_a_spacing_that_is_not_positive_is_refused(spacing_mm: tuple[float, float, float]) -> None:
     with pytest.raises(ValueError, match="positive"):
-        structure_volume_ml(label_map(), spacing_mm, AcdcLabel.LV)
+        structure_volumes_ml(label_map(), spacing_mm)
 
 
 def test_a_cine_is_refused_as_a_mask() -> None:
     with pytest.raises(ValueError, match="3-D"):
-        structure_volume_ml(np.zeros((4, 4, 4, 2), np.uint8), SPACING_MM, AcdcLabel.LV)
+        structure_volumes_ml(np.zeros((4, 4, 4, 2), np.uint8), SPACING_MM)
 
 
 def test_indices_follow_from_voxel_counts() -> None:

@@ -104,4 +104,4 @@ def test_an_index_goes_the_way_of_its_voxel() -> None:
 def test_without_an_orientation_the_stored_order_is_kept_but_for_thick_slices_last() -> None:
     order = stack_order(np.diag([9.0, 1.5, 1.5, 1.0]), (9.0, 1.5, 1.5), is_oriented=False)
     assert order.axes == (1, 2, 0)
-    assert order.reverse == (False, False, False)
+    assert order.reversed == ()

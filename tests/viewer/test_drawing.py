@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from pipelines.core.cardiac import structure_volume_ml
+from pipelines.core.cardiac import structure_volumes_ml
 from pipelines.core.records import AcdcLabel
 
 from .browser import Opened
@@ -81,7 +81,7 @@ def test_brush_and_eraser_draw_in_one_slice_and_can_be_taken_back(
     sizes_mm = sorted(np.ptp(np.argwhere(drawn), axis=0)[:2] * spacing[:2])
     assert sizes_mm[0] == pytest.approx(10, abs=2 * max(spacing[:2]))
     assert sizes_mm[1] > 20
-    volume_ml = structure_volume_ml(drawn, spacing, AcdcLabel.LV)
+    volume_ml = structure_volumes_ml(drawn, spacing)[AcdcLabel.LV]
     assert viewer.number("lv-ml") == pytest.approx(volume_ml, abs=0.06)
     viewer.page.get_by_role("radio", name="Eraser").check()
     draw(viewer, (0.5, 0.5))

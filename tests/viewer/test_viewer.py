@@ -17,7 +17,7 @@ import urllib3
 from PIL import Image
 from playwright.sync_api import Dialog, Request, expect
 
-from pipelines.core.cardiac import structure_volume_ml
+from pipelines.core.cardiac import structure_volumes_ml
 from pipelines.core.records import AcdcLabel
 from pipelines.datasets.phantom.xray import phantom_xray
 
@@ -59,7 +59,7 @@ def test_a_study_is_opened_segmented_and_measured(viewer: Opened, cine: Path, tm
     assert mask.shape == image.shape[:3]
     spacing = tuple(float(size) for size in image.header.get_zooms()[:3])
     for name, label in (("lv", AcdcLabel.LV), ("rv", AcdcLabel.RV), ("myo", AcdcLabel.MYO)):
-        volume_ml = structure_volume_ml(mask_of(path), spacing, label)
+        volume_ml = structure_volumes_ml(mask_of(path), spacing)[label]
         assert viewer.number(f"{name}-ml") == pytest.approx(volume_ml, abs=0.06)
     assert viewer.number("lv-ml") > 20
     assert 0 < viewer.number("lv-ef") < 100
