@@ -128,7 +128,7 @@ def classify(
     if "int8" not in (engine, model):
         classifier = Classifier.load(network, weights=weights, threshold=threshold, device=device)
     elif device in ("auto", "cpu"):
-        classifier = Int8Classifier.load(network, model=weights, threshold=threshold)
+        classifier = Int8Classifier(network, model=weights, threshold=threshold)
     else:
         raise ConfigError(f"expected the CPU for an int8 model, found device {device!r}")
     with bar("Classifying"):

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -48,8 +48,12 @@ def check_trusted(bundle: Path, shipped: Path) -> None:
     mine = known.get(str(bundle.resolve()))
     if mine is not None and mine["always"]:
         return
+    strange = "configs that nobody vouched for"
+    if mine is not None:
+        names = sorted({name for name, _ in set(files.items()) ^ set(mine["files"].items())})
+        strange = f"changes since it was trusted in {', '.join(names)}"
     raise ConfigError(
-        f"expected a bundle that is known, found {bundle} with {_strangeness(files, mine)}: configs can run "
+        f"expected a bundle that is known, found {bundle} with {strange}: configs can run "
         f"code. Look through them; if you trust them, 'thorax store trust {bundle}' or --trust ('thorax "
         "store trust --always' for a folder in which you edit them yourself)"
     )
@@ -139,13 +143,6 @@ def code_checksums(bundle: Path) -> dict[str, str]:
         elif name.parts[0] in CODE_FOLDERS or path.suffix in CODE_SUFFIXES:
             found[name.as_posix()] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found
-
-
-def _strangeness(files: Mapping[str, str], before: Mapping[str, Any] | None) -> str:
-    if before is None:
-        return "configs that nobody vouched for"
-    names = sorted(name for name, _ in set(files.items()) ^ set(before["files"].items()))
-    return f"changes since it was trusted in {', '.join(dict.fromkeys(names))}"
 
 
 BUNDLES: Final = shipped("bundles")

@@ -73,12 +73,10 @@ def foreground_box(probabilities: Tensor) -> Box:
         probabilities: `(C, x, y, Z)`, background first.
     """
     seen = (probabilities[1:].amax(dim=0) > probabilities[0]).any(dim=2)
-    return _extent(seen.any(dim=1)), _extent(seen.any(dim=0))
-
-
-def _extent(seen: Tensor) -> slice:
-    places = torch.nonzero(seen)[:, 0]
-    return slice(int(places[0]), int(places[-1]) + 1) if len(places) else slice(0, 0)
+    if not seen.any():
+        return slice(0, 0), slice(0, 0)
+    rows, columns = (torch.nonzero(seen.any(dim=axis))[:, 0] for axis in (1, 0))
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def expected_dice(probabilities: torch.Tensor, mask: npt.NDArray[np.uint8]) -> dict[AcdcLabel, float]:
@@ -198,7 +196,15 @@ class Member:
         return other
 
     def prepare(self, stack: Volume) -> MetaTensor:
-        """`(C, H, W, Z)` float32, the network's field of view, of a stack in the order of `slices_last`."""
+        """`(C, H, W, Z)` float32, the network's field of view, of a stack in the order of `slices_last`.
+
+        Raises:
+            DataError: If the stack is not 3-D.
+        """
+        if stack.array.ndim != 3:
+            raise DataError(
+                f"expected one frame (3-D), found {stack.array.shape}; give the frames one by one"
+            )
         array = np.ascontiguousarray(stack.array, dtype=np.float32)
         affine = field_affine(stack)
         item = self.preprocessing({"image": MetaTensor(torch.from_numpy(array)[None], affine=affine)})
@@ -210,16 +216,10 @@ class Member:
         slices = image.as_tensor().movedim(-1, 0)
         return self.logits(slices.flip(flip)).flip(flip).softmax(dim=1).cpu()
 
-    def label_map(self, probabilities: torch.Tensor) -> npt.NDArray[np.uint8]:
-        """`(X, Y, Z)` uint8 after the clean-up."""
-        mask: torch.Tensor = self.to_label_map({"pred": probabilities})["pred"]
-        return mask[0].numpy().astype(np.uint8)
-
     def logits(self, slices: torch.Tensor) -> torch.Tensor:
         """`(S, 4, h, w)` float32 for slices `(S, C, h, w)`."""
-        return self._in_pytorch(slices) if self._run is None else self._run(slices)
-
-    def _in_pytorch(self, slices: torch.Tensor) -> torch.Tensor:
+        if self._run is not None:
+            return self._run(slices)
         batches = slices.to(self.device).contiguous(memory_format=torch.channels_last).split(BATCH_SLICES)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
             return torch.cat([self.network(batch).float() for batch in batches])
@@ -272,13 +272,15 @@ class _Field:
 class Predictor:
     """Networks with their weights, ready to segment volumes one after the other.
 
+    `members` are the networks whose probabilities are averaged, with their preprocessing.
+
     Args:
         members: Networks by name; the probabilities of several are averaged.
     """
 
     def __init__(self, members: Mapping[str, Member]) -> None:
         self.networks = tuple(members)
-        self._members = list(members.values())
+        self.members = tuple(members.values())
 
     @classmethod
     def load(
@@ -318,14 +320,9 @@ class Predictor:
         return cls(members)
 
     @property
-    def members(self) -> tuple[Member, ...]:
-        """The networks whose probabilities are averaged, with their preprocessing."""
-        return tuple(self._members)
-
-    @property
     def seen(self) -> frozenset[str] | None:
         """Hashes of the images that a member was trained on, None if those of a member are not known."""
-        known = [member.seen for member in self._members]
+        known = [member.seen for member in self.members]
         found = [seen for seen in known if seen is not None]
         return frozenset().union(*found) if len(found) == len(known) else None
 
@@ -343,7 +340,8 @@ class Predictor:
             start = time.perf_counter()
             mask = np.zeros(found.shape, dtype=np.uint8)
             heart = foreground_box(found.probabilities)
-            mask[found.box][heart] = self._members[0].label_map(found.probabilities[:, *heart])
+            label_map = self.members[0].to_label_map({"pred": found.probabilities[:, *heart]})["pred"]
+            mask[found.box][heart] = label_map[0].numpy().astype(np.uint8)
             certainty = expected_dice(found.probabilities, mask[found.box])
         mask = np.ascontiguousarray(found.undo(mask))
         return Prediction(mask, found.seconds | {"postprocess": time.perf_counter() - start}, certainty)
@@ -379,26 +377,19 @@ class Predictor:
         Raises:
             DataError: If the volume is not 3-D.
         """
-        member = self._members[0]
+        member = self.members[0]
         with torch.inference_mode():
-            image = member.prepare(_stack(volume)[0])
+            image = member.prepare(slices_last(volume)[0])
             masks = [member.probabilities(image, flip).argmax(dim=1) for flip in FLIPS]
         return [mask.to(torch.uint8).movedim(0, -1).numpy() for mask in masks]
 
     def _in_field(self, volume: Volume) -> _Field:
-        stack, undo = _stack(volume)
+        stack, undo = slices_last(volume)
         start = time.perf_counter()
-        images = [member.prepare(stack) for member in self._members]
+        images = [member.prepare(stack) for member in self.members]
         prepared = time.perf_counter()
-        found = [member.probabilities(image) for member, image in zip(self._members, images, strict=True)]
+        found = [member.probabilities(image) for member, image in zip(self.members, images, strict=True)]
         mean = torch.stack(found).mean(dim=0) if len(found) > 1 else found[0]
         native, box = to_native_box(mean, images[0].affine.numpy(), field_affine(stack), stack.array.shape)
         seconds = {"preprocess": prepared - start, "network": time.perf_counter() - prepared}
         return _Field(native, box, stack.array.shape, undo, seconds)
-
-
-def _stack(volume: Volume) -> tuple[Volume, Undo]:
-    """The volume in the order of training, and the way back."""
-    if volume.array.ndim != 3:
-        raise DataError(f"expected one frame (3-D), found {volume.array.shape}; give the frames one by one")
-    return slices_last(volume)

@@ -318,9 +318,7 @@ def load_weights(network: torch.nn.Module, path: Path) -> None:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         state = content.get("model", content)
-        wanted = network.state_dict()
-        missing, unexpected = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
-        shapes = [key for key in wanted.keys() & state.keys() if wanted[key].shape != state[key].shape]
+        misfit = _misfit(network.state_dict(), state)
     except OSError as error:
         raise ConfigError(
             f"expected weights at {path}, found {cause(error)}; train them or name another file"
@@ -332,11 +330,8 @@ def load_weights(network: torch.nn.Module, path: Path) -> None:
         ) from error
     except Exception as error:
         raise ConfigError(f"expected a PyTorch weights file, found something else in {path}") from error
-    if missing or unexpected or shapes:
-        raise ConfigError(
-            f"expected weights of {type(network).__name__}, found others in {path}: missing {missing[:3]}, "
-            f"unexpected {unexpected[:3]}, other shapes {sorted(shapes)[:3]}; choose the network they fit"
-        )
+    if misfit:
+        raise ConfigError(f"expected weights of {type(network).__name__}, found others in {path}: {misfit}")
     network.load_state_dict(state)
 
 
@@ -351,6 +346,18 @@ def _reason_against(path: Path) -> str:
     if start.startswith((b"<!doctype", b"<html", b"<?xml")):
         return "a web page (download the file itself, past any page that asks or warns)"
     return "" if start else "zero bytes (copy it again)"
+
+
+def _misfit(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
+    """What of weights does not fit a network's, and what to do; empty if all does."""
+    missing, unexpected = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
+    shapes = sorted(key for key in wanted.keys() & found.keys() if wanted[key].shape != found[key].shape)
+    if not (missing or unexpected or shapes):
+        return ""
+    return (
+        f"missing {missing[:3]}, unexpected {unexpected[:3]}, other shapes {shapes[:3]}; "
+        "choose the network they fit"
+    )
 
 
 def load_average(module: torch.nn.Module, path: Path) -> None:
@@ -430,18 +437,13 @@ def load_imagenet(network: nn.Module, name: str, *, weights_file: Path | None = 
         state = _renamed(state, list(wanted))
     backbone = {key: value for key, value in state.items() if not key.startswith(head)}
     # Files of before 2018 do not count batches; a fresh counter does no harm.
-    missing = sorted(
-        key for key in wanted.keys() - backbone.keys() if not key.endswith("num_batches_tracked")
-    )
-    shapes = sorted(
-        key for key in wanted.keys() & backbone.keys() if wanted[key].shape != backbone[key].shape
-    )
-    unexpected = sorted(backbone.keys() - wanted.keys())
-    if missing or shapes or unexpected:
-        raise ConfigError(
-            f"expected ImageNet weights of {name}, found others in {weights_file}: missing {missing[:3]}, "
-            f"unexpected {unexpected[:3]}, other shapes {shapes[:3]}; choose the network they fit"
-        )
+    counted = {
+        key: value
+        for key, value in wanted.items()
+        if key in backbone or not key.endswith("num_batches_tracked")
+    }
+    if misfit := _misfit(counted, backbone):
+        raise ConfigError(f"expected ImageNet weights of {name}, found others in {weights_file}: {misfit}")
     network.load_state_dict(backbone, strict=False)
 
 

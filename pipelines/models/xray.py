@@ -153,9 +153,8 @@ class Classifier(XrayModel):
 
     def logits(self, batch: torch.Tensor) -> torch.Tensor:
         """As for `XrayModel`, by the faster copy."""
-        return self._in_pytorch(batch) if self._run is None else self._run(batch)
-
-    def _in_pytorch(self, batch: torch.Tensor) -> torch.Tensor:
+        if self._run is not None:
+            return self._run(batch)
         batch = batch.to(self.device).contiguous(memory_format=torch.channels_last)
         with (
             torch.inference_mode(),
@@ -172,61 +171,39 @@ def positive_probability(logits: torch.Tensor) -> npt.NDArray[np.float64]:
 
 
 class Int8Classifier(XrayModel):
-    """A network in 8-bit integers, ready to classify radiographs; runs on CPUs.
+    """The int8 model of a network of the bundle, ready to classify radiographs; runs on CPUs.
 
     Args:
-        model: OpenVINO's `.xml` file, with its `.bin` beside it.
-        resize: As for `XrayModel`.
-        to_input: As for `XrayModel`.
+        network: One of `XRAY_NETWORKS`.
+        bundle: Root folder of the bundle.
+        model: OpenVINO's `.xml` file to use instead of the bundle's own, with its `.bin`, its size and its
+            default threshold beside it.
         threshold: Probability from which pneumonia is decided; by default the one beside the model.
 
     Raises:
-        ConfigError: If OpenVINO is not installed, or the model is missing or cannot be run.
+        ConfigError: If the network is unknown, OpenVINO is not installed, or the model is missing or
+            cannot be run.
     """
 
     def __init__(
         self,
-        model: Path,
-        *,
-        resize: Callable[[torch.Tensor], torch.Tensor],
-        to_input: Callable[[torch.Tensor], torch.Tensor],
-        threshold: float | None = None,
-    ) -> None:
-        super().__init__(resize=resize, to_input=to_input, folder=model.parent, threshold=threshold)
-        if not model.is_file():
-            raise ConfigError(
-                f"expected an int8 model at {model}, found none; make it by thorax export --format int8"
-            )
-        self._run = compiled(model)
-
-    @classmethod
-    def load(
-        cls,
         network: str = XRAY_NETWORKS[0],
         *,
         bundle: Path = XRAY_BUNDLE,
         model: Path | None = None,
         threshold: float | None = None,
-    ) -> "Int8Classifier":
-        """The int8 model of a network of the bundle.
-
-        Args:
-            network: One of `XRAY_NETWORKS`.
-            bundle: Root folder of the bundle.
-            model: File to use instead of the bundle's own, with the size that lies beside it.
-            threshold: As for the class.
-
-        Raises:
-            ConfigError: If the network is unknown, and as for the class.
-        """
+    ) -> None:
         settings = read_network(model.parent, network) if model else {}
         get = load_config(network, bundle=bundle, **settings).get_parsed_content
-        return cls(
-            model or Path(get("weights")).with_name(INT8_NAME),
-            resize=get("resize"),
-            to_input=get("to_input"),
-            threshold=threshold,
+        model = model or Path(get("weights")).with_name(INT8_NAME)
+        super().__init__(
+            resize=get("resize"), to_input=get("to_input"), folder=model.parent, threshold=threshold
         )
+        if not model.is_file():
+            raise ConfigError(
+                f"expected an int8 model at {model}, found none; make it by thorax export --format int8"
+            )
+        self._run = compiled(model)
 
     def logits(self, batch: torch.Tensor) -> torch.Tensor:
         """As for `XrayModel`."""
@@ -244,4 +221,4 @@ def check_int8_classifier(path: Path, weights: Path, network: str) -> None:
     Raises:
         ConfigError: If so, or if OpenVINO is not installed.
     """
-    Int8Classifier.load(network, model=path)
+    Int8Classifier(network, model=path)

@@ -134,7 +134,7 @@ def test_the_model_is_four_times_smaller_and_nearly_the_same(
     assert {path.name for path in model.parent.iterdir()} == {"int8.xml", "int8.bin"}
     whole = sum(value.numel() * 4 for value in classifier.module.state_dict().values())
     assert sum(path.stat().st_size for path in model.parent.iterdir()) < whole / 3.8
-    int8 = Int8Classifier.load("resnet18", model=model)
+    int8 = Int8Classifier("resnet18", model=model)
     for batch in (inputs[0], torch.cat(inputs[:3])):
         expected, found = classifier.logits(batch), int8.logits(batch)
         assert found.shape == expected.shape
@@ -143,7 +143,7 @@ def test_the_model_is_four_times_smaller_and_nearly_the_same(
 
 
 def test_images_of_any_size_get_a_probability(model: Path) -> None:
-    int8 = Int8Classifier.load("resnet18", model=model)
+    int8 = Int8Classifier("resnet18", model=model)
     assert int8.threshold == 0.5
     images = [np.random.default_rng(0).random(shape, dtype=np.float32) for shape in ((90, 130), (224, 224))]
     together = int8.probabilities(images)
@@ -155,10 +155,10 @@ def test_a_missing_or_damaged_model_is_reported(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigError, match=r"expected an int8 model at .*make it by thorax export --format int8"
     ):
-        Int8Classifier.load("resnet18", model=tmp_path / "int8.xml")
+        Int8Classifier("resnet18", model=tmp_path / "int8.xml")
     (tmp_path / "int8.xml").write_text("no model", encoding="utf-8")
     with pytest.raises(ConfigError, match="expected a model that OpenVINO can run"):
-        Int8Classifier.load("resnet18", model=tmp_path / "int8.xml")
+        Int8Classifier("resnet18", model=tmp_path / "int8.xml")
 
 
 @pytest.mark.parametrize("package", ["openvino", "nncf"])

@@ -92,10 +92,10 @@ def test_an_int8_model_goes_beside_the_weights_with_its_threshold(tmp_path: Path
     write_threshold(made, 0.2)
     path = publish_int8(made, "resnet18", bundle=tmp_path / "bundle")
     assert path == tmp_path / "bundle" / "models" / "resnet18" / "int8.xml"
-    found = Int8Classifier.load("resnet18", bundle=tmp_path / "bundle")
+    found = Int8Classifier("resnet18", bundle=tmp_path / "bundle")
     assert found.threshold == 0.2
     image = np.random.default_rng(0).random((112, 112), dtype=np.float32)
-    source = Int8Classifier.load("resnet18", model=made / "int8.xml")
+    source = Int8Classifier("resnet18", model=made / "int8.xml")
     assert found.probability(image) == pytest.approx(source.probability(image), abs=1e-6)
 
 

@@ -180,7 +180,7 @@ def bright(bundle: Path) -> Predictor:
 
 
 def with_fake_networks(predictor: Predictor) -> Predictor:
-    for member in predictor._members:
+    for member in predictor.members:
         member.network = LvWhereBright()
     return predictor
 
@@ -229,7 +229,7 @@ def test_the_mask_comes_back_where_the_structure_is(
 @pytest.fixture(scope="module")
 def one_sided(bundle: Path) -> Predictor:
     predictor = Predictor.load("unet", bundle=bundle, precision="fp32")
-    predictor._members[0].network = LvBesideTheDarkerSlice()
+    predictor.members[0].network = LvBesideTheDarkerSlice()
     return predictor
 
 
@@ -270,7 +270,7 @@ def test_slices_that_are_shifted_against_each_other_stay_as_they_are(bright: Pre
 
 def test_an_image_without_a_heart_has_an_empty_mask(bundle: Path) -> None:
     predictor = Predictor.load("unet", bundle=bundle)
-    predictor._members[0].network = Nothing()
+    predictor.members[0].network = Nothing()
     found = predictor.predict(noise())
     assert found.mask.shape == (70, 60, 2)
     assert not found.mask.any()
