@@ -84,45 +84,28 @@ def check_coverage(volume: Volume) -> list[str]:
             f"the {shape[2]} slices cover {length_mm:.0f} mm, more than a heart: "
             "frames may be stored as slices"
         )
-    if is_thick and len(shape) == 3 and shape[2] >= MIN_FRAMES and _are_frames(stack):
-        warnings.append("neighbouring slices are as alike as frames are: frames may be stored as slices")
-    if is_thick and volume.is_oriented and _is_other_view(stack):
+    rows, columns = (slice(length // 4, length - length // 4) for length in shape[:2])
+    middle = stack.array[rows, columns]
+    if is_thick and len(shape) == 3 and shape[2] >= MIN_FRAMES:
+        differences = np.abs(np.diff(middle, axis=2)).mean(axis=(0, 1))
+        if 0 < float(np.median(differences)) < SLICES_ALIKE * float(middle.std()):
+            warnings.append("neighbouring slices are as alike as frames are: frames may be stored as slices")
+    normal = np.cross(stack.affine[:3, 0], stack.affine[:3, 1])
+    normal = normal / np.linalg.norm(normal)
+    is_along_body = np.abs(normal).max() > np.cos(np.deg2rad(ALONG_BODY_DEG))
+    is_across = abs(normal @ HEART_FRAME[:, 2]) >= np.cos(np.deg2rad(MAX_ANGLE_DEG))
+    if is_thick and volume.is_oriented and not is_along_body and not is_across:
         warnings.append(
             "the slices do not lie across the long axis of a heart: this may be no short-axis stack"
         )
-    if len(shape) == 4 and shape[3] >= MIN_FRAMES and shape[2] > 2 and _are_exchanged(stack):
-        warnings.append(
-            "neighbouring slices are more alike than neighbouring frames: slices and frames may be exchanged"
-        )
+    if len(shape) == 4 and shape[3] >= MIN_FRAMES and shape[2] > 2:
+        slices, frames = (float(np.abs(np.diff(middle, axis=axis)).mean()) for axis in (2, 3))
+        if slices < MORE_ALIKE * frames:
+            warnings.append(
+                "neighbouring slices are more alike than neighbouring frames: slices and frames may be "
+                "exchanged"
+            )
     return warnings
-
-
-def _is_other_view(stack: Volume) -> bool:
-    normal = np.cross(stack.affine[:3, 0], stack.affine[:3, 1])
-    normal = normal / np.linalg.norm(normal)
-    if np.abs(normal).max() > np.cos(np.deg2rad(ALONG_BODY_DEG)):
-        return False
-    return bool(abs(normal @ HEART_FRAME[:, 2]) < np.cos(np.deg2rad(MAX_ANGLE_DEG)))
-
-
-def _are_frames(stack: Volume) -> bool:
-    """Whether slices differ as little as frames do, seen in the middle of the image."""
-    middle = _middle(stack)
-    differences = np.abs(np.diff(middle, axis=2)).mean(axis=(0, 1))
-    return 0 < float(np.median(differences)) < SLICES_ALIKE * float(middle.std())
-
-
-def _are_exchanged(stack: Volume) -> bool:
-    """Whether slices follow each other as frames do, seen in the middle of the image."""
-    middle = _middle(stack)
-    between_slices = float(np.abs(np.diff(middle, axis=2)).mean())
-    between_frames = float(np.abs(np.diff(middle, axis=3)).mean())
-    return between_slices < MORE_ALIKE * between_frames
-
-
-def _middle(stack: Volume) -> npt.NDArray[np.float32]:
-    rows, columns = (slice(length // 4, length - length // 4) for length in stack.array.shape[:2])
-    return stack.array[rows, columns]
 
 
 SIDE_PX: Final = 32

@@ -325,7 +325,6 @@ def single_volume(
     label: Path | None,
     values: LabelValues,
     *,
-    group: str = "unknown",
     structures: tuple[AcdcLabel, ...] = FOREGROUND,
     by_anatomy: bool = False,
 ) -> tuple[PatientRecord, list[Problem]]:
@@ -336,7 +335,6 @@ def single_volume(
         image: 3-D NIfTI file.
         label: NIfTI file of its label, None if the dataset gives none; one that is missing is a problem.
         values: Meaning of the label's values.
-        group: Disease group.
         structures: Structures that the label tells of.
         by_anatomy: Label files with values of 1 to 3 are about too, see `NiftiSource`.
 
@@ -352,7 +350,7 @@ def single_volume(
         label = None
     volume = VolumeRecord(
         patient=patient,
-        group=group,
+        group="unknown",
         phase=Phase.ED,
         frame=1,
         spacing_mm=spacing_mm,
@@ -361,4 +359,4 @@ def single_volume(
         structures=structures,
         source=NiftiSource(image, label, values, by_anatomy=by_anatomy),
     )
-    return PatientRecord(patient, group, (volume,)), problems
+    return PatientRecord(patient, "unknown", (volume,)), problems

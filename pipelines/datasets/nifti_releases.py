@@ -221,25 +221,12 @@ MMWHS_VALUES: Final = {
 """Meaning of the label values; atria and vessels become background."""
 
 
-def read_mmwhs_mr(root: Path) -> Dataset:
-    """MRI volumes: files `mr_*_image.nii.gz` at any depth.
+def read_mmwhs(root: Path, name: str, modality: str) -> Dataset:
+    """MRI (`mr`) or CT (`ct`) volumes: files `MODALITY_*_image.nii.gz` at any depth.
 
     Raises:
         DataError: If there is no such folder or no usable volume in it.
     """
-    return _read_mmwhs("mmwhs-mr", root, "mr")
-
-
-def read_mmwhs_ct(root: Path) -> Dataset:
-    """CT volumes: files `ct_*_image.nii.gz` at any depth.
-
-    Raises:
-        DataError: If there is no such folder or no usable volume in it.
-    """
-    return _read_mmwhs("mmwhs-ct", root, "ct")
-
-
-def _read_mmwhs(name: str, root: Path, modality: str) -> Dataset:
     check_root(name, root)
     cases = {
         path.name.removesuffix("_image.nii.gz"): path for path in root.rglob(f"{modality}_*_image.nii.gz")
@@ -354,34 +341,12 @@ MSCMR_VALUES: Final = {200: AcdcLabel.MYO, 500: AcdcLabel.LV, 600: AcdcLabel.RV}
 """Meaning of the label values."""
 
 
-def read_mscmr_bssfp(root: Path) -> Dataset:
-    """Balanced SSFP images: files `patientN_C0.nii.gz`.
+def read_mscmr(root: Path, name: str, sequence: str) -> Dataset:
+    """Images of one sequence: files `patientN_SEQUENCE.nii.gz`, e.g. `patient1_C0.nii.gz`.
 
     Raises:
         DataError: If there is no such folder or no usable volume in it.
     """
-    return _read_mscmr("mscmr-bssfp", root, "C0")
-
-
-def read_mscmr_t2(root: Path) -> Dataset:
-    """T2-weighted images: files `patientN_T2.nii.gz`.
-
-    Raises:
-        DataError: If there is no such folder or no usable volume in it.
-    """
-    return _read_mscmr("mscmr-t2", root, "T2")
-
-
-def read_mscmr_lge(root: Path) -> Dataset:
-    """Late gadolinium enhancement images: files `patientN_LGE.nii.gz`.
-
-    Raises:
-        DataError: If there is no such folder or no usable volume in it.
-    """
-    return _read_mscmr("mscmr-lge", root, "LGE")
-
-
-def _read_mscmr(name: str, root: Path, sequence: str) -> Dataset:
     check_root(name, root)
     # Copies that are passed around call patients subjects, LGE DE, and have labels of 1 to 3.
     sequences = {"LGE": "(?:LGE|DE)"}.get(sequence, sequence)

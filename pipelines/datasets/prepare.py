@@ -65,22 +65,32 @@ def split_patients(
             f"expected test patients that the dataset holds, found {sorted(unknown)[:5]} that it does not; "
             "correct the file of test patients"
         )
-    generator = np.random.default_rng(seed)
-    by_group: dict[str, list[str]] = defaultdict(list)
-    for patient in sorted(groups):
-        by_group[groups[patient]].append(patient)
-    shuffled = {group: list(generator.permutation(by_group[group])) for group in sorted(by_group)}
+    shuffled = _shuffled(groups, seed)
     if fixed is None:
-        fixed = _draw_holdout(shuffled, round(HOLDOUT_FRACTION * len(groups)))
+        ranked = sorted(
+            ((rank + 0.5) / len(names), group, patient)
+            for group, names in shuffled.items()
+            for rank, patient in enumerate(names)
+        )
+        fixed = {patient for _, _, patient in ranked[: round(HOLDOUT_FRACTION * len(groups))]}
     rest = [patient for names in shuffled.values() for patient in names if patient not in fixed]
     if len(rest) < 2:
         raise DataError(
             f"expected at least 2 patients to train and validate on, found {len(rest)} of {len(groups)} "
             "outside the test split"
         )
-    parts: dict[str, int | str] = {str(patient): "test" for patient in sorted(fixed)}
-    parts.update({str(patient): index % FOLDS for index, patient in enumerate(rest)})
+    parts: dict[str, int | str] = dict.fromkeys(fixed, "test")
+    parts |= {patient: index % FOLDS for index, patient in enumerate(rest)}
     return dict(sorted(parts.items()))
+
+
+def _shuffled(groups: Mapping[str, str], seed: int) -> dict[str, list[str]]:
+    """Patients of each group in random order, groups by name."""
+    generator = np.random.default_rng(seed)
+    by_group: dict[str, list[str]] = defaultdict(list)
+    for patient in sorted(groups):
+        by_group[groups[patient]].append(patient)
+    return {group: generator.permutation(by_group[group]).tolist() for group in sorted(by_group)}
 
 
 def split_by_fraction(
@@ -95,14 +105,9 @@ def split_by_fraction(
         fractions: Fraction of each part; the last takes what is left.
         seed: Seed of the shuffle; the split depends on it and the names alone.
     """
-    generator = np.random.default_rng(seed)
-    by_group: dict[str, list[str]] = defaultdict(list)
-    for patient in sorted(groups):
-        by_group[groups[patient]].append(patient)
     parts: dict[str, str] = {}
     *leading, rest = fractions
-    for group in sorted(by_group):
-        names = [str(name) for name in generator.permutation(by_group[group])]
+    for names in _shuffled(groups, seed).values():
         count = len(names)
         for part in leading:
             drawn = max(1, round(fractions[part] * count)) if count >= len(fractions) else 0
@@ -130,15 +135,6 @@ def split_hash(parts: Mapping[str, int | str]) -> str:
     """First 16 hex digits of the SHA-256 of a split, for manifests."""
     text = "\n".join(f"{patient} {parts[patient]}" for patient in sorted(parts))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _draw_holdout(shuffled: Mapping[str, list[str]], count: int) -> set[str]:
-    ranked = [
-        ((rank + 0.5) / len(names), group, patient)
-        for group, names in shuffled.items()
-        for rank, patient in enumerate(names)
-    ]
-    return {str(patient) for _, _, patient in sorted(ranked)[:count]}
 
 
 def check_patient(patient: PatientRecord) -> tuple[PatientRecord, list[Problem]]:

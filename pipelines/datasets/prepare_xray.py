@@ -86,7 +86,11 @@ def prepare_chest_xray(
             digest = pixel_hash(pixels)
             first = seen.setdefault(digest, record)
             if first is not record:
-                raise DataError(_same_as(first, record))
+                is_same = first.finding is record.finding
+                doubt = "" if is_same else f" under {first.finding}: one of the two is wrong"
+                raise DataError(
+                    f"expected each image once, found {record.image} to be the same as {first.image}{doubt}"
+                )
         except DataError as error:
             problems.append(Problem(record.patient, record.image, str(error)))
             continue
@@ -94,7 +98,13 @@ def prepare_chest_xray(
         thumbnails.append(thumbnail(pixels))
         sizes.append((pixels.shape[1], pixels.shape[0]))
         hashes.append(digest)
-    _check_findings(records, root)
+    for finding in Finding:
+        patients = {record.patient for record in records if record.finding is finding}
+        if len(patients) < len(FRACTIONS):
+            raise DataError(
+                f"expected at least {len(FRACTIONS)} patients under {finding} to train, validate and test, "
+                f"found {len(patients)} below {root}"
+            )
     pairs = near_duplicates(thumbnails)
     together = joined([record.patient for record in records], pairs)
     units = [together[record.patient] if split == "patient" else str(record.image) for record in records]
@@ -200,21 +210,6 @@ def _usable_pixels(path: Path) -> npt.NDArray[np.float32]:
     if float(np.ptp(image.pixels)) == 0:
         raise DataError(f"expected a radiograph, found one grey value everywhere in {path}")
     return image.pixels
-
-
-def _same_as(first: XrayRecord, record: XrayRecord) -> str:
-    doubt = "" if first.finding is record.finding else f" under {first.finding}: one of the two is wrong"
-    return f"expected each image once, found {record.image} to be the same as {first.image}{doubt}"
-
-
-def _check_findings(records: Sequence[XrayRecord], root: Path) -> None:
-    for finding in Finding:
-        patients = {record.patient for record in records if record.finding is finding}
-        if len(patients) < len(FRACTIONS):
-            raise DataError(
-                f"expected at least {len(FRACTIONS)} patients under {finding} to train, validate and test, "
-                f"found {len(patients)} below {root}"
-            )
 
 
 def _strata(units: Sequence[str], records: Sequence[XrayRecord]) -> dict[str, str]:

@@ -6,8 +6,8 @@ It imports nothing but the records until a dataset is read, and is the only plac
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Final
 
 from pipelines.core.errors import ConfigError
@@ -28,6 +28,7 @@ class Reader:
         layout: Folders and files below the root, a line each.
         reference: DOI or address of the publication.
         function: Where the reader is, as `module:function`.
+        options: What the reader takes after the folder, where it reads several datasets.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Reader:
     layout: str
     reference: str
     function: str
+    options: tuple[str, ...] = ()
 
     def read(self, root: Path) -> Dataset:
         """Patients and problems of a folder in this dataset's layout; voxels are not read.
@@ -49,9 +51,8 @@ class Reader:
         Raises:
             DataError: If there is no such folder or no usable patient in it.
         """
-        module, name = self.function.split(":")
-        function: Callable[[Path], Dataset] = getattr(import_module(module), name)
-        return function(root)
+        function: Callable[..., Dataset] = resolve_name(self.function)
+        return function(root, *self.options)
 
 
 READERS: Final = {
@@ -109,7 +110,8 @@ READERS: Final = {
                 "mr_test/mr_test_2001_image.nii.gz"
             ),
             reference="https://doi.org/10.1016/j.media.2016.02.006",
-            function="pipelines.datasets.nifti_releases:read_mmwhs_mr",
+            function="pipelines.datasets.nifti_releases:read_mmwhs",
+            options=("mmwhs-mr", "mr"),
         ),
         Reader(
             name="mmwhs-ct",
@@ -124,7 +126,8 @@ READERS: Final = {
                 "ct_test1/ct_test_2001_image.nii.gz"
             ),
             reference="https://doi.org/10.1016/j.media.2016.02.006",
-            function="pipelines.datasets.nifti_releases:read_mmwhs_ct",
+            function="pipelines.datasets.nifti_releases:read_mmwhs",
+            options=("mmwhs-ct", "ct"),
         ),
         Reader(
             name="hvsmr",
@@ -204,38 +207,24 @@ READERS: Final = {
             reference="https://doi.org/10.1109/TMI.2021.3090082",
             function="pipelines.datasets.nifti_releases:read_mnms",
         ),
-        Reader(
-            name="mscmr-bssfp",
-            title="Multi-sequence Cardiac MR Segmentation Challenge (2019), balanced SSFP",
-            content="45 patients with cardiomyopathy, short-axis balanced SSFP MRI, NIfTI",
-            labels="MYO 200, LV 500, RV 600; one moment, taken as ED",
-            access="on request, https://zmiclab.github.io/zxh/0/mscmrseg19/",
-            licence="agreement with the organisers",
-            layout="patient1_C0.nii.gz\npatient1_C0_manual.nii.gz (folders may be any)",
-            reference="https://doi.org/10.1109/TPAMI.2018.2869576",
-            function="pipelines.datasets.nifti_releases:read_mscmr_bssfp",
-        ),
-        Reader(
-            name="mscmr-t2",
-            title="Multi-sequence Cardiac MR Segmentation Challenge (2019), T2-weighted",
-            content="45 patients with cardiomyopathy, short-axis T2-weighted MRI, NIfTI",
-            labels="MYO 200, LV 500, RV 600; one moment, taken as ED",
-            access="on request, https://zmiclab.github.io/zxh/0/mscmrseg19/",
-            licence="agreement with the organisers",
-            layout="patient1_T2.nii.gz\npatient1_T2_manual.nii.gz (folders may be any)",
-            reference="https://doi.org/10.1109/TPAMI.2018.2869576",
-            function="pipelines.datasets.nifti_releases:read_mscmr_t2",
-        ),
-        Reader(
-            name="mscmr-lge",
-            title="Multi-sequence Cardiac MR Segmentation Challenge (2019), late gadolinium enhancement",
-            content="45 patients with cardiomyopathy, short-axis late gadolinium enhancement MRI, NIfTI",
-            labels="MYO 200, LV 500, RV 600; one moment, taken as ED",
-            access="on request, https://zmiclab.github.io/zxh/0/mscmrseg19/",
-            licence="agreement with the organisers",
-            layout="patient1_LGE.nii.gz\npatient1_LGE_manual.nii.gz (folders may be any)",
-            reference="https://doi.org/10.1109/TPAMI.2018.2869576",
-            function="pipelines.datasets.nifti_releases:read_mscmr_lge",
+        *(
+            Reader(
+                name=name,
+                title=f"Multi-sequence Cardiac MR Segmentation Challenge (2019), {sequence}",
+                content=f"45 patients with cardiomyopathy, short-axis {sequence} MRI, NIfTI",
+                labels="MYO 200, LV 500, RV 600; one moment, taken as ED",
+                access="on request, https://zmiclab.github.io/zxh/0/mscmrseg19/",
+                licence="agreement with the organisers",
+                layout=f"patient1_{file}.nii.gz\npatient1_{file}_manual.nii.gz (folders may be any)",
+                reference="https://doi.org/10.1109/TPAMI.2018.2869576",
+                function="pipelines.datasets.nifti_releases:read_mscmr",
+                options=(name, file),
+            )
+            for name, sequence, file in (
+                ("mscmr-bssfp", "balanced SSFP", "C0"),
+                ("mscmr-t2", "T2-weighted", "T2"),
+                ("mscmr-lge", "late gadolinium enhancement", "LGE"),
+            )
         ),
     )
 }

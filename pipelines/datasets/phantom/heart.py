@@ -199,7 +199,7 @@ def _epi_radius(heart: Heart, sizes: _Sizes, relaxed: _Sizes, depths_mm: FloatAr
 
 
 def _endo_shape(heart: Heart, level: FloatArray) -> FloatArray:
-    return np.asarray(_profile(level, heart.taper)[:, None] * heart.outline)
+    return np.asarray(np.sqrt(1.0 - np.clip(level, 0.0, 1.0) ** heart.taper)[:, None] * heart.outline)
 
 
 def _epi_shape(heart: Heart, level: FloatArray) -> FloatArray:
@@ -209,10 +209,6 @@ def _epi_shape(heart: Heart, level: FloatArray) -> FloatArray:
 def _scar(heart: Heart, level: FloatArray) -> FloatArray:
     """Share of the inward motion that is lost, `(D, ANGLES)`."""
     return np.asarray(np.clip((level - heart.scar_from) / 0.2, 0.0, 1.0)[:, None] * heart.scar)
-
-
-def _profile(level: FloatArray, taper: float) -> FloatArray:
-    return np.asarray(np.sqrt(1.0 - np.clip(level, 0.0, 1.0) ** taper))
 
 
 def _rv_profile(level: FloatArray) -> FloatArray:
@@ -238,26 +234,16 @@ GROUPS: Final = ("DCM", "HCM", "MINF", "NOR", "RV")
 """Disease groups of ACDC: dilated, hypertrophic, infarcted, normal, abnormal right ventricle."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Ranges:
-    """Lowest and highest value of each measure that a group draws from."""
-
-    lv_edv_ml: tuple[float, float]
-    lv_ef_percent: tuple[float, float]
-    mass_g: tuple[float, float]
-    rv_edv_ml: tuple[float, float]
-    rv_ef_percent: tuple[float, float]
-
-
 # Chosen to satisfy the group definitions of Bernard et al., IEEE TMI 37(11), 2018, table I
 # (doi:10.1109/TMI.2018.2837502), with a margin for what sampling in slices adds.
 _RANGES: Final = {
-    "DCM": _Ranges((210, 300), (15, 33), (120, 175), (130, 210), (32, 50)),
-    "HCM": _Ranges((100, 150), (65, 76), (150, 210), (110, 160), (55, 66)),
-    "MINF": _Ranges((160, 220), (22, 35), (105, 150), (120, 170), (45, 58)),
-    "NOR": _Ranges((115, 165), (57, 65), (85, 125), (125, 175), (53, 62)),
-    "RV": _Ranges((95, 140), (52, 62), (75, 110), (210, 280), (18, 31)),
+    "DCM": ((210, 300), (15, 33), (120, 175), (130, 210), (32, 50)),
+    "HCM": ((100, 150), (65, 76), (150, 210), (110, 160), (55, 66)),
+    "MINF": ((160, 220), (22, 35), (105, 150), (120, 170), (45, 58)),
+    "NOR": ((115, 165), (57, 65), (85, 125), (125, 175), (53, 62)),
+    "RV": ((95, 140), (52, 62), (75, 110), (210, 280), (18, 31)),
 }
+"""Lowest and highest LV EDV in mL, LV EF in percent, mass in g, RV EDV in mL and RV EF in percent."""
 
 
 def draw_heart(group: str, rng: np.random.Generator) -> Heart:
@@ -270,17 +256,7 @@ def draw_heart(group: str, rng: np.random.Generator) -> Heart:
     Returns:
         The heart, its RV towards the negative first axis within some 25 degrees.
     """
-    ranges = _RANGES[group]
-    lv_edv, lv_ef, mass, rv_edv, rv_ef = (
-        rng.uniform(*ends)
-        for ends in (
-            ranges.lv_edv_ml,
-            ranges.lv_ef_percent,
-            ranges.mass_g,
-            ranges.rv_edv_ml,
-            ranges.rv_ef_percent,
-        )
-    )
+    lv_edv, lv_ef, mass, rv_edv, rv_ef = (rng.uniform(*ends) for ends in _RANGES[group])
     rv_angle = np.pi + np.deg2rad(rng.uniform(-20.0, 25.0))
     outline = 1.0 + rng.uniform(0.0, 0.04) * np.cos(2.0 * (THETA - rng.uniform(0.0, np.pi)))
     outline += rng.uniform(0.0, 0.02) * np.cos(3.0 * (THETA - rng.uniform(0.0, np.pi)))
