@@ -124,7 +124,7 @@ def say(text: str) -> None:
     console.print(text, soft_wrap=True, highlight=False, markup=False)
 
 
-def bar(title: str) -> AbstractContextManager[None]:
+def bar(title: str) -> AbstractContextManager[object]:
     """Show the progress of the block as a bar."""
     return progress_bar(title, console)
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
+    ProgressColumn,
     TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
@@ -69,9 +70,9 @@ def progress_of(part: str, place: tuple[int, int] | None = None) -> Iterator[Non
 
 
 @contextmanager
-def progress_bar(title: str, console: Console) -> Iterator[None]:
-    """Show the progress of the block as a bar."""
-    columns = (
+def progress_bar(title: str, console: Console, *columns: ProgressColumn) -> Iterator[Progress]:
+    """Show the progress of the block as a bar, by default over counted items; gives what moves it."""
+    columns = columns or (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
@@ -85,7 +86,7 @@ def progress_bar(title: str, console: Console) -> Iterator[None]:
             bar.update(task, completed=done, total=total, description=f"{title} {text}")
 
         with progress_to(move):
-            yield
+            yield move
 
 
 @dataclass(slots=True)
@@ -117,17 +118,9 @@ class StepLog:
         """Show a bar that the block's progress moves, and one line when it has ended well."""
         start = time.perf_counter()
         columns = (BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-        with ProgressBar(
-            *columns, console=self.console, transient=True, disable=not self.console.is_terminal
-        ) as bar:
-            task = bar.add_task(title, total=None)
-
-            def move(done: int, total: int, text: str) -> None:
-                bar.update(task, completed=done, total=total, description=f"{title}: {text}")
-
+        with progress_bar(f"{title}:", self.console, *columns) as move:
             step = Step(move)
-            with progress_to(move):
-                yield step
+            yield step
         self.seconds[title] = time.perf_counter() - start
         number = len(self.seconds)
         line = f"{number}. {title}: {step.outcome} ({self.seconds[title]:.1f} s)"

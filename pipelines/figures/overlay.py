@@ -158,21 +158,16 @@ def curve_figure(
     index_ed: int,
     index_es: int,
     path: Path,
-    *,
-    x_label: str = "frame",
-    title: str = "",
 ) -> None:
     """PNG of the LV and RV volume in mL over a cine, with ED and ES marked.
 
     Args:
-        times: Frame numbers or times of the T frames, in the unit of `x_label`.
+        times: Numbers of the T frames.
         lv_ml: LV cavity volume of each frame, mL.
         rv_ml: RV cavity volume of each frame, mL.
         index_ed: Index of the end-diastolic frame, 0-based.
         index_es: Index of the end-systolic frame, 0-based.
         path: PNG file to write; its folder is made if it does not exist.
-        x_label: Name and unit of the horizontal axis, e.g. `"time (s)"`.
-        title: Text above the curve.
 
     Raises:
         OutputError: If the file cannot be written.
@@ -189,7 +184,7 @@ def curve_figure(
             textcoords="offset points",
             size=8,
         )
-    axes.set(xlabel=x_label, ylabel="volume (mL)", title=title)
+    axes.set(xlabel="frame", ylabel="volume (mL)")
     axes.set_ylim(bottom=0)
     axes.margins(y=0.15)
     axes.legend(frameon=False)

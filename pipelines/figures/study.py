@@ -244,6 +244,8 @@ def _draw_cine(cine: Sequence[Frame], path: Path) -> Path:
     height = every[rows, columns].shape[1]
     zoom = CINE_SIDE_PX / height
     zooms = (zoom * first.spacing_mm[0] / first.spacing_mm[1], zoom)
+    greys = [round(255 * level / (GREYS - 1)) for level in range(GREYS) for _ in range(3)]
+    palette = greys + [round(255 * part) for label in FOREGROUND for part in to_rgb(LABEL_COLORS[label])]
     frames = []
     for image, label in stacks:
         tiles = []
@@ -257,7 +259,7 @@ def _draw_cine(cine: Sequence[Frame], path: Path) -> Path:
                 tile[region & ~ndimage.binary_erosion(region)] = GREYS + place
             tiles.append(tile)
         frame = Image.fromarray(np.concatenate(tiles).T.copy(), mode="P")
-        frame.putpalette(_palette())
+        frame.putpalette(palette)
         frames.append(frame)
     frame_ms = round(1000 * first.frame_s) if first.frame_s and first.frame_s < 1 else FRAME_MS
     with atomic_path(path) as temporary:
@@ -265,9 +267,3 @@ def _draw_cine(cine: Sequence[Frame], path: Path) -> Path:
             temporary, format="PNG", save_all=True, append_images=frames[1:], duration=frame_ms, loop=0
         )
     return path
-
-
-def _palette() -> list[int]:
-    """Greys, then the colours of the structures."""
-    greys = [round(255 * level / (GREYS - 1)) for level in range(GREYS) for _ in range(3)]
-    return greys + [round(255 * part) for label in FOREGROUND for part in to_rgb(LABEL_COLORS[label])]

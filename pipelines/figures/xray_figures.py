@@ -38,11 +38,9 @@ def write_figures(metrics: dict[str, Any], folder: Path) -> None:
 
 def draw_figures(metrics: dict[str, Any]) -> dict[str, Figure]:
     """The three figures by name."""
-    return {
-        "roc": roc_figure(metrics),
-        "confusion": confusion_figure(metrics["summary"]["confusion_matrix"]),
-        "calibration": calibration_figure(metrics),
-    }
+    confusion, (axes,) = panels(width=SIDE_INCHES, height=SIDE_INCHES)
+    draw_confusion(axes, metrics["summary"]["confusion_matrix"], [one.value.lower() for one in Finding])
+    return {"roc": roc_figure(metrics), "confusion": confusion, "calibration": calibration_figure(metrics)}
 
 
 def roc_figure(metrics: dict[str, Any]) -> Figure:
@@ -60,13 +58,6 @@ def roc_figure(metrics: dict[str, Any]) -> Figure:
     else:
         axes.set_title("one class only: no ROC", fontsize=10)
     axes.set(xlabel="1 - specificity", ylabel="sensitivity")
-    return figure
-
-
-def confusion_figure(counts: list[list[int]]) -> Figure:
-    """Confusion matrix, rows the truth, columns the decision."""
-    figure, (axes,) = panels(width=SIDE_INCHES, height=SIDE_INCHES)
-    draw_confusion(axes, counts, [finding.value.lower() for finding in Finding])
     return figure
 
 

@@ -79,7 +79,7 @@ def test_a_failed_write_leaves_no_file_behind(tmp_path: Path, monkeypatch: pytes
 def test_a_curve_shows_both_ventricles(tmp_path: Path) -> None:
     lv_ml = 100 - 50 * np.sin(np.linspace(0, np.pi, 12))
     path = tmp_path / "curve.png"
-    curve_figure(range(1, 13), lv_ml, lv_ml * 1.2, 0, 6, path, x_label="frame", title="patient001")
+    curve_figure(range(1, 13), lv_ml, lv_ml * 1.2, 0, 6, path)
     assert count_pixels(path, AcdcLabel.LV) > 100
     assert count_pixels(path, AcdcLabel.RV) > 100
 
