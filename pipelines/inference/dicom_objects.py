@@ -79,19 +79,37 @@ def write_dicom_seg(
         DataError: If the images are of another number or size, or lack UIDs or the frame of reference.
         OutputError: If it cannot be written.
     """
-    headers = [read_header(file) for file in slices]
-    _check(mask, headers, slices)
+    headers = _headers(slices, "SEG")
+    if not headers or len(headers) != mask.shape[2]:
+        raise DataError(f"expected an image for each of {mask.shape[2]} slices, found {len(headers)}")
+    for header, file in zip(headers, slices, strict=True):
+        if (size := (int(header.Columns), int(header.Rows))) != mask.shape[:2]:
+            raise DataError(f"expected {mask.shape[:2]} pixels in every slice, found {size} in {file}")
     highdicom = load_highdicom()
     uids = [str(header.SOPInstanceUID) for header in headers]
     series = str(headers[0].SeriesInstanceUID)
     sources = ["thorax", series, *uids, hashlib.sha256(mask.tobytes()).hexdigest(), str(number), algorithm]
     instance_uid, series_uid = generate_uid(entropy_srcs=sources), generate_uid(entropy_srcs=sources[:2])
+    identification = highdicom.AlgorithmIdentificationSequence(
+        name=algorithm, version=pipelines.__version__, family=ARTIFICIAL_INTELLIGENCE
+    )
+    descriptions = [
+        highdicom.seg.SegmentDescription(
+            segment_number=int(label),
+            segment_label=label.name,
+            segmented_property_category=ANATOMY,
+            segmented_property_type=STRUCTURES[label],
+            algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+            algorithm_identification=identification,
+        )
+        for label in FOREGROUND
+    ]
     try:
         found = highdicom.seg.Segmentation(
             source_images=headers,
             pixel_array=np.ascontiguousarray(mask.transpose(2, 1, 0)),
             segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
-            segment_descriptions=_descriptions(highdicom, algorithm),
+            segment_descriptions=descriptions,
             series_instance_uid=series_uid,
             series_number=SERIES_NUMBER,
             sop_instance_uid=instance_uid,
@@ -124,36 +142,16 @@ def load_highdicom() -> Any:
     return highdicom
 
 
-def _check(mask: npt.NDArray[np.uint8], headers: list[Any], slices: Sequence[Path]) -> None:
-    if not headers or len(headers) != mask.shape[2]:
-        raise DataError(f"expected an image for each of {mask.shape[2]} slices, found {len(headers)}")
+def _headers(slices: Sequence[Path], kind: str) -> list[Any]:
+    """Headers of images that an object of this kind can refer to, with empty tags where some may lack."""
+    headers = [read_header(file) for file in slices]
     for header, file in zip(headers, slices, strict=True):
-        size = (int(header.Columns), int(header.Rows))
-        if size != mask.shape[:2]:
-            raise DataError(f"expected {mask.shape[:2]} pixels in every slice, found {size} in {file}")
-        missing = [tag for tag in NEEDED if not header.get(tag)]
-        if missing:
-            raise DataError(f"expected {', '.join(missing)} for a DICOM SEG, found none in {file}")
+        if missing := [tag for tag in NEEDED if not header.get(tag)]:
+            raise DataError(f"expected {', '.join(missing)} for a DICOM {kind}, found none in {file}")
         for tag in OFTEN_EMPTY:
             if tag not in header:
                 setattr(header, tag, "")
-
-
-def _descriptions(highdicom: Any, algorithm: str) -> list[Any]:
-    identification = highdicom.AlgorithmIdentificationSequence(
-        name=algorithm, version=pipelines.__version__, family=ARTIFICIAL_INTELLIGENCE
-    )
-    return [
-        highdicom.seg.SegmentDescription(
-            segment_number=int(label),
-            segment_label=label.name,
-            segmented_property_category=ANATOMY,
-            segmented_property_type=STRUCTURES[label],
-            algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
-            algorithm_identification=identification,
-        )
-        for label in FOREGROUND
-    ]
+    return headers
 
 
 CARDIAC_MRI: Final = Code("241620005", "SCT", "Cardiac MRI")
@@ -215,18 +213,12 @@ def write_dicom_sr(
         DataError: If the images lack UIDs, or nothing was measured.
         OutputError: If it cannot be written.
     """
-    headers = [read_header(file) for file in slices]
+    headers = _headers(slices, "SR")
     values = {
         name: value for name, value in (result.values() | result.segments()).items() if value is not None
     }
     if not headers or not values:
         raise DataError(f"expected figures and images for a DICOM SR, found {len(values)} and {len(headers)}")
-    for header, file in zip(headers, slices, strict=True):
-        if missing := [tag for tag in NEEDED if not header.get(tag)]:
-            raise DataError(f"expected {', '.join(missing)} for a DICOM SR, found none in {file}")
-        for tag in OFTEN_EMPTY:
-            if tag not in header:
-                setattr(header, tag, "")
     highdicom = load_highdicom()
     series = str(headers[0].SeriesInstanceUID)
     sources = ["thorax", "sr", series, algorithm, *(f"{name} {value:.6g}" for name, value in values.items())]
