@@ -49,14 +49,14 @@ class LabelledImage:
     """An image of a study with its accepted label.
 
     Attributes:
-        served: The image, without its cine.
+        served: The image.
         label: Existing label map of it.
-        source: What it was made from: the file itself, or the cine that it is a frame of.
+        root: Studies folder, which no link may leave.
     """
 
     served: ServedImage
     label: Path
-    source: Path
+    root: Path
 
 
 def study_report(
@@ -137,8 +137,9 @@ def _measured(patient: str, images: Sequence[LabelledImage], folder: Path, *, is
 def _facts(image: LabelledImage) -> PatientFacts:
     if image.served.dicom:
         return read_facts(image.served.dicom[0])
-    folder = image.source.parent
-    return info_facts(folder) if (folder / INFO_NAME).is_file() else PatientFacts()
+    info = (image.served.cine or image.served).path.parent / INFO_NAME
+    is_within = info.is_file() and info.resolve().is_relative_to(image.root.resolve())
+    return info_facts(info.parent) if is_within else PatientFacts()
 
 
 def _slices(image: LabelledImage) -> list[Path]:

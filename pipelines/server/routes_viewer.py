@@ -243,12 +243,8 @@ def _labelled(context: ServerContext, served: ServedImage) -> list[LabelledImage
     if not labels.can_teach(served.id):
         raise DataError("expected a saved label that can be a heart, found none; save it first")
     pair = [served, *([context.datastore.image(served.partner)] if served.partner else [])]
-    return [
-        # Without the cine, whose reader does not travel to another process.
-        LabelledImage(replace(one, cine=None), labels.path(one.id), one.cine.path if one.cine else one.path)
-        for one in pair
-        if labels.can_teach(one.id)
-    ]
+    root = context.datastore.root
+    return [LabelledImage(one, labels.path(one.id), root) for one in pair if labels.can_teach(one.id)]
 
 
 def _sent_volumes_ml(sent: Any) -> Mapping[AcdcLabel, float]:

@@ -461,6 +461,28 @@ def test_the_report_of_a_study_is_a_table_of_both_saved_labels(
     assert report_of(client, ed, "exe").status_code == 422
 
 
+def test_the_report_of_a_study_reads_no_info_out_of_the_studies(
+    client: TestClient, app: Any, beating: tuple[str, str], studies: Path, tmp_path: Path
+) -> None:
+    for phase, radius in zip(beating, (4.0, 3.0), strict=True):
+        accept(app, phase, radius, CINE_MM)
+    info = studies / "wide" / "Info.cfg"
+    for secret in ("Height: 184.5\nWeight: 70\n", "Height: secret\n"):
+        info.unlink()
+        info.symlink_to(tmp_path / "away.cfg")
+        (tmp_path / "away.cfg").write_text(secret, encoding="utf-8")
+        answer = report_of(client, beating[0], "csv")
+        (row,) = csv.DictReader(StringIO(answer.content.decode("utf-8-sig")))
+        assert row["body_surface_m2"] == ""
+        assert "secret" not in row["warnings"]
+    info.unlink()
+    (studies / "kept.cfg").write_text("Height: 184.5\nWeight: 70\n", encoding="utf-8")
+    info.symlink_to(studies / "kept.cfg")
+    answer = report_of(client, beating[0], "csv")
+    (row,) = csv.DictReader(StringIO(answer.content.decode("utf-8-sig")))
+    assert float(row["body_surface_m2"]) == pytest.approx((184.5 * 70 / 3600) ** 0.5, abs=0.01)
+
+
 @pytest.mark.slow
 def test_the_report_of_a_study_is_a_page_too(app: Any, beating: tuple[str, str]) -> None:
     ed, es = beating
