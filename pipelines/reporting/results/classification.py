@@ -42,7 +42,7 @@ DECISIVE: Final = ("accuracy", "auroc")
 """Scores in which a recipe must be better to be called so."""
 
 MAX_PICTURED: Final = 4
-"""Evaluations up to which a page shows their curves: of more, such as a curve of labels, it is the table."""
+"""Evaluations up to which a page describes each; more, such as a curve of labels, are rows of a table."""
 
 
 def document(sources: Sequence[Source], context: Context) -> Document:
@@ -55,7 +55,8 @@ def document(sources: Sequence[Source], context: Context) -> Document:
         context: Language and folder for pictures.
     """
     pictures = []
-    for index, source in enumerate(sources if len(sources) <= MAX_PICTURED else ()):
+    described = sources if len(sources) <= MAX_PICTURED else ()
+    for index, source in enumerate(described):
         folder = source.folder
         if context.words.phrases:  # the command drew them in English
             folder = output_folder(context.pictures / str(index))
@@ -67,8 +68,8 @@ def document(sources: Sequence[Source], context: Context) -> Document:
     sections = [
         Section(
             "Accuracy",
-            list(map(_threshold_line, sources)),
-            list(map(_point, sources)),
+            list(map(_threshold_line, described)),
+            list(map(_point, described)),
             tables=[_overview(sources, context.words)],
             pictures=pictures,
             block="accuracy",
@@ -158,7 +159,10 @@ def _overview(sources: Sequence[Source], words: Language) -> Table:
         ["threshold", *(number(summary["threshold"], 3) for summary in summaries)],
     ]
     rows += [[name, *(str(summary[name]) for summary in summaries)] for name in ("images", "patients")]
-    return Table("Scores with 95% intervals", ["", *map(_title, sources)], rows)
+    header: list[Cell] = ["", *map(_title, sources)]
+    if len(sources) > MAX_PICTURED:
+        header, *rows = (list(row) for row in zip(header, *rows, strict=True))
+    return Table("Scores with 95% intervals", [str(cell) for cell in header], rows)
 
 
 def _title(source: Source) -> str:

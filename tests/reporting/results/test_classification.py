@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from PIL import Image
 from pptx import Presentation
-from report_folders import page_of
+from report_folders import page_of, rows_of
 
 from pipelines.core.errors import DataError
 from pipelines.evaluation.classification import PairedScore
@@ -168,9 +168,17 @@ def test_a_report_on_radiographs_has_their_problem_method_and_curves(language: s
     assert ("test: accuracy 0.950, AUROC 0.900 on 12 patients." in text) == (language == "en")
 
 
-def test_of_many_evaluations_a_page_shows_the_table_without_curves(tmp_path: Path) -> None:
+def test_many_evaluations_are_rows_of_a_table_without_curves(tmp_path: Path) -> None:
     folders = [write_evaluation(tmp_path / f"share{index}", accuracy=0.9 + index / 100) for index in range(5)]
     assert page_of(tmp_path / "four", *folders[:4]).count("![") == 4 * len(PICTURES)
     text = page_of(tmp_path / "five", *folders)
     assert "![" not in text
-    assert "|  | share0 | share1 | share2 | share3 | share4 |" in text
+    assert "|  | network | parameters | accuracy |" in text
+    assert text.count("threshold chosen on validation") == 0
+    assert [row[2][:5] for name, row in rows_of(text).items() if name.startswith("share")] == [
+        "0.900",
+        "0.910",
+        "0.920",
+        "0.930",
+        "0.940",
+    ]
