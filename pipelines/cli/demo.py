@@ -48,7 +48,7 @@ PARTS: Final = ("cohort", "new", "prepared", "training", "cache", "evaluation", 
 
 
 class DemoError(ThoraxError):
-    """The demo ran to its end, but its figures are not good enough."""
+    """The demo ran to its end, but its values are not good enough."""
 
 
 def run_demo(

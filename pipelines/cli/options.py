@@ -113,9 +113,7 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the result
 StudyPage = Annotated[bool, typer.Option("--report", help="Write a page on each study as HTML and PDF, too.")]
 PageLanguage = Annotated[str, typer.Option("--lang", help="Language of the page, e.g. en or fa.")]
 Anonymous = Annotated[bool, typer.Option("--anonymous", help="Leave who and when out of the page.")]
-Fhir = Annotated[
-    bool, typer.Option("--fhir", help="Write the figures of each study as HL7 FHIR (JSON), too.")
-]
+Fhir = Annotated[bool, typer.Option("--fhir", help="Write the values of each study as HL7 FHIR (JSON), too.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda:0.")]
 
 

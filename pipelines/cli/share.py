@@ -174,8 +174,8 @@ def export(
     rounds: Annotated[
         int,
         typer.Option(
-            help="Of int8 radiographs: measure size, latency and accuracy beside the float model, in so many "
-            "rounds.",
+            help="Of int8 radiographs: measure size, latency and accuracy of it and the float model, in so "
+            "many rounds.",
             min=0,
         ),
     ] = 0,

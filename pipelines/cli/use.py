@@ -28,7 +28,7 @@ def segment(
     bundle: opt.BundleFolder = None,
     trust: opt.TrustBundle = False,
     height: Annotated[
-        float | None, typer.Option(help="Body height of the one patient in cm, before what the file tells.")
+        float | None, typer.Option(help="Body height of the one patient in cm; overrides the file's.")
     ] = None,
     weight: Annotated[float | None, typer.Option(help="Body weight in kg, likewise.")] = None,
     sex: Annotated[Literal["F", "M"] | None, typer.Option(help="Sex, likewise: picks normal ranges.")] = None,
@@ -180,7 +180,7 @@ def watch(
     minutes: Annotated[float, typer.Option(help="Longest time for one study.", min=0.01)] = 30,
     memory_mb: Annotated[float, typer.Option(help="Most memory of the working process, MB.", min=100)] = 6000,
     grace_seconds: Annotated[
-        float, typer.Option(help="After SIGTERM the study in hand gets so long; then it is left.", min=0)
+        float, typer.Option(help="Time that the current study gets after SIGTERM; then it is left.", min=0)
     ] = 20,
     once: Annotated[bool, typer.Option("--once", help="End when all that is there is done.")] = False,
     engine: opt.Engine = "pytorch",
