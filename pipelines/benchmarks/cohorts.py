@@ -56,7 +56,7 @@ def run_cohort_bench(
     Nothing else should run meanwhile, and there should be two cores.
 
     Args:
-        output: Folder for the figures; made if it does not exist.
+        output: Folder for the results; made if it does not exist.
         volumes: Studies of one volume each.
         frames: Frames of the cines whose cost is measured.
         cines: Number of those cines.

@@ -208,7 +208,7 @@ def summarise_classification(
     threshold: float,
     resamples: int = RESAMPLES,
 ) -> dict[str, Any]:
-    """Figures of a set of images, with 95% bootstrap intervals over patients.
+    """Metrics of a set of images, with 95% bootstrap intervals over patients.
 
     Args:
         truth: `(N,)` 0 normal, 1 pneumonia.

@@ -417,7 +417,7 @@ FIGURES: Final = (
 def compare_models(
     models: Mapping[str, Sequence[Case]], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> dict[str, Any]:
-    """Figures of each model, paired differences of each two, and stability of their ranks.
+    """Metrics of each model, paired differences of each two, and stability of their ranks.
 
     Args:
         models: At least two, by name: cases of the same volumes.

@@ -283,7 +283,7 @@ OBSERVER_FIGURES: Final[tuple[ObserverFigure, ...]] = (
 
 
 def figures_of(index: str) -> list[ObserverFigure]:
-    """Published figures of one index, in the order of the registry."""
+    """Published values of one index, in the order of the registry."""
     return [figure for figure in OBSERVER_FIGURES if figure.index == index]
 
 
@@ -307,7 +307,7 @@ MEAN: Final = "mean"
 
 
 def error_tables(found: HeartErrors) -> dict[str, Any]:
-    """Content of `errors.json`, which the page and its figures are made from.
+    """Content of `errors.json`, which the page and its values are made from.
 
     Args:
         found: Measured volumes, at least one.

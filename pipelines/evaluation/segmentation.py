@@ -318,7 +318,7 @@ DEFINITIONS: Final = {
     "seconds_per_volume": "median wall time of a prediction, reading apart",
     "intervals": "95% percentile bootstrap over patients",
 }
-"""What the figures of `metrics.json` mean, written along with them."""
+"""What the values of `metrics.json` mean, written along with them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,7 +339,7 @@ class PatientIndices:
 
 
 def summarise(cases: Sequence[Case], *, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, Any]:
-    """Figures of an evaluation as they stand in `metrics.json`.
+    """Metrics of an evaluation as they stand in `metrics.json`.
 
     `mean` is the mean over RV, MYO and LV of the mean over volumes. Volumes of
     patients with one phase count for overlap and distances, not for EF.
@@ -634,7 +634,7 @@ def labelled_volumes(
 def measure_case(
     record: VolumeRecord, spacing_mm: Spacing, mask: IntArray, truth: IntArray, seconds: float
 ) -> Case:
-    """Figures of one segmented volume.
+    """Metrics of one segmented volume.
 
     Args:
         record: The volume and what its label tells of.

@@ -31,7 +31,7 @@ WHITE: Final = 0.97
 
 
 def measure_attributes(pixels: Pixels) -> dict[str, float]:
-    """Figures of one radiograph.
+    """Measures of one radiograph.
 
     Args:
         pixels: `(H, W)` grey values, 0 black to 1 white.

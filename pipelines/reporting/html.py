@@ -56,7 +56,7 @@ def write_html(path: Path, document: Document, language: Language | None = None)
 def html_text(document: Document, language: Language | None = None) -> str:
     """The text that `write_html` writes.
 
-    In a language that runs from right to left, foreign words and figures are isolated.
+    In a language that runs from right to left, foreign words and numbers are isolated.
 
     Raises:
         DataError: If a picture is missing, or the rows of a table do not fit its header.

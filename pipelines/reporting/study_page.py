@@ -127,7 +127,7 @@ class StudyPages:
             masks: Label maps of the images, in their order.
             folder: Existing folder; it gets the page and its pictures, and a copy of the label maps.
             facts: What is known of the patient; counts before what the files tell.
-            fhir: Write the figures for other programs, too.
+            fhir: Write the values for other programs, too.
 
         Raises:
             ConfigError: If WeasyPrint is not there.

@@ -38,7 +38,7 @@ class Paired:
 
     @classmethod
     def of(cls, baseline: list[float], challenger: list[float]) -> "Paired":
-        """Differences of figures of the same seeds in the same order."""
+        """Differences of values of the same seeds in the same order."""
         differences = tuple(after - before for before, after in zip(baseline, challenger, strict=True))
         count = len(differences)
         half_width = None

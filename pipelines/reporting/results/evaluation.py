@@ -127,7 +127,7 @@ def _agreement(found: Mapping[str, Any], words: Language) -> list[Cell]:
 
 
 def wall_table(metrics: Mapping[str, Any], words: Language) -> Table:
-    """Mean error, bias, limits of agreement and correlation of the figures of the wall.
+    """Mean error, bias, limits of agreement and correlation of the measures of the wall.
 
     Args:
         metrics: Content of `metrics.json` with `wall`.
