@@ -28,7 +28,7 @@ from pipelines.cohort.worker import (
 )
 from pipelines.core.errors import ConfigError
 from pipelines.core.files import output_folder, write_csv, write_json, write_manifest
-from pipelines.core.install import OBJECT_STORE_BYTES, missing_extra, set_environment
+from pipelines.core.install import OBJECT_STORE_BYTES, import_extra, set_environment
 from pipelines.core.progress import StepLog
 from pipelines.datasets.phantom.cohort import write_phantom_cohort
 
@@ -122,12 +122,9 @@ def local_cluster(nodes: int) -> Iterator[Any]:
         ConfigError: If Ray is missing.
     """
     set_environment()
-    try:
-        from ray.cluster_utils import Cluster
-    except ImportError as error:
-        raise missing_extra("Ray for a cluster", "cluster", error) from error
+    ray_nodes = import_extra("ray.cluster_utils", "cluster", "Ray for a cluster")
     node = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
-    cluster = Cluster(initialize_head=True, head_node_args=node)
+    cluster = ray_nodes.Cluster(initialize_head=True, head_node_args=node)
     try:
         for _ in range(nodes - 1):
             cluster.add_node(num_cpus=1, object_store_memory=OBJECT_STORE_BYTES)

@@ -63,9 +63,9 @@ def add_user(
     ] = "annotator",
 ) -> None:
     """Add a user of the labelling server, or change a password (prompted)."""
-    from pipelines.server.launch import import_module
+    from pipelines.server.launch import require
 
-    import_module("argon2")
+    require("argon2")
     from pipelines.server.users import Role
     from pipelines.server.users import add_user as add
 

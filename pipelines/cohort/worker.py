@@ -1,6 +1,5 @@
 """Listing of a cohort's studies, the worker that measures one, and the parts of its results."""
 
-import hashlib
 import json
 import platform
 import time
@@ -15,8 +14,8 @@ import pandas as pd
 
 import pipelines
 from pipelines.core.errors import ConfigError, DataError, OutputError, ThoraxError, cause
-from pipelines.core.files import atomic_path, package_versions, write_text
-from pipelines.core.install import missing_extra
+from pipelines.core.files import atomic_path, file_sha256, package_versions, write_text
+from pipelines.core.install import import_extra
 from pipelines.core.records import Problem
 from pipelines.core.volume import Volume
 from pipelines.inference.inputs import (
@@ -211,21 +210,17 @@ class BundleModel:
             self.weights or Path(load_config(network).get_parsed_content("weights"))
             for network in self.networks
         ]
+        try:
+            sums = " ".join(file_sha256(path) for path in files)
+        except OSError as error:
+            raise ConfigError(
+                f"expected weights at {error.filename}, found {error.strerror}; train or fetch them"
+            ) from error
         return {
             "networks": " ".join(self.networks),
-            "weights_sha256": " ".join(_sha256(path) for path in files),
+            "weights_sha256": sums,
             "settings": json.dumps({"precision": self.precision, "engine": self.engine}),
         }
-
-
-def _sha256(path: Path) -> str:
-    try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise ConfigError(
-            f"expected weights at {path}, found {error.strerror}; train or fetch them"
-        ) from error
 
 
 def measure_study(study: CohortStudy, predictor: MaskPredictor, masks: Path) -> dict[str, Any]:
@@ -494,12 +489,10 @@ def attempts_of(path: Path) -> int:
         return 0
 
 
-try:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-except ImportError as error:
-    raise missing_extra("pyarrow for a cohort", "cluster", error) from error
+import_extra("pyarrow", "cluster", "pyarrow for a cohort")
+import pyarrow as pa  # noqa: E402
+import pyarrow.compute as pc  # noqa: E402
+import pyarrow.parquet as pq  # noqa: E402
 
 PARTS_NAME: Final = "parts"
 """Folder of the parts; a study in one of them is finished."""

@@ -1,6 +1,7 @@
 """Files that are written whole or not at all, locks, and the manifest of a results folder."""
 
 import csv
+import hashlib
 import io
 import json
 import math
@@ -162,6 +163,16 @@ def _finite(content: Any) -> Any:
     if isinstance(content, float) and not math.isfinite(content):
         return None
     return content
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file in hexadecimal digits.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 MANIFEST_NAME = "manifest.json"

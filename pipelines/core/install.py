@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from pipelines.core.errors import ConfigError
 
@@ -36,17 +36,25 @@ def install_line(*extras: str) -> str:
     return f"pip install -c constraints.txt -e '.[{names}]'"
 
 
-def missing_extra(part: str, extra: str, error: Exception, otherwise: str = "") -> ConfigError:
-    """The error for a package of an extra that cannot be imported.
+def import_extra(module: str, extra: str, part: str, otherwise: str = "") -> Any:
+    """A module that an extra of this package brings.
 
     Args:
-        part: What was expected and what for, e.g. `"OpenVINO"`.
+        module: Its full name.
         extra: Extra that brings it.
-        error: Why it cannot be imported.
+        part: What it is and what for, e.g. `"highdicom for DICOM SEG"`.
         otherwise: What can be done instead, in a few words.
+
+    Raises:
+        ConfigError: If it, or a library of the system that it needs, is not there.
     """
-    instead = f", or {otherwise}" if otherwise else ""
-    return ConfigError(f"expected {part}, found {error}; install it: {install_line(extra)}{instead}")
+    try:
+        return import_module(module)
+    except (ImportError, OSError) as error:
+        instead = f", or {otherwise}" if otherwise else ""
+        raise ConfigError(
+            f"expected {part}, found {error}; install it: {install_line(extra)}{instead}"
+        ) from error
 
 
 OBJECT_STORE_BYTES: Final = 100_000_000
@@ -70,12 +78,8 @@ def ray_session(
         ConfigError: If Ray is missing, or no cluster answers at `address`.
     """
     set_environment()
-    try:
-        import ray
-
-        import_module(part)
-    except ImportError as error:
-        raise missing_extra(part, extra, error) from error
+    ray = import_extra("ray", extra, part)
+    import_extra(part, extra, part)
     try:
         if address:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)

@@ -18,6 +18,7 @@ from pipelines.core.errors import ConfigError, DataError
 from pipelines.core.files import (
     MANIFEST_NAME,
     exclusive_lock,
+    file_sha256,
     output_folder,
     write_csv,
     write_json,
@@ -191,7 +192,7 @@ def described_parts(parts: Sequence[tuple[str, Path | None]], bundle: Path = ACD
     return {
         "networks": [network for network, _ in parts],
         "parameters": sum(parameters_of(network, bundle) for network, _ in parts),
-        "weights": [_hash(path) for path in paths],
+        "weights": [file_sha256(path)[:16] for path in paths],
     }
 
 
@@ -296,11 +297,6 @@ def _is_there(folder: Path, described: dict[str, Any]) -> bool:
 
 def _own_weights(network: str, bundle: Path = ACDC_BUNDLE) -> Path:
     return Path(load_config(network, bundle=bundle).get_parsed_content("weights"))
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
 
 
 FEWEST_TRIALS: Final = 4

@@ -1,7 +1,6 @@
 """Formats that a network can be exported to: TorchScript, ONNX, OpenVINO, and a bundle of its own."""
 
 import copy
-import hashlib
 import json
 import logging
 import shutil
@@ -21,8 +20,8 @@ from monai.networks.utils import convert_to_torchscript
 from torch import Tensor
 
 from pipelines.core.errors import ConfigError
-from pipelines.core.files import atomic_path
-from pipelines.core.install import missing_extra
+from pipelines.core.files import atomic_path, file_sha256
+from pipelines.core.install import import_extra
 from pipelines.core.tasks import HEART, TASKS, task_of
 from pipelines.datasets.prepare import fingerprint
 from pipelines.models.bundle import BUNDLES, bundle_of, load_config
@@ -193,18 +192,15 @@ def quantized(module: torch.nn.Module, calibration: Sequence[torch.Tensor], *, b
     if not calibration:
         raise ConfigError("expected training images to calibrate with, found none")
     load_openvino()
-    try:
-        import nncf
-        from nncf.quantization.range_estimator import RangeEstimatorParametersSet
-    except ImportError as error:
-        raise missing_extra("NNCF to quantize", "int8", error) from error
+    nncf = import_extra("nncf", "int8", "NNCF to quantize")
+    range_estimator = import_extra("nncf.quantization.range_estimator", "int8", "NNCF to quantize")
     logging.getLogger("nncf").setLevel(logging.ERROR)
     return nncf.quantize(
         to_openvino(module, calibration[0], batch=batch),
         nncf.Dataset([image.numpy() for image in calibration]),
         preset=nncf.QuantizationPreset.MIXED,
         advanced_parameters=nncf.AdvancedQuantizationParameters(
-            activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
+            activations_range_estimator_params=range_estimator.RangeEstimatorParametersSet.MINMAX,
             disable_bias_correction=True,
         ),
         subset_size=len(calibration),
@@ -254,11 +250,8 @@ def write_onnx(source: Source, folder: Path) -> None:
     Raises:
         ConfigError: If the packages for ONNX are not installed.
     """
-    try:
-        import onnx  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise missing_extra("the packages for ONNX", "onnx", error) from error
+    for package in ("onnx", "onnxscript"):
+        import_extra(package, "onnx", "the packages for ONNX")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of modules that DynUNet keeps in lists, and of operators' versions
         torch.onnx.export(
@@ -399,11 +392,7 @@ def write_bundle(source: Source, output: Path) -> Path:
         save_weights(copy.deepcopy(source.module).half(), temporary / "models" / "model.pt")
         copy_beside(source.weights.parent, temporary / "models")
         files = {path.relative_to(temporary).as_posix(): path for path in sorted(temporary.rglob("*"))}
-        sums = [
-            f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {name}\n"
-            for name, path in files.items()
-            if path.is_file()
-        ]
+        sums = [f"{file_sha256(path)}  {name}\n" for name, path in files.items() if path.is_file()]
         (temporary / SUMS_NAME).write_text("".join(sums), encoding="utf-8")
     return folder
 

@@ -15,7 +15,7 @@ import pipelines
 from pipelines.core.cardiac import OF_HEART_RATE, RateSource
 from pipelines.core.errors import DataError
 from pipelines.core.files import atomic_path
-from pipelines.core.install import missing_extra
+from pipelines.core.install import import_extra
 from pipelines.core.records import FOREGROUND, AcdcLabel
 from pipelines.core.wall import SEGMENT_NAMES
 from pipelines.datasets.dicom_file import read_header
@@ -135,11 +135,7 @@ def load_highdicom() -> Any:
     Raises:
         ConfigError: If it is not installed.
     """
-    try:
-        import highdicom
-    except ImportError as error:
-        raise missing_extra("highdicom for DICOM SEG", "watch", error, "leave out --seg") from error
-    return highdicom
+    return import_extra("highdicom", "watch", "highdicom for DICOM SEG", "leave out --seg")
 
 
 def _headers(slices: Sequence[Path], kind: str) -> list[Any]:

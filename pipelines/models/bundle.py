@@ -1,6 +1,5 @@
 """Where the bundles lie, which networks they have, and which bundles may run: their configs are programs."""
 
-import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -8,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pipelines.core.errors import ConfigError, cause
-from pipelines.core.files import write_json
+from pipelines.core.files import file_sha256, write_json
 from pipelines.core.install import shipped
 from pipelines.core.tasks import HEART, XRAY, task_of
 
@@ -141,7 +140,7 @@ def code_checksums(bundle: Path) -> dict[str, str]:
         elif not path.is_file() or name.parts[0] == "runs" or "__pycache__" in name.parts:
             continue
         elif name.parts[0] in CODE_FOLDERS or path.suffix in CODE_SUFFIXES:
-            found[name.as_posix()] = hashlib.sha256(path.read_bytes()).hexdigest()
+            found[name.as_posix()] = file_sha256(path)
     return found
 
 

@@ -18,7 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from pipelines.core.errors import ConfigError
 from pipelines.core.files import output_folder
-from pipelines.core.install import missing_extra
+from pipelines.core.install import import_extra
 from pipelines.datasets.prepare import fingerprint
 
 
@@ -103,10 +103,7 @@ def load_openvino() -> Any:
     Raises:
         ConfigError: If it is not installed.
     """
-    try:
-        import openvino
-    except ImportError as error:
-        raise missing_extra("OpenVINO", "int8", error) from error
+    openvino = import_extra("openvino", "int8", "OpenVINO")
     _core()
     return openvino
 

@@ -11,7 +11,7 @@ from PIL import ImageFile
 
 import pipelines
 from pipelines.core.files import atomic_path, write_text
-from pipelines.core.install import missing_extra
+from pipelines.core.install import import_extra
 from pipelines.reporting.document import (
     DEFAULT,
     ISOLATE,
@@ -102,13 +102,10 @@ def require_pdf() -> Any:
     """
     truncated = ImageFile.LOAD_TRUNCATED_IMAGES
     try:
-        import weasyprint
-    except (ImportError, OSError) as error:  # OSError: Pango is not there
         otherwise = "install Pango (Debian and Ubuntu: libpangoft2-1.0-0), or leave the PDF out by --format"
-        raise missing_extra("WeasyPrint and Pango for a PDF", "report", error, otherwise) from error
+        return import_extra("weasyprint", "report", "WeasyPrint and Pango for a PDF", otherwise)
     finally:
         ImageFile.LOAD_TRUNCATED_IMAGES = truncated
-    return weasyprint
 
 
 def write_pdf(path: Path, html: str) -> None:

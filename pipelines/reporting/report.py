@@ -1,7 +1,6 @@
 """Reports on folders of runs: as a study with chapters, or as a page of results alone."""
 
 import functools
-import hashlib
 import json
 import platform
 import re
@@ -14,7 +13,7 @@ from typing import Any, Final, Literal
 
 import pipelines
 from pipelines.core.errors import ConfigError
-from pipelines.core.files import PACKAGES, output_folder, write_manifest
+from pipelines.core.files import PACKAGES, file_sha256, output_folder, write_manifest
 from pipelines.figures.overlay import texts_by
 from pipelines.models.bundle import ACDC_BUNDLE, BUNDLES, NETWORKS
 from pipelines.models.weights import BEST_NAME
@@ -403,7 +402,7 @@ def models_table(sources: Sequence[Source], words: Language) -> Table:
         if source.kind != training.KIND.name:
             continue
         run, file = read_run(source.folder), source.folder / BEST_NAME
-        digest = checksum(file)
+        digest = file_sha256(file) if file.is_file() else None
         weights = [digest[:FINGERPRINT_DIGITS]] if digest else []
         own = [one for one in evaluations if weights and one.manifest.get("weights") == weights]
         claimed |= {one.folder for one in own}
@@ -421,14 +420,6 @@ def models_table(sources: Sequence[Source], words: Language) -> Table:
     return Table(words("models.table"), words.titles(*keys, "models.file", "SHA-256"), rows)
 
 
-def checksum(path: Path) -> str | None:
-    """SHA-256 of a file in hexadecimal digits, None if there is no such file."""
-    if not path.is_file():
-        return None
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _models_of(source: Source, words: Language) -> Iterator[list[Cell]]:
     """Models of an evaluation whose weights are of no run given; none where they are not recorded."""
     manifest, networks = source.manifest, source.networks
@@ -439,7 +430,7 @@ def _models_of(source: Source, words: Language) -> Iterator[list[Cell]]:
                 name = words("models.bundle", name=source.name, network=network)
                 file = ACDC_BUNDLE / "models" / network / "model.pt"
                 shown = f"{file.parent.name}/{file.name}"
-                digest = checksum(file) or words("models.gone")
+                digest = file_sha256(file) if file.is_file() else words("models.gone")
                 yield [name, network, words("models.card"), None, own, shown, digest]
     elif isinstance(manifest.get("weights"), list):
         known = ", ".join(f"{value}…" for value in manifest["weights"])

@@ -12,7 +12,7 @@ from typing import Any, Final
 from PIL import Image
 
 from pipelines.core.files import atomic_path
-from pipelines.core.install import missing_extra
+from pipelines.core.install import import_extra
 from pipelines.core.records import LABEL_COLORS
 from pipelines.reporting.document import BarChart, Document, Language, Picture, Section, Table, cell_text
 from pipelines.reporting.html import is_foreign, marked
@@ -100,12 +100,7 @@ def require_slides() -> Any:
     Raises:
         ConfigError: If it is not installed.
     """
-    try:
-        import pptx
-    except ImportError as error:
-        otherwise = "leave the slides out by --format"
-        raise missing_extra("python-pptx for slides", "report", error, otherwise) from error
-    return pptx
+    return import_extra("pptx", "report", "python-pptx for slides", "leave the slides out by --format")
 
 
 def write_slides(path: Path, document: Document, words: Language) -> None:

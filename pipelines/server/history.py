@@ -1,6 +1,5 @@
 """Accepted label maps of a studies folder and how each came about."""
 
-import hashlib
 import json
 import threading
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ import numpy.typing as npt
 
 from pipelines.core.cardiac import structure_volumes_ml
 from pipelines.core.errors import DataError
-from pipelines.core.files import write_json
+from pipelines.core.files import file_sha256, write_json
 from pipelines.core.plausibility import cannot_be_heart
 from pipelines.core.records import LABEL_NAMES
 from pipelines.core.volume import Volume, read_label, write_label
@@ -287,7 +286,7 @@ class LabelStore:
         volumes_ml = structure_volumes_ml(mask, image.spacing_mm)
         return {
             "file": str(path.relative_to(self.folder)),
-            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "sha256": file_sha256(path),
             "volumes_ml": {LABEL_NAMES[label]: round(value, 2) for label, value in volumes_ml.items()},
         }
 

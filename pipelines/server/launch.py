@@ -1,18 +1,21 @@
 """Starts the labelling server."""
 
-import importlib
 import logging
 import shutil
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from pipelines.core.errors import ConfigError, DataError
 from pipelines.core.files import output_folder
-from pipelines.core.install import missing_extra, shipped
+from pipelines.core.install import import_extra, shipped
 
 logger = logging.getLogger(__name__)
+
+require: Final = partial(import_extra, extra="label", part="the packages for the labelling server")
+"""Imports a module of the extra `label`."""
 
 APP_FOLDER: Final = shipped("apps", "cardiac")
 
@@ -56,7 +59,7 @@ def serve(
         DataError: If there is no such folder.
         OutputError: If it cannot be written to.
     """
-    import_module("monailabel")
+    require("monailabel")
     from pipelines.server.api import make_server
     from pipelines.server.gate import LOOPBACK, Connection, is_loopback
     from pipelines.server.users import AUDIT_NAME, AuditLog, Users
@@ -77,7 +80,7 @@ def serve(
     server = make_server(app, users=known, hosts=hosts, audit=audit, write_page=write_page)
     if on_ready is not None:
         on_ready()
-    import_module("uvicorn").run(
+    require("uvicorn").run(
         server,
         host=host,
         port=port,
@@ -100,23 +103,11 @@ def load_app(studies: Path, *, device: str = "auto") -> Any:
         DataError: If there is no such folder.
         OutputError: If it cannot be written to.
     """
-    settings = import_module("monailabel.config").settings
+    settings = require("monailabel.config").settings
     for name, value in SETTINGS.items():
         setattr(settings, name, value)
     if not studies.is_dir():
         raise DataError(f"expected a folder with studies, found none at {studies}")
     output_folder(studies)
-    app_instance = import_module("monailabel.interfaces.utils.app").app_instance
+    app_instance = require("monailabel.interfaces.utils.app").app_instance
     return app_instance(str(APP_FOLDER), str(studies.resolve()), {"device": device})
-
-
-def import_module(name: str) -> Any:
-    """A module of the extra `label`.
-
-    Raises:
-        ConfigError: If it is not installed.
-    """
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        raise missing_extra("the packages for the labelling server", "label", error) from error

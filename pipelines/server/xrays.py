@@ -1,7 +1,6 @@
 """Radiographs that clients send, classified and explained, and what readers say of them."""
 
 import base64
-import hashlib
 import json
 import threading
 from collections import OrderedDict
@@ -16,7 +15,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from pipelines.core.errors import DataError
-from pipelines.core.files import write_json
+from pipelines.core.files import file_sha256, write_json
 from pipelines.models.bundle import XRAY_BUNDLE, XRAY_NETWORKS
 from pipelines.server.admission import check_picture
 from pipelines.server.history import read_records, utc_now
@@ -92,7 +91,7 @@ class XrayReader:
         verdict["picture"] = _png(np.round(255 * image.pixels).astype(np.uint8))
         found, values = self._worker.call(_explained, self.bundle, self.device, path, image, method)
         verdict |= found | {
-            "film": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "film": file_sha256(path),
             "model": f"{XRAY_NETWORKS[0]} {bundle_version(self.bundle)}",
         }
         pictures = ("picture", "heat_map", "film")

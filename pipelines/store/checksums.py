@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal
 
 from pipelines.core.errors import DataError
+from pipelines.core.files import file_sha256
 
 CHECKSUMS_NAME: Final = "checksums.json"
 """File that lists all others of a folder; it is written last."""
@@ -131,8 +132,7 @@ def sum_of(path: Path) -> FileSum:
         DataError: If it cannot be read.
     """
     try:
-        with path.open("rb") as stream:
-            return FileSum(hashlib.file_digest(stream, "sha256").hexdigest(), path.stat().st_size)
+        return FileSum(file_sha256(path), path.stat().st_size)
     except OSError as error:
         raise DataError(f"expected a file that can be read, found {path}: {error.strerror}") from error
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from pipelines.core.errors import ConfigError, DataError, OutputError
-from pipelines.core.install import missing_extra
+from pipelines.core.install import import_extra
 from pipelines.core.progress import show_progress
 from pipelines.store.checksums import CHECKSUMS_NAME, Checksums, Kind, parse_checksums
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+PART: Final = "the packages for this store"
 HUB_SCHEME: Final = "hf://"
 OBJECT_STORES: Final = ("s3", "gs", "az")
 """Schemes of object stores, which the extra `s3` reads and writes."""
@@ -58,10 +59,10 @@ def open_place(store: str, kind: Kind) -> Place:
     if store.startswith(HUB_SCHEME):
         return HubPlace(store.removeprefix(HUB_SCHEME), kind)
 
-    fsspec = import_extra("fsspec", "store")
+    fsspec = import_extra("fsspec", "store", PART)
     scheme = store.partition("://")[0] if "://" in store else "file"
     if scheme in OBJECT_STORES:
-        import_extra("obstore.fsspec", "s3").register(scheme)
+        import_extra("obstore.fsspec", "s3", PART).register(scheme)
     try:
         files, root = fsspec.core.url_to_fs(store)
     except (ValueError, ImportError) as error:
@@ -89,18 +90,6 @@ def parse_kept(raw: bytes, place: Place, name: str, kind: Kind) -> Checksums:
         DataError: If they are damaged or of another kind.
     """
     return parse_checksums(raw.decode("utf-8", errors="replace"), place.describe(name), kind=kind)
-
-
-def import_extra(module: str, extra: str) -> Any:
-    """A module of an extra.
-
-    Raises:
-        ConfigError: If it is not installed.
-    """
-    try:
-        return import_module(module)
-    except ModuleNotFoundError as error:
-        raise missing_extra("the packages for this store", extra, error) from error
 
 
 @contextmanager
@@ -283,7 +272,7 @@ class HubPlace:
         if not owner or "/" in owner:
             raise ConfigError(f"expected hf://OWNER, found {HUB_SCHEME}{owner}; the name comes after it")
         self._owner = owner
-        self._hub = import_extra("huggingface_hub", "store")
+        self._hub = import_extra("huggingface_hub", "store", PART)
         self._api = self._hub.HfApi()
         self._kind = kind
         self._type = "model" if kind == "bundle" else "dataset"

@@ -16,7 +16,7 @@ from typing import Any, Final
 import pydicom
 
 from pipelines.core.errors import ConfigError, OutputError
-from pipelines.core.install import missing_extra
+from pipelines.core.install import import_extra
 from pipelines.watching.ledger import Folders, Ledger, stamps
 from pipelines.watching.worker import Stop
 
@@ -227,11 +227,8 @@ def _failures() -> tuple[type[Exception], ...]:
 
 
 def _client(url: str) -> Any:
-    try:
-        import requests
-        from dicomweb_client.api import DICOMwebClient
-    except ImportError as error:
-        raise missing_extra("dicomweb-client for DICOMweb", "watch", error) from error
+    api = import_extra("dicomweb_client.api", "watch", "dicomweb-client for DICOMweb")
+    import requests  # which that needs, too
 
     class Patient(requests.adapters.HTTPAdapter):
         def send(self, request: Any, **settings: Any) -> Any:
@@ -241,7 +238,7 @@ def _client(url: str) -> Any:
     for scheme in ("http://", "https://"):
         session.mount(scheme, Patient())
     try:
-        client = DICOMwebClient(url, session=session)
+        client = api.DICOMwebClient(url, session=session)
     except ValueError as error:
         raise ConfigError(f"expected the address of a DICOMweb server, found {url!r}: {error}") from error
     client.set_http_retry_params(retry=False)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pipelines.core.errors import ConfigError, OutputError
-from pipelines.core.files import output_folder, write_json
+from pipelines.core.files import file_sha256, output_folder, write_json
 
 RESULT_NAME: Final = "result.json"
 REASON_NAME: Final = "reason.json"
@@ -181,16 +181,6 @@ def stamp(path: Path) -> Stamp | None:
 def stamps(files: Iterable[Path]) -> dict[Path, Stamp]:
     """Size and time of each of the files that are there."""
     return {path: found for path in files if (found := stamp(path)) is not None}
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file in hexadecimal digits.
-
-    Raises:
-        OSError: If it cannot be read.
-    """
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def printable(text: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import pipelines
 from pipelines.core.errors import ConfigError, DataError, OutputError
-from pipelines.core.files import write_json
+from pipelines.core.files import file_sha256, write_json
 from pipelines.watching.ledger import (
     REASON_NAME,
     RESULT_NAME,
@@ -23,7 +23,6 @@ from pipelines.watching.ledger import (
     commit,
     content_id,
     copy_inputs,
-    file_sha256,
     folder_name,
     printable,
     stamps,

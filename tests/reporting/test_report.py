@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 import pipelines
 from pipelines.cli.main import app
 from pipelines.core.errors import ConfigError, DataError
+from pipelines.core.files import file_sha256
 from pipelines.models.bundle import ACDC_BUNDLE
 from pipelines.reporting.document import Format, known_languages, read_language
 from pipelines.reporting.html import require_pdf
@@ -25,7 +26,6 @@ from pipelines.reporting.markdown import block_marks
 from pipelines.reporting.report import (
     KINDS,
     changes,
-    checksum,
     differing_versions,
     models_table,
     versions_table,
@@ -228,7 +228,7 @@ def test_other_weights_are_a_model_of_their_own_with_their_fingerprint(tmp_path:
 
 def test_the_bundles_own_weights_are_the_bundles_model(tmp_path: Path) -> None:
     (row,) = models_table(sources_of(write_evaluation(tmp_path / "test_unet")), ENGLISH).rows
-    assert row[6] == checksum(ACDC_BUNDLE / "models" / "unet" / "model.pt")
+    assert row[6] == file_sha256(ACDC_BUNDLE / "models" / "unet" / "model.pt")
     assert row[3] is None
 
 
@@ -238,8 +238,11 @@ def test_an_evaluation_without_a_manifest_is_of_no_model(tmp_path: Path) -> None
     assert models_table(sources_of(folder), ENGLISH).rows == []
 
 
-def test_checksum_of_nothing_is_none(tmp_path: Path) -> None:
-    assert checksum(tmp_path / "none.pt") is None
+def test_weights_that_are_gone_have_no_checksum(tmp_path: Path) -> None:
+    run = write_training(tmp_path / "unet")
+    (run / "best.pt").unlink()
+    (row,) = models_table(sources_of(run), ENGLISH).rows
+    assert row[6] == ENGLISH("models.gone")
 
 
 def test_versions_stand_beside_those_of_the_folders(tmp_path: Path) -> None:

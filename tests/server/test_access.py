@@ -13,7 +13,7 @@ from pipelines.server import users as users_module
 from pipelines.server.access import ACCESS, PUBLIC
 from pipelines.server.api import make_server
 from pipelines.server.gate import MAX_FORM_BYTES
-from pipelines.server.launch import import_module
+from pipelines.server.launch import require
 from pipelines.server.users import Role
 
 from .conftest import PASSWORD
@@ -104,7 +104,7 @@ def test_a_route_asks_for_its_role_and_no_lower_one(
 
 
 def test_what_monai_label_offers_besides_is_closed(secure: Callable[..., TestClient]) -> None:
-    theirs = routes_of(import_module("monailabel.app").app)
+    theirs = routes_of(require("monailabel.app").app)
     client = secure(Role.ADMIN)
     for method, path in sorted(theirs - set(EXPECTED)):
         assert call(client, method, path) in (404, 405), (method, path)

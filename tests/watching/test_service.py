@@ -13,8 +13,8 @@ from watched_stand_ins import FAST, copier, leaky, moody
 
 from pipelines.cli.main import app
 from pipelines.core.errors import ConfigError, DataError, OutputError
-from pipelines.core.files import exclusive_lock, is_locked
-from pipelines.watching.ledger import Ledger, State, file_sha256
+from pipelines.core.files import exclusive_lock, file_sha256, is_locked
+from pipelines.watching.ledger import Ledger, State
 from pipelines.watching.service import check_alive, read_status
 from pipelines.watching.studies import Heartbeat
 from pipelines.watching.worker import Limits
