@@ -17,8 +17,10 @@ from pipelines.core.records import PatientRecord
 from pipelines.datasets.nifti_releases import read_acdc
 from pipelines.datasets.phantom.cohort import write_phantom_cohort
 from pipelines.datasets.prepare import patient_records, prepare_acdc, read_datalist, select
+from pipelines.evaluation.comparison import described_weights
 from pipelines.evaluation.segmentation import evaluate
 from pipelines.inference.segment import segment
+from pipelines.models.bundle import ACDC_BUNDLE
 from pipelines.models.heart import Predictor
 from pipelines.reporting.study_page import (
     DemoFindings,
@@ -104,6 +106,7 @@ def run_demo(
     most = torch.get_num_threads()
     with log.step("Evaluate on patients not trained on") as step, torch_threads(fastest_thread_count(most)):
         metrics = evaluate(root, output / "evaluation", predictor, records=unseen, seen=predictor.seen)
+        write_manifest(output / "evaluation", **described_weights([NETWORK], weights, ACDC_BUNDLE))
         dice = metrics["summary"]["dice"]["mean"] or 0.0
         step.done(f"mean Dice {dice:.3f}, in {output / 'evaluation'}")
     new = _new_patient(root, unseen) if data else _write_new_phantom(log, output, seed, 3 if smoke else 20)

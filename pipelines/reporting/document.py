@@ -118,6 +118,7 @@ def _patterns(code: str) -> list[tuple[re.Pattern[str], str]]:
         for index in range(1, len(pieces), 2):
             is_list = pieces[index - 1].endswith(": ") or "".join(pieces[index + 1 :]) in ("", ".")
             stop = r"\. [A-Z]" if is_list or "; " in source else r"\. [A-Z]|; "
+            stop += "" if is_list or ": " in source else "|: "
             text = "(.+?)" if ". " in source else f"((?:(?!{stop}).)+?)"
             pieces[index] = r"([+-]?[\d.,]+%?)" if pieces[index] == "{n}" else text
         pieces[::2] = map(re.escape, pieces[::2])

@@ -77,7 +77,9 @@ def html_text(document: Document, language: Language | None = None) -> str:
     environment.filters["direction"] = lambda text: (
         Markup(' dir="ltr" lang="en"') if is_foreign(text, words) else ""
     )
-    environment.tests["figure"] = _is_figure
+    environment.filters["figures"] = lambda table: [
+        index > 0 and all(_is_figure(row[index]) for row in table.rows) for index in range(len(table.header))
+    ]
     environment.tests["unbroken"] = _is_unbroken
     template = environment.get_template("report.html.j2")
     text = template.render(
@@ -193,7 +195,7 @@ def _is_unbroken(value: Any) -> bool:
 
 
 def _is_figure(value: Any) -> bool:
-    """Numbers, and text that is nothing but one, perhaps with its spread."""
+    """Numbers, and text that is nothing but one, perhaps with its spread or as a bound."""
     if isinstance(value, str):
-        return re.fullmatch(r"[+-]?\d+(\.\d+)?( ± \d+(\.\d+)?)?", value) is not None
+        return re.fullmatch(r"(< )?[+-]?[\d,]+(\.\d+)?( ± \d+(\.\d+)?)?", value) is not None
     return value is None or isinstance(value, float | int)

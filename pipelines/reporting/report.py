@@ -57,7 +57,6 @@ from pipelines.reporting.results import (
 )
 from pipelines.reporting.slides import require_slides, write_slides
 from pipelines.reporting.source import Context, Kind, Source, from_content, read_sources
-from pipelines.training.run_record import read_run
 
 KINDS: Final = (
     exploration.KIND,
@@ -379,7 +378,7 @@ def missing_kinds(sources: Sequence[Source]) -> list[Kind]:
 
 def _is_of_hearts(source: Source) -> bool:
     if source.kind == training.KIND.name:
-        return not training.is_of_xrays(read_run(source.folder))
+        return not training.is_of_xrays(source.run)
     return next(kind for kind in KINDS if kind.name == source.kind).is_usual
 
 
@@ -401,7 +400,7 @@ def models_table(sources: Sequence[Source], words: Language) -> Table:
     for source in sources:
         if source.kind != training.KIND.name:
             continue
-        run, file = read_run(source.folder), source.folder / BEST_NAME
+        run, file = source.run, source.folder / BEST_NAME
         digest = file_sha256(file) if file.is_file() else None
         weights = [digest[:FINGERPRINT_DIGITS]] if digest else []
         own = [one for one in evaluations if weights and one.manifest.get("weights") == weights]

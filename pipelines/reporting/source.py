@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from pipelines.core.errors import DataError, cause
 from pipelines.core.files import MANIFEST_NAME
 from pipelines.reporting.document import Document, Language
-from pipelines.training.run_record import shown_command
+from pipelines.training.run_record import RunRecord, read_run, shown_command
 
 Made = TypeVar("Made")
 
@@ -49,6 +49,11 @@ class Source:
         """Networks of which its manifest or its content tells, in their order."""
         found = self.manifest.get("networks") or [self.manifest.get("network")]
         return [str(name) for name in found if name] or [*filter(None, [self.content.get("network")])]
+
+    @property
+    def run(self) -> RunRecord:
+        """Record of the training run in it, under its name in the report."""
+        return replace(read_run(self.folder), name=self.name)
 
     def pictures(self, folder: str) -> list[Path]:
         """PNGs of patients in a sub-folder, in name order; none of them with `figures_only`."""

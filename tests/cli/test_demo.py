@@ -34,6 +34,8 @@ def test_report_shows_curves_overlays_and_the_new_cine(small_demo: tuple[DemoFin
         assert f">{heading}</h2>" in page
     assert "every frame was segmented" in page
     assert "split_hash" in (small_demo[2] / "training" / "manifest.json").read_text(encoding="utf-8")
+    evaluation = (small_demo[2] / "evaluation" / "manifest.json").read_text(encoding="utf-8")
+    assert '"bundle_weights": false' in evaluation
 
 
 def test_what_an_earlier_demo_left_is_replaced(small_demo: tuple[DemoFindings, str, Path]) -> None:

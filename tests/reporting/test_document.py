@@ -40,6 +40,9 @@ def test_a_sentence_is_translated_with_its_values_and_unknown_text_stays() -> No
     two = ["Resample to square pixels.", "Normalise each image by itself."]
     assert PERSIAN.translated(" ".join(two)) == " ".join(PERSIAN.phrases[one] for one in two)
     assert PERSIAN.translated("patient012") == "patient012"
+    odd = "RV EF of 4% is outside 5 to 90%, check ED and ES"
+    assert PERSIAN.translated(f"p1: {odd}") == f"p1: {PERSIAN.translated(odd)}"
+    assert PERSIAN.translated("slice spacing, mm") == PERSIAN.phrases["slice spacing, mm"]
     assert ENGLISH.translated(sentence) == sentence
 
 

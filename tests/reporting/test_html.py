@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.core.errors import DataError
-from pipelines.reporting.document import MISSING, Document, Picture, Section, Table
+from pipelines.reporting.document import MISSING, Cell, Document, Picture, Section, Table
 from pipelines.reporting.html import write_html
 
 PNG = base64.b64decode(
@@ -115,6 +115,17 @@ def test_tables_have_a_caption_and_headers_with_a_scope(tree: Tree) -> None:
 
 def test_figures_have_one_digit_and_undefined_ones_are_dashes(tree: Tree) -> None:
     assert [text for tag, text in tree.texts if tag == "td"] == ["61.3", "3", MISSING, "2", MISSING, "1"]
+
+
+def test_a_column_is_aligned_as_one(tmp_path: Path) -> None:
+    rows: list[list[Cell]] = [["a", "1,152", 2, "< 0.001"], ["b", None, "sgd", "0.200"]]
+    table = Table("settings", ["", "samples", "value", "p"], rows)
+    write_html(tmp_path / "report.html", Document("", "", [Section("one", tables=[table])]))
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    header = re.findall(r'<th scope="col"( class="figure")?>', text)
+    cells = re.findall(r'<td( class="figure")?>', text)
+    assert [bool(one) for one in header] == [False, True, False, True]
+    assert [bool(one) for one in cells] == [True, False, True] * 2
 
 
 def test_links_lead_to_sections_and_ids_are_unique(tree: Tree) -> None:

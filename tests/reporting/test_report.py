@@ -269,7 +269,7 @@ def test_marked_lines_of_a_card_take_the_results_and_the_rest_stays(tmp_path: Pa
     start, end = block_marks("accuracy")
     card = tmp_path / "README.md"
     card.write_text(f"# Card\n\n{start}\nold values\n{end}\n\nafter\n", encoding="utf-8")
-    folders = [write_training(tmp_path / "unet"), write_evaluation(tmp_path / "test_unet")]
+    folders = [write_training(tmp_path / "unet"), write_evaluation(tmp_path / "test_unet", weights=b"1")]
     write_report(folders, tmp_path / "page.md", cards=[card])
     once = card.read_text(encoding="utf-8")
     assert once.startswith(f"# Card\n\n{start}\n\n")

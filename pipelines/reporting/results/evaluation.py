@@ -1,5 +1,6 @@
 """Evaluations on labelled hearts: accuracy with intervals, agreement of indices, segmented images."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -21,7 +22,7 @@ from pipelines.reporting.document import (
 )
 from pipelines.reporting.results.comparison import bar_chart
 from pipelines.reporting.source import Context, Kind, Source
-from pipelines.training.run_record import RunRecord, read_run
+from pipelines.training.run_record import RunRecord
 
 TITLES: Final = {"unet": "UNet", "attention_unet": "AttentionUnet", "vnet": "VNet"}
 STRUCTURES: Final = tuple(LABEL_NAMES[label] for label in FOREGROUND)
@@ -51,7 +52,7 @@ def document(sources: Sequence[Source], context: Context) -> Document:
         context: Language and folder for pictures; the report's training runs give their times.
     """
     words = context.words
-    runs = [read_run(source.folder) for source in context.of("training")]
+    runs = [source.run for source in context.of("training")]
     sections = [
         Section(
             words("evaluation.overview"),
@@ -191,6 +192,9 @@ def parameters(source: Source) -> str | None:
 
 
 def _of(source: Source, runs: Sequence[RunRecord]) -> list[RunRecord]:
+    """Runs of its network; none where the weights measured are the bundle's own, which no run made."""
+    if source.manifest.get("bundle_weights"):
+        return []
     return [run for run in runs if not run.all_patients and run.network in source.networks]
 
 
@@ -279,7 +283,8 @@ def _section(source: Source, context: Context, index: int) -> Section:
 def _overlays(source: Source, words: Language) -> Iterator[Picture]:
     """Segmented images, the worst first."""
     for path in source.pictures("overlays"):
-        name = path.stem.replace("_", " ")
+        name = re.sub(r"^\d+_(.+)_([^_]+_[^_]+)$", r"\1, \2", path.stem).replace("_", " ")
+        name = words.translated(name)
         alt = words("evaluation.overlay_alt", image=name)
         yield Picture(path, alt, f"{source.name}: {name}", of_patient=True)
 

@@ -13,7 +13,7 @@ from pipelines.reporting.document import Cell, Document, Language, Picture, Sect
 from pipelines.reporting.results.evaluation import TITLES
 from pipelines.reporting.source import Context, Kind, Source
 from pipelines.training.handlers import HISTORY_NAME
-from pipelines.training.run_record import RunRecord, history_figure, read_run
+from pipelines.training.run_record import RunRecord, history_figure
 
 FALL: Final = 0.01
 """Fall of validation Dice after its best from which a report warns of it."""
@@ -31,7 +31,7 @@ def document(sources: Sequence[Source], context: Context) -> Document:
         context: Language and folder for pictures.
     """
     words = context.words
-    records = [(source, read_run(source.folder)) for source in sources]
+    records = [(source, source.run) for source in sources]
     hearts = [run for _, run in records if not is_of_xrays(run)]
     xrays = [run for _, run in records if is_of_xrays(run)]
     tables = [_hearts_table(hearts, words)] if hearts else []
@@ -74,11 +74,7 @@ def _hearts_table(runs: Sequence[RunRecord], words: Language) -> Table:
             run.name,
             TITLES.get(run.network, run.network),
             _data(run, words),
-            str(run.epochs),
-            f"{run.samples:,}",
-            duration(run.seconds),
-            str(run.threads),
-            run.precision,
+            *_effort(run),
             # The validation patients are among the training patients of these: the values say nothing.
             None if run.all_patients else number(run.best("val_mean_dice"), 3),
             None if run.all_patients else number(run.last("val_dice_loss"), 3),
@@ -90,19 +86,14 @@ def _hearts_table(runs: Sequence[RunRecord], words: Language) -> Table:
 
 def _xrays_table(runs: Sequence[RunRecord], words: Language) -> Table:
     rows: list[list[Cell]] = [
-        [
-            run.name,
-            run.network,
-            str(run.epochs),
-            f"{run.samples:,}",
-            duration(run.seconds),
-            str(run.threads),
-            run.precision,
-            number(run.best("val_auroc"), 4),
-        ]
-        for run in runs
+        [run.name, run.network, *_effort(run), number(run.best("val_auroc"), 4)] for run in runs
     ]
     return Table(words("training.overview"), list(XRAY_HEADER), rows)
+
+
+def _effort(run: RunRecord) -> list[Cell]:
+    """Epochs, samples, time, threads and precision."""
+    return [str(run.epochs), f"{run.samples:,}", duration(run.seconds), str(run.threads), run.precision]
 
 
 def _data(run: RunRecord, words: Language) -> str | None:

@@ -1,8 +1,11 @@
+import re
 from pathlib import Path
 
 from report_folders import cases, page_of, rows_of, write_evaluation, write_training
 
 from pipelines.evaluation.segmentation import summarise
+from pipelines.reporting.document import Format, read_language
+from pipelines.reporting.report import write_report
 
 
 def test_page_has_each_value_with_its_interval_under_its_network(tmp_path: Path) -> None:
@@ -10,8 +13,8 @@ def test_page_has_each_value_with_its_interval_under_its_network(tmp_path: Path)
     metrics = summarise(list(cases()), resamples=20)
     low, high = metrics["intervals"]["dice"]["rv"]
     evaluations = [
-        write_evaluation(tmp_path / "first", content=metrics),
-        write_evaluation(tmp_path / "second", networks=("vnet",), tta=True, content=metrics),
+        write_evaluation(tmp_path / "first", weights=b"1", content=metrics),
+        write_evaluation(tmp_path / "second", weights=b"2", networks=("vnet",), tta=True, content=metrics),
     ]
     page = page_of(tmp_path / "docs", *runs, *evaluations)
     rows = rows_of(page)
@@ -28,7 +31,7 @@ def test_page_has_each_value_with_its_interval_under_its_network(tmp_path: Path)
 def test_runs_of_a_network_add_up_and_those_on_all_patients_are_set_apart(tmp_path: Path) -> None:
     runs = [write_training(tmp_path / name) for name in ("first", "second")]
     runs.append(write_training(tmp_path / "final", fold=-1))
-    page = page_of(tmp_path / "docs", *runs, write_evaluation(tmp_path / "test"))
+    page = page_of(tmp_path / "docs", *runs, write_evaluation(tmp_path / "test", weights=b"1"))
     rows = rows_of(page)
     assert rows["training time"] == ["3 min"]
     assert rows["samples seen"] == ["720"]
@@ -54,9 +57,28 @@ def test_an_evaluation_without_training_runs_has_no_rows_of_them(tmp_path: Path)
 
 def test_a_mean_of_networks_counts_the_training_of_all_of_them(tmp_path: Path) -> None:
     runs = [write_training(tmp_path / name, network=name) for name in ("unet", "vnet")]
-    page = page_of(tmp_path / "docs", *runs, write_evaluation(tmp_path / "test", networks=("unet", "vnet")))
+    both = write_evaluation(tmp_path / "test", weights=b"1", networks=("unet", "vnet"))
+    page = page_of(tmp_path / "docs", *runs, both)
     assert rows_of(page)["training time"] == ["3 min"]
     assert "Mean of UNet, VNet" in page
+
+
+def test_runs_are_not_those_of_the_weights_that_the_bundle_brings(tmp_path: Path) -> None:
+    page = page_of(tmp_path / "docs", write_training(tmp_path / "run"), write_evaluation(tmp_path / "test"))
+    assert rows_of(page)["training time"] == rows_of(page)["samples seen"] == [""]
+
+
+def test_a_run_and_pictures_go_by_the_name_given(tmp_path: Path) -> None:
+    run, test = write_training(tmp_path / "run"), write_evaluation(tmp_path / "test", weights=b"1")
+    words = {"en": "mine: low, p1 ES", "fa": "mine: پایین، p1 ES"}
+    for code, caption in words.items():
+        output = tmp_path / code
+        write_report(
+            [run, test], output, language=code, formats=[Format.HTML], labels={run: "mine", test: "mine"}
+        )
+        text = re.sub("<[^>]*>", "", (output / "report.html").read_text(encoding="utf-8"))
+        assert read_language(code)("training.title", name="mine") in text
+        assert caption in text
 
 
 def test_a_value_that_is_not_defined_is_an_empty_cell(tmp_path: Path) -> None:
