@@ -9,16 +9,15 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.markup import escape
-from typer.core import TyperGroup
 
 import pipelines
 from pipelines.cli import data, measuring, report, scale, serve, share, training, use
-from pipelines.cli.options import App, RunByDefault, console, say, with_default
+from pipelines.cli.options import App, OldNames, console, say
 from pipelines.core.errors import ThoraxError
-from pipelines.core.tasks import HEART, XRAY
 
 app = App(
     help="Thoracic images into numbers a clinician can check and correct.",
+    cls=OldNames,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -28,10 +27,10 @@ SHARE, SERVE, SCALE = "Share", "Label and correct", "Scale"
 """What a person does: panels of `thorax --help`."""
 
 
-def group(name: str, panel: str | None, text: str, cls: type[TyperGroup] = TyperGroup) -> App:
-    """A group of commands in a panel of the help; an old one, which the help leaves out, without a panel."""
-    made = App(help=text, no_args_is_help=True, cls=cls)
-    app.add_typer(made, name=name, rich_help_panel=panel, hidden=panel is None)
+def group(name: str, panel: str, text: str) -> App:
+    """A group of commands in a panel of the help."""
+    made = App(help=text, no_args_is_help=True)
+    app.add_typer(made, name=name, rich_help_panel=panel)
     return made
 
 
@@ -81,7 +80,7 @@ app.command(rich_help_panel=TRAIN)(training.check_training)
 app.command(rich_help_panel=USE)(use.segment)
 app.command(rich_help_panel=USE)(use.classify)
 app.command(rich_help_panel=USE)(use.demo)
-watch_app = group("watch", USE, "Process what arrives in a folder, each study once.", RunByDefault)
+watch_app = group("watch", USE, "Process what arrives in a folder, each study once.")
 watch_app.command("run")(use.watch)
 watch_app.command("status")(use.watch_status)
 
@@ -109,45 +108,16 @@ server_app.command("add-user")(serve.add_user)
 server_app.command("fine-tune")(serve.fine_tune)
 server_app.command("restore")(serve.restore_model)
 
-cohort_app = group("cohort", SCALE, "Segment and measure cohorts on a Ray cluster.", RunByDefault)
+cohort_app = group("cohort", SCALE, "Segment and measure cohorts on a Ray cluster.")
 cohort_app.command("run")(scale.cohort)
 cohort_app.command("benchmark")(scale.cohort_benchmark)
 cohort_app.command("simulate")(scale.simulate_scale)
 benchmark_app = group("benchmark", SCALE, "Measure speed, clicks and learning from few labels.")
-benchmark_app.old("int8", "export --format int8 --rounds", share.quantize)
 benchmark_app.command("clicks")(scale.interact_benchmark)
 benchmark_app.command("active-learning")(scale.active_learning_benchmark)
 benchmark_app.command("measures")(scale.measures)
-benchmark_app.old("unseen-masks", "cross-validate --unseen-masks", measuring.unseen_masks)
 benchmark_app.command("speed")(scale.bench)
 benchmark_app.command("peers")(scale.peers)
 
 
 app.command("results", hidden=True, context_settings=report.ANY_WORDS)(report.results)
-app.old("evaluate-xray", "evaluate", with_default(measuring.evaluate, network=XRAY.networks[0]))
-app.old("analyse-errors", "analyse", measuring.analyse)
-app.old("errors", "analyse", measuring.analyse)
-app.old("study-explanations", "explain", measuring.explain)
-app.old("show-features", "explain", with_default(measuring.explain, network=HEART.networks[0]))
-app.old("quantize", "export --format int8 --rounds", share.quantize)
-app.old("cross-evaluate", "compare --dataset", measuring.cross_evaluate)
-old_data = group("data", None, "")
-for each in (app, old_data):
-    each.old("push", "store push", share.push)
-    each.old("pull", "store pull", share.pull)
-old_data.old("verify", "store verify", share.verify)
-app.old("trust", "store trust", share.trust)
-app.old("eda", "explore", data.explore)
-group("recipe", None, "").old("acdc", "check-training", training.check_training)
-app.old("bench", "benchmark speed", scale.bench)
-app.old("interact-benchmark", "benchmark clicks", scale.interact_benchmark)
-app.old("active-learning-benchmark", "benchmark active-learning", scale.active_learning_benchmark)
-app.old("unseen-masks", "cross-validate --unseen-masks", measuring.unseen_masks)
-app.old("cohort-benchmark", "cohort benchmark", scale.cohort_benchmark)
-app.old("simulate-scale", "cohort simulate", scale.simulate_scale)
-app.old("watch-status", "watch status", use.watch_status)
-app.old("add-user", "server add-user", serve.add_user)
-app.old("fine-tune", "server fine-tune", serve.fine_tune)
-app.old("restore-model", "server restore", serve.restore_model)
-app.old("fit-quality", "quality fit", measuring.fit_quality)
-app.old("evaluate-quality", "quality evaluate", measuring.evaluate_quality)

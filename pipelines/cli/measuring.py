@@ -250,17 +250,27 @@ def cross_validate(
     fold: Annotated[int, typer.Option(help="Of --unseen-masks: fold that is left out.")] = 0,
 ) -> None:
     """Train a network for each fold; measure each patient by the one that has not learned from it."""
+    from pipelines.training.launch import parse_settings, read_settings
+
+    values = (read_settings(settings) if settings else {}) | parse_settings(setting or [])
+    overlays = ("smoke",) if smoke else ()
     if halves:
         refuse("folds, found --unseen-masks", folds=folds, best=best, settings=settings)
-        unseen_masks(network, data, output, fold, resume, smoke, setting)
+        from pipelines.interaction.simulation import write_unseen_masks
+
+        with bar("Training"):
+            masks = write_unseen_masks(
+                network, data, output, fold=fold, resume=resume, overlays=overlays, **values
+            )
+        write_manifest(output, network=network, fold=fold, outputs=[path.name for path in masks])
+        say(f"{len(masks)} masks in {output}")
+        say(f"train with them: thorax train corrector --set unseen_masks={output.resolve()} ...")
         return
     refuse("--unseen-masks", fold=fold)
     from pipelines.reporting.results.evaluation import accuracy_table
     from pipelines.training.cross_validation import CONTENT_NAME, parse_folds
     from pipelines.training.cross_validation import cross_validate as run_cross_validation
-    from pipelines.training.launch import parse_settings, read_settings
 
-    values = (read_settings(settings) if settings else {}) | parse_settings(setting or [])
     with bar("Cross-validating"):
         content = run_cross_validation(
             network,
@@ -269,7 +279,7 @@ def cross_validate(
             folds=parse_folds(folds) if folds is not None else None,
             which="best" if best else "last",
             resume=resume,
-            overlays=("smoke",) if smoke else (),
+            overlays=overlays,
             **values,
         )
     if content is None:
@@ -323,7 +333,7 @@ def compare(
             fold=fold,
             split=section != "test",
         )
-        cross_evaluate(output, dataset, model, phantoms, device)
+        _compare_across_datasets(output, dataset or [], model or [], phantoms, device)
         return
     from pipelines.evaluation.comparison import Model, write_comparison
     from pipelines.evaluation.comparison import compare as compare_all
@@ -356,12 +366,8 @@ def compare(
     say(f"values, tests and pictures in {pages[0]}")
 
 
-def cross_evaluate(
-    output: opt.Output,
-    datasets: Annotated[list[str] | None, typer.Argument(help="READER=ROOT or NAME:READER=ROOT.")] = None,
-    model: Annotated[list[str] | None, typer.Option(help="As of 'thorax compare'.")] = None,
-    phantoms: Annotated[int, typer.Option(help="Patients of the phantom in each contrast.", min=0)] = 10,
-    device: opt.Device = "auto",
+def _compare_across_datasets(
+    output: Path, datasets: list[str], model: list[str], phantoms: int, device: str
 ) -> None:
     """Measure every model on every dataset and on the phantom at several contrasts; resumable."""
     from pipelines.evaluation import cross_dataset as cross
@@ -370,7 +376,7 @@ def cross_evaluate(
     from pipelines.reporting.results.cross_dataset import dice_table
 
     models = [Model.parse(text) for text in model or [f"bundle={NETWORKS[0]}"]]
-    targets = [cross.parse_target(text) for text in datasets or []]
+    targets = [cross.parse_target(text) for text in datasets]
     if phantoms:
         targets += cross.phantom_targets(output / "phantom", patients=phantoms)
     with bar("Evaluating"):
@@ -382,29 +388,6 @@ def cross_evaluate(
         if cell["error"]:
             say(f"failed {cell['model']} on {cell['dataset']}: {cell['error']}")
     say(f"table in {output / cross.TABLE_NAME}, page in {page}")
-
-
-def unseen_masks(
-    network: Annotated[opt.AcdcNetwork, typer.Argument(help="Network of the ACDC bundle.")],
-    data: opt.Data,
-    output: opt.Output,
-    fold: Annotated[int, typer.Option(help="Fold that is left out, as the corrector validates on it.")] = 0,
-    resume: opt.Resume = False,
-    smoke: opt.Smoke = False,
-    setting: opt.Setting = None,
-) -> None:
-    """Segment each half of the training patients with a network trained on the other."""
-    from pipelines.interaction.simulation import write_unseen_masks
-    from pipelines.training.launch import parse_settings
-
-    values = parse_settings(setting or [])
-    with bar("Training"):
-        masks = write_unseen_masks(
-            network, data, output, fold=fold, resume=resume, overlays=("smoke",) if smoke else (), **values
-        )
-    write_manifest(output, network=network, fold=fold, outputs=[path.name for path in masks])
-    say(f"{len(masks)} masks in {output}")
-    say(f"train with them: thorax train corrector --set unseen_masks={output.resolve()} ...")
 
 
 @keeps_results

@@ -6,6 +6,7 @@ import inspect
 import shlex
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -16,6 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 from pipelines.core.errors import ConfigError, DataError, OutputError
 from pipelines.core.files import MANIFEST_NAME, write_manifest
 from pipelines.core.progress import progress_bar
+from pipelines.core.tasks import HEART, XRAY
 from pipelines.models import bundle as bundles
 
 if TYPE_CHECKING:
@@ -271,15 +273,67 @@ def refuse_results(folder: Path, marks: Iterable[str], *, overwrite: bool) -> No
         )
 
 
-class RunByDefault(TyperGroup):
-    """A group whose command `run` once stood alone: without a name of a command, it is meant."""
+OLD_COMMANDS: Final = {
+    "active-learning-benchmark": "benchmark active-learning",
+    "add-user": "server add-user",
+    "analyse-errors": "analyse",
+    "bench": "benchmark speed",
+    "benchmark int8": "export --format int8 --rounds 60",
+    "benchmark unseen-masks": "cross-validate --unseen-masks",
+    "cohort": "cohort run",
+    "cohort-benchmark": "cohort benchmark",
+    "cross-evaluate": "compare --phantoms 10 --dataset",
+    "data pull": "store pull",
+    "data push": "store push",
+    "data verify": "store verify",
+    "eda": "explore",
+    "errors": "analyse",
+    "evaluate-quality": "quality evaluate",
+    "evaluate-xray": f"evaluate --network {XRAY.networks[0]}",
+    "fine-tune": "server fine-tune",
+    "fit-quality": "quality fit",
+    "interact-benchmark": "benchmark clicks",
+    "pull": "store pull",
+    "push": "store push",
+    "quantize": "export --format int8 --rounds 60",
+    "recipe acdc": "check-training",
+    "restore-model": "server restore",
+    "show-features": f"explain --network {HEART.networks[0]}",
+    "simulate-scale": "cohort simulate",
+    "study-explanations": "explain",
+    "trust": "store trust",
+    "unseen-masks": "cross-validate --unseen-masks",
+    "watch": "watch run",
+    "watch-status": "watch status",
+}
+"""Old names of commands, and what stands for them now: a command, with its options where it does more."""
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put `run` before what is no command."""
-        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
-            renamed(f"thorax {self.name}", f"thorax {self.name} run")
-            args = ["run", *args]
-        return super().parse_args(ctx, args)
+
+class OldNames(TyperGroup):
+    """All commands; an old name works for this version: it names the new one, and runs it."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that the first words name, and the words that are left."""
+        old = next((name for name in (" ".join(args[:2]), args[0]) if name in OLD_COMMANDS), None)
+        known = getattr(self.commands.get(args[0]), "commands", {})  # of a group whose `run` once stood alone
+        if old and not (old in self.commands and {*args[1:2]} <= {*known, *ctx.help_option_names}):
+            rest = args[len(old.split()) :]
+            renamed(f"thorax {old}", f"thorax {OLD_COMMANDS[old]}")
+            *new, last = OLD_COMMANDS[old].split()
+            args = [*new, *datasets_by_option(rest)] if last == "--dataset" else [*new, last, *rest]
+        return super().resolve_command(ctx, args)
+
+
+def datasets_by_option(words: Iterable[str]) -> list[str]:
+    """Words of the old `cross-evaluate`, whose arguments have an option now; all its options take a value."""
+    left = iter(words)
+    found: list[str] = []
+    for word in left:
+        if not word.startswith("-"):
+            found += ["--dataset", word]
+        else:
+            found += [word] if "=" in word else [word, *islice(left, 1)]
+    return found
 
 
 class App(typer.Typer):
@@ -288,16 +342,6 @@ class App(typer.Typer):
     def command(self, name: str | None = None, **settings: Any) -> Any:
         """As Typer's, with `CheckedCommand`."""
         return super().command(name, **{"cls": CheckedCommand} | settings)
-
-    def old(self, name: str, new: str, function: Callable[..., None]) -> None:
-        """Keep an old name of a command for this version; it names the new one, and runs."""
-
-        class Renamed(CheckedCommand):
-            def invoke(self, ctx: Any) -> Any:
-                renamed(ctx.command_path, f"thorax {new}")
-                return super().invoke(ctx)
-
-        self.command(name, hidden=True, cls=Renamed)(function)
 
 
 def refuse(needed: str, **given: object) -> None:
@@ -313,9 +357,9 @@ def refuse(needed: str, **given: object) -> None:
 
 
 def with_default(
-    command: Callable[..., None], text: str | None = None, *, without: str = "", **values: Any
+    command: Callable[..., None], text: str, *, without: str = "", **values: Any
 ) -> Callable[..., None]:
-    """A command with other defaults, and if given another help text and one parameter less."""
+    """A command with another help text, other defaults, and maybe one parameter less."""
 
     @functools.wraps(command)
     def changed(**given: Any) -> None:
@@ -329,7 +373,7 @@ def with_default(
             if name != without
         ]
     )
-    changed.__doc__ = text or command.__doc__
+    changed.__doc__ = text
     return changed
 
 

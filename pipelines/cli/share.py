@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from pipelines.cli import options as opt
-from pipelines.cli.options import bar, console, keeps_results, refuse, refuse_results, say, show
+from pipelines.cli.options import bar, console, refuse, refuse_results, say, show
 from pipelines.core.errors import ConfigError, DataError
 from pipelines.core.files import MANIFEST_NAME
 from pipelines.core.progress import progress_to, show_progress
@@ -195,15 +195,16 @@ def export(
             raise ConfigError(
                 "expected --rounds with --format int8, --data and a network of radiographs; leave it out"
             )
-        quantize(
-            network=name,
-            data=data,
-            output=output,
-            weights=weights,
-            section=section,
-            rounds=rounds,
-            overwrite=overwrite,
-        )
+        from pipelines.export.quantize import quantize_and_compare
+        from pipelines.reporting.results.speed import runtimes_table
+
+        refuse_results(output, [MANIFEST_NAME], overwrite=overwrite)
+        with bar("Measuring"):
+            model, content = quantize_and_compare(
+                name, data, output, weights=weights, section=section, rounds=rounds
+            )
+        show(runtimes_table(content))
+        say(f"model in {model}, values in {output}")
         return
     chosen: Name = INT8 if form == "int8" else form
     refuse_results(output / f"{name}-{chosen}", [MANIFEST_NAME], overwrite=overwrite)
@@ -239,24 +240,3 @@ def publish(
             say(f"weights in {publish_weights(folder, network, which='last' if last else 'best')}")
     for folder in exported:
         say(f"int8 model in {publish_int8(folder, network)}")
-
-
-@keeps_results
-def quantize(
-    network: Annotated[str, typer.Argument(help="Network of the chest X-ray bundle.")],
-    data: opt.Data,
-    output: opt.Output,
-    weights: opt.Weights = None,
-    section: opt.SplitPart = "test",
-    rounds: Annotated[int, typer.Option(help="Rounds of the time measurement.", min=1)] = 60,
-) -> None:
-    """Make the int8 model of a network and measure it against the float one."""
-    from pipelines.export.quantize import quantize_and_compare
-    from pipelines.reporting.results.speed import runtimes_table
-
-    with bar("Measuring"):
-        model, content = quantize_and_compare(
-            network, data, output, weights=weights, section=section, rounds=rounds
-        )
-    show(runtimes_table(content))
-    say(f"model in {model}, values in {output}")

@@ -8,50 +8,19 @@ import typer
 from typer.testing import CliRunner
 
 from pipelines.cli.main import app
-from pipelines.cli.options import NEXT
+from pipelines.cli.options import NEXT, OLD_COMMANDS
 from pipelines.cli.share import _bar_from_first_file
 from pipelines.core.errors import ConfigError, OutputError, ThoraxError
 from pipelines.core.progress import is_watched, progress_of, show_progress
 
-RENAMED = {
-    "active-learning-benchmark": "benchmark active-learning",
-    "add-user": "server add-user",
-    "analyse-errors": "analyse",
-    "bench": "benchmark speed",
-    "cohort-benchmark": "cohort benchmark",
-    "eda": "explore",
-    "errors": "analyse",
-    "evaluate-quality": "quality evaluate",
-    "evaluate-xray": "evaluate",
-    "fine-tune": "server fine-tune",
-    "fit-quality": "quality fit",
-    "interact-benchmark": "benchmark clicks",
-    "benchmark int8": "export",
-    "benchmark unseen-masks": "cross-validate",
-    "cross-evaluate": "compare",
-    "data pull": "store pull",
-    "data push": "store push",
-    "data verify": "store verify",
-    "pull": "store pull",
-    "push": "store push",
-    "quantize": "export",
-    "trust": "store trust",
-    "recipe acdc": "check-training",
-    "restore-model": "server restore",
-    "show-features": "explain",
-    "simulate-scale": "cohort simulate",
-    "study-explanations": "explain",
-    "unseen-masks": "cross-validate",
-    "watch-status": "watch status",
+FROZEN = {
+    "benchmark int8": "--data --output --weights --split --rounds --overwrite",
+    "benchmark unseen-masks": "--data --output --fold --resume --smoke --set",
+    "cross-evaluate": "--output --model --phantoms --device",
+    "quantize": "--data --output --weights --split --rounds --overwrite",
+    "unseen-masks": "--data --output --fold --resume --smoke --set",
 }
-"""Old names of commands, and where their work is done now."""
-
-MOVED = {
-    ("benchmark int8", "network"): "source",
-    ("cross-evaluate", "datasets"): "--dataset",
-    ("quantize", "network"): "source",
-}
-"""Old options and arguments of another name now."""
+"""Options of the old commands that were commands of their own; the others were other names alone."""
 
 
 def commands() -> dict[str, typer.core.TyperCommand]:
@@ -69,15 +38,16 @@ def commands() -> dict[str, typer.core.TyperCommand]:
     return found  # type: ignore[return-value]
 
 
-def test_every_old_command_is_hidden_and_has_a_home_with_all_its_options() -> None:
+def test_every_old_command_is_left_out_and_has_a_home_with_all_its_options() -> None:
     known = commands()
-    for old, new in RENAMED.items():
-        options = [{option for param in known[name].params for option in param.opts} for name in (old, new)]
-        assert {MOVED.get((old, option), option) for option in options[0]} <= options[1], old
-        assert not known[new].hidden
-        if " " not in old:
-            assert known[old].hidden
-    assert all(name in RENAMED or name == "results" for name, one in known.items() if one.hidden)
+    assert [name for name, one in known.items() if one.hidden] == ["results"]
+    assert not {*OLD_COMMANDS} & {*known}
+    for old, new in OLD_COMMANDS.items():
+        home = next(name for name in known if new.startswith(name))
+        options = {option for param in known[home].params for option in param.opts}
+        words = [word for word in f"{new} {FROZEN.get(old, '')}".split() if word.startswith("--")]
+        assert {*words} <= options, old
+    assert {*FROZEN} <= {*OLD_COMMANDS}
 
 
 @pytest.mark.parametrize(
@@ -87,13 +57,38 @@ def test_every_old_command_is_hidden_and_has_a_home_with_all_its_options() -> No
         (["watch", "nowhere", "out"], "thorax watch is now: thorax watch run"),
         (["cohort", "--resume", "nowhere", "-o", "out"], "thorax cohort is now: thorax cohort run"),
         (["recipe", "acdc", "nowhere", "-o", "out"], "recipe acdc is now: thorax check-training"),
+        (
+            ["quantize", "resnet18", "--data", "nowhere", "-o", "out"],
+            "quantize is now: thorax export --format int8 --rounds 60",
+        ),
+        (
+            ["benchmark", "int8", "resnet18", "--data=nowhere", "-o", "out"],
+            "benchmark int8 is now: thorax export --format int8 --rounds 60",
+        ),
+        (
+            ["unseen-masks", "unet", "--data", "nowhere", "-o", "out"],
+            "unseen-masks is now: thorax cross-validate --unseen-masks",
+        ),
+        (
+            ["cross-evaluate", "nowhere", "-o", "out", "--model", "a=unet", "--phantoms=0"],
+            "cross-evaluate is now: thorax compare --phantoms 10 --dataset",
+        ),
+        (
+            ["evaluate-xray", "nowhere", "-o", "out"],
+            "evaluate-xray is now: thorax evaluate --network efficientnet_lite0",
+        ),
+        (["data", "push", "nowhere", "store"], "data push is now: thorax store push"),
     ],
-    ids=["status", "watch", "cohort", "recipe"],
 )
 def test_an_old_name_is_answered_with_the_new_one_and_runs(words: list[str], line: str) -> None:
     found = CliRunner().invoke(app, words)
     assert line in found.output
     assert "nowhere" in str(found.exception)
+
+
+@pytest.mark.parametrize("words", [["watch"], ["watch", "--help"], ["cohort", "run", "--help"]])
+def test_what_is_no_old_name_is_not_renamed(words: list[str]) -> None:
+    assert "is now" not in CliRunner().invoke(app, words).output
 
 
 @pytest.mark.parametrize(
