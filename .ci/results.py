@@ -102,7 +102,7 @@ PAGES: Final = {
             "evaluate {data} --network unet --keep-masks {work}/masks --output {work}/unet --overwrite",
             "benchmark measures {data} --unseen-masks {work}/unseen --test-masks {work}/masks"
             " --output {work}/measures --overwrite",
-            "report {work}/measures --title 'What the indices can tell' --output {page}",
+            "report {work}/measures --title 'What the indices are worth' --output {page}",
         ),
     ),
     "quality": Page(

@@ -99,7 +99,7 @@ def document(source: Source, _: Context) -> Document:
     )
 
 
-TITLE: Final = "What the indices can tell"
+TITLE: Final = "What the indices are worth"
 KIND: Final = Kind("measures", CONTENT_NAME, "thorax benchmark measures", "results", each(TITLE, document))
 
 
