@@ -25,7 +25,7 @@ from pipelines.cohort.worker import (
     read_results,
     write_table,
 )
-from pipelines.core.errors import ConfigError, OutputError, cause
+from pipelines.core.errors import ConfigError, OutputError, expecting
 from pipelines.core.files import exclusive_lock, output_folder, write_csv, write_json, write_manifest
 from pipelines.core.install import ray_session
 from pipelines.core.progress import show_progress
@@ -160,10 +160,8 @@ def _begin(output: Path, source: Path, record: Mapping[str, str], *, resume: boo
     if not resume:
         write_json(path, {"source": source.resolve(), "model": record})
         return
-    try:
+    with expecting(f"how a cohort began in {path}", ConfigError):
         began = json.loads(path.read_text(encoding="utf-8"))["model"]
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ConfigError(f"expected how a cohort began in {path}, found {cause(error)}") from error
     if began != record:
         other = [name for name in record if record[name] != began.get(name)]
         raise ConfigError(

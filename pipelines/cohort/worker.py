@@ -13,7 +13,7 @@ from zlib import crc32
 import pandas as pd
 
 import pipelines
-from pipelines.core.errors import ConfigError, DataError, OutputError, ThoraxError, cause
+from pipelines.core.errors import ConfigError, DataError, OutputError, ThoraxError, expecting
 from pipelines.core.files import atomic_path, file_sha256, package_versions, write_text
 from pipelines.core.install import import_extra
 from pipelines.core.records import Problem
@@ -138,7 +138,7 @@ def _listed(manifest: Path) -> list[CohortStudy]:
 
 
 def _read_table(manifest: Path) -> pd.DataFrame:
-    try:
+    with expecting(f"a table of studies in {manifest}"):  # pandas and pyarrow raise kinds of ValueError
         if manifest.suffix.lower() == ".parquet":
             return pd.read_parquet(manifest)
         with manifest.open(encoding="utf-8-sig") as stream:
@@ -146,8 +146,6 @@ def _read_table(manifest: Path) -> pd.DataFrame:
         # Spreadsheets in many countries write semicolons; a comma in the first line has precedence.
         separator = ";" if ";" in start and "," not in start else ","
         return pd.read_csv(manifest, dtype=str, keep_default_na=False, sep=separator, encoding="utf-8-sig")
-    except (OSError, ValueError) as error:  # pandas and pyarrow raise kinds of ValueError
-        raise DataError(f"expected a table of studies in {manifest}, found {cause(error)}") from error
 
 
 def _paths(cell: Any) -> list[str]:

@@ -1,5 +1,7 @@
 """Exceptions a caller may catch; each message says what was expected, what was found and what to do."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from json import JSONDecodeError
 
 
@@ -37,3 +39,21 @@ def cause(error: Exception) -> str:
         case IndexError():
             return "nothing in it"
     return f"{error}" or type(error).__name__
+
+
+@contextmanager
+def expecting(wanted: str, kind: type[ThoraxError] = DataError, advice: str = "") -> Iterator[None]:
+    """Name in one error whatever is wrong with a file that the block reads.
+
+    Args:
+        wanted: What it should hold, and where it lies.
+        kind: Error that is raised.
+        advice: What to do.
+
+    Raises:
+        ThoraxError: Of this kind, if the file is missing or damaged; errors of this package pass.
+    """
+    try:
+        yield
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise kind(f"expected {wanted}, found {cause(error)}{advice and f'; {advice}'}") from error

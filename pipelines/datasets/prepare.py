@@ -11,7 +11,7 @@ from typing import Any, Literal
 import nibabel as nib
 import numpy as np
 
-from pipelines.core.errors import DataError, cause
+from pipelines.core.errors import DataError, expecting
 from pipelines.core.files import output_folder, write_json
 from pipelines.core.progress import progress_to, show_progress
 from pipelines.core.records import (
@@ -367,7 +367,8 @@ def read_datalist(path: Path, *, kind: Literal["volumes", "images"] = "volumes")
         DataError: If it is missing or is no datalist.
     """
     file = path / DATALIST_NAME if path.is_dir() else path
-    try:
+    dataset = "acdc" if kind == "volumes" else "chest-xray"
+    with expecting(f"a datalist of {kind} at {file}", advice=f"make one with 'thorax prepare {dataset}'"):
         content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         other = "images" if kind == "volumes" else "volumes"
         if kind not in content and other in content:
@@ -375,11 +376,6 @@ def read_datalist(path: Path, *, kind: Literal["volumes", "images"] = "volumes")
                 f"expected a datalist of {kind} at {file}, found one of {other}; choose a network for them"
             )
         content[kind][0]["fingerprint"]
-    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
-        raise DataError(
-            f"expected a datalist of {kind} at {file}, found {cause(error)}; make one with 'thorax prepare "
-            f"{'acdc' if kind == 'volumes' else 'chest-xray'}'"
-        ) from error
     return content
 
 

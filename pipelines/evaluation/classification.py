@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import roc_curve
 
-from pipelines.core.errors import ConfigError, DataError, cause
+from pipelines.core.errors import ConfigError, DataError, expecting
 from pipelines.core.files import output_folder, write_csv, write_json
 from pipelines.core.progress import track
 from pipelines.core.records import Problem
@@ -322,13 +322,9 @@ def read_cases(evaluation: Path) -> list[dict[str, Any]]:
         DataError: If there is none.
     """
     path = evaluation / METRICS_NAME
-    try:
+    with expecting(f"an evaluation of 'thorax evaluate' at {path}"):
         cases: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["cases"]
         is_of_radiographs = all("probability" in case for case in cases)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"expected an evaluation of 'thorax evaluate' at {path}, found {cause(error)}"
-        ) from error
     if not is_of_radiographs:
         raise DataError(
             f"expected an evaluation of radiographs at {path}, found one of hearts; those are "

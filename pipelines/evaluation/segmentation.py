@@ -24,7 +24,7 @@ from pipelines.core.cardiac import (
     indices_from_volumes,
     structure_volumes_ml,
 )
-from pipelines.core.errors import ConfigError, DataError, cause
+from pipelines.core.errors import ConfigError, DataError, expecting
 from pipelines.core.files import atomic_path, output_folder, write_csv, write_json
 from pipelines.core.progress import track
 from pipelines.core.records import (
@@ -285,13 +285,9 @@ def read_cases(path: Path) -> list[Case]:
     Raises:
         DataError: If there is no such file, or it holds no cases of this version.
     """
-    try:
+    wanted = f"an evaluation of hearts with its cases at {path}"
+    with expecting(wanted, advice="measure with 'thorax evaluate'"):
         cases = [Case.from_json(case) for case in json.loads(path.read_text(encoding="utf-8"))["cases"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"expected an evaluation of hearts with its cases at {path}, found {cause(error)}; measure with "
-            "'thorax evaluate'"
-        ) from error
     if not cases:
         raise DataError(f"expected an evaluation with a case, found none in {path}; measure again")
     return cases

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from pipelines.core.errors import ConfigError, cause
+from pipelines.core.errors import ConfigError, expecting
 from pipelines.core.files import file_sha256, write_json
 from pipelines.core.install import shipped
 from pipelines.core.tasks import HEART, XRAY, task_of
@@ -97,16 +97,12 @@ def read_trusted() -> dict[str, dict[str, Any]]:
     path = trusted_file()
     if not path.is_file():
         return {}
-    try:
+    with expecting(f"the trusted bundles in {path}", ConfigError, "delete it and trust them again"):
         content = json.loads(path.read_text(encoding="utf-8"))
         return {
             str(folder): {"always": entry["always"] is True, "files": dict(entry["files"])}
             for folder, entry in content.items()
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(
-            f"expected the trusted bundles in {path}, found {cause(error)}; delete it and trust them again"
-        ) from error
 
 
 def read_shipped(shipped: Path) -> dict[str, dict[str, str]]:

@@ -13,7 +13,7 @@ from ignite.engine import Engine, Events
 from torch import Tensor, nn
 from torchvision.models import get_model_weights
 
-from pipelines.core.errors import ConfigError, cause
+from pipelines.core.errors import ConfigError, cause, expecting
 from pipelines.core.files import atomic_path, output_folder, write_json, write_text
 
 OPERATING_POINT_NAME: Final = "operating_point.json"
@@ -37,10 +37,8 @@ def read_threshold(folder: Path) -> float:
     path = folder / OPERATING_POINT_NAME
     if not path.is_file():
         return DEFAULT_THRESHOLD
-    try:
+    with expecting(f"a threshold in {path}", ConfigError):
         return float(json.loads(path.read_text(encoding="utf-8"))["threshold"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"expected a threshold in {path}, found {cause(error)}") from error
 
 
 def write_threshold(folder: Path, threshold: float, **details: Any) -> Path:
@@ -68,12 +66,10 @@ def read_network(folder: Path, network: str) -> dict[str, Any]:
     path = folder / NETWORK_NAME
     if not path.is_file():
         return {}
-    try:
+    with expecting(f"a network and its settings in {path}", ConfigError):
         content = json.loads(path.read_text(encoding="utf-8"))
         name, settings = str(content["architecture"]), dict(content["settings"])
         check_plain(settings)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"expected a network and its settings in {path}, found {cause(error)}") from error
     if name != network.removesuffix("_tuned"):
         raise ConfigError(f"expected weights of {network}, found those of {name} in {folder}; give --network")
     return settings
@@ -124,10 +120,8 @@ def read_seen(folder: Path) -> frozenset[str] | None:
     path = folder / SEEN_NAME
     if not path.is_file():
         return None
-    try:
+    with expecting(f"hashes of training images in {path}", ConfigError):
         return frozenset(str(digest) for digest in json.loads(path.read_text(encoding="utf-8"))["images"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"expected hashes of training images in {path}, found {cause(error)}") from error
 
 
 def write_seen(folder: Path, images: Iterable[str]) -> Path:

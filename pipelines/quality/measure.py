@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from monai.transforms import AdjustContrast, GaussianSmooth, GibbsNoise, RandBiasField, RandRicianNoise
 
-from pipelines.core.errors import ConfigError, DataError, cause
+from pipelines.core.errors import ConfigError, DataError, expecting
 from pipelines.core.progress import show_progress
 from pipelines.core.volume import Volume, check_same_grid, read_label, read_volume, slices_last, write_label
 from pipelines.evaluation.segmentation import MEAN, STRUCTURES, structure_dice
@@ -264,11 +264,11 @@ def read_measured(path: Path) -> list[Measured]:
     Raises:
         DataError: If it is missing or is no such table.
     """
-    try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            return [_from_row(row) for row in csv.DictReader(stream)]
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"expected a table of measured images at {path}, found {cause(error)}") from error
+    with (
+        expecting(f"a table of measured images at {path}"),
+        path.open(encoding="utf-8", newline="") as stream,
+    ):
+        return [_from_row(row) for row in csv.DictReader(stream)]
 
 
 def _from_row(row: dict[str, str]) -> Measured:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.core.cardiac import structure_volumes_ml
-from pipelines.core.errors import ConfigError, cause
+from pipelines.core.errors import ConfigError, expecting
 from pipelines.core.files import write_json
 from pipelines.core.plausibility import check_mask
 from pipelines.core.records import FOREGROUND, LABEL_NAMES, AcdcLabel
@@ -159,14 +159,11 @@ class QualityModel:
         Args:
             features: At least those that the model takes, of all structures.
         """
-        dice = {
-            name: self._dice(model.outcome(feature_values(features, self.features, name, self.log_odds)))
-            for name, model in self.structures.items()
-        }
+        dice = {}
+        for name, model in self.structures.items():
+            outcome = model.outcome(feature_values(features, self.features, name, self.log_odds))
+            dice[name] = from_log_odds(outcome) if self.log_odds else float(np.clip(outcome, 0.0, 1.0))
         return dice | {MEAN: sum(dice.values()) / len(dice)}
-
-    def _dice(self, outcome: float) -> float:
-        return from_log_odds(outcome) if self.log_odds else float(np.clip(outcome, 0.0, 1.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +198,7 @@ def read_quality(path: Path) -> QualityModels:
     Raises:
         ConfigError: If the file is missing, damaged or of another version.
     """
-    try:
+    with expecting(f"the quality model of 'thorax quality fit' at {path}", ConfigError, "fit it"):
         content = json.loads(path.read_text(encoding="utf-8"))
         thorough = content["thorough"]
         return QualityModels(
@@ -210,10 +207,6 @@ def read_quality(path: Path) -> QualityModels:
             partner=str(content["partner"]),
             made=dict(content["made"]),
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f"expected the quality model of 'thorax quality fit' at {path}, found {cause(error)}; fit it"
-        ) from error
 
 
 def quality_beside(weights: Path) -> QualityModels | None:

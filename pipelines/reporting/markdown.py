@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from pipelines.core.errors import DataError, cause
+from pipelines.core.errors import DataError, expecting
 from pipelines.core.files import atomic_path, output_folder, write_text
 from pipelines.reporting.document import Document, Picture, Section, Table
 
@@ -100,10 +100,8 @@ def fill_page(page: Path, blocks: Mapping[str, str]) -> Path:
 
 
 def _text_of(page: Path) -> str:
-    try:
+    with expecting(f"a Markdown page at {page}"):
         return page.read_text(encoding="utf-8") if page.is_file() else ""
-    except UnicodeDecodeError as error:
-        raise DataError(f"expected a Markdown page at {page}, found {cause(error)}") from error
 
 
 def fill_card(card: Path, document: Document) -> Path:

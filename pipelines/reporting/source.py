@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipelines.core.errors import DataError, cause
+from pipelines.core.errors import DataError, expecting
 from pipelines.core.files import MANIFEST_NAME
 from pipelines.reporting.document import Document, Language
 from pipelines.training.run_record import RunRecord, read_run, shown_command
@@ -138,13 +138,9 @@ def from_content(kind: Kind, own: Sequence[Source], make: Callable[[], Made]) ->
     Raises:
         DataError: If a file lacks what this version reads.
     """
-    try:
+    files = ", ".join(str(source.folder / kind.marker) for source in own)
+    with expecting(f"{files} of '{kind.command}' of this version", advice="run it again"):
         return make()
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-        files = ", ".join(str(source.folder / kind.marker) for source in own)
-        raise DataError(
-            f"expected {files} of '{kind.command}' of this version, found {cause(error)}; run it again"
-        ) from error
 
 
 def read_sources(
@@ -202,10 +198,8 @@ def read_sources(
 def _content(path: Path) -> dict[str, Any]:
     if path.suffix != ".json":
         return {}
-    try:
+    with expecting(f"JSON in {path}", advice="run its command again"):
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"expected JSON in {path}, found {cause(error)}; run its command again") from error
     if not isinstance(content, dict):
         raise DataError(
             f"expected an object in {path}, found {type(content).__name__}; run its command again"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from pipelines.core.errors import ConfigError, DataError, ThoraxError, cause
+from pipelines.core.errors import ConfigError, DataError, ThoraxError, expecting
 from pipelines.core.files import write_text
 from pipelines.datasets.prepare import DATALIST_NAME, VOLUMES_NAME
 from pipelines.datasets.readers import find_reader
@@ -86,10 +86,8 @@ def _is_record(path: Path) -> bool:
 
 
 def _terms_text(path: Path) -> str:
-    try:
+    with expecting(f"terms as text in {path}", ConfigError):
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"expected terms as text in {path}, found {cause(error)}") from error
     if not text.strip() or len(text) > LONGEST:
         raise ConfigError(f"expected terms of 1 to {LONGEST} characters in {path}, found {len(text)}")
     return text
@@ -172,14 +170,10 @@ def settle_datalist(path: Path, root: Path) -> None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
+    with expecting(f"a datalist in {path}", advice="prepare the dataset again"):
         content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content["root"], str):
             raise TypeError("no folder as its root")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"expected a datalist in {path}, found {cause(error)}; prepare the dataset again"
-        ) from error
     return dict(content)
 
 

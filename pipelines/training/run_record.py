@@ -11,7 +11,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from pipelines.core.errors import DataError, cause
+from pipelines.core.errors import expecting
 from pipelines.core.files import MANIFEST_NAME
 from pipelines.core.records import FOREGROUND, LABEL_COLORS, LABEL_NAMES
 from pipelines.datasets.prepare import ALL_PATIENTS
@@ -69,7 +69,8 @@ def read_history(history: Path) -> dict[str, Series]:
     Raises:
         DataError: If it is missing, has no epoch, or holds something else than numbers.
     """
-    try:
+    wanted = f"the history of a training with an epoch at least in {history}"
+    with expecting(wanted, advice="name the history.csv in the folder of a run"):
         with history.open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
         epochs = [int(row["epoch"]) for row in rows]
@@ -77,11 +78,6 @@ def read_history(history: Path) -> dict[str, Series]:
         for name in rows[0]:
             points = [(epoch, float(row[name])) for epoch, row in zip(epochs, rows, strict=True) if row[name]]
             series[name] = [epoch for epoch, _ in points], [value for _, value in points]
-    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
-        raise DataError(
-            f"expected the history of a training with an epoch at least, found {history}: {cause(error)}; "
-            "name the history.csv in the folder of a run"
-        ) from error
     return series
 
 
@@ -147,15 +143,11 @@ def read_run(folder: Path) -> RunRecord:
             not record network and batch size.
     """
     history = read_history(folder / HISTORY_NAME)
-    try:
+    wanted = f"a training run whose {MANIFEST_NAME} has command, network and batch_size in {folder}"
+    with expecting(wanted, advice="add what is missing to the file, or train with this version"):
         manifest: dict[str, Any] = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
         words: list[str] = manifest["command"]
         network, batch_size = str(manifest["network"]), int(manifest["batch_size"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"expected a training run whose {MANIFEST_NAME} has command, network and batch_size, found "
-            f"{folder}: {cause(error)}; add what is missing to the file, or train with this version"
-        ) from error
     fold: int | None = manifest.get("fold")
     return RunRecord(
         name=str(manifest.get("name") or folder.resolve().name),

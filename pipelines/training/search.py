@@ -12,7 +12,7 @@ from typing import Any, Final
 import yaml
 from torch.utils.tensorboard import SummaryWriter
 
-from pipelines.core.errors import ConfigError, DataError, cause
+from pipelines.core.errors import ConfigError, DataError, cause, expecting
 from pipelines.core.files import (
     MANIFEST_NAME,
     output_folder,
@@ -306,11 +306,9 @@ def _kept_options(output: Path, options: SearchOptions, *, resume: bool) -> Sear
     if not resume:
         write_json(path, asdict(options))
         return options
-    try:
+    with expecting(f"the options of a search in {path}", ConfigError):
         began = json.loads(path.read_text(encoding="utf-8"))
         return SearchOptions(**began | {"concurrency": options.concurrency, "address": options.address})
-    except (OSError, ValueError, TypeError) as error:
-        raise ConfigError(f"expected the options of a search in {path}, found {cause(error)}") from error
 
 
 def _run(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pipelines
-from pipelines.core.errors import ConfigError, DataError, OutputError
+from pipelines.core.errors import ConfigError, OutputError, expecting
 from pipelines.core.files import file_sha256, write_json
 from pipelines.watching.ledger import (
     REASON_NAME,
@@ -128,15 +128,11 @@ def has_segmentation(folder: Path) -> bool:
 
 
 def _read(path: Path) -> dict[str, object]:
-    try:
+    advice = "remove its folder to have the study done again"
+    with expecting(f"what a finished study says of itself in {path}", advice=advice):
         content = json.loads(path.read_text(encoding="utf-8"))
         if not {"id", "kind", "origin"} <= content.keys():
             raise ValueError("it has no id, kind or origin")
-    except (OSError, ValueError, AttributeError) as error:
-        raise DataError(
-            f"expected what a finished study says of itself in {path}, found {error}; "
-            "remove its folder to have the study done again"
-        ) from error
     found: dict[str, object] = content
     return found
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.core.errors import cause
+from pipelines.core.errors import ConfigError, DataError, OutputError, cause, expecting
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,20 @@ def test_a_folder_in_the_place_of_a_file_and_other_errors_are_described(tmp_path
     assert cause(PermissionError(13, "Permission denied")) == "permission denied"
     assert cause(ValueError("shape 3")) == "shape 3"
     assert cause(ValueError()) == "ValueError"
+
+
+def test_a_file_is_named_with_what_it_should_hold_and_what_to_do() -> None:
+    with (
+        pytest.raises(
+            ConfigError, match=r"^expected a list in a\.json, found no 'images' in it; make it again$"
+        ),
+        expecting("a list in a.json", ConfigError, "make it again"),
+    ):
+        json.loads("{}")["images"]
+    with pytest.raises(DataError, match="^expected a list, found no JSON$"), expecting("a list"):
+        json.loads("")
+
+
+def test_errors_with_a_reason_of_their_own_keep_it() -> None:
+    with pytest.raises(OutputError, match="^no space$"), expecting("a list"):
+        raise OutputError("no space")

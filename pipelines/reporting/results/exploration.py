@@ -7,7 +7,7 @@ from typing import Any, Final
 import pandas as pd
 from matplotlib.figure import Figure
 
-from pipelines.core.errors import DataError, cause
+from pipelines.core.errors import expecting
 from pipelines.core.records import LABEL_NAMES, AcdcLabel, Phase
 from pipelines.exploration.files import (
     CONTENT_NAME,
@@ -202,13 +202,11 @@ def _plots(
 
 def _survey(source: Source) -> pd.DataFrame:
     path = source.folder / TABLE_NAME
-    try:
+    with expecting(f"{path} of 'thorax explore'", advice="run it again"):
         frame = pd.read_csv(path, dtype={"patient": str})
         if "modes" in source.content:
             return frame
         frame[["section", "label_findings"]] = frame[["section", "label_findings"]].fillna("")
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"expected {path} of 'thorax explore', found {cause(error)}; run it again") from error
     return frame
 
 

@@ -4,7 +4,7 @@ import csv
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from pipelines.core.errors import DataError, cause
+from pipelines.core.errors import expecting
 from pipelines.reporting.document import Cell, Document, Language, Section, Table, duration, number
 from pipelines.reporting.source import Context, Kind, Source, each
 from pipelines.training.checks.case import RECIPE_NAME
@@ -125,14 +125,10 @@ def search_document(source: Source, _: Context) -> Document:
         DataError: If the table of trials cannot be read.
     """
     path = source.folder / TABLE_NAME
-    try:
+    with expecting(f"a search of 'thorax tune' in {source.folder}"):
         with path.open(encoding="utf-8", newline="") as stream:
             rows = list(csv.DictReader(stream))
         header = list(rows[0])
-    except (OSError, IndexError) as error:
-        raise DataError(
-            f"expected a search of 'thorax tune' in {source.folder}, found {cause(error)}"
-        ) from error
     cells = [[_short(row[name]) for name in header] for row in rows[:MAX_TRIALS]]
     measure = "mean Dice" if "mean_dice" in header else "AUROC"
     caption = f"The {len(cells)} best of {len(rows)} trials, by {measure} on validation"

@@ -15,7 +15,7 @@ from ignite.engine import Engine, Events
 from monai.bundle import ConfigParser
 from torch import Tensor
 
-from pipelines.core.errors import ConfigError, cause
+from pipelines.core.errors import ConfigError, expecting
 from pipelines.core.files import MANIFEST_NAME, output_folder, write_json
 from pipelines.core.progress import progress_to
 from pipelines.datasets.prepare import read_datalist, select
@@ -68,14 +68,10 @@ class Record:
         self.path = output_folder(folder) / RECIPE_NAME
         self.content: dict[str, Any] = {**head, "finished": False, "steps": {}, "parts": {}}
         if self.path.is_file():
-            try:
+            with expecting(f"a recipe to go on with in {self.path}", ConfigError):
                 found = json.loads(self.path.read_text(encoding="utf-8"))
                 same = {name: found[name] for name in head} == json.loads(json.dumps(dict(head)))
                 self.content["steps"], self.content["parts"] = found["steps"], found["parts"]
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                raise ConfigError(
-                    f"expected a recipe to go on with in {self.path}, found {cause(error)}"
-                ) from error
             if not same:
                 raise ConfigError(
                     f"expected a recipe of the same network and data in {self.path}, found another; "
