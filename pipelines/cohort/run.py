@@ -1,6 +1,5 @@
 """Measures a cohort of studies on a Ray cluster, so that it can be stopped, or lose machines, and go on."""
 
-import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,7 +25,14 @@ from pipelines.cohort.worker import (
     write_table,
 )
 from pipelines.core.errors import ConfigError, OutputError, expecting
-from pipelines.core.files import exclusive_lock, output_folder, write_csv, write_json, write_manifest
+from pipelines.core.files import (
+    exclusive_lock,
+    output_folder,
+    read_json,
+    write_csv,
+    write_json,
+    write_manifest,
+)
 from pipelines.core.install import ray_session
 from pipelines.core.progress import show_progress
 from pipelines.core.records import Problem
@@ -161,7 +167,7 @@ def _begin(output: Path, source: Path, record: Mapping[str, str], *, resume: boo
         write_json(path, {"source": source.resolve(), "model": record})
         return
     with expecting(f"how a cohort began in {path}", ConfigError):
-        began = json.loads(path.read_text(encoding="utf-8"))["model"]
+        began = read_json(path)["model"]
     if began != record:
         other = [name for name in record if record[name] != began.get(name)]
         raise ConfigError(

@@ -1,7 +1,6 @@
 """From a dataset folder to a checked datalist with a patient-wise split."""
 
 import hashlib
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -12,7 +11,7 @@ import nibabel as nib
 import numpy as np
 
 from pipelines.core.errors import DataError, expecting
-from pipelines.core.files import output_folder, write_json
+from pipelines.core.files import output_folder, read_json, write_json
 from pipelines.core.progress import progress_to, show_progress
 from pipelines.core.records import (
     FOREGROUND,
@@ -369,7 +368,7 @@ def read_datalist(path: Path, *, kind: Literal["volumes", "images"] = "volumes")
     file = path / DATALIST_NAME if path.is_dir() else path
     dataset = "acdc" if kind == "volumes" else "chest-xray"
     with expecting(f"a datalist of {kind} at {file}", advice=f"make one with 'thorax prepare {dataset}'"):
-        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        content: dict[str, Any] = read_json(file)
         other = "images" if kind == "volumes" else "volumes"
         if kind not in content and other in content:
             raise DataError(

@@ -1,6 +1,5 @@
 """Evaluation of a classifier on labelled radiographs: figures with intervals, and recipes compared."""
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -12,7 +11,7 @@ import numpy.typing as npt
 from sklearn.metrics import roc_curve
 
 from pipelines.core.errors import ConfigError, DataError, expecting
-from pipelines.core.files import output_folder, write_csv, write_json
+from pipelines.core.files import output_folder, read_json, write_csv, write_json
 from pipelines.core.progress import track
 from pipelines.core.records import Problem
 from pipelines.datasets.duplicates import pixel_hash
@@ -323,7 +322,7 @@ def read_cases(evaluation: Path) -> list[dict[str, Any]]:
     """
     path = evaluation / METRICS_NAME
     with expecting(f"an evaluation of 'thorax evaluate' at {path}"):
-        cases: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["cases"]
+        cases: list[dict[str, Any]] = read_json(path)["cases"]
         is_of_radiographs = all("probability" in case for case in cases)
     if not is_of_radiographs:
         raise DataError(

@@ -1,7 +1,6 @@
 """Evaluation of a network by its name, and comparison of models on the same patients."""
 
 import hashlib
-import json
 import re
 import statistics
 import time
@@ -20,6 +19,7 @@ from pipelines.core.files import (
     exclusive_lock,
     file_sha256,
     output_folder,
+    read_json,
     write_csv,
     write_json,
     write_manifest,
@@ -271,7 +271,7 @@ def read_evaluation(folder: Path) -> tuple[list[Case], dict[str, Any]]:
     metrics, crossed = folder / METRICS_NAME, folder / "cross_validation.json"
     cases = read_cases(crossed if crossed.is_file() and not metrics.is_file() else metrics)
     path = folder / MANIFEST_NAME
-    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    known = read_json(path) if path.is_file() else {}
     networks = known.get("networks") or [name for name in [known.get("network")] if name]
     counted = sum(map(parameters_of, networks)) if networks else None
     cost = {"parameters": counted} | {
@@ -285,7 +285,7 @@ def _is_there(folder: Path, described: dict[str, Any]) -> bool:
     path = folder / MANIFEST_NAME
     if not path.is_file():
         return False
-    found = json.loads(path.read_text(encoding="utf-8"))
+    found = read_json(path)
     other = [name for name, value in described.items() if found.get(name) != value]
     if other:
         raise ConfigError(

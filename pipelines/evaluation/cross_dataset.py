@@ -4,7 +4,6 @@ The table is filled cell by cell. A cell is one evaluation; it is kept with what
 dataset, patients), and a later call measures only what is missing, failed or changed.
 """
 
-import json
 import logging
 import re
 import shutil
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pipelines.core.errors import ConfigError, DataError, ThoraxError
-from pipelines.core.files import output_folder, write_csv, write_json
+from pipelines.core.files import output_folder, read_json, write_csv, write_json
 from pipelines.core.progress import progress_to, show_progress
 from pipelines.core.records import FOREGROUND, LABEL_NAMES, PatientRecord
 from pipelines.datasets.phantom.cohort import write_phantom_cohort
@@ -181,7 +180,7 @@ def _made_from(model: Model, target: Target, patients: Sequence[PatientRecord]) 
 
 def _kept(folder: Path, made_from: dict[str, Any]) -> dict[str, Any] | None:
     try:
-        found = json.loads((folder / "cell.json").read_text(encoding="utf-8"))
+        found = read_json(folder / "cell.json")
     except (OSError, ValueError):
         return None
     cell: dict[str, Any] | None = found["cell"] if found.get("made_from") == made_from else None

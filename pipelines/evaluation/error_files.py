@@ -1,6 +1,5 @@
 """Error analyses written to a folder: what was found as JSON and CSV, and pictures of the failures."""
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -9,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch.utils.tensorboard import SummaryWriter
 
-from pipelines.core.files import atomic_path, output_folder, write_csv, write_json
+from pipelines.core.files import atomic_path, output_folder, read_json, write_csv, write_json
 from pipelines.core.records import PatientRecord
 from pipelines.datasets.loading import load_pair
 from pipelines.datasets.xray_image import read_xray
@@ -80,7 +79,7 @@ def explore_heart_errors(
     if rows:
         write_csv(output / SLICES_NAME, rows[0], rows)
     # As a reader of the file has it: names are text, what is not known is None.
-    content: dict[str, Any] = json.loads((output / ERRORS_NAME).read_text(encoding="utf-8"))
+    content: dict[str, Any] = read_json(output / ERRORS_NAME)
     return content
 
 

@@ -4,7 +4,6 @@ Run as `python -m pipelines.evaluation.memory RESULT MODULE:FUNCTION ARGUMENT...
 function returns, are written to the JSON file RESULT.
 """
 
-import json
 import re
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from pkgutil import resolve_name
 from typing import Final
 
 from pipelines.core.errors import ConfigError
-from pipelines.core.files import write_json
+from pipelines.core.files import read_json, write_json
 
 PREDICT: Final = "pipelines.evaluation.comparison:predict_twice"
 """Job of `cost_of_predicting`."""
@@ -60,7 +59,7 @@ def _run(job: str, *arguments: str | Path, result: Path) -> dict[str, float]:
     if run.returncode != 0:
         last = run.stderr.strip().rpartition("\n")[2] or f"exit code {run.returncode}"
         raise ConfigError(f"expected '{job.rpartition(':')[2]}' to run for the benchmark, found: {last}")
-    content: dict[str, float] = json.loads(result.read_text(encoding="utf-8"))
+    content: dict[str, float] = read_json(result)
     return content
 
 

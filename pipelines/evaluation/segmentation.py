@@ -1,6 +1,5 @@
 """Evaluation of a predictor on labelled short-axis volumes: figures, tables and their summary."""
 
-import json
 import logging
 import math
 import statistics
@@ -25,7 +24,7 @@ from pipelines.core.cardiac import (
     structure_volumes_ml,
 )
 from pipelines.core.errors import ConfigError, DataError, expecting
-from pipelines.core.files import atomic_path, output_folder, write_csv, write_json
+from pipelines.core.files import atomic_path, output_folder, read_json, write_csv, write_json
 from pipelines.core.progress import track
 from pipelines.core.records import (
     FOREGROUND,
@@ -287,7 +286,7 @@ def read_cases(path: Path) -> list[Case]:
     """
     wanted = f"an evaluation of hearts with its cases at {path}"
     with expecting(wanted, advice="measure with 'thorax evaluate'"):
-        cases = [Case.from_json(case) for case in json.loads(path.read_text(encoding="utf-8"))["cases"]]
+        cases = [Case.from_json(case) for case in read_json(path)["cases"]]
     if not cases:
         raise DataError(f"expected an evaluation with a case, found none in {path}; measure again")
     return cases

@@ -20,7 +20,7 @@ from monai.networks.utils import convert_to_torchscript
 from torch import Tensor
 
 from pipelines.core.errors import ConfigError
-from pipelines.core.files import atomic_path, file_sha256
+from pipelines.core.files import atomic_path, file_sha256, read_json
 from pipelines.core.install import import_extra
 from pipelines.core.tasks import HEART, TASKS, task_of
 from pipelines.datasets.prepare import fingerprint
@@ -143,7 +143,7 @@ def network_metadata(network: str, *, bundle: Path | None = None, **settings: An
     """
     bundle = bundle or bundle_of(network)
     config = load_config(network, bundle=bundle, **settings)
-    metadata: dict[str, Any] = json.loads((bundle / "configs" / "metadata.json").read_text(encoding="utf-8"))
+    metadata: dict[str, Any] = read_json(bundle / "configs" / "metadata.json")
     image = metadata["network_data_format"]["inputs"]["image"]
     if "size_px" in config:
         image["spatial_shape"] = list(config.get_parsed_content("size_px"))

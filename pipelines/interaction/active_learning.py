@@ -1,7 +1,6 @@
 """Does it pay to label uncertain cases first? Learning curves of strategies."""
 
 import itertools
-import json
 import shutil
 import statistics
 import time
@@ -14,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.core.errors import ConfigError, DataError
-from pipelines.core.files import output_folder, write_csv, write_json
+from pipelines.core.files import output_folder, read_json, write_csv, write_json
 from pipelines.core.progress import progress_to, show_progress
 from pipelines.core.records import FOREGROUND
 from pipelines.datasets.loading import load_image
@@ -306,7 +305,7 @@ def _check(cohort: Cohort, plan: Plan) -> None:
     path = cohort.folder / PLAN_NAME
     # More seeds may follow; all else would mix what does not compare.
     wanted = asdict(plan) | {"seeds": None, "fingerprint": cohort.datalist["fingerprint"]}
-    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else wanted
+    known = read_json(path) if path.is_file() else wanted
     if known != wanted:
         changed = sorted(name for name in wanted if known.get(name) != wanted[name])
         raise ConfigError(
@@ -351,7 +350,7 @@ def _curve(
             report(f"seed {seed}, {name}, {size} patients")
         path = folder / RESULT_NAME
         if path.is_file():
-            found = json.loads(path.read_text(encoding="utf-8"))
+            found = read_json(path)
         else:
             known = rounds[-1]["labelled"] if rounds else []
             rest = [patient for patient in order if patient not in known]
@@ -375,5 +374,5 @@ def _curve(
     if not path.is_file():  # measured once
         test = select(cohort.datalist, "test", cohort.fold)
         write_json(path, mean_dice(load_predictor(folder / WEIGHTS_NAME), test))
-    hold_out = json.loads(path.read_text(encoding="utf-8"))
+    hold_out = read_json(path)
     return {"seed": seed, "strategy": strategy, "rounds": rounds, "hold_out": hold_out}

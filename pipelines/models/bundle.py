@@ -1,13 +1,12 @@
 """Where the bundles lie, which networks they have, and which bundles may run: their configs are programs."""
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pipelines.core.errors import ConfigError, expecting
-from pipelines.core.files import file_sha256, write_json
+from pipelines.core.files import file_sha256, read_json, write_json
 from pipelines.core.install import shipped
 from pipelines.core.tasks import HEART, XRAY, task_of
 
@@ -98,7 +97,7 @@ def read_trusted() -> dict[str, dict[str, Any]]:
     if not path.is_file():
         return {}
     with expecting(f"the trusted bundles in {path}", ConfigError, "delete it and trust them again"):
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         return {
             str(folder): {"always": entry["always"] is True, "files": dict(entry["files"])}
             for folder, entry in content.items()
@@ -107,7 +106,7 @@ def read_trusted() -> dict[str, dict[str, Any]]:
 
 def read_shipped(shipped: Path) -> dict[str, dict[str, str]]:
     """Checksums of the code of the package's own bundles, by the bundle's name."""
-    content: dict[str, dict[str, str]] = json.loads((shipped / SHIPPED_NAME).read_text(encoding="utf-8"))
+    content: dict[str, dict[str, str]] = read_json(shipped / SHIPPED_NAME)
     return content
 
 

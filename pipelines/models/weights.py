@@ -1,6 +1,5 @@
 """Weights on disk: checkpoints of a run, ImageNet weights, and what lies beside weights."""
 
-import json
 import logging
 import pickle
 import re
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from torchvision.models import get_model_weights
 
 from pipelines.core.errors import ConfigError, cause, expecting
-from pipelines.core.files import atomic_path, output_folder, write_json, write_text
+from pipelines.core.files import atomic_path, output_folder, read_json, write_json, write_text
 
 OPERATING_POINT_NAME: Final = "operating_point.json"
 """The threshold chosen on validation."""
@@ -38,7 +37,7 @@ def read_threshold(folder: Path) -> float:
     if not path.is_file():
         return DEFAULT_THRESHOLD
     with expecting(f"a threshold in {path}", ConfigError):
-        return float(json.loads(path.read_text(encoding="utf-8"))["threshold"])
+        return float(read_json(path)["threshold"])
 
 
 def write_threshold(folder: Path, threshold: float, **details: Any) -> Path:
@@ -67,7 +66,7 @@ def read_network(folder: Path, network: str) -> dict[str, Any]:
     if not path.is_file():
         return {}
     with expecting(f"a network and its settings in {path}", ConfigError):
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         name, settings = str(content["architecture"]), dict(content["settings"])
         check_plain(settings)
     if name != network.removesuffix("_tuned"):
@@ -121,7 +120,7 @@ def read_seen(folder: Path) -> frozenset[str] | None:
     if not path.is_file():
         return None
     with expecting(f"hashes of training images in {path}", ConfigError):
-        return frozenset(str(digest) for digest in json.loads(path.read_text(encoding="utf-8"))["images"])
+        return frozenset(str(digest) for digest in read_json(path)["images"])
 
 
 def write_seen(folder: Path, images: Iterable[str]) -> Path:

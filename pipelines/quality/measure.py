@@ -1,6 +1,5 @@
 """Features and true Dice of labelled volumes, as they are and with faults of cardiac images."""
 
-import csv
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 from monai.transforms import AdjustContrast, GaussianSmooth, GibbsNoise, RandBiasField, RandRicianNoise
 
 from pipelines.core.errors import ConfigError, DataError, expecting
+from pipelines.core.files import read_csv
 from pipelines.core.progress import show_progress
 from pipelines.core.volume import Volume, check_same_grid, read_label, read_volume, slices_last, write_label
 from pipelines.evaluation.segmentation import MEAN, STRUCTURES, structure_dice
@@ -264,11 +264,8 @@ def read_measured(path: Path) -> list[Measured]:
     Raises:
         DataError: If it is missing or is no such table.
     """
-    with (
-        expecting(f"a table of measured images at {path}"),
-        path.open(encoding="utf-8", newline="") as stream,
-    ):
-        return [_from_row(row) for row in csv.DictReader(stream)]
+    with expecting(f"a table of measured images at {path}"):
+        return [_from_row(row) for row in read_csv(path)]
 
 
 def _from_row(row: dict[str, str]) -> Measured:

@@ -1,6 +1,5 @@
 """The quality score: features of a segmentation, and a linear model from them to its Dice."""
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -12,7 +11,7 @@ import numpy.typing as npt
 
 from pipelines.core.cardiac import structure_volumes_ml
 from pipelines.core.errors import ConfigError, expecting
-from pipelines.core.files import write_json
+from pipelines.core.files import read_json, write_json
 from pipelines.core.plausibility import check_mask
 from pipelines.core.records import FOREGROUND, LABEL_NAMES, AcdcLabel
 from pipelines.core.volume import Volume, slices_last
@@ -199,7 +198,7 @@ def read_quality(path: Path) -> QualityModels:
         ConfigError: If the file is missing, damaged or of another version.
     """
     with expecting(f"the quality model of 'thorax quality fit' at {path}", ConfigError, "fit it"):
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         thorough = content["thorough"]
         return QualityModels(
             quick=_model(content["quick"]),

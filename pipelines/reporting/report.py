@@ -1,7 +1,6 @@
 """Reports on folders of runs: as a study with chapters, or as a page of results alone."""
 
 import functools
-import json
 import platform
 import re
 import tempfile
@@ -13,7 +12,7 @@ from typing import Any, Final, Literal
 
 import pipelines
 from pipelines.core.errors import ConfigError
-from pipelines.core.files import PACKAGES, file_sha256, output_folder, write_manifest
+from pipelines.core.files import PACKAGES, file_sha256, output_folder, read_json, write_manifest
 from pipelines.figures.overlay import texts_by
 from pipelines.models.bundle import ACDC_BUNDLE, BUNDLES, NETWORKS
 from pipelines.models.weights import BEST_NAME
@@ -489,7 +488,7 @@ def changes(path: Path = CHANGELOG) -> list[str]:
 def _bundle_changes(words: Language) -> Table:
     """Changes of the bundle from its metadata, the newest first."""
     metadata = ACDC_BUNDLE / "configs" / "metadata.json"
-    found: dict[str, str] = json.loads(metadata.read_text(encoding="utf-8"))["changelog"]
+    found: dict[str, str] = read_json(metadata)["changelog"]
     return Table(
         words("changes.bundle", name=ACDC_BUNDLE.name),
         [words("changes.version"), words("changes.change")],

@@ -1,13 +1,12 @@
 """Folders that commands wrote, each known by a file in it, and what is recorded of them."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pipelines.core.errors import DataError, expecting
-from pipelines.core.files import MANIFEST_NAME
+from pipelines.core.files import MANIFEST_NAME, read_json
 from pipelines.reporting.document import Document, Language
 from pipelines.training.run_record import RunRecord, read_run, shown_command
 
@@ -199,7 +198,7 @@ def _content(path: Path) -> dict[str, Any]:
     if path.suffix != ".json":
         return {}
     with expecting(f"JSON in {path}", advice="run its command again"):
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     if not isinstance(content, dict):
         raise DataError(
             f"expected an object in {path}, found {type(content).__name__}; run its command again"

@@ -1,6 +1,5 @@
 """Accepted label maps of a studies folder and how each came about."""
 
-import json
 import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -13,7 +12,7 @@ import numpy.typing as npt
 
 from pipelines.core.cardiac import structure_volumes_ml
 from pipelines.core.errors import DataError
-from pipelines.core.files import file_sha256, write_json
+from pipelines.core.files import file_sha256, read_json, write_json
 from pipelines.core.plausibility import cannot_be_heart
 from pipelines.core.records import LABEL_NAMES
 from pipelines.core.volume import Volume, read_label, write_label
@@ -297,7 +296,7 @@ RECORDS: Final = "[0-9]*.json"
 def read_records(folder: Path, *, newest_only: bool = False) -> list[dict[str, Any]]:
     """Content of a folder's numbered JSON files, in their order; empty without the folder."""
     files = sorted(folder.glob(RECORDS))
-    return [json.loads(path.read_text(encoding="utf-8")) for path in files[-1 if newest_only else 0 :]]
+    return [read_json(path) for path in files[-1 if newest_only else 0 :]]
 
 
 def utc_now() -> str:

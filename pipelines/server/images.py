@@ -1,6 +1,5 @@
 """The images of a studies folder as a labelling client gets them: one volume of one phase each."""
 
-import json
 import logging
 import re
 import threading
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from pipelines.core.errors import DataError, ThoraxError
-from pipelines.core.files import write_json
+from pipelines.core.files import read_json, write_json
 from pipelines.core.records import Phase, Problem
 from pipelines.core.volume import Volume, write_image
 from pipelines.datasets.dicom import read_series
@@ -81,7 +80,7 @@ class StudyImages:
         self._names_path = root / WORK_FOLDER / "names.json"
         self._names: dict[str, str] = {}
         if self._names_path.is_file():
-            self._names = json.loads(self._names_path.read_text(encoding="utf-8"))
+            self._names = read_json(self._names_path)
         self._taken = {name.lower() for name in self._names.values()}
         self._names_saved = True
         self._failed: dict[str, int] = {}
@@ -167,7 +166,7 @@ class StudyImages:
             name = self._names.get(f"{key}:{phase or ''}")
             if name and (path := self._derived_path(name)).is_file():
                 note = path.with_name(f"{name}.json")
-                frame = int(json.loads(note.read_text(encoding="utf-8"))["frame"]) if note.is_file() else None
+                frame = int(read_json(note)["frame"]) if note.is_file() else None
                 images.append(_derived(study, name, path, phase, frame))
         return _paired(images) or None
 

@@ -1,7 +1,6 @@
 """Learning from the accepted labels of a studies folder: data, fine-tuning, and trainings as processes."""
 
 import hashlib
-import json
 import logging
 import os
 import shutil
@@ -20,7 +19,7 @@ from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.train import TrainTask
 
 from pipelines.core.errors import ConfigError, DataError
-from pipelines.core.files import exclusive_lock, is_locked, output_folder, write_json
+from pipelines.core.files import exclusive_lock, is_locked, output_folder, read_json, write_json
 from pipelines.core.volume import Volume, read_label, read_volume, slices_last, write_image, write_label
 from pipelines.datasets.prepare import fingerprint, write_datalist
 from pipelines.evaluation.segmentation import MEAN, STRUCTURES, mean_dice
@@ -82,7 +81,7 @@ def divide(patients: Iterable[str], path: Path) -> dict[str, Side]:
         DataError: If all of them have been put on one side before.
         OutputError: If the file cannot be written.
     """
-    sides: dict[str, Side] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    sides: dict[str, Side] = read_json(path) if path.is_file() else {}
     # Names may be in the order of diseases, their hashes are not.
     names = sorted(patients, key=lambda name: hashlib.sha256(name.encode()).digest())
     wanted = max(1, round(VALIDATION_SHARE * len(names)))
@@ -394,7 +393,7 @@ class Trainings:
         """
         path = self._folder / network / STATUS_NAME
         try:
-            return dict(json.loads(path.read_text(encoding="utf-8")))
+            return dict(read_json(path))
         except FileNotFoundError:
             return {}
 

@@ -1,6 +1,5 @@
 """What a client is told beside a label map: volumes, ejection fraction, warnings."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy.typing as npt
 
 from pipelines.core.cardiac import CardiacIndices, indices_from_volumes, structure_volumes_ml
 from pipelines.core.errors import DataError
-from pipelines.core.files import write_json
+from pipelines.core.files import read_json, write_json
 from pipelines.core.plausibility import check_indices, check_mask
 from pipelines.core.records import LABEL_NAMES, AcdcLabel, Phase
 from pipelines.core.volume import Volume, slices_last
@@ -75,7 +74,7 @@ def noted_warnings(image: Path | None) -> list[str]:
     """What was noted of an image, empty if nothing was."""
     if image is None or not _note_path(image).is_file():
         return []
-    return [str(warning) for warning in json.loads(_note_path(image).read_text(encoding="utf-8"))]
+    return [str(warning) for warning in read_json(_note_path(image))]
 
 
 def _note_path(image: Path) -> Path:

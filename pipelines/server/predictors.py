@@ -1,7 +1,6 @@
 """The networks that a server offers, in a process of their own, with what was learned from its labels."""
 
 import itertools
-import json
 import shutil
 import threading
 from collections import OrderedDict
@@ -17,7 +16,7 @@ from monai.bundle import ConfigParser
 
 from pipelines.core.cardiac import find_ed_es, structure_volumes_ml
 from pipelines.core.errors import ConfigError
-from pipelines.core.files import atomic_path, write_json
+from pipelines.core.files import atomic_path, read_json, write_json
 from pipelines.core.plausibility import stack_order
 from pipelines.core.records import AcdcLabel
 from pipelines.core.volume import Volume
@@ -119,7 +118,7 @@ class PublishedWeights:
         path = self.folder / network / CURRENT_NAME
         if not path.is_file():
             return {"version": BUNDLE_VERSION, "before": BUNDLE_VERSION}
-        known: dict[str, int] = json.loads(path.read_text(encoding="utf-8"))
+        known: dict[str, int] = read_json(path)
         return known
 
 

@@ -1,6 +1,5 @@
 """Scores of all images: Dice against accepted labels, and how much the networks disagree."""
 
-import json
 import logging
 import threading
 import uuid
@@ -11,7 +10,7 @@ from monailabel.interfaces.tasks.scoring import ScoringMethod
 from monailabel.interfaces.tasks.strategy import Strategy
 
 from pipelines.core.errors import DataError, ThoraxError
-from pipelines.core.files import write_json
+from pipelines.core.files import read_json, write_json
 from pipelines.core.volume import read_volume
 from pipelines.evaluation.segmentation import structure_dice
 from pipelines.interaction.active_learning import disagreement
@@ -42,7 +41,7 @@ class Uncertainty:
         self._predictors = predictors
         self._path = datastore.root / WORK_FOLDER / SCORES_FILE
         self._failed: set[str] = set()
-        known = json.loads(self._path.read_text(encoding="utf-8")) if self._path.is_file() else {}
+        known = read_json(self._path) if self._path.is_file() else {}
         self._version: str = known.get("version", "")
         self._scores: dict[str, float] = dict(known.get("scores", {}))
 

@@ -20,7 +20,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from pipelines.core.errors import ConfigError
-from pipelines.core.files import output_folder, write_json
+from pipelines.core.files import output_folder, read_json, write_json
 from pipelines.server.work_queue import BusyError
 
 AUDIT_NAME: Final = "audit.log"
@@ -294,7 +294,7 @@ def read_users(path: Path) -> dict[str, dict[str, Any]]:
         ConfigError: If the file, which must exist, is no file of users.
     """
     try:
-        users = json.loads(path.read_text(encoding="utf-8"))["users"]
+        users = read_json(path)["users"]
         known = {role.name.lower() for role in Role}
         entries = [(user["role"], str(user["password"])) for user in users.values()]
         if all(role in known and password.startswith("$argon2") for role, password in entries):

@@ -1,7 +1,6 @@
 """Radiographs that clients send, classified and explained, and what readers say of them."""
 
 import base64
-import json
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from pipelines.core.errors import DataError
-from pipelines.core.files import file_sha256, write_json
+from pipelines.core.files import file_sha256, read_json, write_json
 from pipelines.models.bundle import XRAY_BUNDLE, XRAY_NETWORKS
 from pipelines.server.admission import check_picture
 from pipelines.server.history import read_records, utc_now
@@ -179,7 +178,7 @@ def _explained(
     if result.decision is None:
         return verdict, None
     classifier = _classifier(bundle, device)
-    known = json.loads((classifier.weights.parent / OPERATING_POINT_NAME).read_text(encoding="utf-8"))
+    known = read_json(classifier.weights.parent / OPERATING_POINT_NAME)
     verdict |= {
         "probability": round(result.probability, 4),
         "threshold": round(classifier.threshold, 4),

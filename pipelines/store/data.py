@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pipelines.core.errors import ConfigError, DataError, ThoraxError, expecting
-from pipelines.core.files import write_text
+from pipelines.core.files import read_json, write_text
 from pipelines.datasets.prepare import DATALIST_NAME, VOLUMES_NAME
 from pipelines.datasets.readers import find_reader
 from pipelines.store.checksums import (
@@ -171,7 +171,7 @@ def settle_datalist(path: Path, root: Path) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     with expecting(f"a datalist in {path}", advice="prepare the dataset again"):
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         if not isinstance(content["root"], str):
             raise TypeError("no folder as its root")
     return dict(content)

@@ -13,6 +13,7 @@ from pipelines.core.files import (
     MANIFEST_NAME,
     exclusive_lock,
     output_folder,
+    read_json,
     write_csv,
     write_json,
     write_manifest,
@@ -183,7 +184,7 @@ def summarise_folds(output: Path, folds: Sequence[int]) -> dict[str, Any]:
         folder = output / f"fold{fold}"
         own = summarise(read_cases(_metrics(folder)), resamples=1)["summary"]
         run = _manifest(folder)
-        problems += json.loads(_metrics(folder).read_text(encoding="utf-8"))["problems"]
+        problems += read_json(_metrics(folder))["problems"]
         rows.append(
             {
                 "fold": fold,
@@ -222,7 +223,7 @@ def _check_common(path: Path, common: dict[str, Any]) -> None:
     """Folds that were not trained alike are no cross-validation."""
     current = json.loads(json.dumps(common, default=str))
     if path.is_file():
-        began = json.loads(path.read_text(encoding="utf-8"))
+        began = read_json(path)
         other = [name for name in current if began.get(name) != current[name]]
         if other:
             raise ConfigError(
@@ -236,7 +237,7 @@ def _check_common(path: Path, common: dict[str, Any]) -> None:
 
 def _manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST_NAME
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    content: dict[str, Any] = read_json(path) if path.is_file() else {}
     return content
 
 

@@ -1,6 +1,5 @@
 """Metrics and handlers of a training run: checkpoints, budget, TensorBoard."""
 
-import csv
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +22,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.tensorboard import SummaryWriter
 
-from pipelines.core.files import write_csv
+from pipelines.core.files import read_csv, write_csv
 from pipelines.core.records import FOREGROUND, LABEL_COLORS, LABEL_NAMES, AcdcLabel
 from pipelines.evaluation.classification import decision_scores
 from pipelines.transforms.augment import RandAugmentBatch
@@ -239,8 +238,7 @@ class TrainingMonitor:
     def _start(self, engine: Engine) -> None:
         path = self.folder / HISTORY_NAME
         if path.is_file():
-            with path.open(encoding="utf-8", newline="") as stream:
-                self._rows = list(csv.DictReader(stream))
+            self._rows = read_csv(path)
 
     def _add_loss(self, engine: Engine) -> None:
         output = engine.state.output

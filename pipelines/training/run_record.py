@@ -1,7 +1,5 @@
 """The record of a training run: its history, read and drawn, its settings and its command."""
 
-import csv
-import json
 import re
 import shlex
 from dataclasses import dataclass
@@ -12,7 +10,7 @@ from matplotlib.axes import Axes
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pipelines.core.errors import expecting
-from pipelines.core.files import MANIFEST_NAME
+from pipelines.core.files import MANIFEST_NAME, read_csv, read_json
 from pipelines.core.records import FOREGROUND, LABEL_COLORS, LABEL_NAMES
 from pipelines.datasets.prepare import ALL_PATIENTS
 from pipelines.figures.overlay import panels, save_png
@@ -71,8 +69,7 @@ def read_history(history: Path) -> dict[str, Series]:
     """
     wanted = f"the history of a training with an epoch at least in {history}"
     with expecting(wanted, advice="name the history.csv in the folder of a run"):
-        with history.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
+        rows = read_csv(history)
         epochs = [int(row["epoch"]) for row in rows]
         series: dict[str, Series] = {}
         for name in rows[0]:
@@ -145,7 +142,7 @@ def read_run(folder: Path) -> RunRecord:
     history = read_history(folder / HISTORY_NAME)
     wanted = f"a training run whose {MANIFEST_NAME} has command, network and batch_size in {folder}"
     with expecting(wanted, advice="add what is missing to the file, or train with this version"):
-        manifest: dict[str, Any] = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
+        manifest: dict[str, Any] = read_json(folder / MANIFEST_NAME)
         words: list[str] = manifest["command"]
         network, batch_size = str(manifest["network"]), int(manifest["batch_size"])
     fold: int | None = manifest.get("fold")

@@ -1,7 +1,5 @@
 """Search for better settings of a training with Ray Tune: space, trials, and what they showed."""
 
-import csv
-import json
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +14,8 @@ from pipelines.core.errors import ConfigError, DataError, cause, expecting
 from pipelines.core.files import (
     MANIFEST_NAME,
     output_folder,
+    read_csv,
+    read_json,
     write_csv,
     write_json,
     write_manifest,
@@ -145,8 +145,7 @@ def read_trials(output: Path, names: Sequence[str] = ("auroc", "accuracy")) -> l
         path = folder / HISTORY_NAME
         if not path.is_file():
             continue
-        with path.open(encoding="utf-8", newline="") as stream:
-            rows = list(csv.DictReader(stream))
+        rows = read_csv(path)
         best = max(rows, key=lambda row: float(row[f"val_{names[0]}"]))
         settings = yaml.safe_load((folder / SETTINGS_NAME).read_text(encoding="utf-8"))
         scores = {name: float(best[f"val_{name}"]) for name in names}
@@ -307,7 +306,7 @@ def _kept_options(output: Path, options: SearchOptions, *, resume: bool) -> Sear
         write_json(path, asdict(options))
         return options
     with expecting(f"the options of a search in {path}", ConfigError):
-        began = json.loads(path.read_text(encoding="utf-8"))
+        began = read_json(path)
         return SearchOptions(**began | {"concurrency": options.concurrency, "address": options.address})
 
 
@@ -456,7 +455,7 @@ def _read_scored(run: Path, *, drawn: bool) -> tuple[dict[str, Any], float]:
         if drawn:
             settings = dict(yaml.safe_load((run / SETTINGS_NAME).read_text(encoding="utf-8")))
         else:
-            words = json.loads((run / MANIFEST_NAME).read_text(encoding="utf-8"))["command"]
+            words = read_json(run / MANIFEST_NAME)["command"]
             settings = command_settings(words)
         return settings, scores[0]
     except (OSError, ValueError, TypeError, KeyError, IndexError, yaml.YAMLError, ConfigError) as error:

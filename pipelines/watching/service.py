@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pipelines.core.errors import ConfigError, DataError
-from pipelines.core.files import exclusive_lock, is_locked
+from pipelines.core.files import exclusive_lock, is_locked, read_json
 from pipelines.watching.ledger import LEDGER_NAME, Folders, Ledger, State, check_apart
 from pipelines.watching.studies import HEARTBEAT_NAME, Heartbeat, Studies, recover
 from pipelines.watching.units import UNWANTED_SERIES, Arrivals, Units, Waits
@@ -168,7 +168,7 @@ def read_status(output: Path) -> Status:
     try:
         seconds = [row["seconds"] for row in ledger.recent(State.DONE, RECENT) if row["seconds"] is not None]
         try:
-            now = json.loads((folders.private / HEARTBEAT_NAME).read_text(encoding="utf-8"))
+            now = read_json(folders.private / HEARTBEAT_NAME)
         except (FileNotFoundError, json.JSONDecodeError):
             now = {}
         beat = datetime.fromisoformat(now["time"]) if "time" in now else None

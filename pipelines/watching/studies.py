@@ -1,6 +1,5 @@
 """One study from its files to its final folder: claim, work, rename, record; and recovery after a kill."""
 
-import json
 import os
 import shutil
 import time
@@ -12,7 +11,7 @@ from typing import Any, Final
 
 import pipelines
 from pipelines.core.errors import ConfigError, OutputError, expecting
-from pipelines.core.files import file_sha256, write_json
+from pipelines.core.files import file_sha256, read_json, write_json
 from pipelines.watching.ledger import (
     REASON_NAME,
     RESULT_NAME,
@@ -130,7 +129,7 @@ def has_segmentation(folder: Path) -> bool:
 def _read(path: Path) -> dict[str, object]:
     advice = "remove its folder to have the study done again"
     with expecting(f"what a finished study says of itself in {path}", advice=advice):
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         if not {"id", "kind", "origin"} <= content.keys():
             raise ValueError("it has no id, kind or origin")
     found: dict[str, object] = content

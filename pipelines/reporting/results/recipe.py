@@ -1,10 +1,10 @@
 """A training recipe, each step with its value and finding; and searches for settings, the best trials."""
 
-import csv
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from pipelines.core.errors import expecting
+from pipelines.core.files import read_csv
 from pipelines.reporting.document import Cell, Document, Language, Section, Table, duration, number
 from pipelines.reporting.source import Context, Kind, Source, each
 from pipelines.training.checks.case import RECIPE_NAME
@@ -126,8 +126,7 @@ def search_document(source: Source, _: Context) -> Document:
     """
     path = source.folder / TABLE_NAME
     with expecting(f"a search of 'thorax tune' in {source.folder}"):
-        with path.open(encoding="utf-8", newline="") as stream:
-            rows = list(csv.DictReader(stream))
+        rows = read_csv(path)
         header = list(rows[0])
     cells = [[_short(row[name]) for name in header] for row in rows[:MAX_TRIALS]]
     measure = "mean Dice" if "mean_dice" in header else "AUROC"

@@ -1,6 +1,5 @@
 """What a recipe is about, trainings by the bundle's own workflow, and what each step found."""
 
-import csv
 import hashlib
 import json
 import math
@@ -16,7 +15,7 @@ from monai.bundle import ConfigParser
 from torch import Tensor
 
 from pipelines.core.errors import ConfigError, expecting
-from pipelines.core.files import MANIFEST_NAME, output_folder, write_json
+from pipelines.core.files import MANIFEST_NAME, output_folder, read_csv, read_json, write_json
 from pipelines.core.progress import progress_to
 from pipelines.datasets.prepare import read_datalist, select
 from pipelines.models.bundle import load_config
@@ -69,7 +68,7 @@ class Record:
         self.content: dict[str, Any] = {**head, "finished": False, "steps": {}, "parts": {}}
         if self.path.is_file():
             with expecting(f"a recipe to go on with in {self.path}", ConfigError):
-                found = json.loads(self.path.read_text(encoding="utf-8"))
+                found = read_json(self.path)
                 same = {name: found[name] for name in head} == json.loads(json.dumps(dict(head)))
                 self.content["steps"], self.content["parts"] = found["steps"], found["parts"]
             if not same:
@@ -298,11 +297,10 @@ def train_or_resume(case: Case, name: str, settings: Mapping[str, Any]) -> tuple
     if not _is_finished(folder):
         resume = (folder / LAST_NAME).is_file()
         train_network(case.network, case.dataset_dir, folder, resume=resume, overlays=("steps",), **values)
-    with (folder / HISTORY_NAME).open(encoding="utf-8", newline="") as stream:
-        return list(csv.DictReader(stream)), folder / BEST_NAME
+    return read_csv(folder / HISTORY_NAME), folder / BEST_NAME
 
 
 def _is_finished(folder: Path) -> bool:
     """Whether a run came to its end, be it early; such a one must not be told to go on."""
     path = folder / MANIFEST_NAME
-    return path.is_file() and bool(json.loads(path.read_text(encoding="utf-8"))["finished"])
+    return path.is_file() and bool(read_json(path)["finished"])
