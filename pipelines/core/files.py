@@ -116,6 +116,11 @@ def is_locked(lock: Path) -> bool:
     return False
 
 
+def plain(text: str) -> str:
+    """Text that fits into UTF-8: what does not, such as bytes of old file names, becomes escapes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 text file, whole or not at all.
 
@@ -123,7 +128,7 @@ def write_text(path: Path, text: str) -> None:
         OutputError: If it cannot be written.
     """
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(plain(text), encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:

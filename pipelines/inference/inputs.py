@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pipelines.core.cardiac import PatientFacts
 from pipelines.core.errors import DataError
+from pipelines.core.files import plain
 from pipelines.core.records import Phase, Problem
 from pipelines.core.volume import LABEL_MAP, Volume, is_label_map, read_volume
 from pipelines.datasets.dicom import read_series
@@ -272,7 +273,7 @@ def _nifti_studies(
     folder: Path, paths: list[Path], names: set[str], check: Check | None
 ) -> tuple[list[Study], list[Problem]]:
     """Studies of one folder's files; those that `Info.cfg` does not explain stay single."""
-    info, patient = folder / INFO_NAME, folder.resolve().name
+    info, patient = folder / INFO_NAME, plain(folder.resolve().name)
     if not info.is_file():
         return [_single(path, names) for path in paths], []
     cine = next((path for path in paths if _stem(path.name).endswith("_4d")), None)
@@ -313,7 +314,7 @@ def _nifti_studies(
 
 def _single(path: Path, names: set[str], patient: str | None = None) -> Study:
     name = unique_name(_stem(path.name), names)
-    patient = patient or unicodedata.normalize("NFC", _stem(path.name))
+    patient = patient or plain(unicodedata.normalize("NFC", _stem(path.name)))
     image = StudyImage(name, path, partial(read_volume, path), files=(path,))
     return Study(name, patient, StudyKind.NIFTI, (image,))
 

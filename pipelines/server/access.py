@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from fastapi import Request, Response
@@ -68,6 +69,9 @@ GRANT_S: Final = 120.0
 
 MAX_UPLOADS: Final = 4
 """Requests of one user with a large body at a time."""
+
+MAX_FIELDS: Final = 16
+"""Fields of a form other than files; each may have 1 MB and is kept in memory."""
 
 MAX_GRANTS: Final = 256
 
@@ -184,6 +188,7 @@ def guarded_route(access: Access, audit: AuditLog) -> type[APIRoute]:
 
             async def admitted(request: Request) -> Response:
                 access.check(request, self.path)
+                request.form = partial(request.form, max_fields=MAX_FIELDS)
                 if int(request.headers.get("content-length") or 0) <= MAX_FORM_BYTES:
                     return await answer(request)
                 # A file is spooled to disk; any other body would be read into memory.

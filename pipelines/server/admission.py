@@ -43,6 +43,9 @@ MAX_PIXELS: Final = 40_000_000
 MAX_ALONG_AXIS: Final = 1024
 """Voxels along one axis, and frames."""
 
+MIN_EXTENT_MM: Final = 0.01
+"""Shortest side of a volume in mm; one of no length can be turned into no grid."""
+
 MAX_EXTENT_MM: Final = 1000.0
 """Longest side of a volume in mm: networks see it on a grid of their own, which grows with it."""
 
@@ -137,9 +140,11 @@ def claimed_shape(path: Path) -> tuple[int, ...]:
     if dtype.itemsize > MAX_VOXEL_BYTES:
         raise DataError(f"expected at most {MAX_VOXEL_BYTES} bytes a voxel, found {dtype.itemsize}")
     sides = [float(length * step) for length, step in zip(shape, spacing_mm, strict=False)]
-    if not all(side <= MAX_EXTENT_MM for side in sides):
-        found = " x ".join(f"{side:.0f}" for side in sides)
-        raise DataError(f"expected sides of at most {MAX_EXTENT_MM:.0f} mm, found {found}; check the spacing")
+    if not all(MIN_EXTENT_MM <= side <= MAX_EXTENT_MM for side in sides):
+        found = " x ".join(f"{side:.4g}" for side in sides)
+        raise DataError(
+            f"expected sides of {MIN_EXTENT_MM} to {MAX_EXTENT_MM:.0f} mm, found {found}; check the spacing"
+        )
     return shape
 
 

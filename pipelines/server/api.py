@@ -21,7 +21,7 @@ from pipelines.server.access import Access, guarded_route
 from pipelines.server.gate import LOOPBACK, Gate
 from pipelines.server.images import WORK_FOLDER
 from pipelines.server.reports import REPORTER, PageWriter
-from pipelines.server.requests import add_handlers
+from pipelines.server.requests import PlainResponse, add_handlers
 from pipelines.server.routes import (
     ServerContext,
     add_datastore_routes,
@@ -73,7 +73,14 @@ def make_server(
         write_page=write_page,
     )
     lifespan = partial(_watching, context)
-    api = FastAPI(title="Thorax", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
+    api = FastAPI(
+        title="Thorax",
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+        default_response_class=PlainResponse,
+    )
     api.router.route_class = guarded_route(context.access, audit or AuditLog(work / AUDIT_NAME))
     for add_routes in (
         add_login_routes,

@@ -35,6 +35,9 @@ RAS_OF_SPACE: Final = {
 MAX_HEADER_BYTES: Final = 1_000_000
 """Longest header with its extensions or segments."""
 
+MAX_AXES: Final = 16
+"""Most axes that the format knows."""
+
 DTYPES: Final = {
     name: np.dtype(kind)
     for kind, names in {
@@ -133,6 +136,8 @@ def read_nrrd_header(path: Path) -> NrrdHeader:
         raise DataError("expected an NRRD file in the encoding raw or gzip, found another; save it again")
     try:
         sizes = tuple(_whole(word) for word in fields["sizes"].split())
+        if len(sizes) > MAX_AXES:
+            raise ValueError
         dtype = DTYPES[fields["type"].lower()]
         if dtype.itemsize > 1:
             dtype = dtype.newbyteorder(ENDIANS[fields["endian"].lower()])

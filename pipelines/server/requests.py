@@ -16,6 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
 from pipelines.core.errors import DataError, OutputError, ThoraxError
+from pipelines.core.files import plain
 from pipelines.server.history import StaleError, UnconfirmedError
 from pipelines.server.label_file import LABEL_SUFFIXES
 from pipelines.server.tasks import RESULT_SUFFIXES
@@ -75,11 +76,6 @@ def json_object(text: str) -> dict[str, Any]:
     return found
 
 
-def plain(text: str) -> str:
-    """Text that can be sent as UTF-8, whatever a client put into it."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
 def without_places(text: str, root: Path) -> str:
     """Text for clients, without the places of files on this machine and the names that uploads have here.
 
@@ -114,6 +110,14 @@ def received(upload: UploadFile, folder: Path, suffixes: tuple[str, ...] = LABEL
         yield path
     finally:
         path.unlink(missing_ok=True)
+
+
+class PlainResponse(JSONResponse):
+    """JSON of what a route returns, also of names of files that do not fit into UTF-8."""
+
+    def render(self, content: Any) -> bytes:
+        """The content as UTF-8; NaN is no JSON."""
+        return plain(json.dumps(content, ensure_ascii=False, allow_nan=False)).encode()
 
 
 logger = logging.getLogger(__name__)

@@ -14,6 +14,7 @@ from fastapi.responses import FileResponse
 from pydantic import BaseModel, ConfigDict, Field
 from urllib3.filepost import encode_multipart_formdata
 
+from pipelines.core.files import plain
 from pipelines.server.access import Access, Caller
 from pipelines.server.datastore import StudiesDatastore
 from pipelines.server.gate import peer
@@ -246,7 +247,8 @@ def add_datastore_routes(router: APIRouter, context: ServerContext) -> None:
     @router.api_route("/datastore/image", methods=["GET", "HEAD"])
     def image(image: str) -> FileResponse:
         found = store.image(image)
-        return FileResponse(found.path, media_type="application/octet-stream", filename=found.path.name)
+        name = plain(found.path.name)
+        return FileResponse(found.path, media_type="application/octet-stream", filename=name)
 
     @router.get("/datastore/image/info")
     def image_info(image: str) -> dict[str, Any]:

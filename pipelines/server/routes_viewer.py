@@ -14,6 +14,7 @@ from fastapi import APIRouter, File, Form, HTTPException, Query, Request, Respon
 
 from pipelines.core.cardiac import find_ed_es, indices_from_volumes, structure_volumes_ml
 from pipelines.core.errors import DataError
+from pipelines.core.files import plain
 from pipelines.core.plausibility import check_indices
 from pipelines.core.records import FOREGROUND, LABEL_NAMES, AcdcLabel, Phase
 from pipelines.core.volume import Volume, read_volume, write_image, write_label
@@ -24,7 +25,7 @@ from pipelines.server.images import ServedImage, load_image
 from pipelines.server.label_file import read_sent_label
 from pipelines.server.measurements import image_warnings, measure, rounded_indices
 from pipelines.server.reports import FORMATS, REPORTER, LabelledImage, study_report
-from pipelines.server.requests import json_object, plain, received
+from pipelines.server.requests import json_object, received
 from pipelines.server.routes import ServerContext, author_of, packed_answer, source_of
 from pipelines.server.sessions import received_volume
 from pipelines.server.tasks import LABELS

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any, Final
 
 from pipelines.core.errors import ConfigError, OutputError
@@ -170,12 +171,12 @@ class Stamp:
 
 
 def stamp(path: Path) -> Stamp | None:
-    """Size and time of a file, None if there is no such file."""
+    """Size and time of a file, None if there is none or it is a pipe or a device, which may never end."""
     try:
         status = path.stat()
     except OSError:
         return None
-    return Stamp(status.st_size, status.st_mtime_ns)
+    return Stamp(status.st_size, status.st_mtime_ns) if S_ISREG(status.st_mode) else None
 
 
 def stamps(files: Iterable[Path]) -> dict[Path, Stamp]:

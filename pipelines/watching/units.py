@@ -225,7 +225,7 @@ class Units:
             if is_label_map(one.path):
                 self.ledger.ignore_files({one.path: one.stamp}, LABEL_MAP)
             elif name.lower().endswith(NIFTI_SUFFIXES):
-                if (one.path.parent / INFO_NAME).exists():
+                if (one.path.parent / INFO_NAME).is_file():
                     patients[one.path.parent].append(one)
                 else:
                     yield _single(Kind.HEART, one.path)
@@ -325,6 +325,7 @@ def _patient(folder: Path, found: list[Arrival]) -> Unit:
         for path in folder.iterdir()
         if path.name.lower().endswith(NIFTI_SUFFIXES)
         and not path.name.startswith(".")
+        and path.is_file()
         and not is_label_map(path)
     }
     files = (*sorted(images), folder / INFO_NAME)

@@ -70,6 +70,11 @@ def test_a_full_disk_while_writing_text_leaves_the_old_file(
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_text_with_a_file_name_that_does_not_fit_into_utf8_is_written_with_escapes(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "M\udcfcller")
+    assert (tmp_path / "a.txt").read_text(encoding="utf-8") == r"M\udcfcller"
+
+
 def test_an_output_below_a_file_is_an_output_error(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("", encoding="utf-8")
     with pytest.raises(OutputError, match="taken"):

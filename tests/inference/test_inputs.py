@@ -1,5 +1,6 @@
 """Tests of the search for studies."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -283,6 +284,14 @@ def test_names_in_any_script_can_be_distinguished(tmp_path: Path) -> None:
     studies = find_studies([tmp_path]).studies
     assert sorted(study.patient for study in studies) == sorted(["患者一", "患者二", "Søren", "Sören"])
     assert len({study.name for study in studies}) == 4
+
+
+def test_a_patient_whose_file_or_folder_has_no_utf8_name_has_one_that_can_be_written(tmp_path: Path) -> None:
+    name = os.fsdecode(b"M\xfcller")
+    nifti(tmp_path / f"{name}.nii.gz")
+    acdc_patient(tmp_path / f"{name}_2")
+    studies = find_studies([tmp_path]).studies
+    assert sorted(study.patient for study in studies) == [r"M\udcfcller", r"M\udcfcller_2"]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])

@@ -189,3 +189,10 @@ def test_a_form_with_a_file_is_not_read_into_memory_by_a_route_that_takes_none(
     form = {"content-type": "multipart/form-data; boundary=x"}
     sent = b"x" * (MAX_FORM_BYTES + 1)
     assert admin.request(method, path, content=sent, headers=form).status_code == 413
+
+
+def test_a_form_of_many_fields_is_not_kept_in_memory(client: TestClient) -> None:
+    fields = {f"field{number}": "x" for number in range(17)}
+    answer = client.put("/session/", data=fields, files={"files": ("a.nii", b"no image")})
+    assert answer.status_code == 400
+    assert "Too many fields" in answer.json()["detail"]

@@ -1,12 +1,15 @@
 """Volumes that a studies folder offers."""
 
+import os
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
 from dicom_files import write_dicom_series
+from fastapi.testclient import TestClient
 
 from pipelines.core.plausibility import HEART_FRAME
 from pipelines.core.records import Phase
@@ -14,6 +17,7 @@ from pipelines.core.volume import Volume, read_volume
 from pipelines.datasets.phantom.cohort import write_phantom_cohort
 from pipelines.inference.inputs import find_studies
 from pipelines.server import admission, images
+from pipelines.server.api import make_server
 from pipelines.server.datastore import StudiesDatastore
 from pipelines.server.images import StudyImages, load_image
 from pipelines.server.measurements import measure
@@ -143,6 +147,20 @@ def test_a_file_that_is_no_volume_is_skipped_with_the_reason(studies: Path) -> N
     reasons = {problem.path.name: problem.reason for problem in images.problems}
     assert "expected a readable NIfTI file" in reasons["broken.nii.gz"]
     assert "(24, 20)" in reasons["flat.nii.gz"]
+
+
+def test_names_that_do_not_fit_into_utf8_are_listed_and_their_images_sent(tmp_path: Path, app: Any) -> None:
+    odd = os.fsdecode(b"M\xfcller")
+    write_nifti(tmp_path / "studies" / f"{odd}.nii.gz", heart())
+    for name in (f"{odd}.txt", f"{odd}.nii"):
+        (tmp_path / "studies" / name).write_text("no image", encoding="utf-8")
+    app.datastore().refresh()
+    client = TestClient(make_server(app), base_url="http://127.0.0.1:8000")
+    assert client.get("/info/").json()["datastore"]["not_read"][0].startswith("M\udcfcller.nii: ")
+    assert "M\udcfcller.txt" in client.get("/datastore/").json()["passed_over"]
+    info = client.get("/datastore/", params={"output": "all"}).json()["objects"]["M_ller"]["image"]["info"]
+    assert (info["name"], info["patient"]) == ("M\udcfcller.nii.gz", r"M\udcfcller")
+    assert client.get("/datastore/image", params={"image": "M_ller"}).status_code == 200
 
 
 def test_problems_are_listed_where_nothing_can_be_read(tmp_path: Path) -> None:

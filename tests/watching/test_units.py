@@ -91,6 +91,16 @@ def test_what_is_no_input_is_passed_over_and_not_looked_at_again(desk: Desk) -> 
     assert desk.arrivals.look() == []
 
 
+def test_pipes_are_never_opened(desk: Desk) -> None:
+    for name in ("x.nii.gz", "no_suffix", "Info.cfg", "p/y.nii.gz"):
+        (desk.folder / name).parent.mkdir(exist_ok=True)
+        os.mkfifo(desk.folder / name)
+    for name in ("ok.nii", "p/ok2.nii", "p/Info.cfg"):
+        (desk.folder / name).write_text("x", encoding="utf-8")
+    assert desk.names(0) == []
+    assert desk.names(100) == ["ok", "p"]
+
+
 def test_pictures_are_radiographs(desk: Desk) -> None:
     for name in ("a.JPEG", "b.png"):
         (desk.folder / name).write_text("x", encoding="utf-8")
