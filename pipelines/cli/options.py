@@ -219,10 +219,7 @@ class CheckedCommand(TyperCommand):
             paths = [path for path in (value if isinstance(value, list | tuple) else [value]) if path]
             if name in WRITTEN or not paths or not all(isinstance(path, Path) for path in paths):
                 continue
-            if not any(path.exists() or path.is_symlink() for path in paths):
-                raise DataError(_missing(name, paths[0]))
-            if name not in MAY_BE_EMPTY and all(path.is_dir() and not any(path.iterdir()) for path in paths):
-                raise DataError(f"expected files in {paths[0]}, found an empty folder")
+            require_files(name, paths)
         super().invoke(ctx)
         step = NEXT.get(ctx.command.name or "")
         if step and ctx.params.get("network") != "corrector":
@@ -382,9 +379,19 @@ def renamed(old: str, new: str) -> None:
     typer.echo(f"{old} is now: {new}", err=True)
 
 
-def _missing(name: str, path: Path) -> str:
-    folder = next(parent for parent in path.absolute().parents if parent.is_dir())
-    wanted = path.absolute().relative_to(folder).parts[0]
-    alike = difflib.get_close_matches(wanted, [entry.name for entry in folder.iterdir()], n=1)
-    hint = f"did you mean {folder / alike[0]}?" if alike else f"{folder} has nothing of that name"
-    return f"expected {name.upper().replace('_', ' ')} at {path}, found nothing there; {hint}"
+def require_files(name: str, paths: Sequence[Path]) -> None:
+    """Refuse paths that a command is to read and cannot.
+
+    Raises:
+        DataError: If all of them are missing, or empty folders.
+    """
+    if not any(path.exists() or path.is_symlink() for path in paths):
+        path = paths[0].absolute()
+        folder = next(parent for parent in path.parents if parent.is_dir())
+        wanted = path.relative_to(folder).parts[0]
+        alike = difflib.get_close_matches(wanted, [entry.name for entry in folder.iterdir()], n=1)
+        hint = f"did you mean {folder / alike[0]}?" if alike else f"{folder} has nothing of that name"
+        argument = name.upper().replace("_", " ")
+        raise DataError(f"expected {argument} at {paths[0]}, found nothing there; {hint}")
+    if name not in MAY_BE_EMPTY and all(path.is_dir() and not any(path.iterdir()) for path in paths):
+        raise DataError(f"expected files in {paths[0]}, found an empty folder; name the one that holds them")

@@ -92,8 +92,6 @@ def report(
             say(str(path))
         return
     refuse("--study", anonymous=anonymous, fhir=fhir)
-    from pipelines.reporting.report import write_report
-
     labels = {}
     folders = []
     for text in runs:
@@ -103,6 +101,9 @@ def report(
         folders.append(folder)
         if is_named:
             labels[folder] = name
+        opt.require_files("runs", [folder])
+    from pipelines.reporting.report import write_report
+
     with console.status("Writing the report"):
         written = write_report(
             folders,

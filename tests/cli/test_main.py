@@ -30,11 +30,12 @@ def test_a_missing_folder_is_one_message_and_exit_code_1(
     assert "Traceback" not in error
 
 
-def test_a_mistyped_path_is_found_before_anything_heavy_is_imported(tmp_path: Path) -> None:
+@pytest.mark.parametrize("words", ["segment {}", "report {}", "report mine={}"])
+def test_a_mistyped_path_is_found_before_anything_heavy_is_imported(tmp_path: Path, words: str) -> None:
     (tmp_path / "patients").mkdir()
+    line = ["thorax", *words.format(tmp_path / "patient" / "a.nii").split(), "-o", "out"]
     script = (
-        "import sys; from pipelines.cli.main import main; "
-        f"sys.argv = ['thorax', 'segment', {str(tmp_path / 'patient' / 'a.nii')!r}, '-o', 'out']\n"
+        f"import sys; from pipelines.cli.main import main; sys.argv = {line!r}\n"
         "try:\n    main()\nfinally:\n    print('torch' in sys.modules)"
     )
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
