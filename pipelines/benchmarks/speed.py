@@ -36,9 +36,9 @@ from pipelines.datasets.prepare_xray import prepare_chest_xray
 from pipelines.evaluation.memory import peak_memory_of
 from pipelines.export.formats import FORMATS, INT8, Source
 from pipelines.inference.segment import segment
-from pipelines.models.bundle import NETWORKS, XRAY_NETWORKS, bundle_of, device_settings, load_config
+from pipelines.models.bundle import NETWORKS, XRAY_NETWORKS, bundle_of, load_config
 from pipelines.models.engines import INT8_NAME, Engine
-from pipelines.models.heart import Member, Predictor
+from pipelines.models.heart import Predictor
 from pipelines.models.weights import save_weights
 from pipelines.training.launch import train_network
 from pipelines.training.optimisation import AutocastInferer
@@ -130,12 +130,10 @@ def engines_of(network: str, weights: Path, volume: Volume) -> dict[str, Predict
     """
     ways: dict[str, Predictor] = {}
     for way, (engine, precision) in WAYS.items():
-        settings = device_settings("cpu", precision)
         try:
-            member = Member.load(
-                network, bundle=bundle_of(network), weights=weights, engine=engine, **settings
+            predictor = Predictor.load(
+                network, weights=weights, device="cpu", precision=precision, engine=engine
             )
-            predictor = Predictor({network: member})
             predictor.predict(volume)
             ways[way] = predictor
         except Exception as error:  # a package that is missing or does not know the CPU fails in many ways

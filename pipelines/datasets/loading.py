@@ -81,10 +81,11 @@ def check_convention(label: Volume) -> None:
     found = found_values(label)
     if found is None or all(ACDC_VALUES.get(value) == meant for value, meant in found.items()):
         return
+    option = ",".join(f"{LABEL_NAMES[meant]}={value}" for value, meant in sorted(found.items()))
     raise DataError(
         "expected the LV (3) inside the myocardium (2) and the RV (1) beside it, found another convention: "
         f"by its anatomy {in_words(found)} in {label.path or 'the file'}, as others have (UK Biobank and "
-        f"M&Ms: LV 1, MYO 2, RV 3); map it by --label-values {as_option(found)}, or name the "
+        f"M&Ms: LV 1, MYO 2, RV 3); map it by --label-values {option}, or name the "
         "segments of a label that is sent"
     )
 
@@ -92,11 +93,6 @@ def check_convention(label: Volume) -> None:
 def in_words(values: LabelValues) -> str:
     """Such as `LV 1, MYO 2, RV 3`."""
     return ", ".join(f"{LABEL_NAMES[meant].upper()} {value}" for value, meant in sorted(values.items()))
-
-
-def as_option(values: LabelValues) -> str:
-    """Such as `lv=1,myo=2,rv=3`, which `parse_values` reads."""
-    return ",".join(f"{LABEL_NAMES[meant]}={value}" for value, meant in sorted(values.items()))
 
 
 def parse_values(text: str) -> dict[int, AcdcLabel]:

@@ -188,7 +188,10 @@ def described_weights(networks: Sequence[str], weights: Path | None, bundle: Pat
 
 def described_parts(parts: Sequence[tuple[str, Path | None]], bundle: Path = ACDC_BUNDLE) -> dict[str, Any]:
     """`networks`, `parameters` of all of them, and hashes of `weights`, the bundle's own where None."""
-    paths = [weights or _own_weights(network, bundle) for network, weights in parts]
+    paths = [
+        weights or Path(load_config(network, bundle=bundle).get_parsed_content("weights"))
+        for network, weights in parts
+    ]
     return {
         "networks": [network for network, _ in parts],
         "parameters": sum(parameters_of(network, bundle) for network, _ in parts),
@@ -293,10 +296,6 @@ def _is_there(folder: Path, described: dict[str, Any]) -> bool:
             "give the model another name, or choose another folder by --output"
         )
     return True
-
-
-def _own_weights(network: str, bundle: Path = ACDC_BUNDLE) -> Path:
-    return Path(load_config(network, bundle=bundle).get_parsed_content("weights"))
 
 
 FEWEST_TRIALS: Final = 4

@@ -62,7 +62,9 @@ def parse_target(text: str) -> Target:
     reader = reader if colon else name
     if not equals or not root or not name:
         raise ConfigError(f"expected a dataset as READER=ROOT or NAME:READER=ROOT, found {text!r}")
-    return Target(_heading(name), find_reader(reader).name, Path(root))
+    if not re.fullmatch(r"\w[\w .-]*", name):  # it is a folder's too
+        raise ConfigError(f"expected a name of letters, digits, spaces, '-', '_' and '.', found {name!r}")
+    return Target(name, find_reader(reader).name, Path(root))
 
 
 def phantom_targets(folder: Path, *, patients: int) -> list[Target]:
@@ -139,13 +141,6 @@ def cross_evaluate(
     if all(cell["error"] for cell in cells):
         raise DataError(f"expected a cell that can be measured, found none of {total}: {cells[-1]['error']}")
     return content
-
-
-def _heading(name: str) -> str:
-    """The name, which is a folder's too."""
-    if not re.fullmatch(r"\w[\w .-]*", name):
-        raise ConfigError(f"expected a name of letters, digits, spaces, '-', '_' and '.', found {name!r}")
-    return name
 
 
 def _check_names(models: Sequence[Model], targets: Sequence[Target]) -> None:

@@ -574,11 +574,11 @@ def patients_seen(
     return sorted(found)
 
 
-def choose_overlays(cases: Sequence[Case], *, count: int = OVERLAYS) -> dict[int, str]:
+def choose_overlays(cases: Sequence[Case]) -> dict[int, str]:
     """Which volumes to draw: index into `cases` and rank in words, worst first.
 
     Takes the worst, median and best by mean Dice, the worst of each phase, and
-    then the next worst until there are `count`. A volume whose Dice is not
+    then the next worst until there are `OVERLAYS`. A volume whose Dice is not
     defined comes last in the order.
     """
     scores = [case.mean("dice") for case in cases]
@@ -592,7 +592,7 @@ def choose_overlays(cases: Sequence[Case], *, count: int = OVERLAYS) -> dict[int
         if of_phase:
             chosen.setdefault(of_phase[0], f"worst {phase}")
     for index in order:
-        if len(chosen) >= count:
+        if len(chosen) >= OVERLAYS:
             break
         chosen.setdefault(index, "low")
     return dict(sorted(chosen.items(), key=lambda item: order.index(item[0])))

@@ -106,13 +106,12 @@ def agreement(
     }
 
 
-def percentile_interval(resampled: FloatArray, *, percent: float = 95) -> list[float] | None:
-    """Lower and upper end of the percentile interval, None if no resample is defined."""
+def percentile_interval(resampled: FloatArray) -> list[float] | None:
+    """Lower and upper end of the 95% percentile interval, None if no resample is defined."""
     defined = resampled[np.isfinite(resampled)]
     if defined.size == 0:
         return None
-    tail = (100 - percent) / 2
-    return [float(end) for end in np.percentile(defined, (tail, 100 - tail))]
+    return [float(end) for end in np.percentile(defined, (2.5, 97.5))]
 
 
 def known_value(figure: FloatArray) -> float | None:

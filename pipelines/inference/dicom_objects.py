@@ -191,7 +191,7 @@ SCHEME: Final = "99THORAX"
 
 
 def write_dicom_sr(
-    result: StudyResult, slices: Sequence[Path], path: Path, *, number: int = 1, algorithm: str = "thorax"
+    result: StudyResult, slices: Sequence[Path], path: Path, *, algorithm: str = "thorax"
 ) -> None:
     """Write the figures of a study as a TID 1500 report, in the patient and study of the images.
 
@@ -201,7 +201,6 @@ def write_dicom_sr(
         result: What was measured; what is not known is left out.
         slices: The image files that it was measured on.
         path: File to write.
-        number: InstanceNumber, from 1.
         algorithm: Name of what made the masks.
 
     Raises:
@@ -236,8 +235,8 @@ def write_dicom_sr(
             )[0],
             series_instance_uid=generate_uid(entropy_srcs=sources[:3]),
             series_number=SERIES_NUMBER + 1,
-            sop_instance_uid=generate_uid(entropy_srcs=[*sources, str(number)]),
-            instance_number=number,
+            sop_instance_uid=generate_uid(entropy_srcs=[*sources, "1"]),
+            instance_number=1,
             manufacturer="Thorax",
             is_complete=True,
             series_description="Measurements",

@@ -356,23 +356,19 @@ def number(value: float | None, digits: int, sign: str = "") -> str | None:
     return None if value is None or value != value else f"{round(value, digits) + 0.0:{sign}.{digits}f}"
 
 
-def interval(ends: Sequence[float | None] | None, digits: int, words: Language, sign: str = "") -> str | None:
+def interval(ends: Sequence[float | None] | None, digits: int, words: Language) -> str | None:
     """Both ends of an interval, None where there is none."""
     if ends is None or None in ends:
         return None
-    low, high = (number(end, digits, sign) for end in ends)
+    low, high = (number(end, digits) for end in ends)
     return words("figure.interval", low=low, high=high)
 
 
 def estimate(
-    value: float | None,
-    ends: Sequence[float | None] | None,
-    digits: int,
-    words: Language,
-    sign: str = "",
+    value: float | None, ends: Sequence[float | None] | None, digits: int, words: Language
 ) -> str | None:
     """A value with its interval in brackets, where it has one."""
-    shown, between = number(value, digits, sign), interval(ends, digits, words, sign)
+    shown, between = number(value, digits), interval(ends, digits, words)
     return f"{shown} ({between})" if shown and between else shown
 
 

@@ -198,19 +198,11 @@ def _targets(output: Path, formats: Sequence[Format]) -> dict[Format, Path]:
     return {known[0]: output}
 
 
-def _write_pdf(path: Path, document: Document, words: Language) -> None:
-    write_pdf(path, html_text(document, words))
-
-
-def _write_page(path: Path, document: Document, _: Language) -> None:
-    write_page(path, document)
-
-
 WRITERS: Final[Mapping[Format, Callable[[Path, Document, Language], None]]] = {
     Format.HTML: write_html,
-    Format.PDF: _write_pdf,
+    Format.PDF: lambda path, document, words: write_pdf(path, html_text(document, words)),
     Format.PPTX: write_slides,
-    Format.MD: _write_page,
+    Format.MD: lambda path, document, _: write_page(path, document),
 }
 
 

@@ -8,7 +8,6 @@ import logging
 import shutil
 import time
 from collections import defaultdict
-from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -48,7 +47,6 @@ class DicomWeb:
         days: Age of the studies that are fetched, days.
         quiet_s: A study is fetched when its number of instances has not changed for so long, seconds.
         every_s: Time between two questions to a server, seconds.
-        clock: Seconds that never go back.
 
     Raises:
         ConfigError: If dicomweb-client is not installed, or an address is none.
@@ -62,17 +60,15 @@ class DicomWeb:
         days: int = 7,
         quiet_s: float = 60.0,
         every_s: float = EVERY_S,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._source = None if source is None else _client(source)
         self._target = None if target is None else _client(target)
         self._days = days
         self._quiet_s = quiet_s
         self._every_s = every_s
-        self._clock = clock
         self._since: dict[str, tuple[dict[str, int], float]] = {}
         self._left = 0
-        self._next_fetch = self._next_send = clock()
+        self._next_fetch = self._next_send = time.monotonic()
         self._problems = {"fetch": "", "send": ""}
 
     @property
@@ -102,13 +98,13 @@ class DicomWeb:
         if self._source is None:
             return 0
         remove_done(ledger, folders.fetched)
-        if self._clock() >= self._next_fetch:
+        if time.monotonic() >= self._next_fetch:
             self._problems["fetch"], self._left = "", 0
             try:
                 self._left = self._fetch(ledger, folders, stop)
             except _failures() as error:
                 self._warn("fetch", error)
-            self._next_fetch = self._clock() + self._every_s
+            self._next_fetch = time.monotonic() + self._every_s
         return self._left
 
     def send(self, ledger: Ledger, folders: Folders, stop: Stop) -> None:
@@ -119,7 +115,7 @@ class DicomWeb:
             folders: Existing folders below the output.
             stop: Says when to end.
         """
-        if self._target is None or self._clock() < self._next_send:
+        if self._target is None or time.monotonic() < self._next_send:
             return
         self._problems["send"] = ""
         for row in ledger.to_send():
@@ -134,7 +130,7 @@ class DicomWeb:
                 ledger.sent(row.id)
             except _failures() as error:
                 self._warn("send", error)
-                self._next_send = self._clock() + self._every_s
+                self._next_send = time.monotonic() + self._every_s
 
     def _fetch(self, ledger: Ledger, folders: Folders, stop: Stop) -> int:
         left = 0
@@ -145,7 +141,7 @@ class DicomWeb:
             if not new:
                 self._since.pop(uid, None)
                 continue
-            now = self._clock()
+            now = time.monotonic()
             known, since = self._since.get(uid, (None, now))
             self._since[uid] = (counts, since if known == counts else now)
             is_quiet = now - self._since[uid][1] >= self._quiet_s

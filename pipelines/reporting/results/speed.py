@@ -98,7 +98,8 @@ def bench_table(content: Content) -> Table:
     Args:
         content: Content of `bench.json`.
     """
-    return targets_table(list(bench_values(content)), _machine(content))
+    machine = f"{content['device']}, {content['threads']} threads, precision auto is {content['precision']}"
+    return targets_table(list(bench_values(content)), machine)
 
 
 def runtimes_table(content: Content) -> Table:
@@ -154,10 +155,6 @@ def _bench_sections(content: Content) -> list[Section]:
             tables=[_by_network("format", content["exports"], lambda size: f"{size / 1e6:.1f}")],
         ),
     ]
-
-
-def _machine(content: Content) -> str:
-    return f"{content['device']}, {content['threads']} threads, precision auto is {content['precision']}"
 
 
 def _by_network(corner: str, columns: Content, shown: Callable[[Any], str]) -> Table:
