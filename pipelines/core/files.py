@@ -227,9 +227,9 @@ def write_manifest(folder: Path, **details: Any) -> Path:
     return path
 
 
-def package_versions() -> dict[str, str | None]:
-    """Versions of the packages that figures depend on most, None for one that is not there."""
-    return {name: _version(name) for name in PACKAGES}
+def package_versions(names: Iterable[str] = PACKAGES) -> dict[str, str | None]:
+    """Versions of packages, by default those that values depend on most; None for one that is not there."""
+    return {name: _version(name) for name in names}
 
 
 def _version(name: str) -> str | None:

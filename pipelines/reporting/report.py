@@ -6,13 +6,19 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import pipelines
 from pipelines.core.errors import ConfigError
-from pipelines.core.files import PACKAGES, file_sha256, output_folder, read_json, write_manifest
+from pipelines.core.files import (
+    PACKAGES,
+    file_sha256,
+    output_folder,
+    package_versions,
+    read_json,
+    write_manifest,
+)
 from pipelines.figures.overlay import texts_by
 from pipelines.models.bundle import ACDC_BUNDLE, BUNDLES, NETWORKS
 from pipelines.models.weights import BEST_NAME
@@ -442,7 +448,7 @@ def versions_table(sources: Sequence[Source], words: Language) -> Table:
         words: Language.
     """
     now: dict[str, str | None] = {"thorax": pipelines.__version__, "python": platform.python_version()}
-    now |= {name: _installed(name) for name in (*PACKAGES, *REPORT_PACKAGES)}
+    now |= package_versions((*PACKAGES, *REPORT_PACKAGES))
     then: dict[str, list[str]] = {}
     for source in sources:
         own: dict[str, Any] = {key: source.manifest.get(key) for key in ("thorax", "python")}
@@ -486,10 +492,3 @@ def _bundle_changes(words: Language) -> Table:
         [words("changes.version"), words("changes.change")],
         [[release, change] for release, change in found.items()],
     )
-
-
-def _installed(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
