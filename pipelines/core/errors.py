@@ -1,5 +1,6 @@
 """Exceptions a caller may catch; each message says what was expected, what was found and what to do."""
 
+import csv
 from collections.abc import Iterator
 from contextlib import contextmanager
 from json import JSONDecodeError
@@ -55,5 +56,5 @@ def expecting(wanted: str, kind: type[ThoraxError] = DataError, advice: str = ""
     """
     try:
         yield
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, csv.Error) as error:
         raise kind(f"expected {wanted}, found {cause(error)}{advice and f'; {advice}'}") from error

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from skimage.draw import polygon
 
-from pipelines.core.errors import DataError, cause
+from pipelines.core.errors import DataError, expecting
 from pipelines.core.records import UNLABELLED, AcdcLabel, Dataset, PatientRecord, Phase, Problem, VolumeRecord
 from pipelines.core.volume import Volume, read_grid, read_values
 from pipelines.datasets.dicom import DicomSource, dicom_spacing_mm, order_series
@@ -105,12 +105,9 @@ def read_contour(path: Path) -> Points:
     Raises:
         DataError: If the file cannot be read or holds fewer than three points.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # numpy warns of an empty file, refused below
-            points: Points = np.loadtxt(path, dtype=np.float64, ndmin=2)
-    except (OSError, ValueError) as error:
-        raise DataError(f"expected lines of column and row, found {path}: {error}") from error
+    with expecting(f"lines of column and row in {path}"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # numpy warns of an empty file, refused below
+        points: Points = np.loadtxt(path, dtype=np.float64, ndmin=2)
     if points.ndim != 2 or points.shape[1] != 2 or len(points) < 3 or not np.isfinite(points).all():
         raise DataError(f"expected three points or more with column and row, found {points.shape} in {path}")
     return points
@@ -123,15 +120,12 @@ def _fill(plane: npt.NDArray[np.uint8], points: Points, label: AcdcLabel) -> Non
 
 def _read_table(root: Path) -> dict[str, dict[str, str]]:
     paths = sorted(root.rglob(TABLE_NAME))
-    try:
-        with paths[0].open(encoding="utf-8-sig", newline="") as stream:
-            rows = {row["PatientID"]: row for row in csv.DictReader(stream) if row["OriginalID"]}
-    except (IndexError, OSError, UnicodeDecodeError, csv.Error, KeyError) as error:
-        raise DataError(
-            f"expected {TABLE_NAME} with PatientID and OriginalID below {root}, found {cause(error)}; "
-            "it tells which contours belong to which images"
-        ) from error
-    return rows
+    wanted = f"{TABLE_NAME} with PatientID and OriginalID below {root}"
+    with (
+        expecting(wanted, advice="it tells which contours belong to which images"),
+        paths[0].open(encoding="utf-8-sig", newline="") as stream,
+    ):
+        return {row["PatientID"]: row for row in csv.DictReader(stream) if row["OriginalID"]}
 
 
 def _plain(identifier: str) -> str:

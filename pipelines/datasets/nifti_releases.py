@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from pipelines.core.cardiac import PatientFacts
-from pipelines.core.errors import DataError
+from pipelines.core.errors import DataError, expecting
 from pipelines.core.records import AcdcLabel, Dataset, PatientRecord, Phase, Problem, VolumeRecord
 from pipelines.core.volume import read_grid
 from pipelines.datasets.loading import NiftiSource, check_root, gather, single_volume
@@ -55,13 +55,11 @@ def read_info(path: Path) -> dict[str, str]:
     Raises:
         DataError: If it is missing, or a line is not `key: value`.
     """
-    try:
+    with expecting(f"a readable Info.cfg at {path}"):
         content = path.read_bytes()
         # Editors of Windows begin files with a mark of their encoding.
         encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
         lines = content.decode(encoding).splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"expected a readable Info.cfg, found {path}: {error}") from error
     info: dict[str, str] = {}
     for line in filter(None, (line.strip() for line in lines)):
         key, colon, value = line.partition(":")
@@ -280,15 +278,12 @@ def read_mnms(root: Path) -> Dataset:
 
 def _read_table(root: Path) -> dict[str, dict[str, str]]:
     for path in sorted(root.rglob("*.csv")):
-        try:
-            with path.open(encoding="utf-8-sig", newline="") as stream:
-                start = stream.readline()
-                stream.seek(0)
-                # Spreadsheets in many countries write semicolons.
-                separator = ";" if start.count(";") > start.count(",") else ","
-                rows = list(csv.DictReader(stream, delimiter=separator))
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise DataError(f"expected a readable table, found {path}: {error}") from error
+        with expecting(f"a readable table at {path}"), path.open(encoding="utf-8-sig", newline="") as stream:
+            start = stream.readline()
+            stream.seek(0)
+            # Spreadsheets in many countries write semicolons.
+            separator = ";" if start.count(";") > start.count(",") else ","
+            rows = list(csv.DictReader(stream, delimiter=separator))
         if rows and all(column in rows[0] for column in COLUMNS):
             return {row["External code"]: row for row in rows}
     raise DataError(

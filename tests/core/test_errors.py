@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.core.errors import ConfigError, DataError, OutputError, cause, expecting
+from pipelines.core.files import read_csv
 
 
 @pytest.mark.parametrize(
@@ -39,7 +40,7 @@ def test_a_folder_in_the_place_of_a_file_and_other_errors_are_described(tmp_path
     assert cause(ValueError()) == "ValueError"
 
 
-def test_a_file_is_named_with_what_it_should_hold_and_what_to_do() -> None:
+def test_a_file_is_named_with_what_it_should_hold_and_what_to_do(tmp_path: Path) -> None:
     with (
         pytest.raises(
             ConfigError, match=r"^expected a list in a\.json, found no 'images' in it; make it again$"
@@ -49,6 +50,9 @@ def test_a_file_is_named_with_what_it_should_hold_and_what_to_do() -> None:
         json.loads("{}")["images"]
     with pytest.raises(DataError, match="^expected a list, found no JSON$"), expecting("a list"):
         json.loads("")
+    (tmp_path / "rows.csv").write_text("name\n" + 200_000 * "x", encoding="utf-8")
+    with pytest.raises(DataError, match="^expected a table, found field larger"), expecting("a table"):
+        read_csv(tmp_path / "rows.csv")
 
 
 def test_errors_with_a_reason_of_their_own_keep_it() -> None:
