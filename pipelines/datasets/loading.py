@@ -168,7 +168,7 @@ def load_image(record: VolumeRecord) -> Volume:
     """
     image = record.source.read_image() if record.source else read_volume(record.image)
     if image.array.ndim != 3:
-        raise DataError(f"expected a 3-D volume of one phase, found {image.array.shape} in {record.image}")
+        raise DataError(f"expected one frame (3-D), found {image.array.shape} in {record.image}")
     return image
 
 

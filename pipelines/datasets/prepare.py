@@ -25,14 +25,12 @@ from pipelines.core.records import (
 from pipelines.core.volume import (
     AFFINE_TOLERANCE_MM,
     Volume,
-    check_same_grid,
-    read_volume,
     slices_last,
     write_image,
     write_label,
 )
 from pipelines.datasets.duplicates import image_hashes, without_copies
-from pipelines.datasets.loading import LabelValues, load_label, load_pair, with_values
+from pipelines.datasets.loading import LabelValues, load_pair, with_values
 from pipelines.datasets.nifti_releases import read_acdc
 
 FOLDS = 5
@@ -179,15 +177,11 @@ def check_volume(volume: VolumeRecord) -> Volume:
     """
     if volume.label is None:
         raise DataError(f"expected a label {volume.image.name.partition('.')[0]}_gt.nii.gz, found none")
-    image, label = read_volume(volume.image), load_label(volume)
-    assert label is not None
-    if image.array.ndim != 3:
-        raise DataError(f"expected one frame (3-D), found {image.array.shape} in {volume.image}")
+    image, label = load_pair(volume)
     if image.is_unwrapped:
         raise DataError(
             f"expected intensities above 0, found uint16 stored as int16 in {volume.image}; store it again"
         )
-    check_same_grid(image, label)
     absent = [LABEL_NAMES[structure] for structure in FOREGROUND if not (label.array == structure).any()]
     if absent:
         raise DataError(

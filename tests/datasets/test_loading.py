@@ -169,7 +169,7 @@ def test_a_whole_cine_is_no_volume_of_one_phase(
     write_patient(tmp_path)
     (record, _) = read_acdc(tmp_path).volumes
     cine = write_nifti(tmp_path / "cine.nii.gz", np.arange(12.0, dtype=np.float32).reshape(2, 2, 1, 3))
-    with pytest.raises(DataError, match=r"expected a 3-D volume of one phase, found \(2, 2, 1, 3\)"):
+    with pytest.raises(DataError, match=r"expected one frame \(3-D\), found \(2, 2, 1, 3\)"):
         load_image(replace(record, image=cine))
 
 
