@@ -107,10 +107,10 @@ PAGES: Final = {
     ),
     "quality": Page(
         ACDC,
-        ("unet/model.pt", "unet/quality.json"),
+        ("unet/model.pt", "attention_unet/model.pt", "unet/quality.json"),
         (
             f"quality evaluate {{data}} {ACDC}/models/unet/quality.json --split test"
-            " --output {work}/quality --overwrite",
+            " --partner attention_unet --output {work}/quality --overwrite",
             "report UNet={work}/quality --title 'Quality score' --output {page}",
         ),
     ),
@@ -128,7 +128,7 @@ TARGETS: Final = {
         "mass error, g": "at most 7",
     },
     ("acdc-shipped", "VNet"): {"Dice mean": "at least 0.905"},
-    ("quality", "Pearson"): {"quick, as acquired": "at least 0.7"},
+    ("quality", "Pearson"): {"quick, as acquired": "at least 0.7", "thorough, as acquired": "at least 0.7"},
     ("chest-xray-lite0", "EfficientNet-Lite0"): {
         "accuracy": "at least 0.972",
         "sensitivity": "at least 0.965",

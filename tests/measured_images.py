@@ -19,9 +19,6 @@ def measured_images(*, patients: int = 12, noise: float = 0.01, seed: int = 0) -
             for name in STRUCTURES:
                 features |= {
                     f"certainty_{name}": certainty,
-                    f"warnings_{name}": 0.0,
-                    f"neighbours_{name}": float(rng.uniform(0.7, 0.9)),
-                    f"log_ml_{name}": float(rng.normal(4, 0.3)),
                     f"partner_{name}": float(rng.uniform(0.5, 1)),
                 }
             dice = dict.fromkeys((*STRUCTURES, "mean"), value)

@@ -221,7 +221,7 @@ def write_quality(folder: Path) -> Path:
     part = {"images": 4, "bad": 1} | dict.fromkeys(names, figure)
     points = [{"fault": "none", "predicted": 0.8, "dice": 0.9}]
     measured = {"clean": part, "all": part, "threshold": 0.7, "predictions": points}
-    fitted = {"features": ["certainty"], "log_odds": True, "penalty": 1.0, "threshold": 0.7, "tried": [{}]}
+    fitted = {"features": ["certainty"], "threshold": 0.7}
     head = {"network": "unet", "images": 4, "patients": ["a", "b"], "section": "test"}
     _write(folder / "quality_evaluation.json", head | {"quick": measured})
     _write(folder / "fit.json", head | {"quick": fitted | {"cross_validation": {"clean": part}}})

@@ -408,7 +408,8 @@ def quality(
     ] = 2,
     seed: Annotated[int, typer.Option(help="Seed of the faults.")] = 0,
     images: Annotated[
-        Path | None, typer.Option(help="images.csv of an earlier run: measure none again.")
+        list[Path] | None,
+        typer.Option(help="images.csv of an earlier run, also several: measure none again."),
     ] = None,
     device: opt.Device = "auto",
 ) -> None:
@@ -425,8 +426,8 @@ def quality(
     items = select(content, section, fold)
     details = {"section": section, "fold": fold, "split_hash": content["split_hash"]}
     details |= {"faults": faults, "seed": seed}
-    if images is not None:
-        found = read_measured(images)
+    if images:
+        found = [image for path in images for image in read_measured(path)]
     else:
         predictor = Predictor.load(network, weights=weights, device=device)
         second = Predictor.load(partner, weights=partner_weights, device=device) if partner else None

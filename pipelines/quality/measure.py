@@ -1,5 +1,6 @@
 """Features and true Dice of labelled volumes, as they are and with faults of cardiac images."""
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +18,10 @@ from pipelines.core.volume import Volume, check_same_grid, read_label, read_volu
 from pipelines.evaluation.segmentation import MEAN, STRUCTURES, structure_dice
 from pipelines.interaction.simulation import mask_path
 from pipelines.models.heart import Predictor
+from pipelines.models.weights import seen_note
 from pipelines.quality.model import Features, partner_features, quick_features
+
+logger = logging.getLogger(__name__)
 
 CLEAN: Final = "none"
 """Name of the image as it is."""
@@ -204,8 +208,10 @@ def measure_images(
 ) -> list[Measured]:
     """Features and Dice of volumes as they are, and of each with faults.
 
+    Patients that one of the networks was trained on are left out: their masks are better than others.
+
     Args:
-        items: Volumes as in a datalist, with `image`, `label`, `patient`, `group` and `phase`.
+        items: Volumes of a datalist.
         predictor: Network whose masks are judged.
         partner: Second network for the features of agreement, which are left out without it.
         faults: Images with a fault that are made of each volume.
@@ -213,9 +219,20 @@ def measure_images(
         seed: Seed of the faults; with the position of a volume it decides what they are.
 
     Raises:
-        DataError: If a volume cannot be read, or a label is not on its image's grid or lacks a structure.
+        DataError: If the networks were trained on all patients, a volume cannot be read, or a label is not
+            on its image's grid or lacks a structure.
         OutputError: If a mask cannot be written.
     """
+    trained_on = frozenset().union(*(network.seen or () for network in (predictor, partner) if network))
+    seen = sorted({item["patient"] for item in items if item["content_hash"] in trained_on})
+    items = [item for item in items if item["patient"] not in seen]
+    if not items:
+        raise DataError(
+            f"expected patients that the weights were not trained on, found {len(seen)} that they were; "
+            "take others by --weights, such as those of 'thorax cross-validate --unseen-masks'"
+        )
+    if note := seen_note(seen, unseen_only=True):
+        logger.warning("%s", note)
     found = []
     total = len(items) * (1 + faults)
     for number, item in enumerate(items):
@@ -245,7 +262,7 @@ def _versions(
         prediction = predictor.predict(volume)
         if masks is not None and fault == CLEAN:
             write_label(mask_path(masks, item["image"]), prediction.mask, image.affine)
-        features = quick_features(prediction, volume)
+        features = quick_features(prediction)
         if partner is not None:
             features |= partner_features(prediction.mask, partner.predict(volume).mask)
         dice = structure_dice(prediction.mask, truth.array)

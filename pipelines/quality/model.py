@@ -1,34 +1,28 @@
 """The quality score: features of a segmentation, and a linear model from them to its Dice."""
 
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.core.cardiac import structure_volumes_ml
 from pipelines.core.errors import ConfigError, expecting
 from pipelines.core.files import read_json, write_json
-from pipelines.core.plausibility import check_mask
 from pipelines.core.records import FOREGROUND, LABEL_NAMES, AcdcLabel
-from pipelines.core.volume import Volume, slices_last
+from pipelines.core.volume import Volume
 from pipelines.evaluation.segmentation import MEAN, STRUCTURES, dice_coefficient
 from pipelines.models.bundle import ACDC_BUNDLE, load_config
 from pipelines.models.heart import Prediction, Predictor
 
 Mask = npt.NDArray[np.uint8]
 
-QUICK: Final = ("certainty", "warnings", "neighbours", "log_ml")
-"""Features of a prediction alone; they cost no further pass through a network."""
+QUICK: Final = ("certainty",)
+"""Feature of a prediction alone: the Dice that its probabilities promise; it costs no further network."""
 
-THOROUGH: Final = (*QUICK, "partner")
-"""With the agreement with a second network."""
-
-SMALLEST_ML: Final = 0.1
-"""A structure below this counts as this large, so that an absent one has a logarithm, mL."""
+THOROUGH: Final = ("certainty", "partner")
+"""With the Dice of its mask and that of a second network."""
 
 Features = dict[str, float]
 """Features by `feature_key`."""
@@ -39,28 +33,9 @@ def feature_key(feature: str, structure: str) -> str:
     return f"{feature}_{structure}"
 
 
-def quick_features(prediction: Prediction, volume: Volume) -> Features:
-    """Features of a prediction alone, for each structure.
-
-    Args:
-        prediction: Of `volume`, with its certainty.
-        volume: The image `(X, Y, Z)` that was segmented.
-
-    Returns:
-        By `feature_key`: `certainty`, the Dice that the probabilities promise; `warnings`, number of
-        plausibility warnings about the whole mask; `neighbours`, mean Dice of neighbouring slices;
-        `log_ml`, natural logarithm of the volume in mL.
-    """
-    label, _ = slices_last(replace(volume, array=prediction.mask))
-    warnings = float(len(check_mask(label.array, label.spacing_mm)))
-    found: Features = {}
-    for structure, size_ml in structure_volumes_ml(label.array, label.spacing_mm).items():
-        name = LABEL_NAMES[structure]
-        found[feature_key("certainty", name)] = prediction.certainty[structure]
-        found[feature_key("warnings", name)] = warnings
-        found[feature_key("neighbours", name)] = neighbour_overlap(label.array, structure)
-        found[feature_key("log_ml", name)] = math.log(max(size_ml, SMALLEST_ML))
-    return found
+def quick_features(prediction: Prediction) -> Features:
+    """Features of a prediction alone, for each structure by `feature_key`."""
+    return {feature_key("certainty", LABEL_NAMES[one]): prediction.certainty[one] for one in FOREGROUND}
 
 
 def partner_features(mask: Mask, second: Mask) -> Features:
@@ -84,25 +59,11 @@ def agreement(first: Mask, second: Mask, structure: AcdcLabel) -> float:
     return dice_coefficient(first == structure, second == structure) or 0.0
 
 
-def neighbour_overlap(mask: Mask, structure: AcdcLabel) -> float:
-    """Mean Dice of a structure in neighbouring slices that both have it, 0 where there are no two.
-
-    Args:
-        mask: `(X, Y, Z)` label map, slices last.
-        structure: Structure to look at.
-    """
-    inside = mask == structure
-    pairs = [
-        (inside[:, :, z], inside[:, :, z + 1])
-        for z in range(inside.shape[2] - 1)
-        if inside[:, :, z].any() and inside[:, :, z + 1].any()
-    ]
-    overlaps = [dice_coefficient(one, other) or 0.0 for one, other in pairs]
-    return sum(overlaps) / len(overlaps) if overlaps else 0.0
-
-
 QUALITY_NAME: Final = "quality.json"
 """File beside the weights of the network that it judges."""
+
+FORMAT: Final = 2
+"""Version of its content."""
 
 FLAGGED_BELOW: Final = 0.85
 """Mean Dice below which a segmentation is called bad."""
@@ -110,30 +71,17 @@ FLAGGED_BELOW: Final = 0.85
 ENDS: Final = (0.01, 0.99)
 """Shares are kept within these before their log-odds are taken."""
 
-SHARES: Final = ("certainty", "neighbours", "partner")
-"""Features that are shares, 0 to 1."""
-
 
 @dataclass(frozen=True, slots=True)
 class LinearModel:
-    """Dice of one structure as a linear function of standardised features.
+    """Log-odds of the Dice of one structure as a linear function of the log-odds of its features."""
 
-    Attributes:
-        mean: Mean of each feature where the model was fitted.
-        scale: Standard deviation of each feature there, not 0.
-        weights: Change of the outcome with one standard deviation.
-        intercept: Outcome at the means.
-    """
-
-    mean: tuple[float, ...]
-    scale: tuple[float, ...]
     weights: tuple[float, ...]
     intercept: float
 
-    def outcome(self, values: tuple[float, ...]) -> float:
-        """The linear function at the values of the features."""
-        standard = (np.asarray(values) - self.mean) / self.scale
-        return float(standard @ np.asarray(self.weights) + self.intercept)
+    def dice(self, log_odds: tuple[float, ...]) -> float:
+        """Predicted Dice, 0 to 1, at the log-odds of the features."""
+        return from_log_odds(float(np.dot(log_odds, self.weights)) + self.intercept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,13 +90,11 @@ class QualityModel:
 
     Attributes:
         features: Names of the features that it takes.
-        log_odds: Whether shares, and the Dice, enter as their log-odds.
         structures: Model of each structure by name.
         threshold: Predicted mean Dice below which a segmentation is flagged.
     """
 
     features: tuple[str, ...]
-    log_odds: bool
     structures: Mapping[str, LinearModel]
     threshold: float = FLAGGED_BELOW
 
@@ -158,10 +104,10 @@ class QualityModel:
         Args:
             features: At least those that the model takes, of all structures.
         """
-        dice = {}
-        for name, model in self.structures.items():
-            outcome = model.outcome(feature_values(features, self.features, name, self.log_odds))
-            dice[name] = from_log_odds(outcome) if self.log_odds else float(np.clip(outcome, 0.0, 1.0))
+        dice = {
+            name: model.dice(feature_log_odds(features, self.features, name))
+            for name, model in self.structures.items()
+        }
         return dice | {MEAN: sum(dice.values()) / len(dice)}
 
 
@@ -188,7 +134,7 @@ def write_quality(path: Path, models: QualityModels) -> None:
     Raises:
         OutputError: If it cannot be written.
     """
-    write_json(path, {"format": 1, **asdict(models)})
+    write_json(path, {"format": FORMAT, **asdict(models)})
 
 
 def read_quality(path: Path) -> QualityModels:
@@ -199,6 +145,8 @@ def read_quality(path: Path) -> QualityModels:
     """
     with expecting(f"the quality model of 'thorax quality fit' at {path}", ConfigError, "fit it"):
         content = read_json(path)
+        if content["format"] != FORMAT:
+            raise ValueError(f"format {content['format']}")
         thorough = content["thorough"]
         return QualityModels(
             quick=_model(content["quick"]),
@@ -218,12 +166,9 @@ def quality_beside(weights: Path) -> QualityModels | None:
     return read_quality(path) if path.is_file() else None
 
 
-def feature_values(
-    features: Features, wanted: tuple[str, ...], structure: str, log_odds: bool
-) -> tuple[float, ...]:
-    """Values of features of one structure, shares as their log-odds if wanted."""
-    values = ((name, features[feature_key(name, structure)]) for name in wanted)
-    return tuple(to_log_odds(value) if log_odds and name in SHARES else value for name, value in values)
+def feature_log_odds(features: Features, wanted: tuple[str, ...], structure: str) -> tuple[float, ...]:
+    """Log-odds of the wanted features of one structure."""
+    return tuple(to_log_odds(features[feature_key(name, structure)]) for name in wanted)
 
 
 def to_log_odds(share: float) -> float:
@@ -239,19 +184,12 @@ def from_log_odds(log_odds: float) -> float:
 
 def _model(content: dict[str, Any]) -> QualityModel:
     structures = {
-        name: LinearModel(
-            mean=tuple(map(float, linear["mean"])),
-            scale=tuple(map(float, linear["scale"])),
-            weights=tuple(map(float, linear["weights"])),
-            intercept=float(linear["intercept"]),
-        )
+        name: LinearModel(tuple(map(float, linear["weights"])), float(linear["intercept"]))
         for name, linear in content["structures"].items()
     }
     if set(structures) != set(STRUCTURES):
         raise ValueError(f"models of {sorted(structures)}")
-    return QualityModel(
-        tuple(content["features"]), bool(content["log_odds"]), structures, float(content["threshold"])
-    )
+    return QualityModel(tuple(content["features"]), structures, float(content["threshold"]))
 
 
 Quality = dict[str, float]
@@ -331,7 +269,7 @@ class QualityEstimator:
             volume: The image `(X, Y, Z)` that was segmented.
             prediction: Of the network that the models are of.
         """
-        features = quick_features(prediction, volume)
+        features = quick_features(prediction)
         if self._partner is not None:
             features |= partner_features(prediction.mask, self._partner.predict(volume).mask)
         return self._model.predict(features)

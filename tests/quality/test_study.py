@@ -5,11 +5,9 @@ import pytest
 from measured_images import measured_images
 
 from pipelines.core.errors import DataError
-from pipelines.quality.model import FLAGGED_BELOW
+from pipelines.quality.model import FLAGGED_BELOW, QUICK
 from pipelines.quality.study import (
-    QUICK_SETS,
     Fit,
-    correlation,
     fit_quality,
     predicted_dice,
     quality_figures,
@@ -19,20 +17,13 @@ from pipelines.quality.study import (
 
 @pytest.fixture(scope="module")
 def fit() -> Fit:
-    return fit_quality(measured_images(), QUICK_SETS[:2])
+    return fit_quality(measured_images(), QUICK)
 
 
 def test_dice_that_follows_from_a_feature_is_predicted_for_patients_not_seen(fit: Fit) -> None:
     unseen = measured_images(seed=1)
     error = np.abs(predicted_dice(fit.model, unseen) - true_dice(unseen))
     assert error.mean() < 0.03
-
-
-def test_the_best_setting_comes_first_and_is_the_one_fitted(fit: Fit) -> None:
-    scores = [tried["pearson_clean"] + tried["pearson_all"] for tried in fit.tried]
-    assert scores == sorted(scores, reverse=True)
-    assert list(fit.model.features) == fit.tried[0]["features"]
-    assert fit.penalty == fit.tried[0]["penalty"]
 
 
 def test_cross_validation_does_not_see_the_patient_that_it_predicts() -> None:
@@ -43,8 +34,8 @@ def test_cross_validation_does_not_see_the_patient_that_it_predicts() -> None:
         replace(image, dice=dict.fromkeys(image.dice, float(value)))
         for image, value in zip(images, rng.permutation(true_dice(images)), strict=True)
     ]
-    fit = fit_quality(shuffled, [("partner",)])
-    assert abs(correlation(fit.predicted, true_dice(shuffled))) < 0.5
+    fit = fit_quality(shuffled, ("partner",))
+    assert abs(np.corrcoef(fit.predicted, true_dice(shuffled))[0, 1]) < 0.5
 
 
 def test_the_threshold_parts_bad_from_good(fit: Fit) -> None:
@@ -56,16 +47,12 @@ def test_the_threshold_parts_bad_from_good(fit: Fit) -> None:
 
 def test_without_a_bad_image_the_threshold_is_the_limit_itself() -> None:
     good = [image for image in measured_images(patients=30) if image.dice["mean"] > 0.87]
-    assert fit_quality(good, QUICK_SETS[:1]).model.threshold == FLAGGED_BELOW
+    assert fit_quality(good, QUICK).model.threshold == FLAGGED_BELOW
 
 
 def test_too_few_patients_are_refused() -> None:
     with pytest.raises(DataError, match="expected at least 5 patients.*found 3"):
-        fit_quality(measured_images(patients=3), QUICK_SETS[:1])
-
-
-def test_a_prediction_that_does_not_vary_has_no_correlation() -> None:
-    assert correlation(np.ones(4), np.arange(4.0)) == 0.0
+        fit_quality(measured_images(patients=3), QUICK)
 
 
 def test_figures_of_a_perfect_prediction() -> None:

@@ -36,11 +36,9 @@ def fit_document(source: Source, context: Context) -> Document:
     points = [_lead(content, words), f"Second network: {content.get('partner') or 'none'}."]
     for kind in _kinds(content):
         fitted = content[kind]
-        scale = "log-odds" if fitted["log_odds"] else "Dice as it is"
         points.append(
-            f"{words(f'quality.{kind}')}: {', '.join(fitted['features'])}; {scale}; ridge penalty "
-            f"{fitted['penalty']:g}; flag below {fitted['threshold']:.3f}; "
-            f"{len(fitted['tried'])} settings tried."
+            f"{words(f'quality.{kind}')}: {', '.join(fitted['features'])}; "
+            f"flag below {fitted['threshold']:.3f}."
         )
     title = words("quality.fit_title", name=source.name)
     return Document("", "", [Section(title, points=points, tables=[quality_table(content, words)])])
@@ -53,7 +51,7 @@ def document(source: Source, context: Context) -> Document:
     section = Section(
         words("quality.title", name=source.name),
         [
-            "Settings were chosen and models fitted on other patients. Some images have a fault put "
+            "Models were fitted on other patients. Some images have a fault put "
             "in: noise, blur, uneven or wrong contrast, ringing, ghosts, moved or lost slices, a "
             f"void. *Bad* is a true mean Dice below {FLAGGED_BELOW}; intervals are 95%, bootstrap "
             "over patients."
