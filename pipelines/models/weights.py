@@ -225,7 +225,7 @@ class RunCheckpoint:
         if last.exists() and not resume:
             raise ConfigError(
                 f"expected an empty run folder, found {last}; resume it with --resume, "
-                "or choose another folder by --output_dir"
+                "or choose another folder by --output (in MONAI: --output_dir)"
             )
         if resume and not last.exists():
             raise ConfigError(f"expected {last} to resume from, found none; start without --resume")

@@ -131,7 +131,7 @@ def check_settings(
     unknown = [name for name in names if name not in known]
     if unknown:
         raise ConfigError(
-            f"expected settings of configs/train.yaml, found {', '.join(unknown)}; see its first lines"
+            f"expected settings of configs/train.yaml, found {', '.join(unknown)}; its first lines list them"
         )
 
 
