@@ -595,5 +595,8 @@ def test_the_page_fits_a_phone(viewer: Opened) -> None:
             assert box["x"] >= 0
             assert box["x"] + box["width"] <= 360
             assert box["height"] >= 32
+        viewer.drop("chest.png", film(0))
+        expect(viewer.page.locator("#heat-row")).to_be_visible()
+        assert viewer.page.evaluate("document.documentElement.scrollWidth") <= 360
     finally:
         viewer.page.set_viewport_size(size)
