@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.calibration import CalibrationDisplay
-from sklearn.metrics import ConfusionMatrixDisplay, RocCurveDisplay
+from sklearn.metrics import ConfusionMatrixDisplay, RocCurveDisplay, roc_curve
 from torch.utils.tensorboard import SummaryWriter
 
 from pipelines.datasets.xray_image import Finding
@@ -50,9 +50,9 @@ def roc_figure(metrics: dict[str, Any]) -> Figure:
     summary = metrics["summary"]
     if 0 < truth.sum() < len(truth):
         scores = [case["probability"] for case in metrics["cases"]]
-        RocCurveDisplay.from_predictions(
-            truth, scores, ax=axes, curve_kwargs={"color": "tab:red"}, plot_chance_level=True
-        )
+        false, true, _ = roc_curve(truth, scores)
+        shown = RocCurveDisplay(fpr=false, tpr=true, name="Classifier")  # its AUROC stands in the title
+        shown.plot(axes, curve_kwargs={"color": "tab:red"}, plot_chance_level=True)
         axes.plot(1 - summary["specificity"], summary["sensitivity"], "o", color="black")
         axes.set_title(f"AUROC {summary['auroc']:.3f}, threshold {summary['threshold']:.2f}", fontsize=10)
     else:
