@@ -57,12 +57,16 @@ class StackOrder:
 
     def to_stack(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """A view of an array `(X, Y, Z, ...)` of the file in the order of the stack."""
-        return np.flip(array.transpose(*self.axes, *range(3, array.ndim)), self.reversed)
+        return self._turned(array.transpose(*self.axes, *range(3, array.ndim)))
 
     def to_file(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """A view of an array `(X, Y, Z, ...)` of the stack in the order of the file."""
         back = np.argsort(self.axes)
-        return np.flip(array, self.reversed).transpose(*back, *range(3, array.ndim))
+        return self._turned(array).transpose(*back, *range(3, array.ndim))
+
+    def _turned(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        # The axis of a single slice stays: PyTorch refuses a step of -1, and NumPy takes it for contiguous.
+        return np.flip(array, [axis for axis in self.reversed if array.shape[axis] > 1])
 
     def index(self, index: Sequence[int], shape: Sequence[int]) -> tuple[int, int, int]:
         """Index in the stack of a voxel of the file.
@@ -174,6 +178,12 @@ Of 80 ACDC label maps drawn by experts, 12 have smaller stray pieces, mostly at 
 MIN_SLICES = 3
 """Fewest slices with heart that can make up a stack from base to apex."""
 
+CUT_SHARE = 0.6
+"""Share of its largest area that the LV with its wall takes in both end slices of a stack that cuts it off.
+
+In 128 label maps of ACDC the smaller end has at most 0.47.
+"""
+
 EF_RANGE_PERCENT = (5.0, 90.0)
 """Ejection fractions beyond which ED or ES is more likely wrong than the heart, percent."""
 
@@ -230,6 +240,21 @@ def check_mask(mask: IntArray, spacing_mm: Spacing) -> list[str]:
             f"the heart reaches the edge of the central {CENTRAL_WINDOW_MM:.0f} mm and may be cut"
         )
     return warnings
+
+
+def check_ends(mask: IntArray) -> list[str]:
+    """A warning if the LV fills both ends of a stack, so that apex or base was not imaged; else empty.
+
+    Args:
+        mask: `(X, Y, Z)` label map with values from `AcdcLabel`, slices on the third axis.
+    """
+    areas = np.count_nonzero(mask >= AcdcLabel.MYO, axis=(0, 1))
+    if len(areas) < MIN_SLICES or min(areas[0], areas[-1]) <= CUT_SHARE * areas.max():
+        return []
+    return [
+        "the left ventricle fills the first slice and the last: the stack ends before the apex or the base, "
+        "volumes are not of whole ventricles"
+    ]
 
 
 def cannot_be_heart(volumes_ml: Mapping[AcdcLabel, float]) -> list[str]:
@@ -307,7 +332,7 @@ def _check_ring(mask: IntArray) -> list[str]:
         int(z) + 1 for z in slices[1:-1] if open_ring_share(lv[:, :, z], myo[:, :, z]) > OPEN_RING_SHARE
     ]
     if broken:
-        warnings.append(f"the myocardial ring is broken in {_slices(broken)}")
+        warnings.append(f"the myocardial ring is broken in {in_words('slice', broken)}")
     return warnings
 
 
@@ -320,9 +345,10 @@ def _check_slices(mask: IntArray) -> list[str]:
         if len(present):
             missing = [z + 1 for z in range(int(present[0]), int(present[-1])) if z not in present]
             if missing:
-                warnings.append(f"{NAMES[label]} is missing in {_slices(missing)}")
+                warnings.append(f"{NAMES[label]} is missing in {in_words('slice', missing)}")
     return warnings
 
 
-def _slices(numbers: list[int]) -> str:
-    return f"slice{'s' if len(numbers) > 1 else ''} {', '.join(str(number) for number in numbers)}"
+def in_words(what: str, numbers: Sequence[int] | npt.NDArray[np.intp]) -> str:
+    """Such as `slices 2, 3`."""
+    return f"{what}{'s' if len(numbers) > 1 else ''} {', '.join(str(number) for number in numbers)}"

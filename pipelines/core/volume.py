@@ -1,5 +1,6 @@
 """Volumes and their NIfTI files: reading with checks of the geometry, resampling, writing."""
 
+import gzip
 import logging
 import math
 import re
@@ -265,6 +266,9 @@ GZIP_MAGIC = b"\x1f\x8b"
 MAX_PACKED = 1032
 """Bytes that one byte of gzip can become: what a header claims beyond that cannot be in the file."""
 
+MAX_HEADER = 1 << 24
+"""Bytes of the longest header with its extensions up to which a packed file is checked."""
+
 WRAP_LIMIT = 1 << 14
 """An int16 image that goes beyond both this and its negative is taken for wrapped uint16: magnitudes of
 MRI are not negative, and real offsets do not fill three quarters of the range."""
@@ -316,9 +320,14 @@ def read_volume(path: Path) -> Volume:
     array, warnings = volume.array, volume.warnings
     if np.iscomplexobj(array):
         array, warnings = np.abs(array), (*warnings, "complex voxels: their magnitude is used")
+    if array.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            array = array.astype(np.float32, copy=False)
     if not np.isfinite(array).all():
         count = int((~np.isfinite(array)).sum())
-        raise DataError(f"expected finite intensities, found {count} NaN or infinite voxels in {path}")
+        raise DataError(
+            f"expected finite intensities, found {count} NaN or infinite voxels (as float32) in {path}"
+        )
     if array.min() == array.max():
         raise DataError(f"expected an image with contrast, found the constant {array.flat[0]:g} in {path}")
     labels = kind_of_labels(array)
@@ -425,6 +434,8 @@ def read_values(path: Path) -> Volume:
         raise DataError(f"expected a grey image, found RGB voxels in {path}")
     try:
         array = np.asarray(image.dataobj)
+        if path.suffix.lower() == ".gz":
+            _check_sum(path, MAX_HEADER + math.prod(image.shape) * image.get_data_dtype().itemsize)
     except UNREADABLE as error:
         raise DataError(
             f"expected a readable NIfTI file, found {path}: {error}; it may be truncated, copy it again"
@@ -445,6 +456,13 @@ def read_values(path: Path) -> Volume:
         is_oriented=found.is_oriented,
         warnings=found.warnings,
     )
+
+
+def _check_sum(path: Path, most: int) -> None:
+    """Read a packed file to its end, which voxels may leave out: the checksum there may not fit."""
+    with gzip.open(path) as stream:
+        while most > 0 and (chunk := stream.read(1 << 20)):
+            most -= len(chunk)
 
 
 def read_label(path: Path) -> Volume:
@@ -587,6 +605,12 @@ def _load(path: Path) -> nib.Nifti1Pair:
         raise DataError(
             f"expected a readable NIfTI file, found {path}: {error}; it may be truncated, copy it again"
         ) from error
+    first = image.header.single_vox_offset
+    if image.dataobj.offset < first:
+        raise DataError(
+            f"expected voxels from byte {first} on, found byte {image.dataobj.offset}, within the header of "
+            f"{path}; correct vox_offset"
+        )
     if math.prod(image.shape) > MAX_VOXELS:
         raise DataError(f"expected at most {MAX_VOXELS} voxels, found the shape {image.shape} in {path}")
     claimed = math.prod(image.shape) * image.get_data_dtype().itemsize

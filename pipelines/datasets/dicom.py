@@ -22,6 +22,7 @@ from pipelines.datasets.dicom_file import (
     by_position,
     decode,
     is_parallel,
+    padding_of,
     read_dataset,
     read_images,
 )
@@ -517,13 +518,18 @@ def _pixels(stack: _Stack) -> npt.NDArray[np.float32]:
     shape = (*stack.reference.size, len(stack.slices), len(stack.slices[0]))
     array: npt.NDArray[np.float32] | None = None
     for path, found in places.items():
-        frames = decode(read_dataset(path), path)
+        dataset = read_dataset(path)
+        frames = decode(dataset, path)
         if array is None:  # only after a file was decoded: sizes in a damaged header may be anything
             array = np.empty(shape, dtype=np.float32)
         for z, t, image in found:
             values = frames[image.index].astype(np.float32) * np.float32(image.slope) + np.float32(
                 image.intercept
             )
+            # Networks learned images whose largest value is white.
+            values = -values if dataset.get("PhotometricInterpretation") == "MONOCHROME1" else values
+            padding = padding_of(frames[image.index], dataset)
+            values[padding] = values[~padding].min()
             if not _is_same_grid(image, stack.reference):
                 values = _resampled(values, image, stack.reference)
             array[:, :, z, t] = values.T

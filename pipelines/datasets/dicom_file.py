@@ -323,11 +323,27 @@ def decode(dataset: Any, path: Path) -> npt.NDArray[Any]:
             raise ValueError(f"it has {math.prod(shape)} pixels, of 1 to {MAX_PIXELS}")
         if str(dataset.file_meta.TransferSyntaxUID) in WITHOUT_PYDICOM:
             return _decoded_by_simpleitk(dataset).reshape(shape)
-        return np.asarray(dataset.pixel_array).reshape(shape)
+        stored = np.asarray(dataset.pixel_array).reshape(shape)
+        unused = int(dataset.BitsAllocated) - int(dataset.BitsStored)
+        # Of old files, the bits that pixels leave unused may hold drawings.
+        is_drawn = any(dataset.get_item((group, 0x0102)) for group in range(0x6000, 0x6020, 2))
+        return stored << unused >> unused if is_drawn and unused else stored
     except UNREADABLE as error:
         raise DataError(
             f"expected pixel data that can be decoded, found {path}: {error}; copy it again or decompress it"
         ) from error
+
+
+def padding_of(stored: npt.NDArray[Any], dataset: Any) -> npt.NDArray[np.bool_]:
+    """Where stored values of a file are no picture but a value for padding, or one in a range of them."""
+    value = dataset.get("PixelPaddingValue")
+    if value is None:
+        return np.zeros(stored.shape, dtype=bool)
+    limit = dataset.get("PixelPaddingRangeLimit", value)
+    # Writers give the value as signed or unsigned of its 16 bits.
+    low, high = sorted(np.array([int(value), int(limit)]).astype(stored.dtype).tolist())
+    padding: npt.NDArray[np.bool_] = (stored >= low) & (stored <= high)
+    return padding if not padding.all() else np.zeros(stored.shape, dtype=bool)
 
 
 def _begins_with_tags(start: bytes) -> bool:

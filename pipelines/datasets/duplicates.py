@@ -10,7 +10,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from pipelines.core.errors import DataError
-from pipelines.core.plausibility import HEART_FRAME, THICK_SLICE_RATIO
+from pipelines.core.plausibility import HEART_FRAME, THICK_SLICE_RATIO, in_words
 from pipelines.core.records import PatientRecord, Problem, VolumeRecord
 from pipelines.core.volume import Volume, slices_last
 from pipelines.datasets.loading import load_image
@@ -78,6 +78,7 @@ def check_coverage(volume: Volume) -> list[str]:
             f"the {shape[2]} slices cover {length_mm:.0f} mm, too little for a heart from base to apex: "
             "volumes are not of whole ventricles, or the slice distance is wrong"
         )
+    warnings += _odd_slices(stack.array)
     is_thick = spacing[2] >= THICK_SLICE_RATIO * max(spacing[:2])
     if is_thick and length_mm > MAX_STACK_MM:
         warnings.append(
@@ -105,6 +106,28 @@ def check_coverage(volume: Volume) -> list[str]:
                 "neighbouring slices are more alike than neighbouring frames: slices and frames may be "
                 "exchanged"
             )
+    return warnings
+
+
+def _odd_slices(array: npt.NDArray[Any]) -> list[str]:
+    """Warnings of slices `(X, Y, Z)` or `(X, Y, Z, T)` without a picture, and of those stored twice."""
+    cine = array.reshape(*array.shape[:3], -1)
+    is_empty = cine.max(axis=(0, 1)) == cine.min(axis=(0, 1))
+    pairs = zip(np.moveaxis(cine, 2, 0)[:-1], np.moveaxis(cine, 2, 0)[1:], strict=True)
+    is_copy = [(one == other).all(axis=(0, 1)) for one, other in pairs]
+    copies = [z + 2 for z, found in enumerate(is_copy) if (found & ~is_empty[z]).any()]
+    warnings = []
+    if is_empty.any():
+        frames = in_words("frame", np.flatnonzero(is_empty.any(axis=0)) + 1)
+        warnings.append(
+            f"{in_words('slice', np.flatnonzero(is_empty.any(axis=1)) + 1)} without a picture (one value "
+            f"alone){f' in {frames}' * (array.ndim == 4)}: volumes may be too small"
+        )
+    if copies:
+        warnings.append(
+            f"{in_words('slice', copies)} with the voxels of the slice before: stored twice, volumes may be "
+            "too large"
+        )
     return warnings
 
 

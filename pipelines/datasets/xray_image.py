@@ -15,7 +15,7 @@ from pydicom.pixel_data_handlers.util import apply_modality_lut, apply_voi_lut
 
 from pipelines.core.errors import DataError
 from pipelines.core.records import Problem
-from pipelines.datasets.dicom_file import UNREADABLE, decode, is_dicom, read_dataset
+from pipelines.datasets.dicom_file import UNREADABLE, decode, is_dicom, padding_of, read_dataset
 
 SUFFIXES: Final = (".jpeg", ".jpg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".dcm", ".dicom")
 """File names, in lower case, that are taken for radiographs."""
@@ -49,6 +49,10 @@ XRAY_MODALITIES: Final = ("CR", "DX", "RG")
 
 FRONTAL_VIEWS: Final = ("AP", "PA", "AP/PA", "PA/AP", "ANTERO-POSTERIOR", "POSTERO-ANTERIOR")
 """Values of ViewPosition for frontal films."""
+
+SIDE_VIEW: Final = re.compile(r"\b(lat|laterale?|profil|seitlich)\b", re.IGNORECASE)
+FRONT_VIEW: Final = re.compile(r"\b(ap|pa|frontal|antero|postero)\b", re.IGNORECASE)
+"""Words of a side view and of a frontal one, in codes and descriptions."""
 
 CAMERA_TAGS: Final = (0x010F, 0x0110)
 """EXIF tags of a camera: make and model."""
@@ -145,23 +149,11 @@ def _read_dicom(path: Path) -> XrayImage:
     values = apply_modality_lut(stored, dataset)
     with suppress(*UNREADABLE):  # a window without width counts as none
         values = apply_voi_lut(values, dataset)
-    pixels = _stretched(np.asarray(values, dtype=np.float32), is_film=~_padding(stored, dataset))
+    pixels = _stretched(np.asarray(values, dtype=np.float32), is_film=~padding_of(stored, dataset))
     if dataset.PhotometricInterpretation == "MONOCHROME1":
         pixels = 1 - pixels
-    pixels[_padding(stored, dataset)] = 0
+    pixels[padding_of(stored, dataset)] = 0
     return XrayImage(pixels, "DICOM", 0.0, tuple(_doubts(dataset)))
-
-
-def _padding(stored: npt.NDArray[Any], dataset: Any) -> npt.NDArray[np.bool_]:
-    """Where there is no picture but a value for padding, or one in a range of them."""
-    value = dataset.get("PixelPaddingValue")
-    if value is None:
-        return np.zeros(stored.shape, dtype=bool)
-    limit = dataset.get("PixelPaddingRangeLimit", value)
-    # Writers give the value as signed or unsigned of its 16 bits.
-    low, high = sorted(np.array([int(value), int(limit)]).astype(stored.dtype).tolist())
-    padding: npt.NDArray[np.bool_] = (stored >= low) & (stored <= high)
-    return padding if not padding.all() else np.zeros(stored.shape, dtype=bool)
 
 
 def _doubts(dataset: Any) -> Iterator[str]:
@@ -172,7 +164,12 @@ def _doubts(dataset: Any) -> Iterator[str]:
     view = str(dataset.get("ViewPosition") or "").strip().upper()
     if view and view not in FRONTAL_VIEWS:
         yield f"its view is {view}: not a frontal chest radiograph?"
-    part = str(dataset.get("BodyPartExamined") or "").strip().upper()
+    texts = [str(dataset.get("SeriesDescription") or ""), *_meanings(dataset, "ViewCodeSequence")]
+    for text in texts if not view else ():
+        if SIDE_VIEW.search(text) and not FRONT_VIEW.search(text):
+            yield f"its view is {text}: not a frontal chest radiograph?"
+    regions = _meanings(dataset, "AnatomicRegionSequence")
+    part = (str(dataset.get("BodyPartExamined") or "").strip() or " ".join(regions)).upper()
     if part and not any(word in part for word in ("CHEST", "THORAX", "LUNG", "RIB")):
         yield f"its body part is {part}: not a chest?"
     directions = dataset.get("PatientOrientation") or ""
@@ -182,6 +179,11 @@ def _doubts(dataset: Any) -> Iterator[str]:
             yield "its rows or columns run from front to back: a lateral view?"
         elif column not in ("F", "") or row not in ("L", ""):
             yield f"its directions are {row} and {column}, of an upright film L and F: turned or mirrored?"
+
+
+def _meanings(dataset: Any, sequence: str) -> list[str]:
+    """Meanings of the codes of a sequence."""
+    return [str(item.get("CodeMeaning") or "") for item in dataset.get(sequence) or []]
 
 
 def _stretched(values: Grey, *, is_film: npt.NDArray[np.bool_] | None = None) -> Grey:
@@ -356,7 +358,16 @@ NO_VERDICT: Final = "no verdict: "
 """How a warning begins that gives a reason why a picture gets no probability and no decision."""
 
 LONGEST_ASPECT: Final = 2.5
-"""Ratio of the sides above which a picture is hardly a frontal chest radiograph."""
+"""Width by height above which a picture is hardly a frontal chest radiograph."""
+
+TALLEST_ASPECT: Final = 1.6
+"""Height by width above which it is hardly one, as of two films above each other; up to 1.20 in 80 films."""
+
+MIN_GREYS: Final = 16
+"""Fewest grey values of a film; 100 training films have 174 and more."""
+
+GREYS_PX: Final = 512
+"""Rows and columns, at most twice as many, in which grey values are counted."""
 
 
 def quality_warnings(image: XrayImage) -> list[str]:
@@ -393,8 +404,11 @@ def chest_doubts(image: XrayImage) -> list[str]:
     pixels = image.pixels
     height, width = pixels.shape
     doubts = list(image.doubts) if image.mode == "DICOM" else []
-    if max(height, width) > LONGEST_ASPECT * min(height, width):
+    if width > LONGEST_ASPECT * height or height > TALLEST_ASPECT * width:
         doubts.append(f"it is {width} x {height} pixels: not a frontal chest radiograph?")
+    greys = len(np.unique(pixels[:: height // GREYS_PX + 1, :: width // GREYS_PX + 1]))
+    if greys < MIN_GREYS:
+        doubts.append(f"it has {greys} grey values, of at least {MIN_GREYS}: a drawing or a mask?")
     likeness = chest_likeness(pixels)
     turned = max(chest_likeness(np.rot90(pixels, turns)) for turns in (1, 2, 3))
     if likeness < MIN_LIKENESS or likeness - turned < MIN_UPRIGHT:

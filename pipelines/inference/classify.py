@@ -30,6 +30,9 @@ COLUMNS: Final = ("image", "probability_pneumonia", "threshold", "decision", "wa
 DICOM_INDEX: Final = "DICOMDIR"
 """Name of the file that lists those of a DICOM disc."""
 
+OTHER_SUFFIXES: Final = (".gif", ".jp2", ".heic", ".heif", ".avif")
+"""Names of pictures in other formats: read where they can be, else a row of the table has the reason."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -140,7 +143,7 @@ def _files(inputs: Sequence[Path]) -> Iterator[Path]:
         for file in sorted(path.rglob("*")):
             if file.name.startswith(".") or file.name == DICOM_INDEX or not file.is_file():
                 continue
-            if file.suffix.lower() in SUFFIXES or is_dicom(file):
+            if file.suffix.lower() in (*SUFFIXES, *OTHER_SUFFIXES) or is_dicom(file):
                 yield file
 
 

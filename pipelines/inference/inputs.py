@@ -21,6 +21,8 @@ from pipelines.datasets.nifti_releases import info_facts, read_info
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
 DICOM_SUFFIXES = (".dcm", ".ima", ".dicom")
 PAIR_SUFFIXES = (".hdr", ".img")
+MAX_NAME = 180
+"""Bytes of the longest name of a study: file systems allow 255, and endings come to it."""
 INFO_NAME = "Info.cfg"
 """Names the phases of the frames beside it, as in ACDC."""
 
@@ -188,10 +190,11 @@ def unique_name(wanted: str, taken: set[str]) -> str:
     """`wanted` as far as files may be called so, with a number if it is taken even where case is ignored.
 
     Args:
-        wanted: Letters and digits of any script stay.
+        wanted: Letters and digits of any script stay; a long one is cut.
         taken: Names given before, in lower case; gets this one.
     """
     safe = re.sub(r"[^\w.-]+", "_", unicodedata.normalize("NFC", wanted)).strip("._") or "study"
+    safe = safe.encode()[:MAX_NAME].decode(errors="ignore")
     name, number = safe, 1
     while name.lower() in taken:
         number += 1
@@ -266,7 +269,7 @@ def reason_against(path: Path) -> str:
             "expected one NIfTI file, found half of a pair of .hdr and .img; convert the pair to .nii.gz, as "
             "nibabel does: nib.save(nib.load('a.hdr'), 'a.nii.gz')"
         )
-    return "expected a NIfTI or DICOM file, found neither"
+    return "expected a NIfTI or DICOM file, found neither; convert images to .nii.gz and unpack archives"
 
 
 def _nifti_studies(

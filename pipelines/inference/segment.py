@@ -28,7 +28,7 @@ from pipelines.core.cardiac import (
 )
 from pipelines.core.errors import ConfigError, DataError, OutputError
 from pipelines.core.files import output_folder, write_csv
-from pipelines.core.plausibility import check_indices, check_mask
+from pipelines.core.plausibility import check_ends, check_indices, check_mask
 from pipelines.core.progress import progress_of, show_progress
 from pipelines.core.records import AcdcLabel, Phase, Problem
 from pipelines.core.volume import Volume, read_values, slices_last, write_label
@@ -473,7 +473,8 @@ def _check_and_draw(
     image, _ = slices_last(frame.image)
     label, _ = slices_last(frame.label)
     prefix = f"{phase}: " if phase else ""
-    result.warnings += [prefix + warning for warning in check_mask(label.array, label.spacing_mm)]
+    warnings = [*check_mask(label.array, label.spacing_mm), *check_ends(label.array)]
+    result.warnings += [prefix + warning for warning in warnings]
     if tools.estimator is not None:
         quality = tools.estimator.estimate(frame.image, frame.prediction)
         if not result.quality or quality[MEAN] < result.quality[MEAN]:

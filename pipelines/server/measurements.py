@@ -11,7 +11,7 @@ import numpy.typing as npt
 from pipelines.core.cardiac import CardiacIndices, indices_from_volumes, structure_volumes_ml
 from pipelines.core.errors import DataError
 from pipelines.core.files import read_json, write_json
-from pipelines.core.plausibility import check_indices, check_mask
+from pipelines.core.plausibility import check_ends, check_indices, check_mask
 from pipelines.core.records import LABEL_NAMES, AcdcLabel, Phase
 from pipelines.core.volume import Volume, slices_last
 from pipelines.datasets.duplicates import check_coverage
@@ -39,7 +39,7 @@ def measure(
     stack, _ = slices_last(replace(image, array=mask))
     own_ml = structure_volumes_ml(stack.array, stack.spacing_mm)
     doubts = [*noted_warnings(image.path), *image_warnings(image)]
-    warnings = [*doubts, *check_mask(stack.array, stack.spacing_mm)]
+    warnings = [*doubts, *check_mask(stack.array, stack.spacing_mm), *check_ends(stack.array)]
     ed_ml = own_ml if phase is Phase.ED else partner_ml if phase is Phase.ES else None
     es_ml = own_ml if phase is Phase.ES else partner_ml if phase is Phase.ED else None
     indices = indices_from_volumes(ed_ml, es_ml)

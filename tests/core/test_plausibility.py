@@ -6,7 +6,7 @@ from skimage.morphology import convex_hull_image
 
 from pipelines.core import plausibility
 from pipelines.core.cardiac import indices_from_volumes
-from pipelines.core.plausibility import cannot_be_heart, check_indices, check_mask
+from pipelines.core.plausibility import cannot_be_heart, check_ends, check_indices, check_mask
 from pipelines.core.records import AcdcLabel
 
 SPACING_MM = (2.0, 2.0, 10.0)
@@ -160,3 +160,9 @@ def test_what_cannot_be_a_heart_is_distinguished_from_what_is_only_odd(
     rv: float, myo: float, lv: float, reasons: list[str]
 ) -> None:
     assert cannot_be_heart({AcdcLabel.RV: rv, AcdcLabel.MYO: myo, AcdcLabel.LV: lv}) == reasons
+
+
+def test_a_stack_that_ends_before_the_apex_is_reported() -> None:
+    (warning,) = check_ends(heart(8)[:, :, 1:-1])
+    assert "the stack ends before the apex or the base, volumes are not of whole ventricles" in warning
+    assert check_ends(heart(8)[:, :, 1:]) == []  # as where the base is the first slice

@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 
 from pipelines.core.plausibility import BODY_FRAME, HEART_FRAME, stack_order
 from pipelines.core.volume import Volume, slices_last
@@ -105,3 +106,12 @@ def test_without_an_orientation_the_stored_order_is_kept_but_for_thick_slices_la
     order = stack_order(np.diag([9.0, 1.5, 1.5, 1.0]), (9.0, 1.5, 1.5), is_oriented=False)
     assert order.axes == (1, 2, 0)
     assert order.reversed == ()
+
+
+def test_a_single_slice_that_runs_backwards_keeps_steps_that_pytorch_takes() -> None:
+    affine = np.diag([-1.5, -1.5, -8.0, 1.0])
+    order = stack_order(affine, (1.5, 1.5, 8.0))
+    assert 2 in order.reversed
+    stack = order.to_stack(np.arange(20.0).reshape(4, 5, 1))
+    assert torch.from_numpy(np.ascontiguousarray(stack)).shape == (4, 5, 1)
+    assert np.array_equal(order.to_file(stack)[..., 0], np.arange(20.0).reshape(4, 5))

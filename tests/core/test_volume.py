@@ -274,3 +274,35 @@ def test_the_frames_of_a_cine_stay_last() -> None:
     stack, undo = slices_last(cine)
     assert stack.array.shape == (4, 5, 3, 2)
     assert np.array_equal(undo(stack.array), cine.array)
+
+
+def test_numbers_beyond_float32_are_refused(tmp_path: Path) -> None:
+    voxels = ramp(10, 10, 10).astype(np.float64)
+    voxels[3, 4, 5] = 1e300
+    nib.save(nib.Nifti1Image(voxels, AFFINE), tmp_path / "image.nii.gz")
+    with pytest.raises(DataError, match=r"found 1 NaN or infinite voxels \(as float32\)"):
+        read_volume(tmp_path / "image.nii.gz")
+
+
+@pytest.mark.parametrize("damage", ["checksum", "end"])
+def test_a_packed_file_whose_checksum_does_not_fit_is_refused(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "image.nii.gz"
+    nib.save(nib.Nifti1Image(ramp(10, 10, 10), AFFINE), path)
+    assert read_volume(path).array.max() == 999
+    packed = bytearray(path.read_bytes())
+    packed[-8] ^= 1
+    path.write_bytes(packed if damage == "checksum" else packed[:-8])
+    with pytest.raises(DataError, match="it may be truncated, copy it again"):
+        read_volume(path)
+
+
+def test_voxels_that_would_begin_within_the_header_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "image.nii"
+    nib.save(nib.Nifti1Image(ramp(10, 10, 10), AFFINE), path)
+    stored = bytearray(path.read_bytes())
+    stored[108:112] = struct.pack("<f", 0)
+    path.write_bytes(stored)
+    with pytest.raises(
+        DataError, match=r"expected voxels from byte 352 on, found byte 0, .* correct vox_offset"
+    ):
+        read_volume(path)

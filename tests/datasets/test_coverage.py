@@ -12,7 +12,7 @@ from pipelines.datasets.duplicates import check_coverage
 def volume(shape: tuple[int, ...], spacing_mm: tuple[float, float, float], frame: np.ndarray) -> Volume:
     affine = np.eye(4)
     affine[:3, :3] = frame @ np.diag(spacing_mm)
-    return Volume(np.zeros(shape, np.float32), affine, spacing_mm)
+    return Volume(np.random.default_rng(0).random(shape, np.float32), affine, spacing_mm)
 
 
 BODY = np.diag([-1.0, -1.0, 1.0])
@@ -55,7 +55,7 @@ def test_a_long_axis_view_is_reported() -> None:
 def test_slices_and_frames_that_are_exchanged_are_reported() -> None:
     rng = np.random.default_rng(0)
     slices = rng.normal(size=(60, 60, 9, 1)).astype(np.float32)
-    beat = np.cos(np.linspace(0, 2 * np.pi, 12)).astype(np.float32)
+    beat = np.cos(np.linspace(0, 2 * np.pi, 13)).astype(np.float32)
     cine = slices * (1 + 0.1 * beat)
     right = volume(cine.shape, (1.5, 1.5, 8.0), BODY)
     assert check_coverage(Volume(cine, right.affine, right.spacing_mm)) == []
@@ -65,7 +65,25 @@ def test_slices_and_frames_that_are_exchanged_are_reported() -> None:
 
 def test_frames_of_one_slice_that_are_stored_as_slices_are_reported() -> None:
     plane = np.random.default_rng(0).normal(size=(60, 60, 1)).astype(np.float32)
-    beat = np.cos(np.linspace(0, 2 * np.pi, 12)).astype(np.float32)
-    place = volume((60, 60, 12), (1.5, 1.5, 8.0), BODY)
+    beat = np.cos(np.linspace(0, 2 * np.pi, 13)).astype(np.float32)
+    place = volume((60, 60, 13), (1.5, 1.5, 8.0), BODY)
     (warning,) = check_coverage(Volume(plane * (1 + 0.2 * beat), place.affine, place.spacing_mm))
     assert "frames may be stored as slices" in warning
+
+
+def test_slices_without_a_picture_are_reported_with_their_frames() -> None:
+    still = volume((60, 60, 10), (1.5, 1.5, 8.0), BODY)
+    still.array[:, :, [4, 9]] = 0
+    (warning,) = check_coverage(still)
+    assert warning == "slices 5, 10 without a picture (one value alone): volumes may be too small"
+    cine = volume((60, 60, 6, 5), (1.5, 1.5, 8.0), BODY)
+    cine.array[:, :, 3:, 2] = 7
+    (warning,) = check_coverage(cine)
+    assert warning.startswith("slices 4, 5, 6 without a picture (one value alone) in frame 3: volumes may")
+
+
+def test_slices_that_are_stored_twice_are_reported() -> None:
+    once = volume((60, 60, 6), (1.5, 1.5, 8.0), BODY)
+    twice = np.ascontiguousarray(once.array[:, :, [0, 1, 1, 2, 3, 4, 5, 5]])
+    (warning,) = check_coverage(Volume(twice, once.affine, once.spacing_mm))
+    assert warning.startswith("slices 3, 8 with the voxels of the slice before: stored twice, volumes may be")

@@ -500,3 +500,34 @@ def test_constant_series_is_an_error(save: Save) -> None:
         image["PixelData"] = bytes(len(image["PixelData"]))
     with pytest.raises(DataError, match="contrast"):
         read_series(save(images))
+
+
+def test_white_that_is_least_is_turned_round(save: Save) -> None:
+    series = FakeSeries(frames=1)
+    images = [series.image(z, 0) | {"PhotometricInterpretation": "MONOCHROME1"} for z in range(3)]
+    inverted = read_series(save(images))
+    plain = read_series(save([series.image(z, 0) for z in range(3)]))
+    assert np.array_equal(inverted.array, -plain.array)
+
+
+def test_padding_is_no_brighter_than_the_picture(save: Save) -> None:
+    series = FakeSeries(frames=1)
+    images = [series.image(z, 0) | {"PixelPaddingValue": series.value(2, 3, 0, 0)} for z in range(3)]
+    volume = read_series(save(images))
+    assert volume.array[2, 3, 0] == 0
+    assert volume.array[2, 2, 0] == series.value(2, 2, 0, 0)
+
+
+def test_drawings_in_unused_bits_are_left_out(save: Save) -> None:
+    series = FakeSeries(frames=1)
+    plain = [series.image(z, 0) for z in range(3)]
+    drawn = []
+    for image in plain:
+        pixels = np.frombuffer(image["PixelData"], "<u2") | 0x8000
+        drawn.append(image | {"PixelData": pixels.tobytes(), "BitsStored": 12, "HighBit": 11})
+    paths = save(drawn)
+    for path in paths:
+        file = pydicom.dcmread(path)
+        file.add_new((0x6000, 0x0102), "US", 15)
+        file.save_as(path)
+    assert np.array_equal(read_series(paths).array, read_series(save(plain)).array)

@@ -5,7 +5,7 @@ import numpy as np
 import pydicom
 import pytest
 from PIL import Image
-from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from pipelines.core.errors import DataError
@@ -317,3 +317,29 @@ def test_one_finding_alone_is_refused(tmp_path: Path, present: str) -> None:
 def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="found nothing at"):
         read_chest_xray(tmp_path / "none")
+
+
+def code(meaning: str) -> list[Dataset]:
+    item = Dataset()
+    item.CodeMeaning = meaning
+    return [item]
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"ViewCodeSequence": code("left lateral")}, "its view is left lateral"),
+        ({"SeriesDescription": "W Chest Lat."}, "its view is W Chest Lat."),
+        ({"AnatomicRegionSequence": code("Hand")}, "its body part is HAND"),
+        ({"ViewCodeSequence": code("postero-anterior")}, ""),
+        ({"SeriesDescription": "Chest PA + LAT"}, ""),
+        ({"SeriesDescription": "LATERAL", "ViewPosition": "PA"}, ""),
+        ({"AnatomicRegionSequence": code("Chest")}, ""),
+        ({"AnatomicRegionSequence": code("Hand"), "BodyPartExamined": "CHEST"}, ""),
+    ],
+)
+def test_codes_and_descriptions_of_another_view_are_reported(
+    tmp_path: Path, fields: dict[str, object], words: str
+) -> None:
+    doubts = "; ".join(read_xray(save_dicom(tmp_path / "x.dcm", RAMP, **fields)).doubts)
+    assert words in doubts if words else not doubts

@@ -30,6 +30,8 @@ def test_a_chest_has_no_warning() -> None:
         (chest(), 0.2, "in colour"),
         (chest()[::3, ::3], 0.0, "small"),
         (np.tile(chest(), (1, 3)), 0.0, "not a frontal chest"),
+        (np.tile(chest(), (2, 1)), 0.0, "not a frontal chest"),
+        (chest() > chest().mean(), 0.0, "it has 2 grey values, of at least 16"),
         (chest() * 0.2, 0.0, "too dark"),
         (0.9 + chest() * 0.1, 0.0, "too bright"),
         (0.5 + chest() * 0.1, 0.0, "hardly any contrast"),

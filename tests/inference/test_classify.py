@@ -157,3 +157,14 @@ def test_the_size_of_the_file_does_not_matter(tmp_path: Path, weights: Path) -> 
     Image.fromarray(np.kron(pixels, np.ones((3, 3), np.uint8))).save(tmp_path / "large.png")
     small, large = (read_xray(tmp_path / name).pixels for name in ("small.png", "large.png"))
     assert classifier.probability(small) == pytest.approx(classifier.probability(large), abs=1e-4)
+
+
+def test_pictures_in_other_formats_are_read_or_have_a_row(tmp_path: Path, classifier: Classifier) -> None:
+    save(tmp_path / "in" / "film.gif", 0.5)
+    (tmp_path / "in" / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
+    classify([tmp_path / "in"], tmp_path / "out", classifier)
+    first, second = rows_of(tmp_path / "out" / "classification.csv")
+    assert first["image"].endswith("film.gif")
+    assert not first["problem"]
+    assert second["image"].endswith("phone.heic")
+    assert "its content is none of them" in second["problem"]

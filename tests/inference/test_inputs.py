@@ -302,3 +302,19 @@ def test_info_with_a_byte_order_mark_and_floats_is_read(tmp_path: Path, encoding
     (study,), problems = found.studies, found.problems
     assert problems == []
     assert [image.frame for image in study.images] == [1, 12]
+
+
+@pytest.mark.parametrize("letter", ["x", "ü"])
+def test_a_long_name_leaves_room_for_endings(tmp_path: Path, letter: str) -> None:
+    name = letter * (240 // len(letter.encode()))
+    paths = [nifti(tmp_path / f"{folder}" / f"{name}.nii.gz") for folder in "ab"]
+    one, other = find_studies(paths).studies
+    assert len(one.name.encode()) == 180
+    assert other.name == f"{one.name}_2"
+
+
+def test_what_to_do_with_an_archive_or_another_format_is_reported(tmp_path: Path) -> None:
+    nifti(tmp_path / "heart.nii.gz")
+    (tmp_path / "series.zip").write_bytes(b"PK")
+    (problem,) = look_for_studies([tmp_path]).passed_over
+    assert problem.reason.endswith("found neither; convert images to .nii.gz and unpack archives")
