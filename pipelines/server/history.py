@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from pipelines.core.cardiac import structure_volumes_ml
 from pipelines.core.errors import DataError
-from pipelines.core.files import file_sha256, read_json, write_json
+from pipelines.core.files import atomic_path, file_sha256, read_json, write_json
 from pipelines.core.plausibility import cannot_be_heart
 from pipelines.core.records import LABEL_NAMES
 from pipelines.core.volume import Volume, read_label, write_label
@@ -199,7 +199,6 @@ class LabelStore:
                 if tag == FINAL:
                     before |= {name: newest.get(name) for name in ("number", "author", "time")}
             write_label(version, mask, image.affine)
-            write_label(self.path(image_id), mask, image.affine)
             record = LabelVersion(
                 number=number,
                 author=author,
@@ -213,7 +212,10 @@ class LabelStore:
                 doubts=doubts,
                 confirmed=bool(doubts and confirmed),
             )
-            write_json(folder / f"{number:04d}.json", asdict(record))
+            with atomic_path(self.path(image_id)) as label:
+                write_label(label, mask, image.affine)
+                # Before the label takes its name, which is the slow step of a save that is killed.
+                write_json(folder / f"{number:04d}.json", asdict(record))
             return record
 
     def check_newest(self, image_id: str, base: int | None) -> None:

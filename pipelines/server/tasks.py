@@ -12,7 +12,7 @@ import numpy as np
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 from monailabel.interfaces.tasks.strategy import Strategy
 
-from pipelines.core.errors import DataError
+from pipelines.core.errors import DataError, OutputError
 from pipelines.core.records import FOREGROUND, LABEL_NAMES, AcdcLabel
 from pipelines.core.volume import Volume, read_volume, write_label
 from pipelines.interaction.clicks import Click, Mask, refine_by_scribbles
@@ -101,10 +101,11 @@ def answer(
     written = contour.mask if shown is None else shown
     with tempfile.NamedTemporaryFile(suffix=suffix, delete=False) as stream:
         result = Path(stream.name)
-    if suffix == ".nrrd":
-        write_nrrd(result, written, image.affine)
-    else:
-        write_label(result, written, image.affine)
+    try:
+        (write_nrrd if suffix == ".nrrd" else write_label)(result, written, image.affine)
+    except OutputError:
+        result.unlink()  # a full disk is not to be filled with what could not be written
+        raise
     stopwatch.end("write")
     return str(result), {
         "label_names": dict(names),

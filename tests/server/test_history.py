@@ -10,6 +10,7 @@ import pytest
 
 from pipelines.core.errors import OutputError
 from pipelines.core.volume import Volume
+from pipelines.server import history
 from pipelines.server.history import (
     FINAL,
     ORIGINAL,
@@ -76,6 +77,23 @@ def test_an_interrupted_write_leaves_the_label_before(
     assert len(store.history("a")) == 1
     assert [path for path in tmp_path.rglob("*") if "part" in path.name] == []
     assert store.accept("a", mask(6), IMAGE, author="anna").number == 2
+
+
+def test_a_record_that_cannot_be_written_leaves_the_label_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = LabelStore(tmp_path)
+    store.accept("a", mask(5), IMAGE, author="anna")
+
+    def full(path: Path, content: Any) -> None:
+        raise OutputError("no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(history, "write_json", full)
+        with pytest.raises(OutputError, match="no space left"):
+            store.accept("a", mask(6), IMAGE, author="ben", base=1)
+    assert int((store.read("a").array == 3).sum()) == 5
+    assert store.accept("a", mask(6), IMAGE, author="anna", base=1).before["author"] == "anna"
 
 
 def heart(voxels: int) -> np.ndarray:

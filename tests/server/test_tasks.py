@@ -1,5 +1,6 @@
 """Automatic segmentation as clients get it, and the choice of the next case."""
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from pipelines.core.errors import OutputError
 from pipelines.core.volume import Volume, read_volume
 from pipelines.models.heart import Prediction
+from pipelines.server import tasks
 from pipelines.server.datastore import StudiesDatastore
 from pipelines.server.history import Automatic
 from pipelines.server.label_file import read_sent_label
@@ -74,6 +77,23 @@ def test_the_answer_names_labels_model_version_and_time_of_each_step(
     assert set(told["latencies"]) == steps
     assert told["indices"]["lv_ef_percent"] is None
     assert told["indices"]["reason"] == "one volume of unknown phase, EF needs ED and ES"
+
+
+def test_an_answer_that_cannot_be_written_leaves_no_file(
+    task: AutomaticSegmentation, studies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "spool").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "spool"))
+
+    def full(*_: Any) -> None:
+        raise OutputError("no space left")
+
+    for name in ("write_nrrd", "write_label"):
+        monkeypatch.setattr(tasks, name, full)
+    for suffix in (".nrrd", ".nii.gz"):
+        with pytest.raises(OutputError, match="no space left"):
+            task({"image": str(studies / "lone.nii.gz"), "result_extension": suffix})
+    assert list((tmp_path / "spool").iterdir()) == []
 
 
 def test_the_second_phase_brings_the_ejection_fraction(
