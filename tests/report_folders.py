@@ -55,7 +55,7 @@ def write_evaluation(
     _write(folder / "manifest.json", manifest)
     (folder / "overlays").mkdir(exist_ok=True)
     for rank in range(1, 6):
-        (folder / "overlays" / f"{rank:02d}_low_p{rank}_ES.png").write_bytes(PNG)
+        (folder / "overlays" / f"{rank:02d}_low_p_{rank}_ES.png").write_bytes(PNG)
     return folder
 
 

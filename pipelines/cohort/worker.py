@@ -19,6 +19,7 @@ from pipelines.core.install import import_extra
 from pipelines.core.records import Problem
 from pipelines.core.volume import Volume
 from pipelines.inference.inputs import (
+    MAX_NAME,
     Study,
     StudyImage,
     StudyKind,
@@ -128,8 +129,8 @@ def _listed(manifest: Path) -> list[CohortStudy]:
         name = unique_name(wanted or stem, names)
         if wanted and name != wanted:
             raise DataError(
-                f"expected study names of letters, digits, dots and dashes that differ not only in case in "
-                f"{manifest}, found {wanted!r} in row {number}; rename it"
+                f"expected study names of at most {MAX_NAME} letters, digits, dots and dashes that differ "
+                f"not only in case in {manifest}, found {wanted!r} in row {number}; rename it"
             )
         studies.append(CohortStudy(name, _text(row.get("patient")) or name, paths))
     if not studies:

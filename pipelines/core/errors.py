@@ -34,7 +34,7 @@ def cause(error: Exception) -> str:
         case JSONDecodeError():
             return "no JSON"
         case UnicodeDecodeError():
-            return "no text in UTF-8"
+            return f"no text in {error.encoding.upper()}"
         case KeyError():
             return f"no {error.args[0]!r} in it"
         case IndexError():

@@ -605,7 +605,7 @@ def _load(path: Path) -> nib.Nifti1Pair:
         raise DataError(
             f"expected a readable NIfTI file, found {path}: {error}; it may be truncated, copy it again"
         ) from error
-    first = image.header.single_vox_offset
+    first = image.header.single_vox_offset if isinstance(image, nib.Nifti1Image) else 0
     if image.dataobj.offset < first:
         raise DataError(
             f"expected voxels from byte {first} on, found byte {image.dataobj.offset}, within the header of "

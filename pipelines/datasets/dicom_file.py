@@ -325,9 +325,11 @@ def decode(dataset: Any, path: Path) -> npt.NDArray[Any]:
             return _decoded_by_simpleitk(dataset).reshape(shape)
         stored = np.asarray(dataset.pixel_array).reshape(shape)
         unused = int(dataset.BitsAllocated) - int(dataset.BitsStored)
-        # Of old files, the bits that pixels leave unused may hold drawings.
-        is_drawn = any(dataset.get_item((group, 0x0102)) for group in range(0x6000, 0x6020, 2))
-        return stored << unused >> unused if is_drawn and unused else stored
+        # Of old files, the bits above the pixels may hold drawings, of groups without data of their own.
+        groups = range(0x6000, 0x6020, 2)
+        is_drawn = any((one, 0x0102) in dataset and (one, 0x3000) not in dataset for one in groups)
+        is_above = int(dataset.get("HighBit", dataset.BitsStored - 1)) + 1 == int(dataset.BitsStored)
+        return stored << unused >> unused if is_drawn and is_above and unused else stored
     except UNREADABLE as error:
         raise DataError(
             f"expected pixel data that can be decoded, found {path}: {error}; copy it again or decompress it"
@@ -336,14 +338,18 @@ def decode(dataset: Any, path: Path) -> npt.NDArray[Any]:
 
 def padding_of(stored: npt.NDArray[Any], dataset: Any) -> npt.NDArray[np.bool_]:
     """Where stored values of a file are no picture but a value for padding, or one in a range of them."""
-    value = dataset.get("PixelPaddingValue")
+    nowhere = np.zeros(stored.shape, dtype=bool)
+    value, limit = dataset.get("PixelPaddingValue"), dataset.get("PixelPaddingRangeLimit")
     if value is None:
-        return np.zeros(stored.shape, dtype=bool)
-    limit = dataset.get("PixelPaddingRangeLimit", value)
+        return nowhere
+    try:
+        ends = [int(value), int(value if limit is None else limit)]
+    except (TypeError, ValueError):  # text or several values, which say nothing of the pixels
+        return nowhere
     # Writers give the value as signed or unsigned of its 16 bits.
-    low, high = sorted(np.array([int(value), int(limit)]).astype(stored.dtype).tolist())
+    low, high = sorted(np.array(ends).astype(stored.dtype).tolist())
     padding: npt.NDArray[np.bool_] = (stored >= low) & (stored <= high)
-    return padding if not padding.all() else np.zeros(stored.shape, dtype=bool)
+    return padding if not padding.all() else nowhere
 
 
 def _begins_with_tags(start: bytes) -> bool:

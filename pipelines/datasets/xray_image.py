@@ -183,7 +183,7 @@ def _doubts(dataset: Any) -> Iterator[str]:
 
 def _meanings(dataset: Any, sequence: str) -> list[str]:
     """Meanings of the codes of a sequence."""
-    return [str(item.get("CodeMeaning") or "") for item in dataset.get(sequence) or []]
+    return [str(getattr(item, "CodeMeaning", "")) for item in dataset.get(sequence) or []]
 
 
 def _stretched(values: Grey, *, is_film: npt.NDArray[np.bool_] | None = None) -> Grey:

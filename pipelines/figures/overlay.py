@@ -152,7 +152,7 @@ def overlay_figure(
 
 
 def curve_figure(
-    times: Sequence[float] | FloatArray,
+    frames: Sequence[float] | FloatArray,
     lv_ml: Sequence[float] | FloatArray,
     rv_ml: Sequence[float] | FloatArray,
     index_ed: int,
@@ -162,7 +162,7 @@ def curve_figure(
     """PNG of the LV and RV volume in mL over a cine, with ED and ES marked.
 
     Args:
-        times: Numbers of the T frames.
+        frames: Numbers of the T frames.
         lv_ml: LV cavity volume of each frame, mL.
         rv_ml: RV cavity volume of each frame, mL.
         index_ed: Index of the end-diastolic frame, 0-based.
@@ -174,12 +174,12 @@ def curve_figure(
     """
     figure, (axes,) = panels(width=6.4, height=3.6)
     for label, volumes_ml in ((AcdcLabel.LV, lv_ml), (AcdcLabel.RV, rv_ml)):
-        axes.plot(times, volumes_ml, color=LABEL_COLORS[label], marker="o", markersize=3, label=label.name)
+        axes.plot(frames, volumes_ml, color=LABEL_COLORS[label], marker="o", markersize=3, label=label.name)
     for name, index in (("ED", index_ed), ("ES", index_es)):
-        axes.axvline(times[index], color="0.5", linestyle="dotted", linewidth=1)
+        axes.axvline(frames[index], color="0.5", linestyle="dotted", linewidth=1)
         axes.annotate(
             f"{name}, LV {lv_ml[index]:.0f} mL",
-            (times[index], lv_ml[index]),
+            (frames[index], lv_ml[index]),
             xytext=(4, -14),
             textcoords="offset points",
             size=8,

@@ -224,7 +224,7 @@ def measure_images(
         OutputError: If a mask cannot be written.
     """
     trained_on = frozenset().union(*(network.seen or () for network in (predictor, partner) if network))
-    seen = sorted({item["patient"] for item in items if item["content_hash"] in trained_on})
+    seen = sorted({item["patient"] for item in items if item.get("content_hash") in trained_on})
     items = [item for item in items if item["patient"] not in seen]
     if not items:
         raise DataError(

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.core.cardiac import structure_volumes_ml
-from pipelines.core.errors import DataError
+from pipelines.core.errors import DataError, OutputError
 from pipelines.core.files import atomic_path, file_sha256, read_json, write_json
 from pipelines.core.plausibility import cannot_be_heart
 from pipelines.core.records import LABEL_NAMES
@@ -212,10 +212,15 @@ class LabelStore:
                 doubts=doubts,
                 confirmed=bool(doubts and confirmed),
             )
-            with atomic_path(self.path(image_id)) as label:
-                write_label(label, mask, image.affine)
-                # Before the label takes its name, which is the slow step of a save that is killed.
-                write_json(folder / f"{number:04d}.json", asdict(record))
+            written = folder / f"{number:04d}.json"
+            try:
+                with atomic_path(self.path(image_id)) as label:
+                    write_label(label, mask, image.affine)
+                    # Before the label takes its name, which is the slow step of a save that is killed.
+                    write_json(written, asdict(record))
+            except OutputError:
+                written.unlink(missing_ok=True)
+                raise
             return record
 
     def check_newest(self, image_id: str, base: int | None) -> None:

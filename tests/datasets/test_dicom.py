@@ -518,6 +518,48 @@ def test_padding_is_no_brighter_than_the_picture(save: Save) -> None:
     assert volume.array[2, 2, 0] == series.value(2, 2, 0, 0)
 
 
+@pytest.mark.parametrize(
+    "value", [("US", [0, 1]), ("LO", "none")], ids=["two padding values", "text for a padding value"]
+)
+def test_a_padding_value_that_is_no_number_says_nothing_of_the_pixels(save: Save, value: Any) -> None:
+    series = FakeSeries(frames=1)
+    paths = save([series.image(z, 0) for z in range(3)])
+    expected = read_series(paths).array
+    for path in paths:
+        file = pydicom.dcmread(path)
+        file.add_new((0x0028, 0x0120), *value)
+        file.save_as(path)
+    assert np.array_equal(read_series(paths).array, expected)
+
+
+def test_an_empty_limit_of_the_padding_leaves_the_value_alone(save: Save) -> None:
+    series = FakeSeries(frames=1)
+    images = [series.image(z, 0) | {"PixelPaddingValue": series.value(2, 3, 0, 0)} for z in range(3)]
+    paths = save(images)
+    for path in paths:
+        file = pydicom.dcmread(path)
+        file.add_new((0x0028, 0x0121), "US", None)
+        file.save_as(path)
+    assert read_series(paths).array[2, 3, 0] == 0
+
+
+@pytest.mark.parametrize("shift", [0, 4], ids=["data of its own", "pixels in the upper bits"])
+def test_an_overlay_elsewhere_takes_no_bits_from_the_picture(save: Save, shift: int) -> None:
+    series = FakeSeries(frames=1)
+    images = []
+    for image in (series.image(z, 0) for z in range(3)):
+        pixels = np.frombuffer(image["PixelData"], "<u2") << shift | 0x8000
+        images.append(image | {"PixelData": pixels.tobytes(), "BitsStored": 12, "HighBit": 11 + shift})
+    paths = save(images)
+    for path in paths:
+        file = pydicom.dcmread(path)
+        file.add_new((0x6000, 0x0102), "US", 0)
+        if not shift:
+            file.add_new((0x6000, 0x3000), "OW", bytes(2))
+        file.save_as(path)
+    assert read_series(paths).array.min() >= 0x8000
+
+
 def test_drawings_in_unused_bits_are_left_out(save: Save) -> None:
     series = FakeSeries(frames=1)
     plain = [series.image(z, 0) for z in range(3)]

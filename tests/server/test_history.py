@@ -96,6 +96,26 @@ def test_a_record_that_cannot_be_written_leaves_the_label_before(
     assert store.accept("a", mask(6), IMAGE, author="anna", base=1).before["author"] == "anna"
 
 
+def test_a_label_that_cannot_take_its_name_leaves_no_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = LabelStore(tmp_path)
+    store.accept("a", mask(5), IMAGE, author="anna")
+    rename = Path.replace
+
+    def full(self: Path, target: Path) -> Path:
+        if target == store.path("a"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return rename(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", full)
+        with pytest.raises(OutputError, match="No space left"):
+            store.accept("a", mask(6), IMAGE, author="ben", base=1)
+    assert (store.number("a"), int((store.read("a").array == 3).sum())) == (1, 5)
+    assert store.accept("a", mask(6), IMAGE, author="ben", base=1).number == 2
+
+
 def heart(voxels: int) -> np.ndarray:
     """A millilitre of RV and of myocardium, and so many of LV."""
     array = mask(voxels)

@@ -283,7 +283,7 @@ def _section(source: Source, context: Context, index: int) -> Section:
 def _overlays(source: Source, words: Language) -> Iterator[Picture]:
     """Segmented images, the worst first."""
     for path in source.pictures("overlays"):
-        name = re.sub(r"^\d+_(.+)_([^_]+_[^_]+)$", r"\1, \2", path.stem).replace("_", " ")
+        name = re.sub(r"^\d+_(worst(?:_E[DS])?|low|median|best)_", r"\1, ", path.stem).replace("_", " ")
         name = words.translated(name)
         alt = words("evaluation.overlay_alt", image=name)
         yield Picture(path, alt, f"{source.name}: {name}", of_patient=True)

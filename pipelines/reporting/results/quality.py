@@ -53,7 +53,7 @@ def document(source: Source, context: Context) -> Document:
         [
             "Models were fitted on other patients. Some images have a fault put "
             "in: noise, blur, uneven or wrong contrast, ringing, ghosts, moved or lost slices, a "
-            f"void. *Bad* is a true mean Dice below {FLAGGED_BELOW}; intervals are 95%, bootstrap "
+            f"void. Bad is a true mean Dice below {FLAGGED_BELOW}; intervals are 95%, bootstrap "
             "over patients."
         ],
         [_lead(content, words), *_verdicts(content)],

@@ -70,7 +70,7 @@ def test_runs_are_not_those_of_the_weights_that_the_bundle_brings(tmp_path: Path
 
 def test_a_run_and_pictures_go_by_the_name_given(tmp_path: Path) -> None:
     run, test = write_training(tmp_path / "run"), write_evaluation(tmp_path / "test", weights=b"1")
-    words = {"en": "mine: low, p1 ES", "fa": "mine: پایین، p1 ES"}
+    words = {"en": "mine: low, p 1 ES", "fa": "mine: پایین، p 1 ES"}
     for code, caption in words.items():
         output = tmp_path / code
         write_report(
