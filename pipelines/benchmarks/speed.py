@@ -128,11 +128,11 @@ def engines_of(network: str, weights: Path, volume: Volume) -> dict[str, Predict
         weights: Existing weights, with the int8 model beside them if it is to be measured.
         volume: `(X, Y, Z)` image to try them on.
     """
-    ways: dict[str, Predictor] = {}
+    bundle, ways = bundle_of(network), dict[str, Predictor]()
     for way, (engine, precision) in WAYS.items():
         try:
             predictor = Predictor.load(
-                network, weights=weights, device="cpu", precision=precision, engine=engine
+                network, bundle=bundle, weights=weights, device="cpu", precision=precision, engine=engine
             )
             predictor.predict(volume)
             ways[way] = predictor
