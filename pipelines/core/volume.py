@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 import nibabel as nib
 import numpy as np
 import numpy.typing as npt
+from nibabel.arrayproxy import ArrayProxy
 
 from pipelines.core.errors import DataError
 from pipelines.core.files import atomic_path
@@ -266,8 +267,8 @@ GZIP_MAGIC = b"\x1f\x8b"
 MAX_PACKED = 1032
 """Bytes that one byte of gzip can become: what a header claims beyond that cannot be in the file."""
 
-MAX_HEADER = 1 << 24
-"""Bytes of the longest header with its extensions up to which a packed file is checked."""
+MAX_TRAILING = 1 << 24
+"""Bytes behind the voxels of a packed file that are unpacked in search of its checksum."""
 
 WRAP_LIMIT = 1 << 14
 """An int16 image that goes beyond both this and its negative is taken for wrapped uint16: magnitudes of
@@ -433,9 +434,7 @@ def read_values(path: Path) -> Volume:
     if image.get_data_dtype().fields:
         raise DataError(f"expected a grey image, found RGB voxels in {path}")
     try:
-        array = np.asarray(image.dataobj)
-        if path.suffix.lower() == ".gz":
-            _check_sum(path, MAX_HEADER + math.prod(image.shape) * image.get_data_dtype().itemsize)
+        array = np.asarray(image.dataobj) if path.suffix.lower() != ".gz" else _unpacked(path, image.dataobj)
     except UNREADABLE as error:
         raise DataError(
             f"expected a readable NIfTI file, found {path}: {error}; it may be truncated, copy it again"
@@ -458,11 +457,15 @@ def read_values(path: Path) -> Volume:
     )
 
 
-def _check_sum(path: Path, most: int) -> None:
-    """Read a packed file to its end, which voxels may leave out: the checksum there may not fit."""
+def _unpacked(path: Path, voxels: Any) -> npt.NDArray[Any]:
+    """Voxels of a packed file, which is read to its end: the checksum behind them may not fit."""
     with gzip.open(path) as stream:
-        while most > 0 and (chunk := stream.read(1 << 20)):
-            most -= len(chunk)
+        layout = (voxels.shape, voxels.dtype, voxels.offset, voxels.slope, voxels.inter)
+        array = np.asarray(ArrayProxy(stream, layout))
+        rest = MAX_TRAILING
+        while rest > 0 and (chunk := stream.read(1 << 20)):
+            rest -= len(chunk)
+    return array
 
 
 def read_label(path: Path) -> Volume:

@@ -528,8 +528,8 @@ def _pixels(stack: _Stack) -> npt.NDArray[np.float32]:
             )
             # Networks learned images whose largest value is white.
             values = -values if dataset.get("PhotometricInterpretation") == "MONOCHROME1" else values
-            padding = padding_of(frames[image.index], dataset)
-            values[padding] = values[~padding].min()
+            if (padding := padding_of(frames[image.index], dataset)) is not None:
+                values[padding] = values[~padding].min()
             if not _is_same_grid(image, stack.reference):
                 values = _resampled(values, image, stack.reference)
             array[:, :, z, t] = values.T

@@ -336,20 +336,17 @@ def decode(dataset: Any, path: Path) -> npt.NDArray[Any]:
         ) from error
 
 
-def padding_of(stored: npt.NDArray[Any], dataset: Any) -> npt.NDArray[np.bool_]:
-    """Where stored values of a file are no picture but a value for padding, or one in a range of them."""
-    nowhere = np.zeros(stored.shape, dtype=bool)
+def padding_of(stored: npt.NDArray[Any], dataset: Any) -> npt.NDArray[np.bool_] | None:
+    """Where stored values of a file are a value for padding, or one in a range of them; None for nowhere."""
     value, limit = dataset.get("PixelPaddingValue"), dataset.get("PixelPaddingRangeLimit")
-    if value is None:
-        return nowhere
     try:
         ends = [int(value), int(value if limit is None else limit)]
-    except (TypeError, ValueError):  # text or several values, which say nothing of the pixels
-        return nowhere
+    except (TypeError, ValueError):  # none, text or several values, which say nothing of the pixels
+        return None
     # Writers give the value as signed or unsigned of its 16 bits.
     low, high = sorted(np.array(ends).astype(stored.dtype).tolist())
     padding: npt.NDArray[np.bool_] = (stored >= low) & (stored <= high)
-    return padding if not padding.all() else nowhere
+    return padding if padding.any() and not padding.all() else None
 
 
 def _begins_with_tags(start: bytes) -> bool:

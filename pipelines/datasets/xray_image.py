@@ -149,10 +149,13 @@ def _read_dicom(path: Path) -> XrayImage:
     values = apply_modality_lut(stored, dataset)
     with suppress(*UNREADABLE):  # a window without width counts as none
         values = apply_voi_lut(values, dataset)
-    pixels = _stretched(np.asarray(values, dtype=np.float32), is_film=~padding_of(stored, dataset))
+    padding = padding_of(stored, dataset)
+    is_film = None if padding is None else ~padding
+    pixels = _stretched(np.asarray(values, dtype=np.float32), is_film=is_film)
     if dataset.PhotometricInterpretation == "MONOCHROME1":
         pixels = 1 - pixels
-    pixels[padding_of(stored, dataset)] = 0
+    if padding is not None:
+        pixels[padding] = 0
     return XrayImage(pixels, "DICOM", 0.0, tuple(_doubts(dataset)))
 
 

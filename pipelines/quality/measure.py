@@ -223,16 +223,19 @@ def measure_images(
             on its image's grid or lacks a structure.
         OutputError: If a mask cannot be written.
     """
-    trained_on = frozenset().union(*(network.seen or () for network in (predictor, partner) if network))
-    seen = sorted({item["patient"] for item in items if item.get("content_hash") in trained_on})
+    trained_on = [network.seen for network in (predictor, partner) if network]
+    is_known = None not in trained_on and all("content_hash" in item for item in items)
+    hashes = frozenset().union(*(one or () for one in trained_on))
+    seen = sorted({item["patient"] for item in items if item.get("content_hash") in hashes})
     items = [item for item in items if item["patient"] not in seen]
     if not items:
         raise DataError(
             f"expected patients that the weights were not trained on, found {len(seen)} that they were; "
             "take others by --weights, such as those of 'thorax cross-validate --unseen-masks'"
         )
-    if note := seen_note(seen, unseen_only=True):
-        logger.warning("%s", note)
+    for note in (seen_note(seen, unseen_only=True), None if is_known else seen_note(None, unseen_only=True)):
+        if note:
+            logger.warning("%s", note)
     found = []
     total = len(items) * (1 + faults)
     for number, item in enumerate(items):

@@ -143,7 +143,8 @@ def read_quality(path: Path) -> QualityModels:
     Raises:
         ConfigError: If the file is missing, damaged or of another version.
     """
-    with expecting(f"the quality model of 'thorax quality fit' at {path}", ConfigError, "fit it"):
+    wanted = f"the quality model of 'thorax quality fit' at {path}"
+    with expecting(wanted, ConfigError, "fit it again, or delete the file"):
         content = read_json(path)
         if content["format"] != FORMAT:
             raise ValueError(f"format {content['format']}")

@@ -1,4 +1,4 @@
-"""Fit the quality score on one section of a datalist, and measure it on another."""
+"""Fit the quality score on one split of a datalist, and measure it on another."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -188,9 +188,13 @@ def fit_study(
         cross-validation.
 
     Raises:
-        DataError: If there are too few patients.
+        DataError: If there are too few patients, or images lack the agreement of a partner given.
         OutputError: If a file cannot be written.
     """
+    if partner and any("partner_lv" not in image.features for image in images):
+        raise DataError(
+            f"expected images measured with --partner {partner}, found some without; measure them again"
+        )
     output_folder(output)
     fits = {"quick": fit_quality(images, QUICK)}
     if partner:

@@ -243,8 +243,9 @@ def make_documents(sources: Sequence[Source], words: Language, pictures: Path) -
         OutputError: If a picture cannot be written.
     """
     found = []
+    trials = [source.folder for source in speed.engine_trials(sources)]
     for kind in KINDS:
-        own = [source for source in sources if source.kind == kind.name]
+        own = [source for source in sources if source.kind == kind.name and source.folder not in trials]
         if own:
             folder = output_folder(pictures / kind.name)
             context = Context(words, folder, sources)

@@ -132,13 +132,16 @@ def test_each_volume_is_measured_as_it_is_and_with_faults(tmp_path: Path) -> Non
     assert read_measured(tmp_path / "images.csv") == found
 
 
-def test_a_patient_that_a_network_was_trained_on_is_left_out_at_both_phases(tmp_path: Path) -> None:
+def test_a_patient_that_a_network_was_trained_on_is_left_out_at_both_phases(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     systole = item(tmp_path, labels()) | {"phase": "ES", "content_hash": "bb"}
     other = systole | {"patient": "patient002", "content_hash": "cc"}
     items = [item(tmp_path, labels()), systole, other]
     network, partner = BrightnessPredictor(seen=frozenset({"aa"})), BrightnessPredictor()
     found = measure_images(items, network, partner, faults=0)  # type: ignore[arg-type]
     assert [image.patient for image in found] == ["patient002"]
+    assert "It is not known which images these weights were trained on" in caplog.text  # of the partner's
     partner.seen = frozenset({"cc"})
     with pytest.raises(DataError, match="found 2 that they were; take others by --weights"):
         measure_images(items, network, partner, faults=0)  # type: ignore[arg-type]

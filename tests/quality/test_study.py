@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from pipelines.quality.model import FLAGGED_BELOW, QUICK
 from pipelines.quality.study import (
     Fit,
     fit_quality,
+    fit_study,
     predicted_dice,
     quality_figures,
     true_dice,
@@ -48,6 +50,12 @@ def test_the_threshold_parts_bad_from_good(fit: Fit) -> None:
 def test_without_a_bad_image_the_threshold_is_the_limit_itself() -> None:
     good = [image for image in measured_images(patients=30) if image.dice["mean"] > 0.87]
     assert fit_quality(good, QUICK).model.threshold == FLAGGED_BELOW
+
+
+def test_images_without_the_agreement_of_the_partner_named_are_refused(tmp_path: Path) -> None:
+    images = [replace(image, features={"certainty_lv": 0.9}) for image in measured_images()]
+    with pytest.raises(DataError, match="measured with --partner vnet, found some without"):
+        fit_study(images, tmp_path, network="unet", partner="vnet")
 
 
 def test_too_few_patients_are_refused() -> None:

@@ -1,5 +1,6 @@
 """Speed and memory: benchmarks with their targets, engines, sizes of exports, and int8."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -49,14 +50,26 @@ def document(sources: Sequence[Source], context: Context) -> Document:
         DataError: If evaluations with engines are given, and none of a network is in PyTorch's float32.
     """
     sections = [section for source in sources for section in _bench_sections(source.content)]
-    evaluations = [source for source in context.of("evaluation") if "engine" in source.manifest]
-    if evaluations:
+    if evaluations := engine_trials(context.sources):
         sections.append(_dice_section(evaluations))
     sections += [_cohort_section(source.content) for source in context.of("scale")]
     return Document("Speed and memory", "", sections)
 
 
 KIND: Final = Kind("speed", BENCH_NAME, "thorax benchmark speed", "results", document)
+
+
+def engine_trials(sources: Sequence[Source]) -> list[Source]:
+    """Evaluations of a network by several engines or precisions, which the page of a benchmark compares.
+
+    Empty without a benchmark among the sources: evaluations are then documents of their own.
+    """
+    if not any(source.kind == KIND.name for source in sources):
+        return []
+    found = [one for one in sources if one.kind == "evaluation" and "engine" in one.manifest]
+    ways = {(*one.networks, one.manifest["engine"], one.manifest["precision"]) for one in found}
+    counts = Counter(way[:-2] for way in ways)
+    return [one for one in found if counts[tuple(one.networks)] > 1]
 
 
 def int8_document(source: Source, context: Context) -> Document:

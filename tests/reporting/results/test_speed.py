@@ -104,13 +104,22 @@ def test_page_has_what_engines_cost_in_dice_and_how_cohorts_grow(tmp_path: Path)
         evaluated(tmp_path / "base", "pytorch", "fp32", [0.9, 0.8]),
         evaluated(tmp_path / "openvino", "openvino", "bf16", [0.901, 0.799]),
     ]
-    rows = rows_of(page_of(tmp_path / "docs", tmp_path, *folders))
+    text = page_of(tmp_path / "docs", tmp_path, *folders)
+    assert "Evaluation" not in text  # each is a row, and no chapter of its own
+    rows = rows_of(text)
     assert rows["unet: OpenVINO int8, bf16, mean"] == ["0.0030", "at most 0.0020", "no"]
     assert rows["unet: OpenVINO int8, bf16, the volume that lost most"] == ["0.0060", "", ""]
     assert rows["unet: OpenVINO bf16, mean"] == ["0.0000", "at most 0.0020", "yes"]
     runs = bench_content()["ray"]
     gained = runs["1"]["working_s"] / runs["2"]["working_s"]
     assert rows["two workers on two nodes / one worker"] == [f"{gained:.2f}", "", ""]
+
+
+def test_an_evaluation_by_one_engine_is_no_comparison_of_engines(tmp_path: Path) -> None:
+    (tmp_path / "bench.json").write_text(json.dumps(content()), encoding="utf-8")
+    text = page_of(tmp_path / "docs", tmp_path, evaluated(tmp_path / "base", "pytorch", "bf16", [0.9, 0.8]))
+    assert "Dice lost by the engines" not in text
+    assert "Evaluation" in text
 
 
 @pytest.mark.parametrize(
